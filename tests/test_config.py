@@ -1,0 +1,200 @@
+"""The configuration file: the annotated one tells the truth, and what is wrong is said in one useful line."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from excguard.config import Config, ConfigError, Target, load, parse, parse_listen
+
+ROOT = Path(__file__).parent.parent
+MAIL = '[[target]]\nname = "mail"\ncommand = ["mail"]\n'
+
+
+def refused(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, file="f.toml", folder=Path("/folder"))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_annotated_file_shows_every_key_with_its_default() -> None:
+    text = (ROOT / "config.toml").read_text()
+    raw = tomllib.loads(text)
+
+    assert load(ROOT / "config.toml") == Config()
+    assert msgspec.json.decode(msgspec.json.encode(Config())) == {**raw, "target": []}
+
+
+def test_annotated_example_of_a_target_shows_every_key_with_its_default() -> None:
+    example = re.search(r"^# \[\[target\]\]\n(?:# .*\n)+", (ROOT / "config.toml").read_text(), re.MULTILINE)
+    assert example is not None
+    (raw,) = tomllib.loads(re.sub(r"^# ", "", example[0], flags=re.MULTILINE))["target"]
+
+    default = Target(name=raw["name"], command=tuple(raw["command"]))
+    config = parse("", file="", folder=ROOT)
+    expected = {
+        **msgspec.to_builtins(default),
+        "behavior": config.behavior_of(default),
+        "reply": config.reply_of(default),
+        "command": raw["command"],
+    }
+    assert raw == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        # unknown keys
+        ("frist = 1", ['unknown key "frist"', "allowed: behavior, reply, log"]),
+        ("[log]\nfrist = 1", ['log: unknown key "frist"', "did you mean first?", "allowed: format, path"]),
+        (MAIL + "restrat = 1", ['[[target]] "mail": unknown key "restrat"', "did you mean restart?"]),
+        ('[[target]]\nnme = "x"', ['[[target]] number 1: unknown key "nme"']),
+        # wrong types
+        ('[log]\nfirst = "x"', ['log.first: "x"', "allowed: a whole number"]),
+        ("[log]\nfirst = true", ["log.first: true", "allowed: a whole number"]),
+        ("[log]\nwindow = nan", ["log.window: nan", "allowed: seconds"]),
+        ("log = 3", ["log: 3", "a table with the keys format, path"]),
+        ("target = 3", ["target: 3", "[[target]]"]),
+        ("[target]\nname = 'x'", ["target: ", "a list of [[target]] tables"]),
+        ("target = [3]", ["[[target]] number 1: 3", "a table with the keys name, command"]),
+        (
+            '[[target]]\nname = "a"\ncommand = "ls -l"',
+            ['[[target]] "a" command: "ls -l"', "the program first"],
+        ),
+        ('[[target]]\nname = "a"\ncommand = [1]', ['[[target]] "a" command[1]: 1', "a list of text"]),
+        (MAIL + "environment = {A = 1}", ['[[target]] "mail" environment: {"A": 1}', "a table of text"]),
+        ("[metrics]\nlisten = 12012", ["metrics.listen: 12012", '"127.0.0.1:12012"']),
+        # values that cannot work
+        (
+            'behavior = "default"',
+            ['behavior: "default"', '"identity_protected" or "state_identity_protected"'],
+        ),
+        ('[log]\nformat = "xml"', ['log.format: "xml"', '"auto", "console" or "json"']),
+        ("[log]\nfirst = -1", ["log.first: -1", "from 0 to 100000"]),
+        ("[journal]\ncapacity = 3", ["journal.capacity: 3", "from 1024 to"]),
+        ('[metrics]\nlisten = "localhost"', ['metrics.listen: "localhost"', "HOST:PORT"]),
+        ('[metrics]\nlisten = "localhost:99999"', ["metrics.listen", "HOST:PORT"]),
+        ('[log]\npath = "a\\u0000b"', ["log.path", "NUL"]),
+        ('[[target]]\nname = ""\ncommand = ["x"]', ["[[target]] number 1 name", "one character or more"]),
+        ('[[target]]\nname = "a"', ['[[target]] "a": command is missing']),
+        ('[[target]]\nname = "a"\ncommand = []', ['[[target]] "a" command: []', "the program first"]),
+        ('[[target]]\nname = "a"\ncommand = [""]', ['[[target]] "a" command', "the program first"]),
+        ('[[target]]\nname = "a"\ncommand = ["x", "\\u0000"]', ['[[target]] "a" command', "NUL"]),
+        (MAIL + MAIL, ['[[target]] "mail" name: another target', "its own"]),
+        (
+            MAIL + 'restart = "sometimes"',
+            ['"mail" restart: "sometimes"', '"always", "never" or "on_failure"'],
+        ),
+        (MAIL + "restart_delay = 100", ["restart_delay: 100 s is more than restart_delay_max (60 s)"]),
+        (MAIL + 'directory = "/nowhere at all"', ['directory: "/nowhere at all"', "a folder that exists"]),
+        (MAIL + 'environment = {"A=B" = "1"}', ['environment: {"A=B": "1"}', 'no "=" in the names']),
+        # success with thread state would write that state back
+        ('reply = "consume"\nbehavior = "state_identity_protected"', ["reply: ", "state back", "forward"]),
+        (
+            'behavior = "state_identity_protected"\n' + MAIL + 'reply = "consume"',
+            ['[[target]] "mail" reply: ', "state back", "forward"],
+        ),
+        (
+            'reply = "consume"\n' + MAIL + 'behavior = "state_identity_protected"',
+            ['[[target]] "mail" reply: ', "state back", "forward"],
+        ),
+        # no TOML
+        ("x =", ["not TOML", "Invalid value"]),
+        ("a = " + "[" * 5000, ["nested too deeply"]),
+        ("behavior = 'identity_protected'\nbehavior = 'x'", ["not TOML", "overwrite a value"]),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_one_line(text: str, parts: list[str]) -> None:
+    message = refused(text)
+
+    assert message.startswith("f.toml: ")
+    for part in parts:
+        assert part in message
+
+
+def test_errors_stay_on_one_short_line_whatever_the_value_holds() -> None:
+    message = refused('behavior = "' + "\\n\\u001b[31m" * 500 + '"')
+
+    assert message.isprintable()
+    assert len(message) < 250
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_configuration_or_one_line(text: str) -> None:
+    try:
+        config = parse(text, file="f.toml", folder=Path("/"))
+    except ConfigError as error:
+        assert str(error).isprintable()  # noqa: PT017 - refusing is one of two right outcomes
+    else:
+        assert isinstance(config, Config)
+
+
+@pytest.mark.parametrize(
+    ("make", "part"),
+    [
+        (lambda _: None, "no such file"),
+        (lambda path: path.mkdir(), "directory"),
+        (lambda path: path.write_bytes(b"a = 1\n\xff"), "byte 6 is not UTF-8"),
+    ],
+)
+def test_unreadable_file_is_named_with_the_reason(tmp_path: Path, make, part: str) -> None:
+    path = tmp_path / "excguard.toml"
+    make(path)
+    with pytest.raises(ConfigError, match=re.escape(f"{path}: ")) as caught:
+        load(path)
+
+    assert part in str(caught.value)
+
+
+def test_target_takes_behavior_and_reply_of_the_top_level_unless_it_has_its_own() -> None:
+    config = parse(
+        'reply = "consume"\n' + MAIL + '[[target]]\nname = "b"\ncommand = ["b"]\n'
+        'behavior = "state_identity_protected"\nreply = "forward"',
+        file="f.toml",
+        folder=Path("/"),
+    )
+    mail, other = config.target
+
+    assert (config.behavior_of(mail), config.reply_of(mail)) == ("identity_protected", "consume")
+    assert (config.behavior_of(other), config.reply_of(other)) == ("state_identity_protected", "forward")
+
+
+def test_relative_paths_start_at_the_folder_of_the_file(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "f.toml").write_text(
+        '[log]\npath = "log/hits.jsonl"\n[journal]\npath = "~/journal"\n'
+        '[[target]]\nname = "a"\ncommand = ["bin/tool", "bin/argument"]\ndirectory = "work"\n'
+        '[[target]]\nname = "b"\ncommand = ["ls"]\n'
+    )
+    config = load(tmp_path / "f.toml")
+
+    assert config.log.path == str(tmp_path / "log/hits.jsonl")
+    assert config.journal.path == "/home/someone/journal"
+    assert config.target[0].command == (str(tmp_path / "bin/tool"), "bin/argument")
+    assert config.target[0].directory == str(tmp_path / "work")
+    assert config.target[1].command == ("ls",)
+
+
+@pytest.mark.parametrize(
+    ("listen", "expected"),
+    [
+        ("127.0.0.1:12012", ("127.0.0.1", 12012)),
+        ("[::1]:0", ("::1", 0)),
+        ("localhost:65535", ("localhost", 65535)),
+        ("::1:80", None),
+        (":80", None),
+        ("host:", None),
+        ("host:65536", None),
+        ("a b:80", None),
+        ("http://a:80", None),
+    ],
+)
+def test_listen_addresses(listen: str, expected: tuple[str, int] | None) -> None:
+    assert parse_listen(listen) == expected
