@@ -1,0 +1,70 @@
+/*
+ * What an EXC_GUARD code says by its numbers: guard type, flavor, target, and how severe it is on a given release.
+ *
+ * code    = [63:61] guard type | [60:32] flavor | [31:0] target
+ * subcode = [63:0] payload
+ * (osfmk/kern/exc_guard.h, EXC_GUARD_DECODE_GUARD_TYPE and its neighbours, xnu-11417.121.6)
+ *
+ * The same flavor number means different things on different releases, so every question takes one. A release is
+ * one integer, major * 10000 + minor * 100 + patch of the macOS version: 140401 is macOS 14.4.1.
+ *
+ * The tables come from excguard/knowledge at build time (generate_c.py writes guard_table.h); nothing here
+ * repeats them.
+ */
+#ifndef EXCGUARD_GUARD_H
+#define EXCGUARD_GUARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum excguard_severity {
+    EXCGUARD_SEVERITY_UNKNOWN = 0, /* no table says: a guard type or flavor that no release of ours declares */
+    EXCGUARD_SEVERITY_SOFT = 1,
+    EXCGUARD_SEVERITY_OPTIONAL = 2,
+    EXCGUARD_SEVERITY_FATAL = 3,
+};
+
+/* One meaning of one flavor number; the rows of guard_table.h. Sorted by guard type, flavor, first release. */
+struct excguard_guard_row {
+    uint32_t guard_type;
+    uint32_t flavor;
+    uint32_t first_release; /* inclusive */
+    uint32_t last_release;  /* inclusive; UINT32_MAX: still so in the newest source */
+    uint32_t severity;      /* enum excguard_severity */
+    const char *kernel_name;
+};
+
+struct excguard_guard {
+    uint32_t guard_type;
+    uint32_t flavor;
+    uint32_t target;
+    uint32_t severity;       /* enum excguard_severity */
+    bool known;              /* a table row says what this flavor is on that release */
+    const char *kernel_name; /* static; NULL when not known */
+};
+
+static inline uint32_t excguard_guard_type(uint64_t code)
+{
+    return (uint32_t)(code >> 61);
+}
+
+static inline uint32_t excguard_guard_flavor(uint64_t code)
+{
+    return (uint32_t)(code >> 32) & 0x1fffffffu;
+}
+
+static inline uint32_t excguard_guard_target(uint64_t code)
+{
+    return (uint32_t)code;
+}
+
+/* Decodes `code` as `release` means it. Never fails: what no table knows comes back with known = false. */
+void excguard_guard_decode(uint64_t code, uint32_t release, struct excguard_guard *out);
+
+/* The rows themselves, for the test that compares them with the tables they came from. */
+const struct excguard_guard_row *excguard_guard_rows(uint32_t *count);
+
+/* "unknown", "soft", "optional" or "fatal". */
+const char *excguard_severity_name(uint32_t severity);
+
+#endif
