@@ -1,0 +1,85 @@
+/*
+ * What only the simulator has: ways to bring about what a real kernel does on its own, and to look inside. A program that
+ * includes this header does not run on macOS.
+ */
+#ifndef _EXCSIM_H_
+#define _EXCSIM_H_
+
+#include <stdint.h>
+
+#include <mach/mach.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * Raises EXC_GUARD with this code and subcode in the calling thread, by the delivery rules of its guard type and flavor,
+ * and returns when the handlers are done with it: the process may be dead by then. KERN_SUCCESS: it was delivered and
+ * handled; KERN_FAILURE: it was delivered, no handler took it; KERN_ABORTED: the task's flags or Developer Mode kept it back.
+ */
+extern kern_return_t excsim_raise(uint64_t code, uint64_t subcode);
+
+/* The same, `count` times in a row, with no round trip to this process between them. */
+extern kern_return_t excsim_raise_many(uint64_t code, uint64_t subcode, uint64_t count);
+
+/*
+ * Raises any other exception (EXC_BAD_ACCESS ...): handlers of the task, then the host; unhandled it kills the process.
+ */
+extern kern_return_t excsim_raise_exception(exception_type_t exception, uint64_t code, uint64_t subcode);
+
+/*
+ * Levels of com.apple.security.hardened-process.platform-restrictions: 0 an ordinary process, 1 and 2 hardened ones. A
+ * hardened process gets fatal guards for MP_FATAL flavors and must use identity-protected exception behaviors. For the
+ * calling task and those it starts; it can only rise (KERN_INVALID_ARGUMENT otherwise).
+ */
+extern kern_return_t excsim_harden(int level);
+
+/* What the calling task's name space holds. */
+struct excsim_space_census {
+	uint32_t names;     /* all entries */
+	uint32_t receive;   /* entries with a receive right */
+	uint32_t send;      /* entries with send rights */
+	uint32_t send_once; /* send-once entries */
+	uint32_t port_sets;
+	uint32_t dead_names;
+	uint64_t send_urefs; /* user references of all send rights */
+};
+extern kern_return_t excsim_space_census(struct excsim_space_census *census);
+
+/* What the whole kernel holds: to show that nothing leaks. */
+struct excsim_kernel_census {
+	uint64_t tasks;
+	uint64_t threads;
+	uint64_t ports;
+	uint64_t messages;      /* queued */
+	uint64_t message_bytes; /* queued */
+	uint64_t exceptions;    /* raised since the start */
+	uint64_t crash_reports; /* of excsim_crash_report, since the start */
+};
+extern kern_return_t excsim_kernel_census(struct excsim_kernel_census *census);
+
+/*
+ * What ReportCrash would have written: a real crash report for a process that died of an unhandled exception
+ * (fatal), a simulated one for a guard that lets the process live.
+ */
+struct excsim_crash_report {
+	uint64_t thread_id;
+	uint64_t code;
+	uint64_t subcode;
+	int32_t pid;
+	int32_t exception;
+	int32_t fatal;
+	int32_t handled; /* always 0: a handler that answers success suppresses the report */
+};
+/* Report number `index`, from 0 (the newest 4096 are kept). KERN_NOT_FOUND past the last, KERN_INVALID_ARGUMENT before the oldest kept. */
+extern kern_return_t excsim_crash_report(uint64_t index, struct excsim_crash_report *report);
+
+/* Lets a special-purpose test play the kernel's part of IOT types: pins the last send right of a port of this task. */
+extern kern_return_t excsim_pin(mach_port_name_t name);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,24 @@
+/* The memory of arrays that calls return: osfmk/mach/vm_map.defs. */
+#ifndef _vm_map_user_
+#define _vm_map_user_
+
+#include <mach/kern_return.h>
+#include <mach/message.h>
+#include <mach/port.h>
+
+typedef uintptr_t vm_address_t;
+typedef uintptr_t vm_size_t;
+typedef mach_port_t vm_map_t;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Gives back memory that mach_port_names() or mach_port_get_set_status() allocated; no other memory. */
+extern kern_return_t vm_deallocate(vm_map_t target_task, vm_address_t address, vm_size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
