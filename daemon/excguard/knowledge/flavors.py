@@ -1,0 +1,191 @@
+"""Which name a flavor number has on which release, and how severe it is.
+
+`flavors.csv` holds what kernel headers declare, with the first and last release in which each was seen.
+Headers were read for some releases only (`releases.csv`, column `read`), so a look-up works on those:
+
+* at a release that was read, its own table;
+* between two of them, the earlier table, or the later one for a number that the earlier did not have (the
+  release in between raised it, so it must have known it);
+* above the newest, the newest; below the oldest, the oldest.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from excguard.knowledge import releases
+
+GUARD_TYPES = {
+    1: "MACH_PORT",
+    2: "FD",
+    3: "USER",
+    4: "VN",
+    5: "VIRT_MEMORY",
+    6: "REJECTED_SC",
+}
+"""Guard type numbers and names (osfmk/kern/exc_guard.h, GUARD_TYPE_*)."""
+
+TYPE_NUMBERS = {name: number for number, name in GUARD_TYPES.items()}
+
+WITHOUT_FLAVORS = frozenset({"USER", "REJECTED_SC"})
+"""Guard types whose flavor bits are not used."""
+
+SEVERITIES = ("unknown", "soft", "optional", "fatal")
+"""By their number in the generated C tables."""
+
+
+class Flavor(NamedTuple):
+    """One name for one number, as headers declare it.
+
+    Attributes:
+        guard_type: "MACH_PORT", ...
+        value: The flavor number.
+        kernel_name: "kGUARD_EXC_INVALID_NAME".
+        first: First release (packed) in which it was seen.
+        last: Last release in which it was seen; releases.NEWEST while it still stands.
+        first_source: Kernel tag or SDK of `first`; likewise last_source ("" while it stands).
+        header: The header that declares it.
+        role: "flavor", or "marker" for a name that only bounds a range of flavors.
+    """
+
+    guard_type: str
+    value: int
+    kernel_name: str
+    first: int
+    last: int
+    first_source: str
+    last_source: str
+    header: str
+    role: str
+
+    @property
+    def name(self) -> str:
+        """The name without the kernel's prefix: "INVALID_NAME"."""
+        return self.kernel_name.removeprefix("kGUARD_EXC_").removeprefix("VNG_")
+
+
+class Span(NamedTuple):
+    """A flavor with the releases (both inclusive) in which a look-up answers with it."""
+
+    first: int
+    last: int
+    flavor: Flavor
+
+
+class SeverityRange(NamedTuple):
+    """Flavors (both inclusive) of a guard type that have one severity from release `first` to `last`."""
+
+    guard_type: str
+    first: int
+    last: int
+    first_flavor: int
+    last_flavor: int
+    severity: str
+    source: str
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with Path(__file__).with_name(name).open(newline="", encoding="ascii") as file:
+        return list(csv.DictReader(file))
+
+
+@cache
+def table() -> tuple[Flavor, ...]:
+    """Every row of flavors.csv, in its order."""
+    return tuple(
+        Flavor(
+            row["guard_type"],
+            int(row["value"], 16),
+            row["kernel_name"],
+            releases.parse_version(row["first_macos"]),
+            releases.parse_version(row["last_macos"]) if row["last_macos"] else releases.NEWEST,
+            row["first_source"],
+            row["last_source"],
+            row["header"],
+            row["role"],
+        )
+        for row in _rows("flavors.csv")
+    )
+
+
+def with_value(guard_type: str, value: int) -> list[Flavor]:
+    """Every flavor that ever had this number, newest first (equal ones in the table's order)."""
+    found = [f for f in table() if f.value == value and f.guard_type == guard_type and f.role == "flavor"]
+    return sorted(found, key=lambda flavor: (-flavor.last, -flavor.first))
+
+
+def at(guard_type: str, value: int, release: int) -> list[Flavor]:
+    """The names of a number on a release.
+
+    Usually one; none when no table knows it; two where a header gave one number two names (10.14's 0x10000).
+    """
+    return [span.flavor for span in spans(guard_type, value) if span.first <= release <= span.last]
+
+
+def spans(guard_type: str, value: int) -> list[Span]:
+    """For which releases `at` answers with which flavor, oldest first (the rule of the module's text)."""
+    read = releases.read_for(guard_type)
+    flavors = [f for f in table() if f.value == value and f.guard_type == guard_type and f.role == "flavor"]
+    found: dict[Flavor, Span] = {}
+    previous: list[Flavor] = []
+    for index, release in enumerate(read):
+        following = read[index + 1] if index + 1 < len(read) else None
+        here = [flavor for flavor in flavors if flavor.first <= release <= flavor.last]
+        for flavor in here:
+            first = release if index else 0
+            if index and not previous:
+                first = covers_until(read[index - 1]) + 1
+            last = following - 1 if following else releases.NEWEST
+            known = found.get(flavor)
+            found[flavor] = Span(known.first if known else first, last, flavor)
+        previous = here
+    return sorted(found.values(), key=lambda span: span.first)
+
+
+def covers_until(release: int) -> int:
+    """The last release that the header of `release` speaks for: itself for 10.x, its patches from 11 on."""
+    return release if release < releases.pack(11) else release // 100 * 100 + 99
+
+
+@cache
+def severity_table() -> tuple[SeverityRange, ...]:
+    """Every row of severity.csv with the release before the guard type's next set of ranges as its end."""
+    rows = _rows("severity.csv")
+    starts: dict[str, set[int]] = {}
+    for row in rows:
+        starts.setdefault(row["guard_type"], set()).add(releases.parse_version(row["first_macos"]))
+    ranges = []
+    for row in rows:
+        first = releases.parse_version(row["first_macos"])
+        later = [start for start in starts[row["guard_type"]] if start > first]
+        ranges.append(
+            SeverityRange(
+                row["guard_type"],
+                0 if first == min(starts[row["guard_type"]]) else first,
+                min(later) - 1 if later else releases.NEWEST,
+                int(row["first_flavor"], 16),
+                int(row["last_flavor"], 16),
+                row["severity"],
+                row["source"],
+            )
+        )
+    return tuple(ranges)
+
+
+def severity(guard_type: str, value: int, release: int) -> str | None:
+    """How severe a flavor number is on a release, whether a table names it or not.
+
+    "fatal" (always kills), "optional" (kills when the task's flags say so) or "soft" (never kills); None for
+    a guard type that is not known.
+    """
+    for row in severity_table():
+        if (
+            row.guard_type == guard_type
+            and row.first <= release <= row.last
+            and row.first_flavor <= value <= row.last_flavor
+        ):
+            return row.severity
+    return None

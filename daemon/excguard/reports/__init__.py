@@ -1,0 +1,1 @@
+"""Crash reports and debugger lines in, Violations out."""

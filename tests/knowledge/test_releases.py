@@ -1,0 +1,104 @@
+"""Every way to name a release."""
+
+import pytest
+
+from excguard.knowledge import releases
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("14.4", 140400),
+        ("14", 140000),
+        ("14.4.1", 140401),
+        ("26.4", 260400),
+        ("10.13.6", 101306),
+        ("macOS 14.4", 140400),
+        ("macos 15.0", 150000),
+        ("MacOS Sequoia 15.0.1", 150001),
+        ("macOS Tahoe 26.4 (25E246)", 260400),
+        ("Mac OS X 10.9.3 (13D65)", 100903),
+        ("OS X 10.11.6", 101106),
+        ("macOS 14.4 (23E5180j)", 140400),
+        ("macOS 14.0 (24A5298h)", 150000),  # a seed of 15 that calls itself 14: the build knows
+        ("23E214", 140400),
+        ("23G93", 140600),
+        ("22A380", 130000),
+        ("22E261", 130300),
+        ("21A559", 120000),
+        ("21H1320", 120600),
+        ("20B29", 110000),
+        ("20E232", 110300),
+        ("19A583", 101500),
+        ("18G103", 101406),
+        ("13D65", 100903),
+        ("24E248", 150400),
+        ("25C56", 260200),
+        ("25F84", 260500),
+        ("25E246", 260400),
+        ("iOS 17.4", 140400),
+        ("iPhone OS 12.1.2 (16C101)", 101401),
+        ("iPhone OS 10.1.1 (14B100)", 101201),
+        ("iOS 9.1", 101101),
+        ("iOS 14.5", 110300),
+        ("iOS 15.4", 120300),
+        ("iOS 26.4 (23E246)", 260400),
+        ("iPadOS 18.1", 150100),
+        ("watchOS 10.4", 140400),
+        ("visionOS 2.4", 150400),
+        ("tvOS 17.0", 140000),
+        ("Darwin 25.6.0", 260600),
+        ("Darwin 23.4.0", 140400),
+        ("Darwin Kernel Version 21.6.0: Mon Jun 24 00:56:10 PDT 2024", 120500),
+        ("Darwin 18.7.0", 101406),
+        ("Darwin 13.0.0", 100900),
+        ("xnu-10063.101.15", 140400),
+        ("xnu-10063.101.15~2/RELEASE_ARM64_T6000", 140400),
+        ("root:xnu-11417.140.69~1/RELEASE_X86_64", 150600),
+        ("xnu-12377.101.15", 260400),
+        ("xnu-12377.1.9", 260000),
+        ("xnu-4903.241.1", 101403),
+        ("28.1", 280100),
+    ],
+)
+def test_placed(text: str, expected: int) -> None:
+    assert expected == releases.parse(text).version
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "yes",
+        "macOS",
+        "16.0",
+        "macOS 20.1",
+        "iOS 5.0",
+        "iOS 20",
+        "Darwin 12.0",
+        "10K549",
+        "xnu-1.2",
+        "14.4x",
+        "\0",
+        "9" * 5000,
+    ],
+)
+def test_refused_with_what_is_accepted(text: str) -> None:
+    with pytest.raises(releases.ReleaseError) as caught:
+        releases.parse(text)
+
+    assert len(str(caught.value)) < 300
+
+
+def test_every_xnu_of_the_table_is_its_macos() -> None:
+    for known in releases.known():
+        if known.xnu:
+            text = "xnu-" + ".".join(map(str, known.xnu))
+
+            assert known.version == releases.parse(text).version
+
+
+def test_versions_show_as_they_are_written() -> None:
+    assert [known.macos for known in releases.known()] == [
+        releases.show(known.version) for known in releases.known()
+    ]
