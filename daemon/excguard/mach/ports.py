@@ -1,0 +1,201 @@
+"""Port rights as objects: each knows which right it holds and releases it exactly once.
+
+A *name* is a number that means something to one task only; what it stands for is a *right*, and each right
+counts for
+itself: two send rights to one port share the name and have to be released twice. Forgetting one leaks it,
+    releasing one twice takes the name away from whoever holds it next, and the kernel answers that with
+    EXC_GUARD. So here:
+
+* a right is released by `close`, by leaving its ``with`` block, or, with a `ResourceWarning`, when it is
+  forgotten;
+* `detach` hands the bare name over to somebody else's care (a message that moves the right, C code);
+* a right that was closed or detached raises `ValueError` when it is used.
+
+::
+
+    with ReceiveRight.construct(lib.MPO_REPLY_PORT) as port, port.make_send() as send:
+        ...
+"""
+
+import secrets
+import warnings
+from types import TracebackType
+from typing import Final, Self
+
+from excguard.mach.errors import check
+from excguard.native import ffi, lib
+
+PORT_NULL: Final = 0
+PORT_DEAD: Final = 0xFFFFFFFF
+
+
+class _Right:
+    """One right under one name of this task."""
+
+    def __init__(self, name: int) -> None:
+        """Take over the right of this kind that the task holds under ``name``."""
+        if name in (PORT_NULL, PORT_DEAD):
+            raise ValueError(f"{name:#x} is no right")
+        self._name: int | None = name
+
+    @property
+    def name(self) -> int:
+        """The name, for as long as this object holds the right.
+
+        Raises:
+            ValueError: it was closed or detached.
+        """
+        if self._name is None:
+            raise ValueError(f"this {type(self).__name__} was released or handed over before")
+        return self._name
+
+    @property
+    def closed(self) -> bool:
+        """Whether the right was released or handed over."""
+        return self._name is None
+
+    def detach(self) -> int:
+        """Hand the right over: the caller now has to release what is under the name that is returned."""
+        name = self.name
+        self._name = None
+        return name
+
+    def close(self) -> None:
+        """Release the right; does nothing when it was released or handed over before.
+
+        Raises:
+            MachError: the kernel disagrees about the right. The object counts as closed all the same.
+        """
+        if self._name is not None:
+            self._release(self.detach())
+
+    def _release(self, name: int) -> None:
+        # Right for send and send-once rights and for the dead name that either may have become meanwhile.
+        check("mach_port_deallocate", lib.mach_port_deallocate(_self(), name))
+
+    def __enter__(self) -> Self:
+        """Hold the right for the length of a block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Release the right."""
+        self.close()
+
+    def __del__(self) -> None:
+        """Release a right that was forgotten, and say so."""
+        if getattr(self, "_name", None) is not None:
+            warnings.warn(f"{self!r} was forgotten: close it", ResourceWarning, stacklevel=1, source=self)
+            self.close()
+
+    def __repr__(self) -> str:
+        """Show the kind of right and its name."""
+        state = "released" if self._name is None else f"{self._name:#x}"
+        return f"<{type(self).__name__} {state}>"
+
+
+class SendRight(_Right):
+    """The permission to send any number of messages to a port."""
+
+    def copy(self) -> "SendRight":
+        """A second, independent send right to the same port, under the same name.
+
+        Raises:
+            MachError: ``KERN_INVALID_RIGHT`` when the port has died.
+        """
+        check("mach_port_mod_refs", lib.mach_port_mod_refs(_self(), self.name, lib.MACH_PORT_RIGHT_SEND, 1))
+        return SendRight(self.name)
+
+    def is_dead(self) -> bool:
+        """Whether the port is gone, so that this right has become a dead name."""
+        return bool(_type_of(self.name) & lib.MACH_PORT_TYPE_DEAD_NAME)
+
+
+class SendOnceRight(_Right):
+    """The permission to send one message to a port; released unused, it sends a send-once notification."""
+
+
+class DeadName(_Right):
+    """A reference to a name whose port has died."""
+
+
+class PortSet(_Right):
+    """Receive rights that are waited on together. Its members outlive it."""
+
+    @classmethod
+    def allocate(cls) -> Self:
+        """Make an empty set.
+
+        Raises:
+            MachError: see `mach_port_allocate`.
+        """
+        name = ffi.new("mach_port_name_t *")
+        check("mach_port_allocate", lib.mach_port_allocate(_self(), lib.MACH_PORT_RIGHT_PORT_SET, name))
+        return cls(name[0])
+
+    def _release(self, name: int) -> None:
+        check("mach_port_mod_refs", lib.mach_port_mod_refs(_self(), name, lib.MACH_PORT_RIGHT_PORT_SET, -1))
+
+
+class ReceiveRight(_Right):
+    """A port: the one right to receive what is sent to it. Releasing it destroys the port."""
+
+    def __init__(self, name: int, guard: int = 0) -> None:
+        """Take over a receive right; ``guard`` is the value that it is guarded with, 0 for none."""
+        super().__init__(name)
+        self._guard = guard
+
+    @classmethod
+    def construct(cls, flags: int = 0, *, guarded: bool = False) -> Self:
+        """Make a port.
+
+        Args:
+            flags: ``MPO_`` flags that say what kind of port it is, such as `MPO_REPLY_PORT`.
+            guarded: guard the right with a secret value, so that only this object can destroy the port or
+                move it away.
+
+        Raises:
+            MachError: see `mach_port_construct`; ``KERN_INVALID_ARGUMENT`` for flags that this kernel does
+                not know.
+        """
+        guard = secrets.randbits(64) | 1 if guarded else 0
+        options = ffi.new("mach_port_options_t *")
+        options.flags = flags | (lib.MPO_CONTEXT_AS_GUARD if guarded else 0)
+        name = ffi.new("mach_port_name_t *")
+        check("mach_port_construct", lib.mach_port_construct(_self(), options, guard, name))
+        return cls(name[0], guard)
+
+    def make_send(self) -> SendRight:
+        """A new send right to this port, under the same name.
+
+        Raises:
+            MachError: see `mach_port_insert_right`.
+        """
+        check(
+            "mach_port_insert_right",
+            lib.mach_port_insert_right(_self(), self.name, self.name, lib.MACH_MSG_TYPE_MAKE_SEND),
+        )
+        return SendRight(self.name)
+
+    def move_to(self, port_set: PortSet | None) -> None:
+        """Make this port a member of ``port_set`` and of no other; None takes it out of its set.
+
+        Raises:
+            MachError: see `mach_port_move_member`.
+        """
+        after = PORT_NULL if port_set is None else port_set.name
+        check("mach_port_move_member", lib.mach_port_move_member(_self(), self.name, after))
+
+    def _release(self, name: int) -> None:
+        check("mach_port_destruct", lib.mach_port_destruct(_self(), name, 0, self._guard))
+
+
+def _type_of(name: int) -> int:
+    found = ffi.new("mach_port_type_t *")
+    check("mach_port_type", lib.mach_port_type(_self(), name, found))
+    return int(found[0])
+
+
+def _self() -> int:
+    return int(lib.mach_task_self())
