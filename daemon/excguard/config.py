@@ -35,8 +35,10 @@ _ENVIRONMENT = Meta(description='a table of text: { NAME = "value" }, with no "=
 _FIRST = Meta(description="a whole number from 0 to 100000", ge=0, le=100_000)
 _WINDOW = Meta(description="seconds, from 1 to 86400", ge=1.0, le=86_400.0)
 _LISTEN = Meta(description='"HOST:PORT" such as "127.0.0.1:12012" or "[::1]:12012", or "" for no endpoint')
-_CAPACITY = Meta(description="a whole number of records from 1024 to 16777216", ge=1024, le=1 << 24)
+_CAPACITY = Meta(description="a power of two from 1024 to 16777216", ge=1 << 10, le=1 << 24)
 _DELAY = Meta(description="seconds, from 0 to 3600", ge=0.0, le=3600.0)
+
+MAX_TARGETS = 256  # EXCGUARD_MAX_TARGETS of native/receiver.h; a test compares them
 
 # What no path, argument or variable of a process can hold: they end at the first NUL.
 _NUL = "\0"
@@ -186,7 +188,12 @@ def _problems(config: Config) -> Iterator[str]:
     for key, path in (("log.path", config.log.path), ("journal.path", config.journal.path)):
         if _NUL in path:
             yield f"{key}: a path cannot hold a NUL character"
+    capacity = config.journal.capacity
+    if capacity & (capacity - 1):
+        yield _wrong("journal.capacity", capacity, str(_CAPACITY.description))
     yield from _pair_problems("reply", config.behavior, config.reply)
+    if len(config.target) > MAX_TARGETS:
+        yield f"target: {len(config.target)} of them; allowed: {MAX_TARGETS} at most"
     names: set[str] = set()
     for number, target in enumerate(config.target, start=1):
         key = _target_key(number, target.name)

@@ -56,6 +56,7 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
         severity: "fatal" (the kernel always kills), "optional" (it kills when the task's flags say so),
             "soft" (it never kills); None for a guard type that is not known.
         summary: One sentence.
+        advice: How to mend it; None where the tables have nothing to say.
         release: The release the numbers were read for ("macOS 14.4"); None when none was given.
         readings: Every other meaning of the number; empty when a release settled it or it only ever had one.
         notes: What a reader should know of how this was read ("newer than the newest table").
@@ -77,6 +78,7 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
     readings: tuple[Reading, ...] = ()
     notes: tuple[str, ...] = ()
     known: bool = True
+    advice: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The object that `--json` prints.

@@ -1,0 +1,37 @@
+"""A guard hit: a violation, and the circumstances in which a watched program committed it."""
+
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from excguard.decode import Violation
+
+
+class Hit(Struct, frozen=True, kw_only=True):
+    """One hit, as the sinks see it.
+
+    ``pc``, ``lr`` and ``sp`` are None unless the target is watched with ``state_identity_protected``.
+    """
+
+    violation: Violation
+    target: str
+    pid: int
+    thread_id: int
+    time_ns: int  # since the epoch, when the receiver took the message
+    behavior: str
+    reply: str  # what was answered: "forward" or "consume"
+    kernel: str  # "xnu-..." or "simulated"
+    release: str
+    seq: int  # the journal's number; the same hit bears the same number, however often it is logged
+    recovered: bool  # read from the journal of an excguard that ended before it had logged the hit
+    inherited: bool  # of a process that inherited the exception port, not the target's own
+    source: str = "live"
+    pc: int | None = None
+    lr: int | None = None
+    sp: int | None = None
+
+
+def rfc3339(time_ns: int) -> str:
+    """Nanoseconds since the epoch as RFC 3339 in UTC, to the microsecond: "2026-03-01T12:00:00.000001Z"."""
+    seconds, rest = divmod(time_ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"

@@ -1,0 +1,91 @@
+"""The receiver from Python's side: the thread that answers the kernel (`native/receiver.h`), and its bell.
+
+The bell is a pipe. `Receiver.ring` says that somebody is about to wait for it; the thread then writes one
+byte when there is something to read. So a storm costs one byte, not one a hit.
+"""
+
+import contextlib
+import os
+from types import TracebackType
+from typing import Literal, Self
+
+from excguard.journal import Journal
+from excguard.mach.errors import check
+from excguard.native import ffi, lib
+
+
+class Receiver:
+    """The running thread. It answers from construction to `close`."""
+
+    def __init__(self, journal: Journal, port_set: int) -> None:
+        """Receive from ``port_set`` into ``journal``; both must outlive this object.
+
+        Raises:
+            MachError: the kernel would not have it.
+            OSError: no pipe could be made.
+        """
+        self.bell, write_end = os.pipe()
+        self._write_end = write_end
+        handle = ffi.new("struct excguard_receiver **")
+        try:
+            os.set_blocking(self.bell, False)
+            os.set_blocking(write_end, False)
+            check(
+                lib.excguard_receiver_start(journal.handle, port_set, write_end, handle),
+                "excguard_receiver_start",
+            )
+        except BaseException:
+            os.close(self.bell)
+            os.close(write_end)
+            raise
+        self._handle = handle[0]
+
+    def add_target(self, port: int, target_id: int, reply: Literal["forward", "consume"]) -> None:
+        """From now on a message to ``port`` is a hit of ``target_id``. Raises MachError."""
+        policy = lib.EXCGUARD_REPLY_CONSUME if reply == "consume" else lib.EXCGUARD_REPLY_FORWARD
+        check(
+            lib.excguard_receiver_add_target(self._handle, port, target_id, policy),
+            "excguard_receiver_add_target",
+        )
+
+    def set_pid(self, target_id: int, pid: int) -> None:
+        """Say which process is the target's own (0: none); all others that use its port have inherited it."""
+        check(lib.excguard_receiver_set_pid(self._handle, target_id, pid), "excguard_receiver_set_pid")
+
+    def no_senders(self, target_id: int) -> int:
+        """How often the kernel said that nobody holds the target's exception port any more."""
+        return int(lib.excguard_receiver_no_senders(self._handle, target_id))
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread is there and receives."""
+        if self._handle is None:
+            return False
+        stats = ffi.new("struct excguard_receiver_stats *")
+        lib.excguard_receiver_stats(self._handle, stats)
+        return bool(stats.running)
+
+    def ring(self) -> None:
+        """Empty the bell and ask for it to be rung at the next hit. Read the journal, and only then wait."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.bell, 4096):
+                pass
+        lib.excguard_receiver_arm(self._handle)
+
+    def close(self) -> None:
+        """Stop the thread. Messages that still wait stay in their ports."""
+        if self._handle is not None:
+            lib.excguard_receiver_stop(self._handle)
+            self._handle = None
+            os.close(self.bell)
+            os.close(self._write_end)
+
+    def __enter__(self) -> Self:
+        """The receiver, which is stopped at the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it."""
+        self.close()

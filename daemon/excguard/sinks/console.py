@@ -1,0 +1,96 @@
+"""The log for people: what was broken, by whom, and how to mend it.
+
+    14:03:07.120 optional  INVALID_NAME  mail (pid 4242)  port name 0x2703, payload 0x0
+        The program passed a port name that is not in its name space.
+        To mend it: ...
+
+Whatever comes from a watched program or a configuration (names, arguments) is shown with its control
+characters
+escaped: it can be hostile, and this goes to a terminal.
+"""
+
+import os
+import textwrap
+from collections.abc import MutableMapping
+from typing import Any
+
+import click
+
+_COLORS = {"fatal": "red", "optional": "yellow", "soft": "cyan", "error": "red", "warning": "yellow"}
+# What a reader of a terminal knows already or can do without.
+_QUIET = {"timestamp", "level", "event", "kernel", "release"}
+_INDENT = " " * 4
+
+
+def printable(text: str) -> str:
+    """``text`` with everything escaped that a terminal might act on."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text
+    )
+
+
+def wants_color(fd: int) -> bool:
+    """Whether colours belong on ``fd``: a terminal, and nobody said no (https://no-color.org)."""
+    return os.isatty(fd) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+class ConsoleForm:
+    """Renders one event; call it with the event's fields."""
+
+    def __init__(self, *, color: bool, width: int = 100) -> None:
+        """Wrap at ``width`` columns."""
+        self._color = color
+        self._width = width
+
+    def __call__(self, event: MutableMapping[str, Any]) -> str:
+        """The lines of ``event``, joined."""
+        clock = self._style(event["timestamp"][11:23], dim=True)
+        if event["event"] == "guard_hit":
+            return self._hit(clock, event)
+        if event["event"] == "guard_hits_suppressed":
+            return self._suppressed(clock, event)
+        told = "  ".join(f"{key}={_shown(value)}" for key, value in event.items() if key not in _QUIET)
+        name = self._style(event["event"].replace("_", " "), fg=_COLORS.get(event["level"]))
+        return f"{clock} {name}  {told}".rstrip()
+
+    def _hit(self, clock: str, event: MutableMapping[str, Any]) -> str:
+        severity = event["severity"] or "unknown"
+        name = event["flavor_name"] or event["guard_type"]
+        who = f"pid {event['pid']}" + (", inherited" if event["inherited"] else "")
+        where = f"code {event['code']}, subcode {event['subcode']}"
+        if "pc" in event:
+            where += f", pc {event['pc']}"
+        lines = [
+            f"{clock} {self._severity(severity)} {self._style(str(name), bold=True)}  "
+            f"{printable(event['target'])} ({who})  {self._style(where, dim=True)}"
+            + (self._style("  recovered", dim=True) if event["recovered"] else "")
+        ]
+        lines += self._paragraph(event["summary"])
+        if event.get("advice"):
+            lines += self._paragraph(f"To mend it: {event['advice']}", fg="green")
+        return "\n".join(lines)
+
+    def _suppressed(self, clock: str, event: MutableMapping[str, Any]) -> str:
+        severity = event.get("severity") or "unknown"
+        name = event.get("flavor_name") or event.get("guard_type") or "various"
+        more = f"{event['count']} more" + (" (recovered)" if event["recovered"] else "")
+        return (
+            f"{clock} {self._severity(severity)} {self._style(str(name), bold=True)}  "
+            f"{printable(event['target'])}  {more}"
+        )
+
+    def _severity(self, severity: str) -> str:
+        return self._style(severity.ljust(8), fg=_COLORS.get(severity))
+
+    def _paragraph(self, text: str, **style: Any) -> list[str]:  # noqa: ANN401 - click.style's own arguments
+        lines = textwrap.wrap(
+            printable(text), max(self._width, 40), initial_indent=_INDENT, subsequent_indent=_INDENT
+        )
+        return [self._style(line, **style) for line in lines]
+
+    def _style(self, text: str, **style: Any) -> str:  # noqa: ANN401 - click.style's own arguments
+        return click.style(text, **style) if self._color else text
+
+
+def _shown(value: object) -> str:
+    return printable(str(value))

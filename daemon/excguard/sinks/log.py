@@ -1,0 +1,143 @@
+"""The structured log: one line a hit, one line for whatever else happens, through structlog.
+
+The events and their fields are an interface: people's queries rest on them. ``guard_hit`` is a hit written
+whole, ``guard_hits_suppressed`` the count of a site's further hits; the rest tells the story of excguard
+itself.
+"""
+
+import time
+from collections.abc import Callable, MutableMapping
+from typing import Any, Literal
+
+import msgspec
+import structlog
+
+from excguard.decode import Violation
+from excguard.hit import Hit, rfc3339
+from excguard.sinks.console import ConsoleForm
+from excguard.sinks.line_output import LineOutput
+from excguard.sinks.rate_limit import Suppressed
+
+Level = Literal["info", "warning", "error"]
+Event = MutableMapping[str, Any]
+Form = Callable[[Event], str]
+
+# What a hit is to whoever reads the log by level: a fatal guard ends the program, a soft one is for
+# statistics.
+_LEVELS: dict[str, Level] = {"fatal": "error", "optional": "warning", "soft": "info"}
+
+
+def json_form(event: Event) -> str:
+    """One JSON object, its keys in the order of the event."""
+    return msgspec.json.encode(event).decode()
+
+
+class EventLog:
+    """Events in, lines out. Nothing is written before `flush`."""
+
+    def __init__(self, output: LineOutput, *, kernel: str, release: str, form: Form = json_form) -> None:
+        """Write to ``output`` in ``form``; ``kernel`` and ``release`` go with every summary of hits."""
+        self.output = output
+        self._kernel = kernel
+        self._release = release
+        self._advise = isinstance(form, ConsoleForm)
+        self._logger = structlog.wrap_logger(
+            output,
+            processors=[
+                structlog.processors.add_log_level,
+                _stamp,
+                lambda _logger, _method, event: form(event),
+            ],
+            wrapper_class=structlog.BoundLogger,
+            context_class=dict,
+            cache_logger_on_first_use=True,
+        )
+
+    def hit(self, hit: Hit) -> None:
+        """``guard_hit``: one hit, whole."""
+        violation = hit.violation
+        fields = {
+            "timestamp": rfc3339(hit.time_ns),
+            "target": hit.target,
+            "pid": hit.pid,
+            "thread_id": hit.thread_id,
+            **_violation_fields(violation),
+            "behavior": hit.behavior,
+            "reply": hit.reply,
+            "kernel": hit.kernel,
+            "release": hit.release,
+            "source": hit.source,
+            "seq": hit.seq,
+            "recovered": hit.recovered,
+            "inherited": hit.inherited,
+        }
+        if hit.pc is not None:
+            fields |= {"pc": _hex(hit.pc), "lr": _hex(hit.lr), "sp": _hex(hit.sp)}
+        self._write(_LEVELS.get(violation.severity or "", "warning"), "guard_hit", violation, fields)
+
+    def suppressed(self, group: Suppressed, target: str, violation: Violation) -> None:
+        """``guard_hits_suppressed``: how many hits of a site were counted instead of written.
+
+        ``violation`` is the first of them. A group of several sites has no flavor, code or advice to show.
+        """
+        fields: dict[str, Any] = {"timestamp": rfc3339(group.last_ns), "target": target, "count": group.hits}
+        if group.site is None:
+            fields["summary"] = "Hits of many different sites; the metrics count them by flavor."
+        else:
+            told = _violation_fields(violation)
+            for name in ("guard_target", "payload", "code", "subcode"):  # may differ from hit to hit
+                del told[name]
+            fields |= told
+            if group.site.pc:
+                fields["pc"] = _hex(group.site.pc)
+        fields |= {
+            "kernel": self._kernel,
+            "release": self._release,
+            "first_timestamp": rfc3339(group.first_ns),
+            "first_seq": group.first_seq,
+            "last_seq": group.last_seq,
+            "recovered": bool(group.seqs),
+        }
+        if group.seqs:
+            fields["seqs"] = ",".join(f"{a}-{b}" if a != b else f"{a}" for a, b in group.seqs)
+        level = _LEVELS.get(violation.severity or "", "warning") if group.site else "warning"
+        self._write(level, "guard_hits_suppressed", None, fields)
+
+    def event(self, level: Level, name: str, **fields: Any) -> None:  # noqa: ANN401 - whatever JSON can say
+        """Any other event."""
+        getattr(self._logger, level)(name, **fields)
+
+    def flush(self) -> bool:
+        """Write what has gathered; False when some of it has to wait."""
+        return self.output.flush()
+
+    def _write(self, level: Level, name: str, violation: Violation | None, fields: dict[str, Any]) -> None:
+        if self._advise and violation is not None:
+            fields["advice"] = violation.advice
+        getattr(self._logger, level)(name, **fields)
+
+
+def _violation_fields(violation: Violation) -> dict[str, Any]:
+    return {
+        "guard_type": violation.guard_type,
+        "flavor": violation.flavor,
+        "flavor_name": violation.flavor_name,
+        "kernel_name": violation.kernel_name,
+        "guard_target": violation.target,
+        "payload": _hex(violation.payload),
+        "code": _hex(violation.code),
+        "subcode": _hex(violation.subcode),
+        "severity": violation.severity,
+        "summary": violation.summary,
+    }
+
+
+def _hex(number: int | None) -> str | None:
+    """64-bit numbers go as text: many JSON readers would lose their low bits."""
+    return None if number is None else f"{number:#x}"
+
+
+def _stamp(_logger: object, _method: str, event: Event) -> Event:
+    """Put timestamp, level and event first, where people look for them."""
+    timestamp = event.pop("timestamp", None) or rfc3339(time.time_ns())
+    return {"timestamp": timestamp, "level": event.pop("level"), "event": event.pop("event"), **event}

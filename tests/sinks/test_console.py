@@ -1,0 +1,104 @@
+"""The log for people."""
+
+import os
+import pty
+import re
+
+import click
+import pytest
+
+from excguard.decode import decode
+from excguard.sinks.console import ConsoleForm, printable, wants_color
+from excguard.sinks.rate_limit import Site, Suppressed
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def test_hit_names_rule_program_and_numbers_and_says_the_summary(make_log, make_hit) -> None:
+    log, read = make_log(ConsoleForm(color=False))
+    hit = make_hit()
+    log.hit(hit)
+    text = read()
+
+    first, *rest = text.splitlines()
+    assert first == (
+        "12:00:00.120 optional INVALID_NAME  mail (pid 4242)  code 0x2000020000002703, subcode 0x0"
+    )
+    assert " ".join(line.strip() for line in rest) == hit.violation.summary
+    assert not ANSI.search(text)
+
+
+def test_hit_with_advice_says_how_to_mend_it(make_log, make_hit) -> None:
+    log, read = make_log(ConsoleForm(color=False, width=40))
+    hit = make_hit()
+    violation = type(hit.violation)(
+        **{f: getattr(hit.violation, f) for f in hit.violation.__struct_fields__}
+        | {"advice": "Release each right once, and forget its name when you do."}
+    )
+    log.hit(make_hit(violation=violation))
+    lines = read().splitlines()[1:]
+
+    assert all(len(line) <= 40 for line in lines)
+    assert "To mend it: Release each right once, and forget its name when you do." in " ".join(
+        line.strip() for line in lines
+    )
+
+
+def test_unusual_circumstances_show(make_log, make_hit) -> None:
+    log, read = make_log(ConsoleForm(color=False))
+    log.hit(make_hit(0xE000_0001_0000_0000, inherited=True, recovered=True, pc=0x10, lr=0, sp=0))
+    first = read().splitlines()[0]
+
+    for part in ("unknown ", "(pid 4242, inherited)", "pc 0x10", "recovered"):
+        assert part in first
+
+
+def test_color_only_adds_escape_sequences() -> None:
+    event = {"timestamp": "2026-03-01T12:00:00.120000Z", "level": "error", "event": "x_y", "a": 1}
+
+    plain = ConsoleForm(color=False)(event)
+    assert plain == "12:00:00.120 x y  a=1"
+    colored = ConsoleForm(color=True)(event)
+    assert colored != plain
+    assert click.unstyle(colored) == plain
+
+
+def test_suppressed_hits_are_one_short_line(make_log) -> None:
+    log, read = make_log(ConsoleForm(color=False))
+    group = Suppressed(Site(1, 0x20000200, 0), 1, 0x2000_0200_0000_2703, 0, 12, 1, 13, 0, 10**9, ())
+    log.suppressed(group, "mail", decode(group.code, 0, "26.4"))
+    log.suppressed(group._replace(site=None), "mail", decode(group.code, 0, "26.4"))
+
+    assert read().splitlines() == [
+        "00:00:01.000 optional INVALID_NAME  mail  12 more",
+        "00:00:01.000 unknown  various  mail  12 more",
+    ]
+
+
+@pytest.mark.parametrize("name", ["\x1b]0;owned\x07", "a\nb", "\x9b31m", "\u202eevil", "\udcff"])
+def test_control_characters_never_reach_the_terminal(make_log, make_hit, name: str) -> None:
+    log, read = make_log(ConsoleForm(color=False))
+    log.hit(make_hit(target=name))
+    log.event("info", "target_started", target=name)
+    text = read()
+
+    assert all(line.isprintable() for line in text.splitlines())
+    assert printable(name) in text
+
+
+def test_color_is_for_terminals_that_want_it(monkeypatch) -> None:
+    master, slave = pty.openpty()
+    read_end, write_end = os.pipe()
+    try:
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        assert wants_color(slave)
+        assert not wants_color(write_end)
+        monkeypatch.setenv("TERM", "dumb")
+        assert not wants_color(slave)
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("NO_COLOR", "1")
+        assert not wants_color(slave)
+    finally:
+        for fd in (master, slave, read_end, write_end):
+            os.close(fd)
