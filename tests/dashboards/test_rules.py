@@ -1,0 +1,63 @@
+"""Recording rules and alerts, checked and unit-tested by Prometheus' own promtool."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DASHBOARDS = ROOT / "dashboards"
+ALERTS = [
+    rule
+    for group in yaml.safe_load((DASHBOARDS / "alerts.yml").read_text())["groups"]
+    for rule in group["rules"]
+]
+
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None,
+    reason="no promtool: install Prometheus (apt-get install prometheus, brew install prometheus)",
+)
+
+
+def promtool(*arguments: str) -> str:
+    done = subprocess.run(
+        ["promtool", *arguments], cwd=DASHBOARDS, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@needs_promtool
+def test_rules_are_valid():
+    promtool("check", "rules", "rules.yml", "alerts.yml")
+
+
+@needs_promtool
+def test_rules_do_what_their_unit_tests_say():
+    promtool("test", "rules", "rules.test.yml")
+
+
+@needs_promtool
+def test_the_example_configuration_is_valid():
+    assert "SUCCESS" in promtool("check", "config", "prometheus.yml")
+
+
+def test_every_alert_has_a_unit_test_that_makes_it_fire():
+    tests = yaml.safe_load((DASHBOARDS / "rules.test.yml").read_text())["tests"]
+    fired = {
+        case["alertname"] for test in tests for case in test.get("alert_rule_test", []) if case["exp_alerts"]
+    }
+    assert {rule["alert"] for rule in ALERTS} == fired
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alert_says_what_how_bad_and_where_to_read_on(rule):
+    assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+    assert {"summary", "description", "runbook_url"} == set(rule["annotations"])
+    path, anchor = rule["annotations"]["runbook_url"].split("#")
+    headings = re.findall(r"(?m)^## (.+)$", (ROOT / path).read_text())
+    assert anchor == rule["alert"].lower()
+    assert anchor in [heading.lower() for heading in headings]
