@@ -31,8 +31,8 @@ class Receiver:
             os.set_blocking(self.bell, False)
             os.set_blocking(write_end, False)
             check(
-                lib.excguard_receiver_start(journal.handle, port_set, write_end, handle),
                 "excguard_receiver_start",
+                lib.excguard_receiver_start(journal.handle, port_set, write_end, handle),
             )
         except BaseException:
             os.close(self.bell)
@@ -44,17 +44,13 @@ class Receiver:
         """From now on a message to ``port`` is a hit of ``target_id``. Raises MachError."""
         policy = lib.EXCGUARD_REPLY_CONSUME if reply == "consume" else lib.EXCGUARD_REPLY_FORWARD
         check(
-            lib.excguard_receiver_add_target(self._handle, port, target_id, policy),
             "excguard_receiver_add_target",
+            lib.excguard_receiver_add_target(self._handle, port, target_id, policy),
         )
 
     def set_pid(self, target_id: int, pid: int) -> None:
         """Say which process is the target's own (0: none); all others that use its port have inherited it."""
-        check(lib.excguard_receiver_set_pid(self._handle, target_id, pid), "excguard_receiver_set_pid")
-
-    def no_senders(self, target_id: int) -> int:
-        """How often the kernel said that nobody holds the target's exception port any more."""
-        return int(lib.excguard_receiver_no_senders(self._handle, target_id))
+        check("excguard_receiver_set_pid", lib.excguard_receiver_set_pid(self._handle, target_id, pid))
 
     @property
     def running(self) -> bool:

@@ -65,7 +65,7 @@ def test_color_only_adds_escape_sequences() -> None:
 
 def test_suppressed_hits_are_one_short_line(make_log) -> None:
     log, read = make_log(ConsoleForm(color=False))
-    group = Suppressed(Site(1, 0x20000200, 0), 1, 0x2000_0200_0000_2703, 0, 12, 1, 13, 0, 10**9, ())
+    group = Suppressed(Site(1, 0x20000200, 0), 1, 0x2000_0200_0000_2703, 0, 260400, 12, 1, 13, 0, 10**9, ())
     log.suppressed(group, "mail", decode(group.code, 0, "26.4"))
     log.suppressed(group._replace(site=None), "mail", decode(group.code, 0, "26.4"))
 

@@ -102,6 +102,7 @@ def suppressed(**changes) -> Suppressed:
         "target_id": 1,
         "code": 0x2000_0200_0000_2703,
         "subcode": 0,
+        "release": 260400,
         "hits": 12,
         "first_seq": 10,
         "last_seq": 30,

@@ -1,6 +1,7 @@
 """Storms in the log: the first hits whole, the rest counted, and the sum always exact."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,13 +12,13 @@ SECOND = 1_000_000_000
 SITE = (1, 0x20000200, 0)
 
 
+def record(site, seq: int, time_ns: int) -> SimpleNamespace:
+    return SimpleNamespace(seq=seq, time_ns=time_ns, code=site[1] << 32, subcode=seq + 1000, release=260400)
+
+
 def feed(limiter: SiteLimiter, site, seqs, time_ns=0, *, recovered=False) -> list[int]:
     """The sequence numbers of ``seqs`` that pass."""
-    return [
-        seq
-        for seq in seqs
-        if limiter.admit(site, seq, time_ns, site[1] << 32, seq + 1000, recovered=recovered)
-    ]
+    return [seq for seq in seqs if limiter.admit(site, record(site, seq, time_ns), recovered=recovered)]
 
 
 def test_the_first_of_a_site_pass_and_the_rest_is_one_group() -> None:
@@ -28,6 +29,7 @@ def test_the_first_of_a_site_pass_and_the_rest_is_one_group() -> None:
     assert group.site == SITE
     assert (group.hits, group.first_seq, group.last_seq) == (7, 3, 9)
     assert (group.code, group.subcode) == (SITE[1] << 32, 1003)
+    assert group.release == 260400
     assert limiter.take() == []
 
 
@@ -108,7 +110,7 @@ def test_every_hit_is_either_passed_or_counted_once(hits, first: int, takes: set
     limiter = SiteLimiter(first, 60, sites_per_target=8)
     told: Counter[int] = Counter()
     for seq, (target, flavor, pc, time_ns) in enumerate(hits):
-        if limiter.admit((target, flavor, pc), seq, time_ns, flavor << 32, 0):
+        if limiter.admit((target, flavor, pc), record((target, flavor, pc), seq, time_ns)):
             told[target] += 1
         if seq in takes:
             for group in limiter.take():

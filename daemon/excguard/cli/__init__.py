@@ -1,8 +1,9 @@
 """The command line: one module a command, imported when it is asked for."""
 
-from __future__ import annotations
-
+import sys
+from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -14,7 +15,10 @@ _COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's module when that command runs or its help is listed."""
+    """A group that imports a command's module when that command runs or its help is listed.
+
+    Its errors are one line on standard error that says what to do; misuse ends with status 2.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of every command, in the order of the table."""
@@ -31,8 +35,45 @@ class LazyGroup(click.Group):
         assert isinstance(found, click.Command)  # noqa: S101 - the table above names nothing else
         return found
 
+    def main(  # type: ignore[override]
+        self,
+        args: Sequence[str] | None = None,
+        *,
+        standalone_mode: bool = True,
+        **extra: Any,  # noqa: ANN401 - as in click
+    ) -> Any:  # noqa: ANN401 - as in click
+        """Run the command line and exit, unless ``standalone_mode`` is off."""
+        if not standalone_mode:
+            return super().main(args, standalone_mode=False, **extra)
+        try:
+            status = super().main(args, standalone_mode=False, **extra)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            sys.exit(error.exit_code)
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx else "excguard"
+            click.echo(f"excguard: {_line(error)} (see `{command} --help`)", err=True)
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            click.echo(f"excguard: {_line(error)}", err=True)
+            sys.exit(error.exit_code)
+        except click.Abort:
+            sys.exit(130)
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _line(error: click.ClickException) -> str:
+    return " ".join(error.format_message().split()).rstrip(".")
+
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(excguard.__version__, prog_name="excguard")
 def main() -> None:
-    """See every EXC_GUARD that the kernel raises in a watched app, and what it means."""
+    r"""See every EXC_GUARD that the kernel raises in a watched app, and what it means.
+
+    \b
+    Watch one run of a program:        excguard run -- ./app --its arguments
+    See what excguard shows:           excguard demo
+    Watch programs day and night:      excguard serve --config excguard.toml
+    Ask what the numbers mean:         excguard decode 0x2000020000002703
+    """

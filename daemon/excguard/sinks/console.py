@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-_COLORS = {"fatal": "red", "optional": "yellow", "soft": "cyan", "error": "red", "warning": "yellow"}
+COLORS = {"fatal": "red", "optional": "yellow", "soft": "cyan", "error": "red", "warning": "yellow"}
 # What a reader of a terminal knows already or can do without.
 _QUIET = {"timestamp", "level", "event", "kernel", "release"}
 _INDENT = " " * 4
@@ -50,7 +50,7 @@ class ConsoleForm:
         if event["event"] == "guard_hits_suppressed":
             return self._suppressed(clock, event)
         told = "  ".join(f"{key}={_shown(value)}" for key, value in event.items() if key not in _QUIET)
-        name = self._style(event["event"].replace("_", " "), fg=_COLORS.get(event["level"]))
+        name = self._style(event["event"].replace("_", " "), fg=COLORS.get(event["level"]))
         return f"{clock} {name}  {told}".rstrip()
 
     def _hit(self, clock: str, event: MutableMapping[str, Any]) -> str:
@@ -80,7 +80,7 @@ class ConsoleForm:
         )
 
     def _severity(self, severity: str) -> str:
-        return self._style(severity.ljust(8), fg=_COLORS.get(severity))
+        return self._style(severity.ljust(8), fg=COLORS.get(severity))
 
     def _paragraph(self, text: str, **style: Any) -> list[str]:  # noqa: ANN401 - click.style's own arguments
         lines = textwrap.wrap(

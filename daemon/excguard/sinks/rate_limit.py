@@ -7,7 +7,7 @@ wide), so beyond the first few hundred of a window a target's new sites share on
 """
 
 from collections import Counter
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 # Sites that a target can have in one window before new ones are lumped together.
 SITES_PER_TARGET = 512
@@ -21,6 +21,30 @@ class Site(NamedTuple):
     pc: int
 
 
+class Record(Protocol):
+    """What is asked of a hit; a record of the journal has it."""
+
+    @property
+    def seq(self) -> int:
+        """Its number."""
+
+    @property
+    def time_ns(self) -> int:
+        """When it happened."""
+
+    @property
+    def code(self) -> int:
+        """What happened."""
+
+    @property
+    def subcode(self) -> int:
+        """The rest of that."""
+
+    @property
+    def release(self) -> int:
+        """On which release."""
+
+
 class Suppressed(NamedTuple):
     """The hits of one site that were counted instead of logged."""
 
@@ -28,6 +52,7 @@ class Suppressed(NamedTuple):
     target_id: int
     code: int  # of the first of them
     subcode: int
+    release: int  # that it was raised on, as the journal has it
     hits: int
     first_seq: int
     last_seq: int
@@ -46,6 +71,7 @@ class _State:
         "first_seq",
         "last_ns",
         "last_seq",
+        "release",
         "seqs",
         "start_ns",
         "subcode",
@@ -56,7 +82,7 @@ class _State:
         self.start_ns = start_ns
         self.whole = 0
         self.count = 0
-        self.code = self.subcode = 0
+        self.code = self.subcode = self.release = 0
         self.first_seq = self.last_seq = 0
         self.first_ns = self.last_ns = 0
         self.seqs: list[list[int]] = []
@@ -76,17 +102,9 @@ class SiteLimiter:
         self._now_ns = 0
         self.suppressed: Counter[int] = Counter()  # by target id, since the start
 
-    def admit(  # noqa: PLR0913 - called for each hit of a storm: no object is made for it
-        self,
-        site: tuple[int, int, int],
-        seq: int,
-        time_ns: int,
-        code: int,
-        subcode: int,
-        *,
-        recovered: bool = False,
-    ) -> bool:
+    def admit(self, site: tuple[int, int, int], record: Record, *, recovered: bool = False) -> bool:
         """Whether this hit of ``site`` (its parts as in `Site`) is logged whole; when not, it is counted."""
+        time_ns = record.time_ns
         state = self._states.get(site)
         if state is None:
             target_id = site[0]
@@ -105,9 +123,10 @@ class SiteLimiter:
         if state.whole < self._first:
             state.whole += 1
             return True
+        seq = record.seq
         if not state.count:
             self._waiting[site] = state
-            state.code, state.subcode = code, subcode
+            state.code, state.subcode, state.release = record.code, record.subcode, record.release
             state.first_seq, state.first_ns = seq, time_ns
         state.count += 1
         state.last_seq, state.last_ns = seq, time_ns
@@ -119,6 +138,11 @@ class SiteLimiter:
                 state.seqs.append([seq, seq])
         return False
 
+    @property
+    def waiting(self) -> bool:
+        """Whether hits have been counted since the last `take`."""
+        return bool(self._waiting)
+
     def take(self) -> list[Suppressed]:
         """The counts since the last call, by site. Sites whose window has passed are forgotten."""
         taken = [
@@ -127,6 +151,7 @@ class SiteLimiter:
                 target_id=site[0],
                 code=state.code,
                 subcode=state.subcode,
+                release=state.release,
                 hits=state.count,
                 first_seq=state.first_seq,
                 last_seq=state.last_seq,

@@ -1,0 +1,95 @@
+"""What `run`, `serve` and `demo` share: opening the log and the endpoint, signals, and errors in one line."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import click
+
+from excguard.config import Config, LogFormat, parse_listen
+from excguard.journal import JournalError
+from excguard.mach.errors import MachError, UnsupportedReleaseError
+from excguard.mach.host import Host
+from excguard.service import Service
+from excguard.sinks.console import ConsoleForm, wants_color
+from excguard.sinks.endpoint import Endpoint
+from excguard.sinks.line_output import LineOutput
+from excguard.sinks.log import EventLog, Form, json_form
+from excguard.sinks.metrics import registry
+
+# What can go wrong with the system, as opposed to with what was asked for.
+SYSTEM_ERRORS = (JournalError, MachError, UnsupportedReleaseError, OSError)
+
+_STDERR = 2
+
+
+def complain(text: str) -> None:
+    """One line on standard error; when even that fails there is nobody left to tell."""
+    with contextlib.suppress(OSError):
+        os.write(_STDERR, f"excguard: {text}\n".encode("utf-8", "backslashreplace"))
+
+
+def reason(error: BaseException) -> str:
+    """An error as one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def stderr_log(host: Host, form: LogFormat) -> EventLog:
+    """A log on standard error; "auto" is for people when that is a terminal."""
+    return _log(LineOutput(_STDERR, "standard error", complain), host, form)
+
+
+def file_log(path: Path, host: Host, form: LogFormat) -> EventLog:
+    """A log that is appended to a file. Raises OSError."""
+    return _log(LineOutput.open(path, complain), host, form)
+
+
+def _log(output: LineOutput, host: Host, form: LogFormat) -> EventLog:
+    chosen: Form = json_form
+    if form == "console" or (form == "auto" and os.isatty(output.fd)):
+        chosen = ConsoleForm(color=wants_color(output.fd), width=terminal_width(output.fd))
+    return EventLog(output, kernel=host.kernel, release=f"macOS {host.release}", form=chosen)
+
+
+def terminal_width(fd: int) -> int:
+    """The columns of the terminal on ``fd``; 100 when there is none."""
+    try:
+        return min(os.get_terminal_size(fd).columns, 120) or 100
+    except OSError:
+        return 100
+
+
+def open_endpoint(service: Service, config: Config, host: Host) -> Endpoint | None:
+    """The HTTP endpoint that ``config`` asks for; None when it asks for none. Raises OSError."""
+    listen = parse_listen(config.metrics.listen)
+    if listen is None:
+        return None
+    metrics = registry(service, kernel=host.kernel, release=f"macOS {host.release}")
+    try:
+        return Endpoint(*listen, metrics, service.ready)
+    except OSError as error:
+        raise OSError(
+            f"no metrics on {config.metrics.listen}: {(error.strerror or str(error)).lower()}"
+        ) from error
+
+
+def live(service: Service, signals: Iterable[int], on_signal: Callable[[int], None]) -> None:
+    """Run the service to its end; each of ``signals`` calls ``on_signal`` meanwhile."""
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        for number in signals:
+            loop.add_signal_handler(number, on_signal, number)
+        await service.run()
+
+    asyncio.run(run())
+
+
+class Failure(click.ClickException):
+    """Excguard itself could not do what it was asked for."""
+
+    exit_code = 125  # as of env(1) and timeout(1)

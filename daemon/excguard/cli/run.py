@@ -1,0 +1,253 @@
+"""`excguard run`: one program, watched from its first instruction to its last."""
+
+import contextlib
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+
+from excguard import config as configuration
+from excguard import sim
+from excguard.cli import lifetime, summary
+from excguard.cli.lifetime import Failure, complain
+from excguard.config import Config, ConfigError, Target
+from excguard.hit import rfc3339
+from excguard.journal import HitCounter
+from excguard.mach import host as mach_host
+from excguard.mach.host import Host
+from excguard.service import Service, SiteTally
+from excguard.sinks.console import printable, wants_color
+from excguard.sinks.log import EventLog
+from excguard.supervisor import Event, Exited, StartFailed
+
+_FAIL_ON_MET = 3
+
+# Signals that are meant for the program: excguard passes them on.
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@click.command(
+    "run", context_settings={"allow_interspersed_args": False}, short_help="Watch one run of a program."
+)
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration (TOML).")
+@click.option(
+    "--name", metavar="NAME", help="What logs and metrics call the program.  [default: its file name]"
+)
+@click.option(
+    "--behavior",
+    type=click.Choice(["identity_protected", "state_identity_protected"]),
+    help="What the kernel tells about a hit; the second adds registers (macOS 15 and later).",
+)
+@click.option(
+    "--reply",
+    type=click.Choice(["forward", "consume"]),
+    help="Let the crash reporter have it too, or suppress its report.",
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(["soft", "optional", "fatal", "never"]),
+    default="never",
+    show_default=True,
+    help="Exit with 3 when there was a hit at least this severe.",
+)
+@click.option(
+    "--metrics", metavar="HOST:PORT|off", help="Where /metrics listens.  [default: 127.0.0.1:12012]"
+)
+@click.option(
+    "--log", "log_path", type=click.Path(path_type=Path), help="Append the log to this file as well."
+)
+@click.option("--log-format", type=click.Choice(["json", "console"]), help="Of that file.  [default: json]")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines on standard error instead of text.")
+@click.argument(
+    "arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- PROGRAM [ARGUMENT]..."
+)
+def command(
+    config_path: Path | None,
+    arguments: tuple[str, ...],
+    fail_on: str,
+    *,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401 - what is left goes to `_adapted` as it is
+) -> int:
+    r"""Run PROGRAM and explain every guard exception (EXC_GUARD) that the kernel raises in it.
+
+    The program's input and output are its own. What excguard has to say goes to standard error: each hit as
+    it happens, and a table of all of them in the end. Programs that PROGRAM starts are watched with it.
+
+    \b
+    Examples:
+      excguard run -- ./app --its arguments
+      excguard run --fail-on optional --log hits.jsonl -- ./tests
+      excguard run --behavior state_identity_protected -- ./app
+      excguard run -- python3 -m excguard.misuse double_deallocate
+
+    \b
+    Exit status:
+      the program's own, or 128 and the number of the signal that ended it
+      3    --fail-on was met
+      2    the command line or the configuration is wrong
+      125  excguard itself failed, or the program could not be started
+    """
+    try:
+        config = configuration.load(config_path) if config_path else Config()
+        config = _adapted(config, arguments, options)
+        configuration.check(config)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    run = Run(config, as_json=as_json)
+    try:
+        run.execute()
+    except lifetime.SYSTEM_ERRORS as error:
+        raise Failure(lifetime.reason(error)) from None
+    if run.start_error is not None:
+        raise Failure(f"cannot start {lifetime.reason(run.start_error)}")
+    status = _FAIL_ON_MET if summary.meets([hit.severity for hit in run.hits], fail_on) else run.status
+    _tell(run, status, fail_on, as_json=as_json)
+    return status
+
+
+class Run:
+    """One run of one program; what came of it is there after `execute`."""
+
+    def __init__(self, config: Config, *, as_json: bool) -> None:
+        """Prepare to run the one target of ``config``."""
+        self.config = config
+        self.exited: Exited | None = None
+        self.start_error: OSError | None = None
+        self._as_json = as_json
+        self._signal = 0
+        self._service: Service | None = None
+
+    def execute(self) -> None:
+        """Run the program to its end.
+
+        Raises:
+            one of `lifetime.SYSTEM_ERRORS`: excguard could not.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(sim.start_if_needed())
+            host = mach_host.running()
+            logs = [lifetime.stderr_log(host, "json" if self._as_json else "console")]
+            if self.config.log.path:
+                logs.append(lifetime.file_log(Path(self.config.log.path), host, self.config.log.format))
+            for log in logs:
+                stack.callback(log.output.close)
+            service = self._service = stack.enter_context(self._open(host, logs))
+            try:
+                endpoint = lifetime.open_endpoint(service, self.config, host)
+            except OSError as error:
+                complain(f"{error}; the run goes on without (--metrics chooses another place)")
+            else:
+                if endpoint is not None:
+                    stack.callback(endpoint.close)
+            lifetime.live(service, _FORWARDED, self._forward)
+
+    @property
+    def hits(self) -> list[HitCounter]:
+        """What the program did, exactly, by flavor."""
+        return self._service.hits if self._service else []
+
+    @property
+    def sites(self) -> list[SiteTally]:
+        """The same by site, without the hits that the journal had no room for."""
+        return list(self._service.tally.values()) if self._service else []
+
+    @property
+    def status(self) -> int:
+        """The exit status of the program as a shell would tell it."""
+        if self.start_error is not None:
+            return Failure.exit_code
+        return self.exited.exit_status if self.exited else 128 + self._signal
+
+    def _open(self, host: Host, logs: list[EventLog]) -> Service:
+        def open_at(path: Path) -> Service:
+            return Service(
+                self.config, host, logs, journal=path, foreground=True, on_event=self._target_event
+            )
+
+        if self.config.journal.path:
+            return open_at(Path(self.config.journal.path))
+        # A file that is open needs no name: without one there is nothing to clean up, however the run ends.
+        with tempfile.TemporaryDirectory(prefix="excguard-", ignore_cleanup_errors=True) as folder:
+            return open_at(Path(folder) / "journal")
+
+    def _forward(self, number: int) -> None:
+        self._signal = number
+        if self._service:
+            self._service.forward(number)
+
+    def _target_event(self, event: Event) -> None:
+        if isinstance(event, Exited):
+            self.exited = event
+        elif isinstance(event, StartFailed):
+            self.start_error = event.error
+
+
+def _tell(run: Run, status: int, fail_on: str, *, as_json: bool) -> None:
+    """Close the run: a table for people, or one JSON object."""
+    total = sum(counter.hits for counter in run.hits)
+    lost = total - sum(site.hits for site in run.sites)
+    if as_json:
+        exited = run.exited
+        line = msgspec.json.encode(
+            {
+                "timestamp": rfc3339(time.time_ns()),
+                "level": "info",
+                "event": "run_summary",
+                "target": run.config.target[0].name,
+                "command": run.config.target[0].command,
+                "exit_status": status,
+                "program_status": exited.status if exited else None,
+                "program_signal": exited.signal if exited else None,
+                "seconds": round(exited.seconds, 3) if exited else None,
+                "fail_on": fail_on,
+                "hits": total,
+                "records_lost": lost,
+                "sites": summary.site_objects(run.sites),
+            }
+        )
+        click.echo(line.decode(), err=True)
+        return
+    name = printable(run.config.target[0].name)
+    if not total:
+        click.echo(f"excguard: no guard hits in {name}.", err=True)
+        return
+    console = Console(
+        stderr=True, width=lifetime.terminal_width(2), no_color=not wants_color(2), highlight=False
+    )
+    summary.print_table(console, f"excguard: {total} guard hit{'s' * (total != 1)} in {name}", run.sites)
+    if lost:
+        click.echo(f"excguard: {lost} more could not be told apart: the journal was full.", err=True)
+    if status == _FAIL_ON_MET and fail_on != "never":
+        click.echo(f"excguard: --fail-on {fail_on} was met, so the exit status is {status}.", err=True)
+
+
+def _adapted(config: Config, arguments: tuple[str, ...], options: Mapping[str, Any]) -> Config:
+    """``config`` with the one target of the command line, and with what its options say."""
+    replace = msgspec.structs.replace
+    # An argument can be any bytes; a name goes to places that want text.
+    name = options["name"] or os.fsencode(Path(arguments[0]).name or arguments[0]).decode(
+        "utf-8", "backslashreplace"
+    )
+    log, metrics = config.log, config.metrics
+    if options["log_path"] is not None:
+        log = replace(log, path=str(options["log_path"]))
+    if options["log_format"] is not None:
+        log = replace(log, format=options["log_format"])
+    if options["metrics"] is not None:
+        metrics = replace(metrics, listen="" if options["metrics"] == "off" else options["metrics"])
+    return replace(
+        config,
+        behavior=options["behavior"] or config.behavior,
+        reply=options["reply"] or config.reply,
+        log=log,
+        metrics=metrics,
+        target=(Target(name=name, command=arguments, restart="never"),),
+    )

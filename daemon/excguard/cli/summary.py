@@ -1,0 +1,82 @@
+"""How a run went: the hits by site, for the table and the JSON object that close a run."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from excguard.decode import Violation, decode
+from excguard.service import SiteTally
+from excguard.sinks.console import COLORS, printable
+
+# What a severity weighs when --fail-on is asked.
+_WEIGHTS = {None: 0, "soft": 1, "optional": 2, "fatal": 3}
+
+
+def explained(tallies: Iterable[SiteTally]) -> list[tuple[SiteTally, Violation]]:
+    """Each site with what its first hit means; the worst first, then the most frequent."""
+    found = [(tally, decode(tally.code, tally.subcode, tally.release)) for tally in tallies]
+    return sorted(found, key=lambda entry: (-_WEIGHTS[entry[1].severity], -entry[0].hits))
+
+
+def meets(severities: Iterable[str | None], fail_on: str) -> bool:
+    """Whether one of the hits' severities is as bad as ``fail_on`` says ("never": none is).
+
+    "soft" is met by any hit at all, also by one whose severity no table knows.
+    """
+    if fail_on == "never":
+        return False
+    if fail_on == "soft":
+        return any(True for _ in severities)
+    return any(_WEIGHTS[severity] >= _WEIGHTS[fail_on] for severity in severities)
+
+
+def site_objects(tallies: Iterable[SiteTally]) -> list[dict[str, Any]]:
+    """The sites for JSON."""
+    return [
+        {
+            "target": tally.target,
+            "hits": tally.hits,
+            "guard_type": violation.guard_type,
+            "flavor": violation.flavor,
+            "flavor_name": violation.flavor_name,
+            "severity": violation.severity,
+            "summary": violation.summary,
+            "advice": violation.advice,
+            "code": f"{tally.code:#x}",
+            "subcode": f"{tally.subcode:#x}",
+            "pc": f"{tally.pc:#x}" if tally.pc else None,
+        }
+        for tally, violation in explained(tallies)
+    ]
+
+
+def print_table(console: Console, title: str, tallies: Iterable[SiteTally]) -> None:
+    """One row a site: how often, how severe, which rule, what that means and how to mend it."""
+    sites = explained(tallies)
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, expand=False)
+    table.add_column("hits", justify="right")
+    table.add_column("severity")
+    table.add_column("rule")
+    many = len({tally.target for tally, _ in sites}) > 1
+    if many:
+        table.add_column("target")
+    table.add_column("what happened", ratio=1)
+    for tally, violation in sites:
+        severity = violation.severity or "unknown"
+        text = Text(printable(violation.summary))
+        if tally.pc:
+            text.append(f" At pc {tally.pc:#x}.")
+        if violation.advice:
+            text.append(f"\nTo mend it: {printable(violation.advice)}", style="green")
+        table.add_row(
+            str(tally.hits),
+            Text(severity, style=COLORS.get(severity, "")),
+            Text(violation.flavor_name or violation.guard_type or "unknown", style="bold"),
+            *([Text(printable(tally.target))] if many else []),
+            text,
+        )
+    console.print(table)
