@@ -1,0 +1,244 @@
+"""`excguard launchd`: the job that keeps excguard running on a Mac."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+import msgspec
+
+from excguard.launchd import job
+from excguard.launchd.install import (
+    Change,
+    Changes,
+    InstallError,
+    check_user,
+    domain_of,
+    install,
+    uninstall,
+)
+from excguard.launchd.job import Kind, Layout
+from excguard.launchd.launchctl import Launchctl, LaunchctlError
+from excguard.launchd.refusals import refusals
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _job_options(function: _F) -> _F:
+    """The options that say which job is meant."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="One JSON object."),
+        click.option(
+            "--domain",
+            "headless",
+            type=click.Choice(["gui", "user"]),
+            default="gui",
+            callback=lambda _context, _parameter, value: value == "user",
+            help="An agent runs in the session at the screen (gui), or in any of its user's (user).",
+        ),
+        click.option(
+            "--daemon",
+            "kind",
+            is_flag=True,
+            callback=lambda _context, _parameter, value: Kind.DAEMON if value else Kind.AGENT,
+            help="The daemon, root's job from boot on; without it the agent of this user is meant.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group("launchd")
+def command() -> None:
+    """Run excguard under launchd: at login as an agent of yours, or from boot on as a daemon.
+
+    An agent watches programs of its own user, which is the usual case and needs no password. A daemon runs
+    with nobody logged in, and is installed with sudo and --daemon.
+    """
+
+
+@command.command("install")
+@_job_options
+@click.option("--config", type=click.Path(path_type=Path), help="The configuration that the job reads.")
+@click.option("--restart", is_flag=True, help="Start it anew even if nothing changed, as after an upgrade.")
+@click.option("--dry-run", is_flag=True, help="Only show each file and command.")
+def install_command(  # noqa: PLR0913 - one argument an option
+    kind: Kind, config: Path | None, *, headless: bool, restart: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Install the job and start it; bring one up to date that is there already.
+
+    Safe to run again: what is as it should be stays untouched.
+    """
+    layout = _layout(kind)
+    changes = Changes(dry_run=dry_run)
+    uid = os.geteuid()
+    try:
+        check_user(kind, uid)
+        launchctl = install(
+            layout,
+            changes,
+            domain_of(kind, uid, headless=headless),
+            program=job.program_arguments(),
+            config=config.absolute() if config else layout.config,
+        )
+        if restart and not any(change.what.startswith("launchctl") for change in changes.done):
+            launchctl.restart()
+    except (InstallError, LaunchctlError, OSError) as error:
+        _fail(error)
+    _report(changes, as_json=as_json)
+    if kind is Kind.AGENT and not as_json:
+        click.echo(
+            "To have newsyslog rotate the log (once, as root): "
+            f"excguard launchd print --newsyslog | sudo tee {layout.newsyslog}"
+        )
+
+
+@command.command("uninstall")
+@_job_options
+@click.option("--dry-run", is_flag=True, help="Only show each file and command.")
+def uninstall_command(kind: Kind, *, headless: bool, dry_run: bool, as_json: bool) -> None:
+    """Stop the job and remove it. Logs, configuration and journal stay.
+
+    The programs that it watches are ended first, as on any other stop.
+    """
+    changes = Changes(dry_run=dry_run)
+    try:
+        check_user(kind, os.geteuid())
+        uninstall(_layout(kind), changes, domain_of(kind, os.geteuid(), headless=headless))
+    except (InstallError, LaunchctlError, OSError) as error:
+        _fail(error)
+    _report(changes, as_json=as_json)
+
+
+@command.command("status")
+@_job_options
+def status_command(kind: Kind, *, headless: bool, as_json: bool) -> None:
+    """Say whether the job is installed, loaded and running, and what launchd would refuse.
+
+    Exit status: 0 when it runs, 1 when not.
+    """
+    layout = _layout(kind)
+    uid = os.geteuid()
+    launchctl = Launchctl(domain_of(kind, uid, headless=headless), kind.label)
+    installed = layout.property_list.exists()
+    problems = (
+        list(refusals(layout.property_list, owner=0 if kind is Kind.DAEMON else uid)) if installed else []
+    )
+    try:
+        state = launchctl.state()
+    except LaunchctlError as error:
+        _fail(error)
+    running = state is not None and state.pid is not None
+    if as_json:
+        found = {
+            "job": launchctl.target,
+            "property_list": str(layout.property_list),
+            "installed": installed,
+            "loaded": state is not None,
+            "running": running,
+            "state": state and state.state,
+            "pid": state and state.pid,
+            "runs": state and state.runs,
+            "last_exit": state and state.last_exit,
+            "problems": problems,
+        }
+        click.echo(msgspec.json.encode(found).decode())
+    else:
+        click.echo(f"{launchctl.target}: {_in_words(installed, state)}")
+        for problem in problems:
+            click.echo(f"  {problem}")
+    raise SystemExit(0 if running else 1)
+
+
+@command.command("print")
+@_job_options
+@click.option("--newsyslog", is_flag=True, help="The rule of log rotation instead, for /etc/newsyslog.d.")
+@click.option("--config", type=click.Path(path_type=Path), help="The configuration that the job reads.")
+def print_command(kind: Kind, config: Path | None, *, headless: bool, newsyslog: bool, as_json: bool) -> None:
+    """Show the property list that `install` would write."""
+    del headless
+    layout = _layout(kind)
+    if newsyslog:
+        try:
+            rule = job.newsyslog_rule(layout, _owner(kind))
+        except ValueError as error:
+            _fail(error)
+        click.echo(
+            msgspec.json.encode({"path": str(layout.newsyslog), "contents": rule}) if as_json else rule,
+            nl=as_json,
+        )
+        return
+    contents = job.property_list(
+        layout, job.program_arguments(), config.absolute() if config else layout.config
+    )
+    click.echo(msgspec.json.encode(contents) if as_json else job.render(contents), nl=as_json)
+
+
+@command.command("logs")
+@_job_options
+@click.option("--lines", "-n", type=click.IntRange(min=0), default=20, show_default=True, help="Of each log.")
+@click.option("--follow", "-f", is_flag=True, help="Go on showing what is added, also after a rotation.")
+def logs_command(kind: Kind, lines: int, *, headless: bool, follow: bool, as_json: bool) -> None:
+    """Show the end of the job's logs: hits, and what it said before it could write any."""
+    del headless
+    layout = _layout(kind)
+    files = [path for path in (layout.errors, layout.hits) if path.exists()]
+    if as_json:
+        click.echo(
+            msgspec.json.encode(
+                {"logs": [{"path": str(path), "bytes": path.stat().st_size} for path in files]}
+            )
+        )
+        return
+    if not files:
+        _fail(f"{layout.logs}: no logs; was the job ever started? See `excguard launchd status`")
+    names = [str(path) for path in files]
+    done = subprocess.run(["tail", "-n", str(lines), *(["-F"] if follow else []), *names], check=False)  # noqa: S603, S607
+    raise SystemExit(done.returncode)
+
+
+def _layout(kind: Kind) -> Layout:
+    return Layout(kind, Path.home())
+
+
+def _owner(kind: Kind) -> str:
+    if kind is Kind.DAEMON:
+        return "root:wheel"
+    return f"{os.geteuid()}:{os.getegid()}"
+
+
+def _in_words(installed: bool, state: Any) -> str:  # noqa: ANN401, FBT001 - JobState or None
+    if state is None:
+        return "installed, not loaded" if installed else "not installed"
+    running = (
+        f"running, pid {state.pid}" if state.pid is not None else f"loaded, {state.state or 'not running'}"
+    )
+    last = f"; last exit {state.last_exit}" if state.last_exit else ""
+    return f"{running}{last}" if installed else f"{running}{last}; its property list is gone"
+
+
+def _report(changes: Changes, *, as_json: bool) -> None:
+    if as_json:
+        found = {"dry_run": changes.dry_run, "changes": changes.done}
+        click.echo(msgspec.json.encode(found).decode())
+        return
+    for change in changes.done:
+        click.echo(_shown(change))
+        if changes.dry_run and change.contents is not None:
+            click.echo("".join(f"    {line}\n" for line in change.contents.splitlines()), nl=False)
+    if not changes.done:
+        click.echo("nothing to do: everything is as it should be")
+
+
+def _shown(change: Change) -> str:
+    return change.what if change.verb == "run" else f"{change.verb} {change.what}"
+
+
+def _fail(error: object) -> NoReturn:
+    for line in str(error).splitlines():
+        click.echo(f"excguard: {line}", err=True)
+    raise SystemExit(1)

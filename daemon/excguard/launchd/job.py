@@ -1,0 +1,180 @@
+"""The launchd job of excguard: where its files lie, its property list, its log rotation.
+
+Keys, types and defaults are those of launchd.plist(5), newsyslog.conf(5) and launchctl(1) of macOS 15. There
+are two
+kinds of job:
+
+* an *agent* runs in a user's session and watches programs of that user: the usual case;
+* a *daemon* runs as root from boot on, with nobody logged in.
+"""
+
+import plistlib
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+# Starts are at least this far apart. 10 s is launchd's own default, written down because it is relied on: a
+# configuration that cannot be used costs one start in this time, and a mended one is picked up within it.
+THROTTLE_SECONDS = 10
+# From SIGTERM to SIGKILL; longer than all that `serve` does in between (children have 5 s, unless configured
+# otherwise). launchd's default is "system-defined", and 0 would be for ever.
+EXIT_TIMEOUT_SECONDS = 30
+# launchd's default is 256; this is enough for 256 targets. The watched programs inherit it.
+OPEN_FILES = 1024
+
+# newsyslog.conf(5): the size is in KiB.
+_ROTATE_AT_KIB = 10 * 1024
+_ROTATED_KEPT = 7
+# SIGUSR1 by macOS's number (sys/signal.h); other systems have others.
+_SIGUSR1 = 30
+
+
+class Kind(StrEnum):
+    """Which sort of launchd job."""
+
+    AGENT = "agent"
+    DAEMON = "daemon"
+
+    @property
+    def label(self) -> str:
+        """The job's name in launchd, and the Mach service it checks in for."""
+        return f"org.excguard.{self.value}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the files of a job lie.
+
+    Attributes:
+        kind: agent or daemon.
+        home: home folder of the agent's user (of no use to a daemon).
+        root: what the system's own folders lie under.
+    """
+
+    kind: Kind
+    home: Path
+    root: Path = Path("/")
+
+    @property
+    def _library(self) -> Path:
+        return (self.home if self.kind is Kind.AGENT else self.root) / "Library"
+
+    @property
+    def property_list(self) -> Path:
+        """In a folder that launchd looks into; by convention the file is named after the label."""
+        folder = "LaunchAgents" if self.kind is Kind.AGENT else "LaunchDaemons"
+        return self._library / folder / f"{self.kind.label}.plist"
+
+    @property
+    def config(self) -> Path:
+        """The configuration that the job reads unless another is named."""
+        return self._library / "Application Support" / "excguard" / "config.toml"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of both logs."""
+        return self._library / "Logs" / "excguard"
+
+    @property
+    def hits(self) -> Path:
+        """The structured log: written by excguard, rotated by newsyslog, reopened on SIGUSR1."""
+        return self.logs / "excguard.jsonl"
+
+    @property
+    def errors(self) -> Path:
+        """What is said before there is a log, such as that the configuration cannot be used."""
+        return self.logs / "errors.log"
+
+    @property
+    def pid_file(self) -> Path:
+        """Tells newsyslog whom to signal."""
+        folder = self.logs if self.kind is Kind.AGENT else self.root / "var" / "run"
+        return folder / f"{self.kind.label}.pid"
+
+    @property
+    def newsyslog(self) -> Path:
+        """The rule of rotation. The folder is root's for both kinds."""
+        return self.root / "etc" / "newsyslog.d" / f"{self.kind.label}.conf"
+
+
+def program_arguments() -> list[str]:
+    """How to start this installation, by absolute path: launchd has no shell and a short PATH."""
+    script = Path(sys.executable).with_name("excguard")
+    return [str(script)] if script.is_file() else [sys.executable, "-m", "excguard"]
+
+
+def property_list(layout: Layout, program: list[str], config: Path) -> dict[str, Any]:
+    """The job's property list, by launchd.plist(5)'s names.
+
+    Args:
+        layout: where things lie.
+        program: how excguard is started, without its arguments; see `program_arguments`.
+        config: the configuration that the job reads.
+    """
+    limits = {"Core": 0}  # a core file would hold what the log keeps from others
+    if layout.kind is Kind.AGENT:
+        # In a daemon this key would also set kern.maxfiles for the whole system (launchd.plist(5)).
+        limits["NumberOfFiles"] = OPEN_FILES
+    return {
+        "Label": layout.kind.label,
+        "ProgramArguments": [
+            *program,
+            "serve",
+            *("--config", str(config)),
+            *("--log", str(layout.hits)),
+            *("--pid-file", str(layout.pid_file)),
+        ],
+        # launchd holds the receive right; `serve` takes it over with bootstrap_check_in.
+        "MachServices": {layout.kind.label: True},
+        # Started at load, and again after it died or refused to start. A clean exit is meant, and stays one.
+        "RunAtLoad": True,
+        "KeepAlive": {"SuccessfulExit": False},
+        "ThrottleInterval": THROTTLE_SECONDS,
+        "ExitTimeOut": EXIT_TIMEOUT_SECONDS,
+        # A program that broke a rule stands still until excguard has answered. "Standard" (the same as no
+        # ProcessType) throttles CPU and I/O, "Adaptive" does while no XPC activity is on; "Interactive"
+        # never.
+        "ProcessType": "Interactive",
+        "StandardOutPath": str(layout.errors),
+        "StandardErrorPath": str(layout.errors),
+        # Logs name programs and paths of the user: nobody else's business. Property lists have no octal
+        # numbers.
+        "Umask": 0o077,
+        "SoftResourceLimits": limits,
+    }
+
+
+def render(contents: Mapping[str, Any]) -> bytes:
+    """A property list as XML, its keys in the order given."""
+    return plistlib.dumps(dict(contents), fmt=plistlib.FMT_XML, sort_keys=False)
+
+
+def newsyslog_rule(layout: Layout, owner: str) -> str:
+    """The rule of rotation, newsyslog.conf(5): at 10 MiB, seven old logs kept, compressed, then SIGUSR1.
+
+    Flags: B, because newsyslog would otherwise write a line of its own into the log, which is JSON; Z, gzip.
+    The owner stands there because a new log without one becomes root's, and an agent could not append to it.
+
+    Args:
+        layout: where things lie.
+        owner: "USER:GROUP" of the log.
+
+    Raises:
+        ValueError: the path has white space or "#" in it; such a path newsyslog cannot read.
+    """
+    for path in (layout.hits, layout.pid_file):
+        if re.search(r"[\s#]", str(path)):
+            raise ValueError(
+                f"{path}: newsyslog cannot read a path with white space or '#' in it; "
+                "rotate this log by other means, and send SIGUSR1 afterwards"
+            )
+    fields = (layout.hits, owner, "600", _ROTATED_KEPT, _ROTATE_AT_KIB, "*", "BZ", layout.pid_file, _SIGUSR1)
+    return (
+        "# logfile owner:group mode count size(KiB) when flags pid_file signal\n"
+        + "\t".join(str(field) for field in fields)
+        + "\n"
+    )

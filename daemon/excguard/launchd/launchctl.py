@@ -1,0 +1,240 @@
+"""launchctl, by its modern verbs alone: bootstrap, bootout, enable, kickstart, print.
+
+launchctl answers with a number that is half errno, half its own, and a line that helps nobody ("5:
+Input/output error"). Each number that is known to come gets a sentence that says what to do. Numbers and
+texts: launchctl(1), ``launchctl error``, and what macOS 13 to 26 answer in public bug reports.
+"""
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from excguard.launchd.job import EXIT_TIMEOUT_SECONDS
+
+# bootout answers before the job is gone, and a bootstrap in between gets 5 or 37. So the end of the job is
+# waited for (it has EXIT_TIMEOUT_SECONDS of job.py to go), and bootstrap is tried more than once.
+_BOOTOUT_SECONDS: Final = EXIT_TIMEOUT_SECONDS + 10.0
+_BOOTSTRAP_SECONDS: Final = 5.0
+_PAUSE_SECONDS: Final = 0.5
+
+_NOT_PERMITTED = 1
+_NO_PROCESS = 3
+_IO_ERROR = 5
+_IN_PROGRESS = 36
+_ALREADY = 37
+_NO_DOMAIN = 112
+_NO_SERVICE = 113
+_DISABLED = 119
+_WRONG_DOMAIN = 125
+_SIP = 150
+_BUSY = frozenset({_IO_ERROR, _IN_PROGRESS, _ALREADY})
+_ABSENT = frozenset({_NO_PROCESS, _NO_SERVICE})
+
+
+class LaunchctlError(Exception):
+    """launchctl failed. Its text is one line: what failed, with which number, what to do.
+
+    Attributes:
+        status: launchctl's exit status.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        """Say what happened."""
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a launchctl command gave back."""
+
+    status: int
+    output: str
+    error: str
+
+
+@dataclass(frozen=True)
+class JobState:
+    """What ``launchctl print`` says of a loaded job.
+
+    The output is no interface ("NOT API in any sense at all", launchctl(1)), so all that was not found in it
+    is None; only that the job is loaded is certain, by the exit status.
+    """
+
+    state: str | None
+    pid: int | None
+    runs: int | None
+    last_exit: str | None
+
+
+Run = Callable[[list[str]], Answer]
+
+
+def run_launchctl(arguments: list[str]) -> Answer:
+    """Run launchctl.
+
+    Raises:
+        LaunchctlError: there is none on this machine.
+    """
+    program = shutil.which("launchctl", path="/bin") or shutil.which("launchctl")
+    if program is None:
+        raise LaunchctlError("launchctl: not on this machine; launchd is macOS's", 127)
+    done = subprocess.run(  # noqa: S603 - our own arguments, no shell
+        [program, *arguments], capture_output=True, text=True, errors="replace", check=False
+    )
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+class Launchctl:
+    """A job in a domain."""
+
+    def __init__(
+        self,
+        domain: str,
+        label: str,
+        *,
+        run: Run = run_launchctl,
+        pause: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Name the job.
+
+        Args:
+            domain: ``gui/UID``, ``user/UID`` or ``system``.
+            label: of the job.
+            run: runs launchctl with the arguments it is given.
+            pause: waits for that many seconds.
+            now: seconds of a clock that never goes back.
+        """
+        self.domain = domain
+        self.label = label
+        self._run = run
+        self._pause = pause
+        self._now = now
+
+    @property
+    def target(self) -> str:
+        """The job by domain and label, launchctl(1)'s service-target."""
+        return f"{self.domain}/{self.label}"
+
+    def state(self) -> JobState | None:
+        """What launchd says of the job; None when it has none of that name.
+
+        Raises:
+            LaunchctlError: launchd would not say.
+        """
+        answer = self._run(["print", self.target])
+        if answer.status in _ABSENT:
+            return None
+        self._check("print", answer)
+        pid, runs = _field(answer.output, "pid"), _field(answer.output, "runs")
+        return JobState(
+            state=_field(answer.output, "state"),
+            pid=int(pid) if pid and pid.isdecimal() else None,
+            runs=int(runs) if runs and runs.isdecimal() else None,
+            last_exit=_field(answer.output, "last exit code")
+            or _field(answer.output, "last terminating signal"),
+        )
+
+    def bootstrap(self, path: str) -> None:
+        """Load the property list at ``path``; a job that launchd is still removing is waited for.
+
+        Raises:
+            LaunchctlError: launchd refused.
+        """
+        end = self._now() + _BOOTSTRAP_SECONDS
+        while True:
+            answer = self._run(["bootstrap", self.domain, path])
+            if answer.status not in _BUSY:
+                break
+            if self.state() is not None:  # somebody else was quicker
+                return
+            if self._now() >= end:
+                break
+            self._pause(_PAUSE_SECONDS)
+        self._check("bootstrap", answer)
+
+    def bootout(self) -> bool:
+        """Unload the job, and wait until launchd has forgotten it. False when there was none.
+
+        Raises:
+            LaunchctlError: launchd refused, or the job did not go.
+        """
+        answer = self._run(["bootout", self.target])
+        if answer.status in _ABSENT:
+            return False
+        if answer.status != _IN_PROGRESS:
+            self._check("bootout", answer)
+        end = self._now() + _BOOTOUT_SECONDS
+        while self.state() is not None:
+            if self._now() >= end:
+                raise LaunchctlError(
+                    f"{self.target}: still there {_BOOTOUT_SECONDS:g} s after bootout; "
+                    f"see `launchctl print {self.target}`, and try again",
+                    _IN_PROGRESS,
+                )
+            self._pause(_PAUSE_SECONDS)
+        return True
+
+    def enable(self) -> None:
+        """Take back an earlier ``launchctl disable``, which outlives reboots and makes bootstrap fail.
+
+        Raises:
+            LaunchctlError: launchd refused.
+        """
+        self._check("enable", self._run(["enable", self.target]))
+
+    def restart(self) -> None:
+        """Stop the running process, if any, and start a new one.
+
+        Raises:
+            LaunchctlError: launchd refused.
+        """
+        self._check("kickstart", self._run(["kickstart", "-k", self.target]))
+
+    def _check(self, verb: str, answer: Answer) -> None:
+        if answer.status == 0:
+            return
+        said = " ".join((answer.error or answer.output).split()) or "it gave no reason"
+        advice = _advice(answer.status, self.domain, self.target) or said
+        raise LaunchctlError(
+            f"launchctl {verb} {self.target} failed ({answer.status}): {advice}", answer.status
+        )
+
+
+def _advice(status: int, domain: str, target: str) -> str | None:
+    """What a known exit status means here, and what to do."""
+    sudo = "sudo " if domain == "system" else ""
+    return {
+        _NOT_PERMITTED: "not permitted; the system domain is root's (use sudo), gui/UID is UID's own",
+        _NO_PROCESS: "launchd has no such job; run `excguard launchd install`",
+        _IO_ERROR: (
+            "input/output error: launchd says so of a job that is loaded already, and of a property list that it "
+            f"will not have; see `excguard doctor`, run `{sudo}launchctl bootout {target}`, install again"
+        ),
+        _IN_PROGRESS: "launchd is still busy with this job; wait some seconds and try again",
+        _ALREADY: (
+            "already bootstrapped, or launchd is still busy with it; wait some seconds, then run "
+            f"`{sudo}launchctl bootout {target}` and install again"
+        ),
+        _NO_DOMAIN: f"there is no domain {domain}: its user is not logged in; log in, or use `--domain user`",
+        _NO_SERVICE: f"launchd knows no such job in {domain}; run `excguard launchd install`",
+        _DISABLED: f"the job is disabled; run `{sudo}launchctl enable {target}`",
+        _WRONG_DOMAIN: (
+            f"{domain} does not take this job, as in an ssh session of a user who is not logged in at the "
+            "screen; log in there, or use `--domain user`"
+        ),
+        _SIP: (
+            "System Integrity Protection forbids it for this label; excguard's own are never protected, so "
+            f"check what {target} is"
+        ),
+    }.get(status)
+
+
+def _field(output: str, name: str) -> str | None:
+    found = re.search(rf"(?m)^\s*{re.escape(name)} = (.+?)\s*$", output)
+    return found[1] if found else None

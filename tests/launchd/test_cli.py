@@ -1,0 +1,118 @@
+"""The commands as people and scripts meet them."""
+
+import json
+import plistlib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from excguard.cli.launchd import command
+from excguard.launchd.install import check_user
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch, program) -> Path:
+    folder = tmp_path / "home"
+    config = folder / "Library/Application Support/excguard/config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text("")
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setattr("excguard.launchd.job.program_arguments", lambda: program)
+    # These tests may be run by root, to whom no agent can belong.
+    monkeypatch.setattr("excguard.cli.launchd.check_user", lambda kind, _: check_user(kind, 501))
+    return folder
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(command, list(arguments))
+
+
+def test_from_install_to_uninstall(launchctl, home) -> None:
+    assert run("status").output.endswith("org.excguard.agent: not installed\n")
+    installed = run("install")
+    assert installed.exit_code == 0, installed.output
+    assert "launchctl bootstrap gui/" in installed.output
+    assert "sudo tee /etc/newsyslog.d/org.excguard.agent.conf" in installed.output
+    assert "nothing to do" in run("install").output
+    status = run("status")
+    assert status.exit_code == 0
+    assert "running, pid 4711; last exit 78: EX_CONFIG" in status.output
+    assert run("uninstall").exit_code == 0
+    assert run("status").exit_code == 1
+
+
+def test_restart_starts_an_unchanged_job_anew(launchctl, home) -> None:
+    run("install")
+    result = run("install", "--restart", "--json")
+
+    (change,) = json.loads(result.output)["changes"]
+    assert change["what"].startswith("launchctl kickstart -k gui/")
+    assert launchctl.commands[-1].startswith("kickstart -k gui/")
+
+
+def test_status_as_json(launchctl, home) -> None:
+    run("install", "--domain", "user")
+    found = json.loads(run("status", "--json", "--domain", "user").output)
+
+    assert found["job"].startswith("user/")
+    assert (found["installed"], found["loaded"], found["running"], found["pid"]) == (True, True, True, 4711)
+    assert found["problems"] == []
+
+
+def test_status_shows_what_launchd_would_refuse(launchctl, home) -> None:
+    run("install")
+    next((home / "Library/LaunchAgents").iterdir()).chmod(0o666)
+
+    assert "chmod 644" in run("status").output
+
+
+def test_dry_run_shows_the_contents(launchctl, home) -> None:
+    result = run("install", "--dry-run")
+
+    assert "<key>ProcessType</key>" in result.output
+    assert launchctl.commands == []
+
+
+@pytest.mark.parametrize("status", [5, 37, 113, 125, 150])
+def test_each_failure_is_one_line_and_exit_1(launchctl, home, status: int, monkeypatch) -> None:
+    monkeypatch.setattr("excguard.launchd.launchctl._BOOTSTRAP_SECONDS", 0.0)
+    launchctl.fail(bootstrap=[status] * 10)
+    result = run("install")
+
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("excguard: launchctl bootstrap gui/")
+    assert f"failed ({status}): " in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_wrong_user(launchctl, home) -> None:
+    result = run("install", "--daemon")
+
+    assert result.exit_code == 1
+    assert "use sudo" in result.stderr
+
+
+def test_print_is_what_install_writes(launchctl, home) -> None:
+    printed = run("print").stdout
+    run("install")
+    (path,) = (home / "Library/LaunchAgents").iterdir()
+
+    assert printed.encode() == path.read_bytes()
+    assert json.loads(run("print", "--json").output) == plistlib.loads(path.read_bytes())
+    assert "excguard.jsonl" in run("print", "--newsyslog").output
+    assert json.loads(run("print", "--newsyslog", "--json").output)["path"].startswith("/etc/newsyslog.d/")
+
+
+def test_logs(launchctl, home, capfd) -> None:
+    assert "was the job ever started?" in run("logs").stderr
+    folder = home / "Library/Logs/excguard"
+    folder.mkdir(parents=True)
+    (folder / "excguard.jsonl").write_text("one\ntwo\nthree\n")
+
+    assert json.loads(run("logs", "--json").output) == {
+        "logs": [{"path": str(folder / "excguard.jsonl"), "bytes": 14}]
+    }
+    assert run("logs", "-n", "2").exit_code == 0
+    assert capfd.readouterr().out == "two\nthree\n"
