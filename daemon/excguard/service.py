@@ -140,7 +140,7 @@ class Service:
     async def run(self) -> None:
         """Run the targets until none is left to look after, and log every hit on the way."""
         self._event("info", "service_started", kernel=self._host.kernel, release=self._release.text)
-        main = asyncio.create_task(self._supervise())
+        main = asyncio.create_task(self._supervisor.run())
         helpers = [asyncio.create_task(self._drain()), asyncio.create_task(self._tick())]
         try:
             # The helpers never end of themselves: when one does, it has failed, and its error ends us.
@@ -151,10 +151,6 @@ class Service:
             for task in (main, *helpers):
                 task.cancel()
             await asyncio.gather(main, *helpers, return_exceptions=True)
-
-    async def _supervise(self) -> None:
-        async with self._supervisor:
-            await self._supervisor.run()
 
     def stop(self) -> None:
         """Begin to end all targets; `run` returns when they have ended."""

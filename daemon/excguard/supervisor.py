@@ -3,32 +3,38 @@
 Each target has one exception port for its whole life here, a member of one port set, so that the port alone
 says whose hit a message is. Each start of a target is one *process group*, led by a guardian
 (`guardian/guardian.c`): a small process that waits for the end of a pipe whose other end only this process
-holds. The pipe closes when the target's program has exited, when the target is stopped, and, by the kernel's
-doing, when this process dies in any way. The guardian then ends whatever is left of the group: SIGTERM, a
-spell of grace, SIGKILL. So there is one way in which groups end, and nothing survives even ``kill -9`` of the
-supervisor. (A program that leaves its process group does so on purpose and is on its own, as under launchd.)
+holds. The pipe closes when the target's program has exited, when the target is stopped, and, by the
+kernel's doing, when this process dies in any way. The guardian then ends whatever is left of the group:
+SIGTERM, a spell of grace, SIGKILL. So there is one way in which groups end, and nothing survives even
+``kill -9`` of the supervisor. (What a program starts in yet another group or session is on its own, on
+purpose, as under launchd.)
 
-The supervisor lives on an asyncio event loop of the main thread, whose SIGCHLD it handles. It tells what
-happens by
-calling ``on_event`` on that thread, in order, before it does anything else::
+The supervisor lives on an asyncio event loop of the main thread, whose SIGCHLD and SIGCONT it handles while
+it runs. It tells what happens by calling ``on_event`` on that thread, in order::
 
-    supervisor = Supervisor(host, on_event=print)
-    target = supervisor.add(Target(name="app", command=("/usr/bin/true",)))
-    register(target.port.name)                # before anything runs
-    async with supervisor:
-        await supervisor.run()                # until nothing is left to do, or stop() was called
+    with Supervisor(host, on_event=print) as supervisor:
+        watched = supervisor.add(Target(name="app", command=("/usr/bin/true",)))
+        register(watched.port.name)   # with the receiver, before anything runs
+        await supervisor.run()        # until nothing is left to do, or stop() was called
 """
 
 import asyncio
+import contextlib
 import enum
+import os
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
 
-from excguard.mach.exception_ports import Behavior
+from excguard.guardian import ProcessGroup
+from excguard.mach.errors import MachError
+from excguard.mach.exception_ports import Behavior, construct_exception_port
 from excguard.mach.host import Host
 from excguard.mach.ports import PortSet, ReceiveRight
+from excguard.mach.spawn import spawn
+from excguard.terminal import Terminal
 
 
 class Restart(enum.Enum):
@@ -52,6 +58,13 @@ class ExitReason(enum.Enum):
     STOPPED = "stopped"
     """In any of these ways after excguard had begun to stop it."""
 
+    @classmethod
+    def of(cls, code: int) -> Self:
+        """How an exit looks by its code alone, as `os.waitstatus_to_exitcode` gives it."""
+        if code:
+            return cls.FAILED if code > 0 else cls.KILLED
+        return cls.EXITED
+
 
 @dataclass(frozen=True)
 class Started:
@@ -66,7 +79,7 @@ class StartFailed:
     """A program could not be started; `error` names it and says why."""
 
     target: "Target"
-    error: OSError
+    error: OSError | MachError
 
 
 @dataclass(frozen=True)
@@ -138,8 +151,9 @@ class Target:
         environment: variables on top of this process's own.
         directory: where it runs; empty for where this process runs.
         restart: when it is started again.
-        restart_delay: seconds before the first restart; doubles with each that follows before the program has
-            run for as long as the last delay and ten seconds more.
+        restart_delay: seconds before the first restart; doubles with each restart that follows, until the
+        program
+            has run for longer than `restart_delay_max`.
         restart_delay_max: seconds that the delay never exceeds.
         stop_timeout: seconds between SIGTERM and SIGKILL, for the program and for what it leaves behind.
         behavior: what the kernel tells about its guard hits.
@@ -159,6 +173,7 @@ class Target:
     foreground: bool = False
 
 
+@dataclass(eq=False)
 class Watched:
     """A target in the care of a supervisor.
 
@@ -166,20 +181,21 @@ class Watched:
         target: what was added.
         port: its exception port; the supervisor's.
         pid: the process that its program runs as; 0 while there is none.
-        starts: how many times it was started.
+        starts: how many times its program was started.
     """
 
     target: Target
     port: ReceiveRight
-    pid: int
-    starts: int
+    pid: int = 0
+    starts: int = 0
 
 
 class Supervisor:
-    """Starts, restarts and ends targets."""
+    """Starts, restarts and ends targets.
 
-    port_set: PortSet
-    """All exception ports of the targets."""
+    Attributes:
+        port_set: all exception ports of the targets.
+    """
 
     def __init__(self, host: Host, *, on_event: Callable[[Event], None], clock: Clock | None = None) -> None:
         """Make a supervisor without targets.
@@ -188,44 +204,243 @@ class Supervisor:
             host: the running system.
             on_event: called with each `Event` as it happens, on the event loop's thread; must not block.
             clock: the time that restarts go by; None for the event loop's own.
+
+        Raises:
+            MachError: there is no port set to be had.
         """
-        raise NotImplementedError
+        self._host = host
+        self._on_event = on_event
+        self._clock = clock or LoopClock()
+        self._terminal = Terminal()
+        self._watched: list[Watched] = []
+        self._runs: set[_Run] = set()
+        self._stopping = asyncio.Event()
+        self.port_set = PortSet.allocate()
 
     def add(self, target: Target) -> Watched:
-        """Give a target an exception port. Nothing is started yet.
+        """Give a target an exception port. Nothing is started before `run`.
 
         Raises:
             UnsupportedReleaseError: the running system cannot deliver the target's behavior.
             MachError: there is no port to be had.
         """
-        raise NotImplementedError
+        target.behavior.check(self._host)
+        port = construct_exception_port(self._host)
+        try:
+            port.move_to(self.port_set)
+        except MachError:
+            port.close()
+            raise
+        watched = Watched(target, port)
+        self._watched.append(watched)
+        return watched
 
     async def run(self) -> None:
         """Start all targets and look after them until none is left that runs or will be restarted.
 
-        Programs that cannot be started are told as `StartFailed`, and started again by the same policy as
-        those that fail.
+        A program that cannot be started is told as `StartFailed`, and restarted by the same policy as one
+        that fails. Cancelled, this ends all targets before it returns.
+
+        Raises:
+            RuntimeError: this is not the main thread, which alone can handle signals.
         """
-        raise NotImplementedError
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGCHLD, self._children_changed)
+        loop.add_signal_handler(signal.SIGCONT, self._continued)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for watched in self._watched:
+                    tasks.create_task(self._look_after(watched))
+        finally:
+            loop.remove_signal_handler(signal.SIGCHLD)
+            loop.remove_signal_handler(signal.SIGCONT)
 
     def stop(self) -> None:
         """Begin to end all targets for good; `run` returns when they have ended. Returns at once."""
-        raise NotImplementedError
+        self._stopping.set()
+        for run in self._runs:
+            run.group.end()
 
-    def forward(self, signal: int) -> None:
-        """Send a signal to every running program; without any it counts as `stop`."""
-        raise NotImplementedError
+    def forward(self, number: int) -> None:
+        """Send a signal to every running program; while there is none it counts as `stop`."""
+        running = [run.pid for run in self._runs if run.pid]
+        if not running:
+            self.stop()
+        for pid in running:
+            # Not reaped yet, or its run would have no pid any more: so the number is still its own.
+            os.kill(pid, number)
 
     def close(self) -> None:
         """Let go of everything at once, ports included; guardians end the groups that still run."""
-        raise NotImplementedError
+        self.stop()
+        self._terminal.take_back()
+        for watched in self._watched:
+            watched.port.close()
+        self.port_set.close()
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         """Hold the supervisor for the length of a block."""
-        raise NotImplementedError
+        return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop, wait for the end of all targets, and close."""
-        raise NotImplementedError
+        """Close it."""
+        self.close()
+
+    async def _look_after(self, watched: Watched) -> None:
+        target = watched.target
+        delay = min(target.restart_delay, target.restart_delay_max)
+        while not self._stopping.is_set():
+            began = self._clock.time()
+            exited = await self._run_once(watched)
+            failed = exited is None or exited.reason is not ExitReason.EXITED
+            if target.restart is Restart.NEVER or (target.restart is Restart.ON_FAILURE and not failed):
+                return
+            if self._clock.time() - began > target.restart_delay_max:
+                delay = min(target.restart_delay, target.restart_delay_max)
+            if not self._stopping.is_set():
+                self._on_event(Restarting(target, delay))
+                await self._sleep(delay)
+            delay = min(delay * 2, target.restart_delay_max)
+
+    async def _run_once(self, watched: Watched) -> Exited | None:
+        """Run the program once, until its whole group has ended; None when it could not be started."""
+        target = watched.target
+        try:
+            run = _Run(watched, ProcessGroup(target.stop_timeout))
+        except OSError as error:
+            self._on_event(StartFailed(target, error))
+            return None
+        self._runs.add(run)
+        try:
+            self._start(run)
+            await run.ended.wait()
+        finally:
+            run.group.end()
+            await run.ended.wait()
+            self._runs.remove(run)
+        return run.exited
+
+    def _start(self, run: "_Run") -> None:
+        watched = run.watched
+        target = watched.target
+        if target.foreground:
+            self._terminal.lend(run.group.number)
+        try:
+            with watched.port.make_send() as send:
+                run.pid = spawn(
+                    self._host,
+                    target.command,
+                    exception_port=send,
+                    behavior=target.behavior,
+                    environment={**os.environ, **target.environment},
+                    directory=target.directory,
+                    process_group=run.group.number,
+                    null_stdin=not target.foreground,
+                )
+        except (OSError, MachError) as error:
+            self._terminal.take_back()
+            run.group.end()
+            self._on_event(StartFailed(target, error))
+            return
+        run.began = self._clock.time()
+        watched.pid = run.pid
+        watched.starts += 1
+        with contextlib.suppress(BrokenPipeError):  # the guardian was killed: SIGCHLD tells so
+            run.group.register(run.pid)
+        self._on_event(Started(target, run.pid))
+
+    def _children_changed(self) -> None:
+        """Handle SIGCHLD. Signals of several children may have become one, so all are asked."""
+        for run in list(self._runs):
+            self._poll_program(run)
+            if run.group.poll():
+                if run.pid:
+                    self._kill(run)
+                else:
+                    run.ended.set()
+
+    def _poll_program(self, run: "_Run") -> None:
+        if not run.pid:
+            return
+        pid, status = os.waitpid(run.pid, os.WNOHANG | os.WUNTRACED)
+        if not pid:
+            return
+        if os.WIFSTOPPED(status):
+            self._program_stopped(run)
+            return
+        watched = run.watched
+        code = os.waitstatus_to_exitcode(status)
+        run.pid = watched.pid = 0
+        run.exited = Exited(
+            watched.target,
+            pid,
+            status=code if code >= 0 else None,
+            signal=-code if code < 0 else None,
+            reason=ExitReason.STOPPED if run.group.ending else ExitReason.of(code),
+            seconds=self._clock.time() - run.began,
+        )
+        if watched.target.foreground:
+            self._terminal.take_back()
+        run.group.end()
+        self._on_event(run.exited)
+
+    @staticmethod
+    def _kill(run: "_Run") -> None:
+        """End a program whose guardian is gone: killed by somebody, or left behind in another group."""
+        with _may_have_died():
+            group = os.getpgid(run.pid)
+            if group in (run.group.number, run.pid):
+                os.killpg(group, signal.SIGKILL)
+            else:
+                os.kill(run.pid, signal.SIGKILL)
+
+    def _program_stopped(self, run: "_Run") -> None:
+        """Job control: when Ctrl-Z has stopped the program, the shell has to see excguard stop."""
+        if run.watched.target.foreground and self._terminal.present:
+            self._terminal.take_back()
+            os.kill(0, signal.SIGTSTP)
+            # Here again after `fg` or `bg`; or at once, where no shell is there to continue what has stopped.
+            self._continued()
+
+    def _continued(self) -> None:
+        """Handle SIGCONT: lend the terminal if it is ours now, and let the program go on."""
+        for run in self._runs:
+            if run.watched.target.foreground and self._terminal.present and run.pid:
+                with _may_have_died():
+                    group = os.getpgid(run.pid)
+                    self._terminal.lend(group)
+                    os.killpg(group, signal.SIGCONT)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep for ``seconds``, or until `stop`."""
+        waits = [
+            asyncio.ensure_future(self._clock.sleep(seconds)),
+            asyncio.ensure_future(self._stopping.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+
+@dataclass(eq=False)
+class _Run:
+    """One start of a target, until the whole group has ended."""
+
+    watched: Watched
+    group: ProcessGroup
+    pid: int = 0
+    began: float = 0.0
+    exited: Exited | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def _may_have_died() -> contextlib.suppress:
+    """For calls about a process that is not reaped: macOS does not find the group of a zombie.
+
+    (sys_getpgid in bsd/kern/kern_prot.c says ESRCH, killpg1 in bsd/kern/kern_sig.c EPERM, xnu-11417.121.6.)
+    """
+    return contextlib.suppress(ProcessLookupError, PermissionError)

@@ -1,0 +1,91 @@
+"""Process groups that end when this process lets go of them or dies, however it dies (see `guardian.c`)."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
+PROGRAM: Final = "excguard-guardian"
+_SIZEOF_PID: Final = 4  # of pid_t, on every system there is
+
+
+class ProcessGroup:
+    """A process group with nobody in it yet but its leader, the guardian.
+
+    A program joins it when it is started with this `number` as its process group. The group ends when `end`
+    is called or this process ends. Then the guardian ends last, which `poll` tells (after a SIGCHLD); until
+    `poll` has told so, no other process or group can have this number.
+
+    Attributes:
+        number: the group's, and the guardian's process id.
+    """
+
+    def __init__(self, grace: float) -> None:
+        """Start a guardian that gives members ``grace`` seconds between SIGTERM and SIGKILL.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        program = _program()
+        self._ended = False
+        reading, self._lifeline = os.pipe()
+        try:
+            self.number = os.posix_spawn(
+                program,
+                [PROGRAM, str(round(grace * 1000))],
+                {},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, reading, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, 1, 2),
+                ],
+                setpgroup=0,
+                setsigmask=signal.valid_signals(),
+            )
+        except OSError:
+            os.close(self._lifeline)
+            raise
+        finally:
+            os.close(reading)
+
+    def register(self, program: int) -> None:
+        """Tell the guardian which process was started into the group: it may go and lead one of its own.
+
+        Raises:
+            BrokenPipeError: the guardian is gone.
+        """
+        os.write(self._lifeline, program.to_bytes(_SIZEOF_PID, sys.byteorder))
+
+    def end(self) -> None:
+        """Have the guardian end the group. Returns at once; does nothing the second time."""
+        if self.ending:
+            return
+        os.close(self._lifeline)
+        self._lifeline = -1
+        if not self._ended:
+            # SIGSTOP to the group has stopped the guardian too, and it has to run now.
+            os.kill(self.number, signal.SIGCONT)
+
+    @property
+    def ending(self) -> bool:
+        """Whether `end` was called."""
+        return self._lifeline == -1
+
+    def poll(self) -> bool:
+        """Whether the guardian has ended, and so everybody in the group, and was reaped.
+
+        A guardian that ended before `end` was called was killed by somebody: then members may live.
+        """
+        if not self._ended:
+            self._ended = os.waitpid(self.number, os.WNOHANG)[0] != 0
+        return self._ended
+
+
+def _program() -> str:
+    # A package that is installed for editing has its Python and its built files in two folders.
+    for folder in __path__:
+        program = Path(folder, PROGRAM)
+        if program.is_file():
+            return str(program)
+    raise FileNotFoundError(f"{PROGRAM} was not built: install excguard with pip, which builds it")
