@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from excguard import reports as reports
+    import excguard.reports as reports  # noqa: PLR0402 - "from excguard" would ask this very module
     from excguard.decode import DecodeError as DecodeError
     from excguard.decode import Violation as Violation
     from excguard.decode import decode as decode

@@ -49,6 +49,7 @@ class Flavor(NamedTuple):
         first_source: Kernel tag or SDK of `first`; likewise last_source ("" while it stands).
         header: The header that declares it.
         role: "flavor", or "marker" for a name that only bounds a range of flavors.
+        severity: Its own severity where the kernel does not go by the range ("" where it does).
     """
 
     guard_type: str
@@ -60,6 +61,7 @@ class Flavor(NamedTuple):
     last_source: str
     header: str
     role: str
+    severity: str
 
     @property
     def name(self) -> str:
@@ -106,6 +108,7 @@ def table() -> tuple[Flavor, ...]:
             row["last_source"],
             row["header"],
             row["role"],
+            row["severity"],
         )
         for row in _rows("flavors.csv")
     )
@@ -117,12 +120,13 @@ def with_value(guard_type: str, value: int) -> list[Flavor]:
     return sorted(found, key=lambda flavor: (-flavor.last, -flavor.first))
 
 
-def at(guard_type: str, value: int, release: int) -> list[Flavor]:
+@cache
+def at(guard_type: str, value: int, release: int) -> tuple[Flavor, ...]:
     """The names of a number on a release.
 
     Usually one; none when no table knows it; two where a header gave one number two names (10.14's 0x10000).
     """
-    return [span.flavor for span in spans(guard_type, value) if span.first <= release <= span.last]
+    return tuple(span.flavor for span in spans(guard_type, value) if span.first <= release <= span.last)
 
 
 def spans(guard_type: str, value: int) -> list[Span]:
@@ -181,6 +185,9 @@ def severity(guard_type: str, value: int, release: int) -> str | None:
     "fatal" (always kills), "optional" (kills when the task's flags say so) or "soft" (never kills); None for
     a guard type that is not known.
     """
+    here = at(guard_type, value, release)
+    if here and here[0].severity:
+        return here[0].severity
     for row in severity_table():
         if (
             row.guard_type == guard_type

@@ -22,7 +22,7 @@ _HEAD = """\
  * Before including this file define one or both of
  *   EXCGUARD_GUARD_ROW(guard_type, flavor, first_release, last_release, severity, kernel_name)
  *     one flavor number's meaning on the releases first to last (both inclusive); sorted by guard type,
- *     flavor and first release, no two rows overlap. kernel_name is NULL for the guard types that have no flavors.
+ *     flavor and first release, no two rows overlap. kernel_name is NULL for guard types without flavors.
  *   EXCGUARD_SEVERITY_ROW(guard_type, first_flavor, last_flavor, first_release, last_release, severity)
  *     how severe a flavor number is, known by name or not; no two rows overlap.
  * A release is major * 10000 + minor * 100 + patch of macOS (26.4 is 260400). Severities are written
@@ -69,11 +69,12 @@ def _split_by_severity(span: flavors.Span) -> list[Row]:
         )
         if not applies or first > last:
             continue
-        if found and found[-1].severity == ranged.severity:
+        severity = flavor.severity or ranged.severity
+        if found and found[-1].severity == severity:
             found[-1] = found[-1]._replace(last_release=last)
         else:
             number = flavors.TYPE_NUMBERS[flavor.guard_type]
-            found.append(Row(number, flavor.value, first, last, ranged.severity, flavor.kernel_name))
+            found.append(Row(number, flavor.value, first, last, severity, flavor.kernel_name))
     return found
 
 

@@ -1,0 +1,417 @@
+"""Names of the numbers that guard targets and payloads carry.
+
+Values are those of the 27.0 SDK's headers unless a comment says otherwise; they have been the same since each
+was introduced, except where a table is split by era.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from pathlib import Path
+
+from excguard.knowledge import releases
+
+RIGHTS = {
+    0: "MACH_PORT_RIGHT_SEND",
+    1: "MACH_PORT_RIGHT_RECEIVE",
+    2: "MACH_PORT_RIGHT_SEND_ONCE",
+    3: "MACH_PORT_RIGHT_PORT_SET",
+    4: "MACH_PORT_RIGHT_DEAD_NAME",
+    5: "MACH_PORT_RIGHT_LABELH",
+}
+"""MACH_PORT_RIGHT_* (mach/port.h)."""
+
+ENTRY_RIGHTS = {
+    0x10000: "MACH_PORT_TYPE_SEND",
+    0x20000: "MACH_PORT_TYPE_RECEIVE",
+    0x40000: "MACH_PORT_TYPE_SEND_ONCE",
+    0x80000: "MACH_PORT_TYPE_PORT_SET",
+    0x100000: "MACH_PORT_TYPE_DEAD_NAME",
+}
+"""The capability bits of an entry's ie_bits, MACH_PORT_TYPE(right) (mach/port.h, osfmk/ipc/ipc_entry.h)."""
+
+ENTRY_FLAGS = {
+    0x200000: "was once a receive right",
+    0x400000: "pinned send right",
+    0x800000: "immovable send right",
+}
+"""Bits above them since macOS 26 (osfmk/ipc/ipc_entry.h IE_BITS_EXTYPE_MASK, newer sources)."""
+
+DISPOSITIONS = {
+    16: "MACH_MSG_TYPE_MOVE_RECEIVE",
+    17: "MACH_MSG_TYPE_MOVE_SEND",
+    18: "MACH_MSG_TYPE_MOVE_SEND_ONCE",
+    19: "MACH_MSG_TYPE_COPY_SEND",
+    20: "MACH_MSG_TYPE_MAKE_SEND",
+    21: "MACH_MSG_TYPE_MAKE_SEND_ONCE",
+    22: "MACH_MSG_TYPE_COPY_RECEIVE",
+    24: "MACH_MSG_TYPE_DISPOSE_RECEIVE",
+    25: "MACH_MSG_TYPE_DISPOSE_SEND",
+    26: "MACH_MSG_TYPE_DISPOSE_SEND_ONCE",
+}
+"""MACH_MSG_TYPE_* (mach/message.h)."""
+
+COPYIN_REASONS = {
+    0: "no reason given",
+    1: "destination of a message",
+    2: "reply port of a message",
+    3: "voucher of a message",
+    4: "port descriptor",
+    5: "guarded port descriptor",
+    6: "out-of-line port array descriptor",
+    7: "destination of a message to the kernel",
+}
+"""ipc_copyin_op_t (osfmk/ipc/ipc_object.h, newer sources; not stable)."""
+
+BEHAVIORS = {
+    1: "EXCEPTION_DEFAULT",
+    2: "EXCEPTION_STATE",
+    3: "EXCEPTION_STATE_IDENTITY",
+    4: "EXCEPTION_IDENTITY_PROTECTED",
+    5: "EXCEPTION_STATE_IDENTITY_PROTECTED",
+}
+BEHAVIOR_FLAGS = {
+    0x80000000: "MACH_EXCEPTION_CODES",
+    0x40000000: "MACH_EXCEPTION_ERRORS",
+    0x20000000: "MACH_EXCEPTION_BACKTRACE_PREFERRED",
+}
+EXCEPTIONS = {
+    1: "EXC_BAD_ACCESS",
+    2: "EXC_BAD_INSTRUCTION",
+    3: "EXC_ARITHMETIC",
+    4: "EXC_EMULATION",
+    5: "EXC_SOFTWARE",
+    6: "EXC_BREAKPOINT",
+    7: "EXC_SYSCALL",
+    8: "EXC_MACH_SYSCALL",
+    9: "EXC_RPC_ALERT",
+    10: "EXC_CRASH",
+    11: "EXC_RESOURCE",
+    12: "EXC_GUARD",
+    13: "EXC_CORPSE_NOTIFY",
+}
+"""EXC_* (mach/exception_types.h); EXC_MASK_x is 1 << EXC_x."""
+
+NOTIFICATIONS = {
+    65: "MACH_NOTIFY_PORT_DELETED",
+    66: "MACH_NOTIFY_SEND_POSSIBLE",
+    69: "MACH_NOTIFY_PORT_DESTROYED",
+    70: "MACH_NOTIFY_NO_SENDERS",
+    71: "MACH_NOTIFY_SEND_ONCE",
+    72: "MACH_NOTIFY_DEAD_NAME",
+}
+"""mach/notify.h."""
+
+CONSTRUCT_FLAGS = {
+    0x01: "MPO_CONTEXT_AS_GUARD",
+    0x02: "MPO_QLIMIT",
+    0x04: "MPO_TEMPOWNER",
+    0x08: "MPO_IMPORTANCE_RECEIVER",
+    0x10: "MPO_INSERT_SEND_RIGHT",
+    0x20: "MPO_STRICT",
+    0x40: "MPO_DENAP_RECEIVER",
+    0x80: "MPO_IMMOVABLE_RECEIVE",
+    0x100: "MPO_FILTER_MSG",
+    0x200: "MPO_TG_BLOCK_TRACKING",
+    0x2000: "MPO_ENFORCE_REPLY_PORT_SEMANTICS",
+}
+CONSTRUCT_TYPE_MASK = 0x1DC00
+CONSTRUCT_TYPES = {
+    0x0: "MPO_PORT",
+    0x400: "MPO_SERVICE_PORT",
+    0x800: "MPO_CONNECTION_PORT",
+    0x1000: "MPO_REPLY_PORT",
+    0x4000: "MPO_WEAK_REPLY_PORT",
+    0x4400: "MPO_NOTIFICATION_PORT",
+    0x8000: "MPO_EXCEPTION_PORT",
+    0x10000: "MPO_CONNECTION_PORT_WITH_PORT_ARRAY",
+}
+"""MPO_* (mach/port.h): option bits, and since macOS 26 a port type in the bits of MPO_PORT_TYPE_MASK."""
+
+MESSAGE_OPTIONS = {
+    0x1: "MACH64_SEND_MSG",
+    0x2: "MACH64_RCV_MSG",
+    0x4: "MACH64_RCV_LARGE",
+    0x8: "MACH64_RCV_LARGE_IDENTITY",
+    0x10: "MACH64_SEND_TIMEOUT",
+    0x20: "MACH64_SEND_OVERRIDE",
+    0x40: "MACH64_SEND_INTERRUPT",
+    0x80: "MACH64_SEND_NOTIFY",
+    0x100: "MACH64_RCV_TIMEOUT",
+    0x200: "MACH64_MSG_STRICT_REPLY",
+    0x400: "MACH64_RCV_INTERRUPT",
+    0x800: "MACH64_RCV_VOUCHER",
+    0x1000: "MACH64_RCV_GUARDED_DESC",
+    0x4000: "MACH64_RCV_SYNC_WAIT",
+    0x8000: "MACH64_RCV_SYNC_PEEK",
+    0x10000: "MACH64_SEND_FILTER_NONFATAL",
+    0x20000: "MACH64_SEND_TRAILER",
+    0x40000: "MACH64_SEND_NOIMPORTANCE",
+    0x80000: "MACH64_SEND_IMPORTANCE",
+    0x100000: "MACH64_SEND_SYNC_OVERRIDE",
+    0x200000: "MACH64_SEND_PROPAGATE_QOS",
+    0x400000: "MACH64_SEND_KERNEL",
+    0x800000: "MACH64_SEND_SYNC_BOOTSTRAP_CHECKIN",
+    0x1_0000_0000: "MACH64_MSG_VECTOR",
+    0x2_0000_0000: "MACH64_SEND_KOBJECT_CALL",
+    0x4_0000_0000: "MACH64_SEND_MQ_CALL",
+    0x8_0000_0000: "MACH64_SEND_ANY",
+    0x10_0000_0000: "MACH64_SEND_DK_CALL",
+    0x1000_0000_0000_0000: "MACH64_RCV_LINEAR_VECTOR",
+    0x2000_0000_0000_0000: "MACH64_RCV_STACK",
+    0x4000_0000_0000_0000: "MACH64_PEEK_MSG",
+    0x8000_0000_0000_0000: "MACH64_MACH_MSG2",
+}
+"""MACH64_* (mach/message.h; bits 32 and up from xnu-11417.121.6 osfmk/mach/message.h)."""
+
+TRAILER_ELEMENTS = {0: "", 1: "SEQNO", 2: "SENDER", 3: "AUDIT", 4: "CTX", 7: "AV", 8: "LABELS"}
+"""MACH_RCV_TRAILER_* , bits 27..24 of the options (mach/message.h)."""
+
+OLD_MESSAGE_POLICIES = {
+    0x0002_0000_0000_0000: "MACH64_POLICY_KERNEL_EXTENSION",
+    0x0004_0000_0000_0000: "MACH64_POLICY_FILTER_NON_FATAL",
+    0x0008_0000_0000_0000: "MACH64_POLICY_FILTER_MSG",
+    0x0010_0000_0000_0000: "MACH64_POLICY_DEFAULT",
+    0x0020_0000_0000_0000: "MACH64_POLICY_SIMULATED",
+    0x0040_0000_0000_0000: "MACH64_POLICY_TRANSLATED",
+    0x0080_0000_0000_0000: "MACH64_POLICY_HARDENED",
+    0x0100_0000_0000_0000: "MACH64_POLICY_RIGID",
+    0x0200_0000_0000_0000: "MACH64_POLICY_PLATFORM",
+}
+"""What the kernel adds to the options on macOS 15.4 to 15.x (xnu-11417.121.6 osfmk/mach/message.h)."""
+
+MESSAGE_POLICIES = {
+    0x20_0000_0000: "MACH64_POLICY_KERNEL_EXTENSION",
+    0x40_0000_0000: "MACH64_POLICY_FILTER_NON_FATAL",
+    0x80_0000_0000: "MACH64_POLICY_FILTER_MSG",
+}
+"""The same on macOS 26, where bits 40 and up hold the space's policy (newer sources)."""
+
+SPACE_POLICY_SHIFT = 40
+
+SPACE_POLICIES = {
+    0x01: "DEFAULT",
+    0x02: "ENHANCED",
+    0x04: "PLATFORM",
+    0x08: "CONTAINED",
+    0x10: "KERNEL",
+    0x20: "SIMULATED",
+    0x40: "TRANSLATED",
+    0x80: "OPTED_OUT",
+}
+"""ipc_space_policy_t since macOS 26 (osfmk/ipc/ipc_types.h, newer sources; not stable)."""
+
+SPACE_POLICY_VERSIONS = {
+    0x100: "ENHANCED_V0",  # hardened runtime
+    0x200: "ENHANCED_V1",  # browser entitlements
+    0x300: "ENHANCED_V2",  # platform restrictions, as 27.0 numbers it
+    0x400: "ENHANCED_V2 (as 26.0 numbers it; ENHANCED_V3 as 27.0 does)",
+}
+"""Which level of enhanced security the space has (the same headers)."""
+
+THREAD_STATES_ARM = {
+    1: "ARM_THREAD_STATE",
+    2: "ARM_VFP_STATE",
+    3: "ARM_EXCEPTION_STATE",
+    4: "ARM_DEBUG_STATE",
+    6: "ARM_THREAD_STATE64",
+    7: "ARM_EXCEPTION_STATE64",
+    9: "ARM_THREAD_STATE32",
+    10: "ARM_EXCEPTION_STATE64_V2",
+    14: "ARM_DEBUG_STATE32",
+    15: "ARM_DEBUG_STATE64",
+    16: "ARM_NEON_STATE",
+    17: "ARM_NEON_STATE64",
+    18: "ARM_CPMU_STATE64",
+    27: "ARM_PAGEIN_STATE",
+    28: "ARM_SME_STATE",
+}
+"""mach/arm/thread_status.h."""
+
+THREAD_STATES_X86 = {
+    1: "x86_THREAD_STATE32",
+    2: "x86_FLOAT_STATE32",
+    3: "x86_EXCEPTION_STATE32",
+    4: "x86_THREAD_STATE64",
+    5: "x86_FLOAT_STATE64",
+    6: "x86_EXCEPTION_STATE64",
+    7: "x86_THREAD_STATE",
+    8: "x86_FLOAT_STATE",
+    9: "x86_EXCEPTION_STATE",
+    10: "x86_DEBUG_STATE32",
+    11: "x86_DEBUG_STATE64",
+    12: "x86_DEBUG_STATE",
+    16: "x86_AVX_STATE32",
+    17: "x86_AVX_STATE64",
+    18: "x86_AVX_STATE",
+    19: "x86_AVX512_STATE32",
+    20: "x86_AVX512_STATE64",
+    21: "x86_AVX512_STATE",
+    22: "x86_PAGEIN_STATE",
+    23: "x86_THREAD_FULL_STATE64",
+    24: "x86_INSTRUCTION_STATE",
+    25: "x86_LAST_BRANCH_STATE",
+}
+"""mach/i386/thread_status.h."""
+
+KERN_RETURNS = {
+    0: "KERN_SUCCESS",
+    1: "KERN_INVALID_ADDRESS",
+    2: "KERN_PROTECTION_FAILURE",
+    3: "KERN_NO_SPACE",
+    4: "KERN_INVALID_ARGUMENT",
+    5: "KERN_FAILURE",
+    6: "KERN_RESOURCE_SHORTAGE",
+    7: "KERN_NOT_RECEIVER",
+    8: "KERN_NO_ACCESS",
+    9: "KERN_MEMORY_FAILURE",
+    10: "KERN_MEMORY_ERROR",
+    15: "KERN_INVALID_NAME",
+    16: "KERN_INVALID_TASK",
+    17: "KERN_INVALID_RIGHT",
+    18: "KERN_INVALID_VALUE",
+    20: "KERN_INVALID_CAPABILITY",
+}
+"""mach/kern_return.h, those that payloads can carry."""
+
+ERRNOS = {1: "EPERM", 4: "EINTR", 9: "EBADF", 12: "ENOMEM", 14: "EFAULT", 22: "EINVAL", 35: "EAGAIN"}
+"""sys/errno.h, those that payloads can carry."""
+
+NAMESPACES = {
+    1: "JETSAM",
+    2: "SIGNAL",
+    3: "CODESIGNING",
+    4: "HANGTRACER",
+    5: "TEST",
+    6: "DYLD",
+    7: "LIBXPC",
+    8: "OBJC",
+    9: "EXEC",
+    10: "SPRINGBOARD",
+    11: "TCC",
+    12: "REPORTCRASH",
+    13: "COREANIMATION",
+    14: "AGGREGATED",
+    15: "RUNNINGBOARD",
+    16: "SKYWALK",
+    17: "SETTINGS",
+    18: "LIBSYSTEM",
+    19: "FOUNDATION",
+    20: "WATCHDOG",
+    21: "METAL",
+    22: "WATCHKIT",
+    23: "GUARD",
+    24: "ANALYTICS",
+    25: "SANDBOX",
+    26: "SECURITY",
+    27: "ENDPOINTSECURITY",
+    28: "PAC_EXCEPTION",
+    29: "BLUETOOTH_CHIP",
+    30: "PORT_SPACE",
+    31: "WEBKIT",
+    32: "BACKLIGHTSERVICES",
+    33: "MEDIA",
+    34: "ROSETTA",
+    35: "LIBIGNITION",
+    36: "BOOTMOUNT",
+    38: "REALITYKIT",
+    39: "AUDIO",
+    40: "WAKEBOARD",
+    41: "CORERC",
+    42: "SELF_RESTRICT",
+    43: "ARKIT",
+}
+"""OS_REASON_* (xnu-11417.121.6 bsd/sys/reason.h)."""
+
+MESSAGES = {
+    0xD4A: "task_threads",
+    0xD4D: "task_info",
+    0xE13: "thread_get_state",
+    0x12C4: "mach_vm_read",
+    0x12C8: "mach_vm_read_overwrite",
+    2405: "mach_exception_raise",
+    2406: "mach_exception_raise_state",
+    2407: "mach_exception_raise_state_identity",
+    2408: "mach_exception_raise_identity_protected",
+    2409: "mach_exception_raise_backtrace",
+    2410: "mach_exception_raise_state_identity_protected",
+}
+"""Message ids that the kernel's own policies name (osfmk/ipc/ipc_policy.c), and those of mach_exc.defs."""
+
+SUBSYSTEMS = (
+    (64, "notify"),
+    (123, "audit_triggers"),
+    (200, "mach_host"),
+    (400, "host_priv"),
+    (600, "host_security"),
+    (1000, "clock"),
+    (1200, "clock_priv"),
+    (2050, "upl"),
+    (2401, "exc"),
+    (2405, "mach_exc"),
+    (2800, "iokit"),
+    (3000, "processor"),
+    (3200, "mach_port"),
+    (3400, "task"),
+    (3600, "thread_act"),
+    (3800, "vm_map"),
+    (4000, "processor_set"),
+    (4800, "mach_vm"),
+    (4900, "memory_entry"),
+    (5400, "mach_voucher"),
+    (6000, "UNDRequest"),
+    (8000, "task_restartable"),
+    (27000, "task_access"),
+    (617200, "semaphore"),
+    (716200, "mach_eventlink"),
+)
+"""First message ids of the kernel's MIG subsystems (`subsystem` lines of xnu-11417.121.6 osfmk/**/*.defs)."""
+
+
+def message(number: int) -> str:
+    """A message id in words: the routine, or the subsystem it falls in; "" when it is in none."""
+    if number in NOTIFICATIONS:
+        return NOTIFICATIONS[number]
+    if number in MESSAGES:
+        return MESSAGES[number]
+    for base, name in reversed(SUBSYSTEMS):
+        if base <= number < base + 100:
+            return f"routine {number - base} of MIG subsystem {name}"
+    return ""
+
+
+def bits(value: int, table: dict[int, str]) -> str:
+    """The names of the set bits joined by " | ", with what the table does not know as hex."""
+    found = [name for bit, name in sorted(table.items()) if value & bit]
+    rest = value & ~sum(table)
+    if rest:
+        found.append(f"{rest:#x}")
+    return " | ".join(found) or "none"
+
+
+@cache
+def _syscalls() -> dict[tuple[str, int], str]:
+    with Path(__file__).with_name("syscalls.csv").open(newline="", encoding="ascii") as file:
+        return {(row["kind"], int(row["number"])): row["name"] for row in csv.DictReader(file)}
+
+
+def syscall(number: int, *, mach_trap: bool) -> str | None:
+    """The name of a system call or Mach trap, None when unknown (numbers of xnu-11417.121.6)."""
+    return _syscalls().get(("mach" if mach_trap else "unix", number))
+
+
+@cache
+def _port_types() -> dict[int, dict[int, str]]:
+    found: dict[int, dict[int, str]] = {}
+    with Path(__file__).with_name("port_types.csv").open(newline="", encoding="ascii") as file:
+        for row in csv.DictReader(file):
+            first = releases.parse_version(row["first_macos"])
+            found.setdefault(first, {})[int(row["number"])] = row["name"]
+    return found
+
+
+def port_type(number: int, release: int) -> str | None:
+    """The IPC object type of a number on a release, None when unknown (declared unstable by the kernel)."""
+    first = max(first for first in _port_types() if first <= max(release, releases.pack(10, 9)))
+    return _port_types()[first].get(number)
