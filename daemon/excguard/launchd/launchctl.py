@@ -213,8 +213,8 @@ def _advice(status: int, domain: str, target: str) -> str | None:
         _NOT_PERMITTED: "not permitted; the system domain is root's (use sudo), gui/UID is UID's own",
         _NO_PROCESS: "launchd has no such job; run `excguard launchd install`",
         _IO_ERROR: (
-            "input/output error: launchd says so of a job that is loaded already, and of a property list that it "
-            f"will not have; see `excguard doctor`, run `{sudo}launchctl bootout {target}`, install again"
+            "input/output error: launchd says so of a job that is loaded already, and of a plist that "
+            f"it refuses; see `excguard doctor`, run `{sudo}launchctl bootout {target}`, install again"
         ),
         _IN_PROGRESS: "launchd is still busy with this job; wait some seconds and try again",
         _ALREADY: (
