@@ -1,13 +1,7 @@
-"""The daemon: receiver -> journal -> drain -> sinks.
+"""The daemon: receiver -> journal -> drain -> sinks, and the targets that it is all about.
 
 A hit is in the journal before the program that committed it runs on; everything here happens later and at
-leisure. The drain reads records in batches and hands each to the log, whole or counted
-(`sinks/rate_limit.py`). Records are given back to the journal only after every line that tells of them has
-been written, so a kill at any moment means that the next start logs them again, with the same ``seq`` and
-marked as recovered, and never that they are missing.
-
-Hits that are summed up are told when their summary is written. So their records stay in the journal until
-then: for a second at most, and less when they fill half the ring or reach its end.
+leisure. `drain.py` says how hits get from there into the logs, `supervisor.py` how targets live.
 """
 
 import asyncio
@@ -20,12 +14,11 @@ from typing import Any, Self
 
 from excguard.config import Config, Target
 from excguard.decode import decode
-from excguard.hit import Hit
+from excguard.drain import Drain, SiteTally
 from excguard.journal import HitCounter, Journal
 from excguard.knowledge import flavors, releases
 from excguard.mach.exception_ports import Behavior
 from excguard.mach.host import Host
-from excguard.native import lib
 from excguard.receiver import Receiver
 from excguard.sinks.log import EventLog, Level
 from excguard.sinks.metrics import Counters, Hits, Replies, TargetState
@@ -43,22 +36,7 @@ from excguard.supervisor import (
 from excguard.supervisor import Target as Supervised
 from excguard.target_names import TargetNames
 
-_BATCH = 2048  # records between two looks at everything else that waits
 _TICK = 1.0  # seconds between two summaries
-_BEHAVIORS = {4: "identity_protected", 5: "state_identity_protected"}  # mach/exception_types.h
-_MOST_SITES = 10_000  # of which the tally keeps the counts apart
-
-
-@dataclass(slots=True)
-class SiteTally:
-    """All hits that one site has had since the start, with the numbers of the first."""
-
-    target: str
-    code: int
-    subcode: int
-    release: str
-    pc: int
-    hits: int = 0
 
 
 @dataclass
@@ -67,7 +45,6 @@ class _Watched:
 
     number: int
     state: TargetState = field(default_factory=lambda: TargetState(exits={r.value: 0 for r in ExitReason}))
-    pids: set[int] = field(default_factory=set)  # every process that was the target's own
 
 
 class Service:
@@ -104,11 +81,7 @@ class Service:
         self._on_event = on_event
         self._release = releases.parse(host.release)
         self._limiter = SiteLimiter(config.log.first, config.log.window)
-        self._read = 0  # records of the journal that have been dealt with and not yet given back
         self._rung = asyncio.Event()
-        self._stuck = False  # a log could not be written, and lines wait for it
-        self.tally: dict[tuple[int, int, int], SiteTally] = {}
-        """The hits since the start, by site."""
         self.hits: list[HitCounter] = []
         """The hits since the start, by flavor, also those that had no room in the journal; set by `close`."""
         with contextlib.ExitStack() as stack:
@@ -124,7 +97,11 @@ class Service:
             self._lost = self.journal.lost
             self._rejected = self.journal.rejected()
             self._expected = _expected_flavors(self._release.version)
-            self._recover()
+            self._drain = Drain(self.journal, logs, self._limiter, self._names, host)
+            self._drain.own_pids = {watched.number: set() for watched in self._targets.values()}
+            if self.journal.pending:
+                self.tell("warning", "journal_recovered", records=self.journal.pending, journal=str(journal))
+                self._drain.all()
             self._supervisor = Supervisor(host, on_event=self._target_event)
             stack.callback(self._supervisor.close)
             watched = [
@@ -139,9 +116,9 @@ class Service:
 
     async def run(self) -> None:
         """Run the targets until none is left to look after, and log every hit on the way."""
-        self._event("info", "service_started", kernel=self._host.kernel, release=self._release.text)
-        main = asyncio.create_task(self._supervisor.run())
-        helpers = [asyncio.create_task(self._drain()), asyncio.create_task(self._tick())]
+        self.tell("info", "service_started", kernel=self._host.kernel, release=self._release.text)
+        main = asyncio.create_task(self._supervise())
+        helpers = [asyncio.create_task(self._drain_on_bell()), asyncio.create_task(self._tick())]
         try:
             # The helpers never end of themselves: when one does, it has failed, and its error ends us.
             done, _ = await asyncio.wait([main, *helpers], return_when=asyncio.FIRST_COMPLETED)
@@ -152,6 +129,12 @@ class Service:
                 task.cancel()
             await asyncio.gather(main, *helpers, return_exceptions=True)
 
+    async def _supervise(self) -> None:
+        try:
+            await self._supervisor.run()
+        except ExceptionGroup as group:  # a task for each target; what ails one mostly ails all
+            raise group.exceptions[0] from None
+
     def stop(self) -> None:
         """Begin to end all targets; `run` returns when they have ended."""
         self._supervisor.stop()
@@ -159,6 +142,11 @@ class Service:
     def forward(self, signal: int) -> None:
         """Pass a signal on to the targets."""
         self._supervisor.forward(signal)
+
+    @property
+    def tally(self) -> list[SiteTally]:
+        """The hits since the start by site, without those that had no room in the journal."""
+        return list(self._drain.tally.values())
 
     def ready(self) -> bool:
         """Whether exceptions are being received."""
@@ -170,11 +158,11 @@ class Service:
         What the log would not take stays in the journal for the next start.
         """
         self._receiver.close()
-        self._drain_all()
+        self._drain.all()
         self._look_around()
-        self._event("info", "service_stopped")
+        self.tell("info", "service_stopped")
         self.hits = self._hits_since_start()
-        told = self._settle() and not self.journal.pending
+        told = self._drain.all()
         self._stack.close()
         return told
 
@@ -230,9 +218,9 @@ class Service:
             last_ns=counter.last_ns,
         )
 
-    # ---- the drain ----
+    # ---- the loop ----
 
-    async def _drain(self) -> None:
+    async def _drain_on_bell(self) -> None:
         """Deal with records whenever the bell says that there are some."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._receiver.bell, self._rung.set)
@@ -240,141 +228,34 @@ class Service:
             while True:
                 self._rung.clear()
                 self._receiver.ring()
-                while self._drain_batch():  # noqa: ASYNC110 - nothing to wait for: there is work
+                while self._drain.batch():  # noqa: ASYNC110 - nothing to wait for: there is work
                     await asyncio.sleep(0)  # a storm must not keep everything else waiting
                 await self._rung.wait()
         finally:
             loop.remove_reader(self._receiver.bell)
 
-    def _drain_all(self) -> None:
-        while self._drain_batch():
-            pass
-
-    def _drain_batch(self) -> bool:
-        """Deal with at most `_BATCH` records. True when more can be dealt with at once."""
-        if self._stuck and not self._flush():
-            return False
-        pending = self.journal.pending
-        records, there = self.journal.peek(self.journal.capacity)
-        if there == self._read:
-            # All of this stretch is dealt with. When more waited beyond the ring's end, the stretch has to be
-            # given back before they can be seen.
-            return pending > there and self._settle()
-        until = min(there, self._read + _BATCH)
-        for index in range(self._read, until):
-            self._deal_with(records[index])
-        self._read = until
-        if not self._limiter.waiting or self._read * 2 >= self.journal.capacity:
-            return self._settle()
-        return self._flush()
-
-    def _deal_with(self, record: Any) -> None:  # noqa: ANN401 - a cffi pointer
-        """Log one record, or count it."""
-        code = record.code
-        site = (record.target_id, code >> 32, record.pc)
-        seq = record.seq
-        recovered = seq < self.journal.recovered_until
-        if not recovered:
-            tally = self.tally.get(site) or self._new_tally(site, record)
-            tally.hits += 1
-        if self._limiter.admit(site, record, recovered=recovered):
-            hit = self._hit(record, recovered=recovered)
-            for log in self._logs:
-                log.hit(hit)
-
-    def _new_tally(self, site: tuple[int, int, int], record: Any) -> SiteTally:  # noqa: ANN401 - a cffi pointer
-        if len(self.tally) >= _MOST_SITES:
-            site = (site[0], site[1], 0)
-        return self.tally.setdefault(
-            site,
-            SiteTally(
-                self._names.name(site[0]),
-                record.code,
-                record.subcode,
-                self._shown_release(record.release),
-                site[2],
-            ),
-        )
-
-    def _hit(self, record: Any, *, recovered: bool) -> Hit:  # noqa: ANN401 - a cffi pointer
-        name = self._names.name(record.target_id)
-        watched = self._targets.get(name)
-        inherited = bool(record.flags & lib.EXCGUARD_RECORD_INHERITED)
-        if watched is not None and not recovered:
-            # A program can break a rule before the receiver has heard which process it is.
-            inherited = inherited and record.pid not in watched.pids
-        violation = decode(record.code, record.subcode, self._shown_release(record.release))
-        registers = bool(record.flags & lib.EXCGUARD_RECORD_REGISTERS)
-        return Hit(
-            violation=violation,
-            target=name,
-            pid=record.pid,
-            thread_id=record.thread_id,
-            time_ns=record.time_ns,
-            behavior=_BEHAVIORS.get(record.behavior, str(record.behavior)),
-            reply="consume" if record.reply == lib.KERN_SUCCESS else "forward",
-            kernel=self._host.kernel,
-            release=violation.release or self._release.text,
-            seq=record.seq,
-            recovered=recovered,
-            inherited=inherited,
-            pc=record.pc if registers else None,
-            lr=record.lr if registers else None,
-            sp=record.sp if registers else None,
-        )
-
-    def _shown_release(self, release: int) -> str:
-        return releases.show(release) if release else self._host.release
-
-    def _settle(self) -> bool:
-        """Tell the counts of suppressed hits, and give back what has been dealt with."""
-        for group in self._limiter.take():
-            violation = decode(group.code, group.subcode, self._shown_release(group.release))
-            for log in self._logs:
-                log.suppressed(group, self._names.name(group.target_id), violation)
-        return self._flush()
-
-    def _flush(self) -> bool:
-        """Write the logs; False when some of it has to wait."""
-        unwritten = [log for log in self._logs if not log.flush()]
-        self._stuck = bool(unwritten)
-        if not self._stuck and not self._limiter.waiting:
-            self.journal.advance(self._read)
-            self._read = 0
-        return not self._stuck
-
-    def _recover(self) -> None:
-        """Log what an earlier life left behind, before anything new can happen."""
-        left = self.journal.pending
-        if not left:
-            return
-        self._event("warning", "journal_recovered", records=left, journal=str(self.journal.path))
-        self._drain_all()
-        self._settle()
-
-    # ---- everything else ----
-
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK)
             self._look_around()
-            self._settle()
+            self._drain.settle()
             self._rung.set()  # the log may have been stuck, and the bell rings only once
 
     def _look_around(self) -> None:
         """Log what has only been counted since the last time: lost records and refused messages."""
         lost = self.journal.lost
         if lost > self._lost:
-            self._event("error", "journal_records_lost", count=lost - self._lost, total=lost)
+            self.tell("error", "journal_records_lost", count=lost - self._lost, total=lost)
         self._lost = lost
         rejected = self.journal.rejected()
         for reason, total in rejected.items():
             if total > self._rejected[reason]:
                 count = total - self._rejected[reason]
-                self._event("warning", "messages_rejected", reason=reason, count=count, total=total)
+                self.tell("warning", "messages_rejected", reason=reason, count=count, total=total)
         self._rejected = rejected
 
-    def _event(self, level: Level, name: str, **fields: Any) -> None:  # noqa: ANN401 - whatever JSON can say
+    def tell(self, level: Level, name: str, **fields: Any) -> None:  # noqa: ANN401 - whatever JSON can say
+        """Log an event."""
         for log in self._logs:
             log.event(level, name, **fields)
 
@@ -386,15 +267,15 @@ class Service:
             case Started(pid=pid):
                 watched.state.up = True
                 watched.state.starts += 1
-                watched.pids.add(pid)
+                self._drain.own_pids[watched.number].add(pid)
                 self._receiver.set_pid(watched.number, pid)
-                self._event("info", "target_started", target=name, pid=pid)
+                self.tell("info", "target_started", target=name, pid=pid)
             case Exited(pid=pid, status=status, signal=signal, reason=reason, seconds=seconds):
                 watched.state.up = False
                 watched.state.exits[reason.value] += 1
                 self._receiver.set_pid(watched.number, 0)
                 good = reason in (ExitReason.EXITED, ExitReason.STOPPED)
-                self._event(
+                self.tell(
                     "info" if good else "warning",
                     "target_exited",
                     target=name,
@@ -405,10 +286,10 @@ class Service:
                     seconds=round(seconds, 3),
                 )
             case StartFailed(error=error):
-                self._event("error", "target_start_failed", target=name, error=str(error))
+                self.tell("error", "target_start_failed", target=name, error=str(error))
             case Restarting(delay=delay):
-                self._event("info", "target_restarting", target=name, delay=delay)
-        self._flush()
+                self.tell("info", "target_restarting", target=name, delay=delay)
+        self._drain.flush()
         if self._on_event is not None:
             self._on_event(event)
 

@@ -24,7 +24,8 @@ def test_hit_names_rule_program_and_numbers_and_says_the_summary(make_log, make_
     assert first == (
         "12:00:00.120 optional INVALID_NAME  mail (pid 4242)  code 0x2000020000002703, subcode 0x0"
     )
-    assert " ".join(line.strip() for line in rest) == hit.violation.summary
+    told = " ".join(line.strip() for line in rest)
+    assert told == f"{hit.violation.summary} To mend it: {hit.violation.advice}"
     assert not ANSI.search(text)
 
 

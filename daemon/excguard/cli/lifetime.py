@@ -38,21 +38,21 @@ def reason(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def stderr_log(host: Host, form: LogFormat) -> EventLog:
+def stderr_log(host: Host, form: LogFormat, *, routine: bool = True) -> EventLog:
     """A log on standard error; "auto" is for people when that is a terminal."""
-    return _log(LineOutput(_STDERR, "standard error", complain), host, form)
+    return _log(LineOutput(_STDERR, "standard error", complain), host, form, routine=routine)
 
 
 def file_log(path: Path, host: Host, form: LogFormat) -> EventLog:
     """A log that is appended to a file. Raises OSError."""
-    return _log(LineOutput.open(path, complain), host, form)
+    return _log(LineOutput.open(path, complain), host, form, routine=True)
 
 
-def _log(output: LineOutput, host: Host, form: LogFormat) -> EventLog:
+def _log(output: LineOutput, host: Host, form: LogFormat, *, routine: bool) -> EventLog:
     chosen: Form = json_form
     if form == "console" or (form == "auto" and os.isatty(output.fd)):
         chosen = ConsoleForm(color=wants_color(output.fd), width=terminal_width(output.fd))
-    return EventLog(output, kernel=host.kernel, release=f"macOS {host.release}", form=chosen)
+    return EventLog(output, kernel=host.kernel, release=f"macOS {host.release}", form=chosen, routine=routine)
 
 
 def terminal_width(fd: int) -> int:
@@ -70,11 +70,13 @@ def open_endpoint(service: Service, config: Config, host: Host) -> Endpoint | No
         return None
     metrics = registry(service, kernel=host.kernel, release=f"macOS {host.release}")
     try:
-        return Endpoint(*listen, metrics, service.ready)
+        endpoint = Endpoint(*listen, metrics, service.ready)
     except OSError as error:
         raise OSError(
             f"no metrics on {config.metrics.listen}: {(error.strerror or str(error)).lower()}"
         ) from error
+    service.tell("info", "metrics_listening", url=f"{endpoint.url}/metrics")
+    return endpoint
 
 
 def live(service: Service, signals: Iterable[int], on_signal: Callable[[int], None]) -> None:

@@ -17,12 +17,13 @@ from excguard import config as configuration
 from excguard import sim
 from excguard.cli import lifetime, summary
 from excguard.cli.lifetime import Failure, complain
-from excguard.config import Config, ConfigError, Target
+from excguard.config import Config, ConfigError, LogFormat, Target
+from excguard.drain import SiteTally
 from excguard.hit import rfc3339
 from excguard.journal import HitCounter
 from excguard.mach import host as mach_host
 from excguard.mach.host import Host
-from excguard.service import Service, SiteTally
+from excguard.service import Service
 from excguard.sinks.console import printable, wants_color
 from excguard.sinks.log import EventLog
 from excguard.supervisor import Event, Exited, StartFailed
@@ -101,13 +102,13 @@ def command(
         configuration.check(config)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
-    run = Run(config, as_json=as_json)
+    run = Run(config, "json" if as_json else "console")
     try:
         run.execute()
     except lifetime.SYSTEM_ERRORS as error:
         raise Failure(lifetime.reason(error)) from None
-    if run.start_error is not None:
-        raise Failure(f"cannot start {lifetime.reason(run.start_error)}")
+    if run.start_failed is not None:
+        raise Failure(f"cannot start {lifetime.reason(run.start_failed.error)}")
     status = _FAIL_ON_MET if summary.meets([hit.severity for hit in run.hits], fail_on) else run.status
     _tell(run, status, fail_on, as_json=as_json)
     return status
@@ -116,12 +117,13 @@ def command(
 class Run:
     """One run of one program; what came of it is there after `execute`."""
 
-    def __init__(self, config: Config, *, as_json: bool) -> None:
-        """Prepare to run the one target of ``config``."""
+    def __init__(self, config: Config, form: LogFormat | None) -> None:
+        """Prepare to run the one target of ``config``; the log goes to standard error in ``form``, if any."""
         self.config = config
+        self.kernel = ""
         self.exited: Exited | None = None
-        self.start_error: OSError | None = None
-        self._as_json = as_json
+        self.start_failed: StartFailed | None = None
+        self._form = form
         self._signal = 0
         self._service: Service | None = None
 
@@ -134,7 +136,10 @@ class Run:
         with contextlib.ExitStack() as stack:
             stack.enter_context(sim.start_if_needed())
             host = mach_host.running()
-            logs = [lifetime.stderr_log(host, "json" if self._as_json else "console")]
+            self.kernel = host.kernel
+            # The program's own words are on standard error as well: for people, only what matters joins them.
+            routine = self._form == "json"
+            logs = [lifetime.stderr_log(host, self._form, routine=routine)] if self._form else []
             if self.config.log.path:
                 logs.append(lifetime.file_log(Path(self.config.log.path), host, self.config.log.format))
             for log in logs:
@@ -157,12 +162,12 @@ class Run:
     @property
     def sites(self) -> list[SiteTally]:
         """The same by site, without the hits that the journal had no room for."""
-        return list(self._service.tally.values()) if self._service else []
+        return self._service.tally if self._service else []
 
     @property
     def status(self) -> int:
         """The exit status of the program as a shell would tell it."""
-        if self.start_error is not None:
+        if self.start_failed is not None:
             return Failure.exit_code
         return self.exited.exit_status if self.exited else 128 + self._signal
 
@@ -187,7 +192,7 @@ class Run:
         if isinstance(event, Exited):
             self.exited = event
         elif isinstance(event, StartFailed):
-            self.start_error = event.error
+            self.start_failed = event
 
 
 def _tell(run: Run, status: int, fail_on: str, *, as_json: bool) -> None:

@@ -87,7 +87,6 @@ def _serve(config: Config, *, as_json: bool) -> bool:
             endpoint = lifetime.open_endpoint(service, config, host)
             if endpoint is not None:
                 stack.callback(endpoint.close)
-                log.event("info", "metrics_listening", url=f"{endpoint.url}/metrics")
             lifetime.live(service, _STOPPING, lambda _number: service.stop())
         finally:
             told = service.close()

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from excguard.decode import Violation, decode
-from excguard.service import SiteTally
+from excguard.drain import SiteTally
 from excguard.sinks.console import COLORS, printable
 
 # What a severity weighs when --fail-on is asked.

@@ -35,9 +35,26 @@ def json_form(event: Event) -> str:
 class EventLog:
     """Events in, lines out. Nothing is written before `flush`."""
 
-    def __init__(self, output: LineOutput, *, kernel: str, release: str, form: Form = json_form) -> None:
-        """Write to ``output`` in ``form``; ``kernel`` and ``release`` go with every summary of hits."""
+    def __init__(
+        self,
+        output: LineOutput,
+        *,
+        kernel: str,
+        release: str,
+        form: Form = json_form,
+        routine: bool = True,
+    ) -> None:
+        """Write to ``output`` in ``form``.
+
+        Args:
+            output: where to.
+            kernel: goes with every summary of hits, as with every hit.
+            release: likewise.
+            form: makes a line of an event.
+            routine: whether to tell of what goes as it should, too: programs that start, a clean end.
+        """
         self.output = output
+        self._routine = routine
         self._kernel = kernel
         self._release = release
         self._advise = isinstance(form, ConsoleForm)
@@ -105,7 +122,8 @@ class EventLog:
 
     def event(self, level: Level, name: str, **fields: Any) -> None:  # noqa: ANN401 - whatever JSON can say
         """Any other event."""
-        getattr(self._logger, level)(name, **fields)
+        if self._routine or level != "info":
+            getattr(self._logger, level)(name, **fields)
 
     def flush(self) -> bool:
         """Write what has gathered; False when some of it has to wait."""

@@ -1,0 +1,53 @@
+"""`excguard demo`: every misuse that `excguard.misuse` knows, committed once, caught and explained."""
+
+import sys
+
+import click
+import msgspec
+from rich.console import Console
+
+from excguard import misuse
+from excguard.cli import lifetime, summary
+from excguard.cli.lifetime import Failure
+from excguard.cli.run import Run
+from excguard.config import Config, Metrics, Target
+from excguard.sinks.console import wants_color
+
+
+@click.command("demo", short_help="See what excguard shows: a program breaks rules on purpose.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of the table.")
+def command(*, as_json: bool) -> None:
+    r"""Start a program that breaks the rules of Mach on purpose, and show each hit with its explanation.
+
+    Where there is no Mach the program runs on a simulated kernel, which raises the guard exceptions that
+    macOS raises. The fatal rules are broken in processes of their own, because the kernel ends those.
+
+    \b
+    The same, one at a time and with everything that excguard tells about it:
+      excguard run -- python3 -m excguard.misuse double_deallocate
+    """
+    config = Config(
+        metrics=Metrics(listen=""),
+        target=(
+            Target(
+                name="demo",
+                command=(sys.executable, "-m", "excguard.misuse", "--quiet", "all"),
+                restart="never",
+            ),
+        ),
+    )
+    run = Run(config, None)
+    try:
+        run.execute()
+    except lifetime.SYSTEM_ERRORS as error:
+        raise Failure(lifetime.reason(error)) from None
+    if run.start_failed is not None:
+        raise Failure(f"cannot start {lifetime.reason(run.start_failed.error)}")
+    if as_json:
+        for site in summary.site_objects(run.sites):
+            click.echo(msgspec.json.encode(site).decode())
+        return
+    console = Console(width=lifetime.terminal_width(1), no_color=not wants_color(1), highlight=False)
+    total = sum(hits.hits for hits in run.hits)
+    title = f"{total} guard hits of a program that breaks {len(misuse.MISUSES)} rules ({run.kernel} kernel)"
+    summary.print_table(console, title, run.sites)
