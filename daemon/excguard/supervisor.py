@@ -152,8 +152,7 @@ class Target:
         directory: where it runs; empty for where this process runs.
         restart: when it is started again.
         restart_delay: seconds before the first restart; doubles with each restart that follows, until the
-        program
-            has run for longer than `restart_delay_max`.
+            program has run for longer than `restart_delay_max`.
         restart_delay_max: seconds that the delay never exceeds.
         stop_timeout: seconds between SIGTERM and SIGKILL, for the program and for what it leaves behind.
         behavior: what the kernel tells about its guard hits.
@@ -399,19 +398,22 @@ class Supervisor:
     def _program_stopped(self, run: "_Run") -> None:
         """Job control: when Ctrl-Z has stopped the program, the shell has to see excguard stop."""
         if run.watched.target.foreground and self._terminal.present:
+            run.stopped = True
             self._terminal.take_back()
             os.kill(0, signal.SIGTSTP)
             # Here again after `fg` or `bg`; or at once, where no shell is there to continue what has stopped.
             self._continued()
 
     def _continued(self) -> None:
-        """Handle SIGCONT: lend the terminal if it is ours now, and let the program go on."""
+        """Handle SIGCONT: lend the terminal if it is ours now, and let the program that was stopped go on."""
         for run in self._runs:
-            if run.watched.target.foreground and self._terminal.present and run.pid:
+            if run.watched.target.foreground and run.pid:
                 with _may_have_died():
                     group = os.getpgid(run.pid)
                     self._terminal.lend(group)
-                    os.killpg(group, signal.SIGCONT)
+                    if run.stopped:
+                        run.stopped = False
+                        os.killpg(group, signal.SIGCONT)
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep for ``seconds``, or until `stop`."""
@@ -433,6 +435,7 @@ class _Run:
     watched: Watched
     group: ProcessGroup
     pid: int = 0
+    stopped: bool = False
     began: float = 0.0
     exited: Exited | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
