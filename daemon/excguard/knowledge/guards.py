@@ -6,7 +6,10 @@ flavors.csv; how its target and payload are laid out is in payload.py.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
+
+from excguard.knowledge import flavors
 
 GUIDE = "doc/mach_ipc/guard_exceptions.md (Apple's guide, in xnu since 15.4)"
 IPC_PAGE = "developer.apple.com/documentation/xcode/conforming-to-mach-ipc-security-restrictions"
@@ -811,3 +814,25 @@ def page(guard_type: str | None, flavor: str | None) -> Guard | None:
     if guard_type == "REJECTED_SC":
         return REJECTED_SC
     return _BY_TYPE.get(guard_type or "", {}).get(flavor or "")
+
+
+@cache
+def _index() -> dict[str, tuple[flavors.Flavor, ...]]:
+    found: dict[str, list[flavors.Flavor]] = {}
+    for flavor in sorted(flavors.table(), key=lambda flavor: (-flavor.last, -flavor.first)):
+        entry = page(flavor.guard_type, flavor.name)
+        aliases = (*entry.aliases, *entry.reported) if entry else ()
+        for name in dict.fromkeys((flavor.name, flavor.kernel_name, *aliases)):
+            found.setdefault(name.upper(), []).append(flavor)
+    return {name: tuple(flavors) for name, flavors in found.items()}
+
+
+def named(name: str, guard_type: str | None = None) -> tuple[flavors.Flavor, ...]:
+    """Every flavor that goes by a name, newest first: the kernel's, ReportCrash's or Apple's documentation's.
+
+    A flavor's own name comes before another's alias. Case and a missing kGUARD_EXC_ prefix do not matter.
+    """
+    wanted = name.strip().upper()
+    found = _index().get(wanted) or _index().get(f"KGUARD_EXC_{wanted}") or ()
+    mine = [f for f in found if guard_type in {None, f.guard_type}]
+    return tuple(sorted(mine, key=lambda f: wanted not in {f.name.upper(), f.kernel_name.upper()}))

@@ -126,8 +126,8 @@ def _behavior_target(value: int, release: int) -> Target:
     )
 
 
-def _state_target(value: int, release: int) -> Target:
-    if release < _M26 and value == 0:
+def _state_target(value: int, _release: int) -> Target:
+    if value == 0:
         return Target("", "always zero before macOS 26", HEADER)
     return Target(
         f"(flavor {state_flavor(value)})",

@@ -1,0 +1,89 @@
+"""`excguard report`: crash reports in, what happened out."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from excguard import reports
+from excguard.cli.told import labelled, listed, violation_lines
+from excguard.knowledge import releases
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from excguard.reports import Report
+
+
+@click.command("report", short_help="Say what crash reports tell of guard violations.")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--os", "release", metavar="RELEASE", help="Read by this release, not by the one in the report."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a report, one a line.")
+def command(files: tuple[str, ...], release: str | None, *, as_json: bool) -> None:
+    r"""Say what crash reports tell of guard violations: decoded in full, and checked against themselves.
+
+    Takes .ips files, .crash and .txt reports since OS X 10.9, minidumps (.dmp), and text that quotes any of
+    them; - reads standard input. Reports of other kinds are said to be such.
+
+    \b
+    excguard report ~/Library/Logs/DiagnosticReports/MyApp-*.ips
+    pbpaste | excguard report -
+
+    The JSON object: file, format, process, os, exception_type, violations (as `excguard decode --json`
+    prints them), checks (name, ok, detail), frames (index, image, offset, address, symbol, symbol_offset),
+    error; and kind, pid, cpu, notes.
+
+    Ends with 0 when a violation was found, 1 when none was, 2 on misuse.
+    """
+    if release is not None:
+        try:
+            releases.parse(release)
+        except releases.ReleaseError as error:
+            raise click.UsageError(str(error)) from None
+    found = False
+    for index, file in enumerate(files):
+        report = (
+            reports.read_file(sys.stdin.buffer, "-", release)
+            if file == "-"
+            else reports.read_path(file, release)
+        )
+        found = found or bool(report.violations)
+        if as_json:
+            click.echo(msgspec.json.encode(report.to_dict()).decode())
+        elif report.error:
+            click.echo(f"excguard: {report.file}: {report.error}", err=True)
+        else:
+            if index:
+                click.echo()
+            for line in _lines(report):
+                click.echo(line)
+    if not found:
+        if not as_json and len(files) > 1:
+            click.echo("excguard: nothing found: none of the files tells of a guard violation", err=True)
+        sys.exit(1)
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield click.style(report.file, underline=True)
+    process = report.process or "unknown process"
+    pid = f" [{report.pid}]" if report.pid is not None else ""
+    where = ", ".join(part for part in (report.os, report.cpu) if part) or "an unknown system"
+    yield from labelled("process", f"{process}{pid} on {where}")
+    if report.exception_type:
+        simulated = " (simulated: the process was not killed)" if report.kind == "simulated" else ""
+        yield from labelled("exception", report.exception_type + simulated)
+    for violation in report.violations:
+        yield from violation_lines(violation)
+    for check in report.checks:
+        if not check.ok:
+            yield from labelled("mismatch", check.detail, "yellow")
+    if report.checks and all(check.ok for check in report.checks):
+        yield from labelled("checked", f"the report agrees with itself in {len(report.checks)} places")
+    if report.frames:
+        yield from (f"  {'frames' if i == 0 else '':<10}{frame}" for i, frame in enumerate(report.frames))
+    yield from listed("notes", report.notes)
