@@ -35,6 +35,7 @@ _ENVIRONMENT = Meta(description='a table of text: { NAME = "value" }, with no "=
 _FIRST = Meta(description="a whole number from 0 to 100000", ge=0, le=100_000)
 _WINDOW = Meta(description="seconds, from 1 to 86400", ge=1.0, le=86_400.0)
 _LISTEN = Meta(description='"HOST:PORT" such as "127.0.0.1:12012" or "[::1]:12012", or "" for no endpoint')
+_SWITCH = Meta(description="true or false")
 _CAPACITY = Meta(description="a power of two from 1024 to 16777216", ge=1 << 10, le=1 << 24)
 _DELAY = Meta(description="seconds, from 0 to 3600", ge=0.0, le=3600.0)
 
@@ -61,6 +62,8 @@ class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
     """``[metrics]``: the endpoint that Prometheus scrapes."""
 
     listen: Annotated[str, _LISTEN] = "127.0.0.1:12012"
+    web_config: Annotated[str, _PATH] = ""
+    allow_unprotected: Annotated[bool, _SWITCH] = False
 
 
 class Journal(Struct, frozen=True, forbid_unknown_fields=True):
@@ -185,7 +188,11 @@ def parse_listen(listen: str) -> tuple[str, int] | None:
 def _problems(config: Config) -> Iterator[str]:
     if config.metrics.listen and not parse_listen(config.metrics.listen):
         yield _wrong("metrics.listen", config.metrics.listen, str(_LISTEN.description))
-    for key, path in (("log.path", config.log.path), ("journal.path", config.journal.path)):
+    for key, path in (
+        ("log.path", config.log.path),
+        ("metrics.web_config", config.metrics.web_config),
+        ("journal.path", config.journal.path),
+    ):
         if _NUL in path:
             yield f"{key}: a path cannot hold a NUL character"
     capacity = config.journal.capacity
@@ -248,6 +255,7 @@ def _absolute(config: Config, folder: Path) -> Config:
     return replace(
         config,
         log=replace(config.log, path=path(config.log.path)),
+        metrics=replace(config.metrics, web_config=path(config.metrics.web_config)),
         journal=replace(config.journal, path=path(config.journal.path)),
         target=tuple(
             replace(

@@ -10,16 +10,15 @@ then: for a second at most, and less when they fill half the ring or reach its e
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from excguard.decode import decode
+from excguard.decode import Violation, decode
 from excguard.hit import Hit
 from excguard.journal import Journal
 from excguard.knowledge import releases
 from excguard.mach.host import Host
 from excguard.native import lib
-from excguard.sinks.log import EventLog
-from excguard.sinks.rate_limit import SiteLimiter
+from excguard.sinks.rate_limit import SiteLimiter, Suppressed
 from excguard.target_names import TargetNames
 
 _BATCH = 2048  # records between two looks at everything else that waits
@@ -39,6 +38,19 @@ class SiteTally:
     hits: int = 0
 
 
+class Sink(Protocol):
+    """Where hits go."""
+
+    def hit(self, hit: Hit) -> None:
+        """One hit, whole."""
+
+    def suppressed(self, group: Suppressed, target: str, violation: Violation) -> None:
+        """The hits of a site that were counted instead; ``violation`` is the first of them."""
+
+    def flush(self) -> bool:
+        """Tell what has gathered; False when some of it has to wait."""
+
+
 class Drain:
     """Reads the journal; the only one to do so.
 
@@ -48,7 +60,7 @@ class Drain:
     """
 
     def __init__(
-        self, journal: Journal, logs: Sequence[EventLog], limiter: SiteLimiter, names: TargetNames, host: Host
+        self, journal: Journal, logs: Sequence[Sink], limiter: SiteLimiter, names: TargetNames, host: Host
     ) -> None:
         """Read ``journal`` into each of ``logs``, as ``limiter`` lets through."""
         self.tally: dict[tuple[int, int, int], SiteTally] = {}

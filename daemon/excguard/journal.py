@@ -6,6 +6,7 @@ counters.
 """
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,15 @@ class HitCounter(NamedTuple):
     known: bool  # a table knows this flavor on the running release
     hits: int
     last_ns: int
+
+
+class HitColumns(NamedTuple):
+    """Every hit counter in use, as columns: no Python object a counter, for those who read them often."""
+
+    keys: list[int]  # target id << 32 | guard type << 29 | flavor
+    recorded: list[int]
+    lost: list[int]  # given up because the ring was full
+    last_ns: list[int]
 
 
 class ReplyTimes(NamedTuple):
@@ -97,6 +107,18 @@ class Journal:
             return int(lib.excguard_journal_pending(handle))
 
     @property
+    def waiting_seconds(self) -> float:
+        """For how long the oldest record that waits has done so; 0 when none does.
+
+        Any thread may ask. While the reader gives records back the answer may be of a little younger one.
+        """
+        oldest = ffi.new("struct excguard_record **")
+        with self._open() as handle:
+            if not lib.excguard_journal_peek(handle, oldest, 1):
+                return 0.0
+            return float(max(0.0, time.time() - oldest[0].time_ns / 1e9))
+
+    @property
     def lost(self) -> int:
         """How many hits have no record because the ring was full."""
         with self._open() as handle:
@@ -118,6 +140,15 @@ class Journal:
                 )
                 for counter in self._counters[0:count]
             ]
+
+    def hit_columns(self) -> HitColumns:
+        """Every counter in use, of `hit_counters`' numbers those that change."""
+        with self._open() as handle:
+            count = lib.excguard_journal_hits(handle, self._counters, lib.EXCGUARD_HIT_SLOTS)
+            size = ffi.sizeof("struct excguard_hit_counter")
+            words = memoryview(ffi.buffer(self._counters, max(count, 1) * size)).cast("B").cast("Q")
+            # key, recorded, lost and last_time_ns begin the struct (native/journal.h).
+            return HitColumns(*(words[column :: size // 8].tolist()[:count] for column in range(4)))
 
     def rejected(self) -> dict[str, int]:
         """How many messages were refused, by reason; every reason there is, also those that never came."""

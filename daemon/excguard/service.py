@@ -6,6 +6,8 @@ leisure. `drain.py` says how hits get from there into the logs, `supervisor.py` 
 
 import asyncio
 import contextlib
+import queue
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,15 +15,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from excguard.config import Config, Target
-from excguard.decode import decode
 from excguard.drain import Drain, SiteTally
-from excguard.journal import HitCounter, Journal
-from excguard.knowledge import flavors, releases
+from excguard.hit_table import HitTable
+from excguard.journal import HitCounter, Journal, JournalError
+from excguard.knowledge import releases
 from excguard.mach.exception_ports import Behavior
 from excguard.mach.host import Host
 from excguard.receiver import Receiver
+from excguard.sinks.live import LiveFeed
 from excguard.sinks.log import EventLog, Level
-from excguard.sinks.metrics import Counters, Hits, Replies, TargetState
+from excguard.sinks.metrics import Counters, CountersGoneError, Replies, TargetState
 from excguard.sinks.rate_limit import SiteLimiter
 from excguard.supervisor import (
     Event,
@@ -80,8 +83,12 @@ class Service:
         self._logs = logs
         self._on_event = on_event
         self._release = releases.parse(host.release)
+        self._started = time.time()
+        self.feed = LiveFeed(self, kernel=host.kernel, release=self._release.text)
+        """What the live page shows."""
         self._limiter = SiteLimiter(config.log.first, config.log.window)
         self._rung = asyncio.Event()
+        self._to_tell: queue.SimpleQueue[tuple[Level, str, dict[str, Any]]] = queue.SimpleQueue()
         self.hits: list[HitCounter] = []
         """The hits since the start, by flavor, also those that had no room in the journal; set by `close`."""
         with contextlib.ExitStack() as stack:
@@ -96,8 +103,10 @@ class Service:
             self._before = {_key(counter): counter.hits for counter in self.journal.hit_counters()}
             self._lost = self.journal.lost
             self._rejected = self.journal.rejected()
-            self._expected = _expected_flavors(self._release.version)
-            self._drain = Drain(self.journal, logs, self._limiter, self._names, host)
+            self._table = HitTable(
+                self.journal, self._names.name, self._targets, host.release, self._release.version
+            )
+            self._drain = Drain(self.journal, [*logs, self.feed], self._limiter, self._names, host)
             self._drain.own_pids = {watched.number: set() for watched in self._targets.values()}
             if self.journal.pending:
                 self.tell("warning", "journal_recovered", records=self.journal.pending, journal=str(journal))
@@ -179,26 +188,34 @@ class Service:
     # ---- counters, for the metrics; any thread ----
 
     def counters(self) -> Counters:
-        """Everything that is counted, as it is now."""
-        counted = self.journal.hit_counters()
-        replies = self.journal.replies()
-        hits = [self._named(counter) for counter in counted]
-        seen = {(hit.target, hit.guard_type, hit.flavor, hit.severity) for hit in hits}
-        for name in self._targets:
-            hits += [
-                Hits(name, *expected, 0, 0) for expected in self._expected if (name, *expected) not in seen
-            ]
-        return Counters(
-            hits=hits,
-            rejected=self.journal.rejected(),
-            replies=Replies(replies.bounds_ns, replies.counts, replies.sum_ns),
-            records_lost=self.journal.lost,
-            log_suppressed={
-                name: self._limiter.suppressed[watched.number] for name, watched in self._targets.items()
-            },
-            log_write_failures=sum(log.output.failures for log in self._logs),
-            targets={name: watched.state for name, watched in self._targets.items()},
-        )
+        """Everything that is counted, as it is now. Raises CountersGoneError after `close`."""
+        try:
+            hits = self._table.read()
+            replies = self.journal.replies()
+            received = {(name, "live"): 0 for name in self._targets}
+            for labels, count in zip(hits.labels, hits.hits, strict=True):
+                if count:
+                    received[labels.target, "live"] = received.get((labels.target, "live"), 0) + count
+            return Counters(
+                hits=hits,
+                exemplars=self.feed.exemplars,
+                counted_since=self._started,
+                started=self._started,
+                received=received,
+                rejected=self.journal.rejected(),
+                replies=Replies(replies.bounds_ns, replies.counts, replies.sum_ns),
+                records_lost=self.journal.lost,
+                records_pending=self.journal.pending,
+                records_capacity=self.journal.capacity,
+                drain_lag=self.journal.waiting_seconds,
+                log_suppressed={
+                    name: self._limiter.suppressed[watched.number] for name, watched in self._targets.items()
+                },
+                log_write_failures=sum(log.output.failures for log in self._logs),
+                targets={name: watched.state for name, watched in self._targets.items()},
+            )
+        except JournalError as error:
+            raise CountersGoneError(str(error)) from error
 
     def _hits_since_start(self) -> list[HitCounter]:
         counted = [
@@ -206,17 +223,6 @@ class Service:
             for counter in self.journal.hit_counters()
         ]
         return [counter for counter in counted if counter.hits]
-
-    def _named(self, counter: HitCounter) -> Hits:
-        violation = decode(counter.guard_type << 61 | counter.flavor << 32, None, self._host.release)
-        return Hits(
-            target=self._names.name(counter.target_id),
-            guard_type=violation.guard_type,
-            flavor=(violation.flavor_name or _NO_FLAVOR) if counter.known else None,
-            severity=counter.severity,
-            hits=counter.hits,
-            last_ns=counter.last_ns,
-        )
 
     # ---- the loop ----
 
@@ -242,7 +248,11 @@ class Service:
             self._rung.set()  # the log may have been stuck, and the bell rings only once
 
     def _look_around(self) -> None:
-        """Log what has only been counted since the last time: lost records and refused messages."""
+        """Log what has come up since the last time: other threads, lost records, refused messages."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                level, name, fields = self._to_tell.get_nowait()
+                self.tell(level, name, **fields)
         lost = self.journal.lost
         if lost > self._lost:
             self.tell("error", "journal_records_lost", count=lost - self._lost, total=lost)
@@ -253,6 +263,10 @@ class Service:
                 count = total - self._rejected[reason]
                 self.tell("warning", "messages_rejected", reason=reason, count=count, total=total)
         self._rejected = rejected
+
+    def tell_soon(self, level: Level, name: str, **fields: Any) -> None:  # noqa: ANN401 - likewise
+        """Log an event, from any thread: within a second."""
+        self._to_tell.put((level, name, fields))
 
     def tell(self, level: Level, name: str, **fields: Any) -> None:  # noqa: ANN401 - whatever JSON can say
         """Log an event."""
@@ -296,23 +310,6 @@ class Service:
 
 def _key(counter: HitCounter) -> tuple[int, int, int]:
     return counter.target_id, counter.guard_type, counter.flavor
-
-
-# The flavor label of guard types whose flavor bits mean nothing.
-_NO_FLAVOR = "none"
-
-
-def _expected_flavors(release: int) -> list[tuple[str, str, str | None]]:
-    """Guard type, flavor and severity of every Mach port guard that ``release`` can raise.
-
-    Their series start at 0, so that the first hit of a program already is an increase that an alert can see.
-    """
-    values = {row.value for row in flavors.table() if row.guard_type == "MACH_PORT" and row.role == "flavor"}
-    return [
-        ("MACH_PORT", found[0].name, flavors.severity("MACH_PORT", value, release))
-        for value in sorted(values)
-        if (found := flavors.at("MACH_PORT", value, release))
-    ]
 
 
 def _supervised(config: Config, target: Target, *, foreground: bool) -> Supervised:

@@ -1,28 +1,57 @@
 """The metrics: every name and label of the contract, right numbers, bounded labels."""
 
 import re
-import urllib.error
-import urllib.request
+import shutil
+import subprocess
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from excguard.sinks.endpoint import Endpoint
-from excguard.sinks.metrics import Counters, Hits, Replies, TargetState, registry
+from excguard.sinks.metrics import (
+    FAMILIES,
+    Counters,
+    Exemplar,
+    HitCounts,
+    Labels,
+    Metrics,
+    Replies,
+    TargetState,
+)
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+HOSTILE = ['"', "a\nb", "<script>", "\N{PILE OF POO}", "back\\slash", "x" * 10_000, "{}", "# {", '",b="']
+
+SINCE = 1_600_000_000.0
+
+
+def hit_counts(*series: tuple[str, str, str, str, int, int]) -> HitCounts:
+    return HitCounts(
+        [Labels(*each[:4]) for each in series], [each[4] for each in series], [each[5] for each in series]
+    )
+
 
 COUNTERS = Counters(
-    hits=[
-        Hits("mail", "MACH_PORT", "INVALID_NAME", "optional", 3, 1_700_000_000_500_000_000),
-        Hits("mail", "MACH_PORT", "DESTROY", "fatal", 1, 1_600_000_000_000_000_000),
-        Hits("mail", "MACH_PORT", None, "soft", 2, 5),
-        Hits("mail", "MACH_PORT", None, "soft", 4, 6),
-        Hits("mail", None, None, None, 5, 7),
-        Hits("quiet", "MACH_PORT", "INVALID_NAME", "optional", 0, 0),
-    ],
+    hits=hit_counts(
+        ("mail", "MACH_PORT", "INVALID_NAME", "optional", 3, 1_700_000_000_500_000_000),
+        ("mail", "MACH_PORT", "DESTROY", "fatal", 1, 1_600_000_000_000_000_000),
+        ("mail", "MACH_PORT", "unknown", "soft", 6, 6),
+        ("mail", "unknown", "unknown", "unknown", 5, 7),
+        ("quiet", "MACH_PORT", "INVALID_NAME", "optional", 0, 0),
+    ),
+    exemplars={
+        Labels("mail", "MACH_PORT", "INVALID_NAME", "optional"): Exemplar(41, 1_700_000_000_500_000_000),
+        Labels("gone", "MACH_PORT", "DESTROY", "fatal"): Exemplar(1, 1),
+    },
+    counted_since=SINCE,
+    started=SINCE + 1,
+    received={("mail", "live"): 15, ("quiet", "live"): 0},
     rejected={"sender_not_kernel": 2, "truncated": 0},
     replies=Replies((1000, 10_000), (5, 3, 1), 25_000),
     records_lost=6,
+    records_pending=8,
+    records_capacity=1024,
+    drain_lag=0.25,
     log_suppressed={"mail": 7, "quiet": 0},
     log_write_failures=1,
     targets={
@@ -30,6 +59,7 @@ COUNTERS = Counters(
         "quiet": TargetState(exits={"exited": 0}),
     },
 )
+PROCESS = "process_"
 
 
 class Source:
@@ -40,19 +70,9 @@ class Source:
         return self._counters
 
 
-@pytest.fixture
-def endpoint():
-    made = Endpoint(
-        "127.0.0.1", 0, registry(Source(), kernel="simulated", release="macOS 26.4"), ready=lambda: True
-    )
-    yield made
-    made.close()
-
-
-def get(url: str, accept: str = "", method: str = "GET"):
-    request = urllib.request.Request(url, headers={"Accept": accept}, method=method)
-    with urllib.request.urlopen(request) as response:
-        return response.status, response.headers, response.read().decode()
+def render(counters: Counters = COUNTERS, accept: str = "") -> tuple[str, str]:
+    body, content_type = Metrics(Source(counters), kernel="simulated", release="macOS 26.4").render(accept)
+    return body.decode(), content_type
 
 
 def samples(families) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -75,12 +95,15 @@ def of(**labels: str) -> frozenset[tuple[str, str]]:
         ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text", parse_openmetrics),
     ],
 )
-def test_all_metrics_in_both_formats(endpoint, accept: str, content_type: str, parse) -> None:
-    status, headers, text = get(endpoint.url + "/metrics", accept)
-    assert status == 200
-    assert headers["Content-Type"].startswith(content_type)
+def test_all_metrics_in_both_formats(accept: str, content_type: str, parse) -> None:
+    text, served_as = render(accept=accept)
+    assert served_as.startswith(content_type)
 
-    found = samples(parse(text))
+    found = {
+        key: value
+        for key, value in samples(parse(text)).items()
+        if not key[0].startswith(PROCESS) and not key[0].endswith("_created")
+    }
     info = {key: value for key, value in found.items() if key[0] == "excguard_build_info"}
     for key in info:
         del found[key]
@@ -108,6 +131,11 @@ def test_all_metrics_in_both_formats(endpoint, accept: str, content_type: str, p
         ("excguard_reply_seconds_count", of()): 9,
         ("excguard_reply_seconds_sum", of()): 25e-6,
         ("excguard_journal_records_lost_total", of()): 6,
+        ("excguard_journal_pending_records", of()): 8,
+        ("excguard_journal_capacity_records", of()): 1024,
+        ("excguard_drain_lag_seconds", of()): 0.25,
+        ("excguard_received_hits_total", of(target="mail", source="live")): 15,
+        ("excguard_received_hits_total", of(target="quiet", source="live")): 0,
         ("excguard_log_suppressed_total", of(target="mail")): 7,
         ("excguard_log_suppressed_total", of(target="quiet")): 0,
         ("excguard_log_write_failures_total", of()): 1,
@@ -121,8 +149,64 @@ def test_all_metrics_in_both_formats(endpoint, accept: str, content_type: str, p
     }
 
 
-def test_names_follow_the_conventions(endpoint) -> None:
-    families = list(parse_text(get(endpoint.url + "/metrics")[2]))
+def test_openmetrics_has_exemplars_and_created_timestamps() -> None:
+    text, _ = render(accept=OPENMETRICS)
+    families = {family.name: family for family in parse_openmetrics(text)}
+
+    exemplars = {
+        sample.labels["flavor"]: sample.exemplar
+        for sample in families["excguard_hits"].samples
+        if sample.exemplar
+    }
+    assert exemplars.keys() == {"INVALID_NAME"}
+    assert exemplars["INVALID_NAME"].labels == {"seq": "41"}
+    assert exemplars["INVALID_NAME"].value == 1
+    assert float(exemplars["INVALID_NAME"].timestamp) == 1_700_000_000.5
+    created = {
+        (family.name, sample.value)
+        for family in families.values()
+        if family.type == "counter" and family.name.startswith("excguard_")
+        for sample in family.samples
+        if sample.name.endswith("_created")
+    }
+    of_the_process = {"log_suppressed", "log_write_failures", "target_starts", "target_exits"}
+    of_the_journal = {"hits", "received_hits", "messages_rejected", "journal_records_lost"}
+    assert created == {(f"excguard_{name}", SINCE + 1) for name in of_the_process} | {
+        (f"excguard_{name}", SINCE) for name in of_the_journal
+    }
+
+
+def test_the_plain_format_has_neither() -> None:
+    text, _ = render()
+
+    assert "_created" not in text
+    assert "seq=" not in text
+
+
+def test_every_family_is_described_and_every_description_has_its_family() -> None:
+    told = {family.name: family for family in parse_openmetrics(render(accept=OPENMETRICS)[0])}
+
+    for family in FAMILIES:
+        assert told[family.name].type == family.type
+        assert told[family.name].documentation == family.help
+        labels = {key for sample in told[family.name].samples for key in sample.labels} - {"le"}
+        assert labels == set(family.labels)
+    assert {name for name in told if name.startswith("excguard_")} == {family.name for family in FAMILIES}
+
+
+def test_process_metrics_have_their_conventional_names() -> None:
+    names = {family.name for family in parse_text(render()[0]) if family.name.startswith(PROCESS)}
+
+    assert names >= {
+        "process_cpu_seconds",
+        "process_start_time_seconds",
+        "process_open_fds",
+        "process_max_fds",
+    }
+
+
+def test_names_follow_the_conventions() -> None:
+    families = [family for family in parse_text(render()[0]) if not family.name.startswith(PROCESS)]
 
     assert all(family.documentation for family in families)
     assert all(re.fullmatch(r"excguard_[a-z_]+", family.name) for family in families)
@@ -133,77 +217,43 @@ def test_names_follow_the_conventions(endpoint) -> None:
                 assert sample.name.endswith("_total")
 
 
-@pytest.mark.parametrize("name", ['"', "a\nb", "<script>", "\N{PILE OF POO}", "back\\slash", "x" * 10_000])
-def test_hostile_target_names_come_through_intact(name: str) -> None:
-    counters = COUNTERS._replace(targets={name: TargetState(up=True)}, hits=[], log_suppressed={})
-    endpoint = Endpoint(
-        "127.0.0.1", 0, registry(Source(counters), kernel="k", release="r"), ready=lambda: True
-    )
-    try:
-        for accept, parse in (
-            ("", parse_text),
-            ("application/openmetrics-text; version=1.0.0", parse_openmetrics),
-        ):
-            found = samples(parse(get(endpoint.url + "/metrics", accept)[2]))
-            assert found["excguard_target_up", of(target=name)] == 1
-    finally:
-        endpoint.close()
-
-
-def test_pages_beside_the_metrics(endpoint) -> None:
-    status, headers, text = get(endpoint.url + "/")
-    assert status == 200
-    assert headers["Content-Type"] == "text/html; charset=utf-8"
-    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
-    assert 'href="/metrics"' in text
-    assert get(endpoint.url + "/-/healthy")[0] == 200
-    assert get(endpoint.url + "/-/ready")[0] == 200
-    assert get(endpoint.url + "/metrics?x=1")[0] == 200
-
-
-@pytest.mark.parametrize(
-    ("path", "method", "status"),
-    [("/nothing", "GET", 404), ("/metrics/x", "GET", 404), ("/metrics", "POST", 405), ("/", "DELETE", 405)],
+@pytest.mark.skipif(
+    shutil.which("promtool") is None,
+    reason="no promtool: install Prometheus (apt-get install prometheus, brew install prometheus)",
 )
-def test_wrong_paths_and_methods(endpoint, path: str, method: str, status: int) -> None:
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        get(endpoint.url + path, method=method)
-    with caught.value as error:
-        assert error.code == status
-        if status == 405:
-            assert error.headers["Allow"] == "GET, HEAD"
+def test_promtool_finds_nothing_to_say() -> None:
+    text, _ = render()
+
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_head_has_the_headers_alone(endpoint) -> None:
-    status, headers, text = get(endpoint.url + "/metrics", method="HEAD")
-
-    assert status == 200
-    assert int(headers["Content-Length"]) > 0
-    assert text == ""
-
-
-def test_not_ready_is_503() -> None:
-    endpoint = Endpoint("127.0.0.1", 0, registry(Source(), kernel="k", release="r"), ready=lambda: False)
-    try:
-        with pytest.raises(urllib.error.HTTPError) as caught:
-            get(endpoint.url + "/-/ready")
-        with caught.value as error:
-            assert error.code == 503
-        assert get(endpoint.url + "/-/healthy")[0] == 200
-    finally:
-        endpoint.close()
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_target_names_come_through_intact(name: str) -> None:
+    counters = COUNTERS._replace(
+        targets={name: TargetState(up=True)},
+        hits=hit_counts((name, "MACH_PORT", "DESTROY", "fatal", 2, 1)),
+        log_suppressed={},
+    )
+    for accept, parse in (("", parse_text), (OPENMETRICS, parse_openmetrics)):
+        found = samples(parse(render(counters, accept)[0]))
+        assert found["excguard_target_up", of(target=name)] == 1
+        labels = of(target=name, guard_type="MACH_PORT", flavor="DESTROY", severity="fatal")
+        assert found["excguard_hits_total", labels] == 2
 
 
-def test_port_that_is_taken_is_an_os_error(endpoint) -> None:
-    port = int(endpoint.url.rsplit(":", 1)[1])
-    with pytest.raises(OSError, match="in use"):
-        Endpoint("127.0.0.1", port, registry(Source(), kernel="k", release="r"), ready=lambda: True)
+def test_labels_are_made_anew_when_a_series_is_added() -> None:
+    source = Source(COUNTERS._replace(hits=hit_counts(("a", "FD", "CLOSE", "fatal", 1, 1))))
+    metrics = Metrics(source, kernel="k", release="r")
+    assert b'target="a"' in metrics.render("")[0]
+    more = hit_counts(("b", "FD", "CLOSE", "fatal", 2, 1), ("a", "FD", "CLOSE", "fatal", 1, 1))
+    source._counters = COUNTERS._replace(hits=more)
 
+    found = samples(parse_text(metrics.render("")[0].decode()))
 
-def test_ipv6_listens_too() -> None:
-    endpoint = Endpoint("::1", 0, registry(Source(), kernel="k", release="r"), ready=lambda: True)
-    try:
-        assert endpoint.url.startswith("http://[::1]:")
-        assert get(endpoint.url + "/-/healthy")[0] == 200
-    finally:
-        endpoint.close()
+    for target, count in (("a", 1), ("b", 2)):
+        labels = of(target=target, guard_type="FD", flavor="CLOSE", severity="fatal")
+        assert found["excguard_hits_total", labels] == count

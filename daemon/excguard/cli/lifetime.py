@@ -8,16 +8,18 @@ from pathlib import Path
 
 import click
 
-from excguard.config import Config, LogFormat, parse_listen
+from excguard.config import Config, ConfigError, LogFormat, parse_listen
 from excguard.journal import JournalError
 from excguard.mach.errors import MachError, UnsupportedReleaseError
 from excguard.mach.host import Host
 from excguard.service import Service
 from excguard.sinks.console import ConsoleForm, wants_color
-from excguard.sinks.endpoint import Endpoint
+from excguard.sinks.endpoint import Endpoint, UnprotectedError
 from excguard.sinks.line_output import LineOutput
 from excguard.sinks.log import EventLog, Form, json_form
-from excguard.sinks.metrics import registry
+from excguard.sinks.metrics import Metrics
+from excguard.sinks.web_config import WebConfigFile
+from excguard.sinks.web_tls import WebConfigError
 
 # What can go wrong with the system, as opposed to with what was asked for.
 SYSTEM_ERRORS = (JournalError, MachError, UnsupportedReleaseError, OSError)
@@ -64,13 +66,30 @@ def terminal_width(fd: int) -> int:
 
 
 def open_endpoint(service: Service, config: Config, host: Host) -> Endpoint | None:
-    """The HTTP endpoint that ``config`` asks for; None when it asks for none. Raises OSError."""
+    """The HTTP endpoint that ``config`` asks for; None when it asks for none.
+
+    Raises:
+        OSError: its port cannot be had.
+        ConfigError: the web configuration cannot be used, or other machines could come in unasked for.
+    """
     listen = parse_listen(config.metrics.listen)
     if listen is None:
         return None
-    metrics = registry(service, kernel=host.kernel, release=f"macOS {host.release}")
+    web_config = config.metrics.web_config
     try:
-        endpoint = Endpoint(*listen, metrics, service.ready)
+        endpoint = Endpoint(
+            *listen,
+            Metrics(service, kernel=host.kernel, release=f"macOS {host.release}"),
+            service.feed,
+            service.ready,
+            web_config=WebConfigFile(Path(web_config)) if web_config else None,
+            allow_unprotected=config.metrics.allow_unprotected,
+            on_problem=lambda words: service.tell_soon("error", "web_config_error", error=words),
+        )
+    except WebConfigError as error:
+        raise ConfigError(f"metrics.web_config: {error}") from error
+    except UnprotectedError as error:
+        raise ConfigError(f"metrics.listen: {error}") from error
     except OSError as error:
         raise OSError(
             f"no metrics on {config.metrics.listen}: {(error.strerror or str(error)).lower()}"

@@ -105,6 +105,8 @@ def command(
     run = Run(config, "json" if as_json else "console")
     try:
         run.execute()
+    except ConfigError as error:
+        raise click.UsageError(f"{config_path}: {error}" if config_path else str(error)) from None
     except lifetime.SYSTEM_ERRORS as error:
         raise Failure(lifetime.reason(error)) from None
     if run.start_failed is not None:

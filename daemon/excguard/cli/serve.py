@@ -59,6 +59,8 @@ def command(config_path: Path | None, *, as_json: bool) -> None:
         raise click.UsageError(f"{path}: nothing to watch; add a [[target]] with a name and a command")
     try:
         told = _serve(config, as_json=as_json)
+    except ConfigError as error:
+        raise click.UsageError(f"{path}: {error}") from None
     except lifetime.SYSTEM_ERRORS as error:
         raise Failure(lifetime.reason(error)) from None
     if not told:

@@ -1,0 +1,320 @@
+"""The endpoint: what is where, what is refused, and how little a bad client can do."""
+
+import contextlib
+import http.client
+import json
+import socket
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import pytest
+
+from excguard.sinks import http_server
+from excguard.sinks.endpoint import UnprotectedError
+from excguard.sinks.metrics import CountersGoneError
+
+
+def get(url: str, method: str = "GET", **headers: str):
+    request = urllib.request.Request(url, headers=headers, method=method)
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return response.status, response.headers, response.read().decode()
+
+
+def status_of(url: str, method: str = "GET", **headers: str):
+    try:
+        return get(url, method, **headers)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers, error.read().decode()
+
+
+def connect(url: str) -> socket.socket:
+    place = urlsplit(url)
+    return socket.create_connection((place.hostname, place.port), timeout=20)
+
+
+def talk(url: str, *pieces: bytes) -> bytes:
+    """Send ``pieces``, then read until the server hangs up."""
+    with connect(url) as client:
+        for piece in pieces:
+            client.sendall(piece)
+        return read_all(client)
+
+
+def read_all(client: socket.socket) -> bytes:
+    found = b""
+    with contextlib.suppress(ConnectionResetError):
+        while data := client.recv(65536):
+            found += data
+    return found
+
+
+def test_pages(endpoint) -> None:
+    status, headers, text = get(endpoint.url + "/")
+    assert status == 200
+    assert headers["Content-Type"] == "text/html; charset=utf-8"
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert 'href="metrics"' in text
+    assert get(endpoint.url + "/-/healthy")[0] == 200
+    assert get(endpoint.url + "/-/ready")[0] == 200
+    assert get(endpoint.url + "/metrics?x=1")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status"),
+    [
+        ("/nothing", "GET", 404),
+        ("/metrics/x", "GET", 404),
+        ("/../etc/passwd", "GET", 404),
+        ("/metrics", "POST", 405),
+        ("/", "DELETE", 405),
+        ("/events", "PUT", 405),
+    ],
+)
+def test_wrong_paths_and_methods(endpoint, path: str, method: str, status: int) -> None:
+    found, headers, text = status_of(endpoint.url + path, method)
+
+    assert found == status
+    assert text.endswith(".\n")
+    if status == 405:
+        assert headers["Allow"] == "GET, HEAD"
+
+
+def test_head_has_the_headers_alone(endpoint) -> None:
+    status, headers, text = get(endpoint.url + "/metrics", "HEAD")
+
+    assert status == 200
+    assert int(headers["Content-Length"]) > 0
+    assert text == ""
+
+
+def test_not_ready_is_503(open_endpoint) -> None:
+    endpoint = open_endpoint(ready=lambda: False)
+
+    assert status_of(endpoint.url + "/-/ready")[0] == 503
+    assert status_of(endpoint.url + "/-/healthy")[0] == 200
+
+
+def test_metrics_are_503_when_the_counters_are_gone(world, open_endpoint) -> None:
+    endpoint = open_endpoint()
+
+    def gone():
+        raise CountersGoneError
+
+    world.counters = gone
+    assert status_of(endpoint.url + "/metrics")[0] == 503
+
+
+def test_port_that_is_taken_is_an_os_error(endpoint, open_endpoint) -> None:
+    with pytest.raises(OSError, match="in use"):
+        open_endpoint(port=urlsplit(endpoint.url).port)
+
+
+def test_ipv6_listens_too(open_endpoint) -> None:
+    endpoint = open_endpoint("::1")
+
+    assert endpoint.url.startswith("http://[::1]:")
+    assert get(endpoint.url + "/-/healthy")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "[::1]")],  # noqa: S104 - to be refused
+)
+def test_an_address_for_everybody_needs_protection(open_endpoint, host: str, here: str) -> None:
+    with pytest.raises(UnprotectedError, match=r"metrics\.web_config"):
+        open_endpoint(host)
+
+    endpoint = open_endpoint(host, allow_unprotected=True)
+    assert get(f"http://{here}:{urlsplit(endpoint.url).port}/-/healthy")[0] == 200
+
+
+def test_one_connection_serves_many_requests(endpoint) -> None:
+    connection = http.client.HTTPConnection(urlsplit(endpoint.url).netloc, timeout=20)
+    with contextlib.closing(connection):
+        for path in ("/metrics", "/-/healthy", "/nothing", "/"):
+            connection.request("GET", path)
+            assert connection.getresponse().read()
+
+
+def test_requests_in_a_row_are_answered_in_order(endpoint) -> None:
+    first = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    second = b"GET /-/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+    answers = talk(endpoint.url, first + second)
+
+    assert answers.index(b"alive") < answers.index(b"ready")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:80", "[::1]:9", "x.localhost", "192.0.2.1"])
+def test_names_of_this_machine_are_answered(endpoint, host: str) -> None:
+    assert b" 200 " in talk(
+        endpoint.url, f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+    )
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "[::", "localhost.evil.example"])
+def test_a_strangers_name_for_this_machine_is_not(endpoint, host: str) -> None:
+    assert b" 421 " in talk(
+        endpoint.url, f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"hello\r\n\r\n", b" 400 "),
+        (b"GET / HTTP/1.1\r\n\r\n", b" 400 "),  # no Host
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b" 400 "),
+        (b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n", b" 400 "),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 40_000 + b"\r\n\r\n", b" 431 "),
+        (b"GET /" + b"y" * 40_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b" 431 "),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello", b" 413 "),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n\r\n" + b"z" * 1000, b" 405 "),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b" 400 "),
+    ],
+)
+def test_what_is_no_request_gets_its_status_and_the_door(
+    endpoint, monkeypatch, request_bytes: bytes, status: bytes
+) -> None:
+    monkeypatch.setattr(http_server, "_LINGER_SECONDS", 0.1)
+
+    answer = talk(endpoint.url, request_bytes)
+
+    assert status in answer.split(b"\r\n", 1)[0]
+    assert b"connection: close" in answer.lower()
+    assert get(endpoint.url + "/-/healthy")[0] == 200
+
+
+def test_a_request_that_takes_too_long_is_ended(endpoint, monkeypatch) -> None:
+    monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.3)
+    with connect(endpoint.url) as silent, connect(endpoint.url) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\n")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for _ in range(200):  # a byte at a time, for as long as it is let
+                slow.sendall(b"X")
+                slow.settimeout(0.05)
+                with contextlib.suppress(TimeoutError):
+                    if slow.recv(1, socket.MSG_PEEK):
+                        break
+        slow.settimeout(20)
+
+        assert b" 408 " in read_all(slow)
+        assert read_all(silent) == b""
+
+
+def test_a_client_that_does_not_read_is_hung_up_on(world, open_endpoint, monkeypatch) -> None:
+    monkeypatch.setattr(http_server, "WRITE_SECONDS", 0.3)
+    for number in range(2000):
+        world.hit(target=f"target {number} " + "x" * 1000)
+    endpoint = open_endpoint()
+
+    with connect(endpoint.url) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        for _ in range(20):
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        deadline = time.monotonic() + 20
+        while endpoint_connections(endpoint) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert endpoint_connections(endpoint) == 0
+
+
+def endpoint_connections(endpoint) -> int:
+    """How many clients the endpoint has, its own health check not counted."""
+    return len(endpoint._server._connections)
+
+
+def test_too_many_connections_are_turned_away_and_the_rest_served(endpoint, monkeypatch) -> None:
+    monkeypatch.setattr(http_server, "MOST_CONNECTIONS", 3)
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(connect(endpoint.url)) for _ in range(3)]
+        for client in held:
+            client.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b" 200 " in client.recv(65536)
+        assert talk(endpoint.url, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n") == b""
+        held[0].sendall(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b" 200 " in held[0].recv(65536)
+
+
+def test_many_scrapes_at_once_agree(world, endpoint) -> None:
+    for number in range(50):
+        world.hit(target=f"target {number}")
+    with ThreadPoolExecutor(8) as pool:
+        texts = list(pool.map(lambda _: get(endpoint.url + "/metrics")[2], range(40)))
+
+    counted = {
+        tuple(line for line in text.splitlines() if line.startswith("excguard_hits_total")) for text in texts
+    }
+    assert len(counted) == 1
+
+
+def events(url: str):
+    """The messages of the feed, as (event, object), for as long as one asks."""
+    with urllib.request.urlopen(url + "/events", timeout=20) as response:
+        assert response.headers["Content-Type"] == "text/event-stream"
+        kind = ""
+        for line in response:
+            name, _, value = line.decode().rstrip("\n").partition(": ")
+            if name == "event":
+                kind = value
+            elif name == "data":
+                yield kind, json.loads(value)
+
+
+def test_the_feed_tells_everything_and_then_what_changes(world, endpoint) -> None:
+    world.hit(subcode=7)
+    with contextlib.closing(events(endpoint.url)) as feed:
+        kind, state = next(feed)
+        assert kind == "state"
+        assert state["about"]["kernel"] == "simulated"
+        (target,) = state["targets"]
+        assert (target["name"], target["up"]) == ("mail", True)
+        assert state["counts"][0][:5] == [target["id"], "MACH_PORT", "INVALID_NAME", "optional", 1]
+        (hit,) = state["hits"]
+        assert (hit["flavor_name"], hit["payload"], hit["target"], hit["repeats"]) == (
+            "INVALID_NAME",
+            "0x7",
+            0,
+            0,
+        )
+
+        world.hit(subcode=8, more=40)
+        told: dict = {}
+        while "counts" not in told:
+            kind, update = next(feed)
+            assert kind == "update"
+            told |= update
+        assert told["counts"][0][4] == 42
+        assert [(row["payload"], row["repeats"]) for row in told["hits"]] == [("0x8", 40)]
+
+
+def test_the_feed_ends_for_one_who_leaves_and_has_a_limit(world, endpoint, monkeypatch) -> None:
+    monkeypatch.setattr("excguard.sinks.live.MOST_VIEWERS", 2)
+    first, second = events(endpoint.url), events(endpoint.url)
+    next(first), next(second)
+    assert status_of(endpoint.url + "/events")[0] == 503
+
+    first.close()
+    deadline = time.monotonic() + 20
+    while world.feed.full and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with contextlib.closing(events(endpoint.url)) as third:
+        assert next(third)[0] == "state"
+    second.close()
+
+
+def test_closing_hangs_up_on_everybody(open_endpoint) -> None:
+    endpoint = open_endpoint()
+    feed = events(endpoint.url)
+    next(feed)
+
+    endpoint.close()
+
+    with contextlib.suppress(http.client.IncompleteRead, ConnectionError):
+        assert list(feed) == []
+    with pytest.raises(OSError, match="refused"):
+        connect(endpoint.url)
