@@ -79,7 +79,7 @@ class StartFailed:
     """A program could not be started; `error` names it and says why."""
 
     target: "Target"
-    error: OSError | MachError
+    error: OSError | MachError | ValueError
 
 
 @dataclass(frozen=True)
@@ -338,7 +338,7 @@ class Supervisor:
                     process_group=run.group.number,
                     null_stdin=not target.foreground,
                 )
-        except (OSError, MachError) as error:
+        except (OSError, MachError, ValueError) as error:
             self._terminal.take_back()
             run.group.end()
             self._on_event(StartFailed(target, error))

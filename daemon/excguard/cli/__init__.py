@@ -11,6 +11,7 @@ import excguard
 
 _COMMANDS = {
     "decode": "excguard.cli.decode:command",
+    "doctor": "excguard.cli.doctor:command",
     "launchd": "excguard.cli.launchd:command",
     "report": "excguard.cli.report:command",
 }

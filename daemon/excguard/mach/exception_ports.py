@@ -68,8 +68,9 @@ class Behavior(enum.Enum):
         """Refuse a system that cannot deliver this behavior.
 
         Raises:
-            UnsupportedReleaseError: the release is too old; the text says which one is needed.
+            UnsupportedReleaseError: the release is too old, or the machine's registers are unknown.
         """
+        self.state_flavor(host)
         if host.version < version(self.since):
             older = Behavior.IDENTITY_PROTECTED
             way_out = f', or use "{older.value}"' if host.version >= version(older.since) else ""

@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 enum excguard_severity {
-    EXCGUARD_SEVERITY_UNKNOWN = 0, /* no table says: a guard type or flavor that no release of ours declares */
+    EXCGUARD_SEVERITY_UNKNOWN = 0, /* a guard type that no table has */
     EXCGUARD_SEVERITY_SOFT = 1,
     EXCGUARD_SEVERITY_OPTIONAL = 2,
     EXCGUARD_SEVERITY_FATAL = 3,
@@ -31,16 +31,16 @@ struct excguard_guard_row {
     uint32_t first_release; /* inclusive */
     uint32_t last_release;  /* inclusive; UINT32_MAX: still so in the newest source */
     uint32_t severity;      /* enum excguard_severity */
-    const char *kernel_name;
+    const char *kernel_name; /* NULL: the guard type has no flavors */
 };
 
 struct excguard_guard {
     uint32_t guard_type;
     uint32_t flavor;
     uint32_t target;
-    uint32_t severity;       /* enum excguard_severity */
+    uint32_t severity;       /* enum excguard_severity; of its range when the flavor is not known */
     bool known;              /* a table row says what this flavor is on that release */
-    const char *kernel_name; /* static; NULL when not known */
+    const char *kernel_name; /* static; NULL when not known or without a name */
 };
 
 static inline uint32_t excguard_guard_type(uint64_t code)

@@ -9,7 +9,7 @@
  * The order of the writer's stores makes a kill harmless:
  *   1. the record, which also says what its hit counter will be (`count_after`) -- not yet visible
  *   2. head = seq + 1                                                          -- the record now exists
- *   3. the hit counter = count_after
+ *   3. the hit counter = count_after (in the record only its low half)
  * Opening repeats step 3 for the newest record: done already or not, the outcome is the same. The reply to the
  * kernel comes after step 3, so an acknowledged hit is always recorded and counted, once. With the ring full the
  * hit is counted in its counter's `lost` instead, one store, and there is no record.
@@ -30,35 +30,39 @@
 #define EXCGUARD_HIT_SLOTS 2048u
 
 /* Flags of a record. */
-#define EXCGUARD_RECORD_REGISTERS 1u /* pc, lr, sp hold something */
+#define EXCGUARD_RECORD_REGISTERS 1u /* pc, lr, sp were in the message */
 #define EXCGUARD_RECORD_INHERITED 2u /* of a process that inherited the exception port: pid is not the target's own */
 #define EXCGUARD_RECORD_PID_UNKNOWN 4u /* the task identity token could not be turned into a pid; pid is 0 */
 #define EXCGUARD_RECORD_KNOWN 8u       /* the tables know this flavor on this release */
-#define EXCGUARD_RECORD_STATE 16u      /* state_flavor and state_count hold something */
+#define EXCGUARD_RECORD_STATE 16u      /* the message came with thread state */
 
-/* One guard hit. 128 bytes: two cache lines, written once and never changed. */
+/*
+ * One guard hit, written once and never changed. 128 bytes, two cache lines: only a hit with thread state needs the
+ * second, and without one the writer leaves it alone.
+ */
 struct excguard_record {
     uint64_t seq;     /* 0, 1, 2 ... over the life of the file */
     uint64_t time_ns; /* when the message was received, nanoseconds since 1970 (CLOCK_REALTIME) */
+    uint64_t thread_id;
     uint64_t code;
     uint64_t subcode;
-    uint64_t thread_id;
+    uint32_t count_after; /* `recorded` of its hit counter, this record included, modulo 2^32 */
+    uint32_t release;     /* under which its severity was decided */
+    uint32_t pid;
+    uint32_t target_id;
+    uint16_t hit_slot; /* index of its hit counter */
+    int16_t reply;     /* kern_return_t that was answered */
+    uint16_t flags;    /* EXCGUARD_RECORD_... */
+    uint8_t behavior;  /* EXCEPTION_IDENTITY_PROTECTED (4) or EXCEPTION_STATE_IDENTITY_PROTECTED (5) */
+    uint8_t severity;  /* enum excguard_severity */
+
+    /* All zero without EXCGUARD_RECORD_STATE; pc, lr and sp are zero without EXCGUARD_RECORD_REGISTERS. */
     uint64_t pc; /* pc, lr, sp: as in the message (see parser.h on pointer authentication) */
     uint64_t lr;
     uint64_t sp;
-    uint64_t count_after; /* `recorded` of its hit counter, this record included */
-    uint32_t hit_slot;    /* index of its hit counter */
-    uint32_t pid;
-    uint32_t target_id;
-    uint32_t behavior; /* EXCEPTION_IDENTITY_PROTECTED (4) or EXCEPTION_STATE_IDENTITY_PROTECTED (5) */
-    int32_t reply;     /* kern_return_t that was answered */
-    int32_t exception; /* 12 */
     uint32_t state_flavor;
     uint32_t state_count;
-    uint32_t severity; /* enum excguard_severity */
-    uint32_t flags;    /* EXCGUARD_RECORD_... */
-    uint32_t release;  /* the release its severity was decided for */
-    uint32_t reserved[3];
+    uint64_t reserved[4];
 };
 
 /*
@@ -78,7 +82,7 @@ struct excguard_hit_counter {
     uint32_t guard_type;
     uint32_t flavor;
     uint32_t severity; /* enum excguard_severity */
-    uint32_t known;    /* 1: the tables know it */
+    uint32_t known;    /* 1: the tables know it on this release */
     uint32_t reserved[3];
 };
 
@@ -110,7 +114,8 @@ struct excguard_journal;
  * Opens the journal at `path`, creating it when there is none, and repairs what a killed writer left half done.
  * `capacity`: number of records, a power of two from 8 to 16777216; 0: whatever an existing file has (65536 for a
  * new one). All of the file's blocks are allocated here, so that a full disk shows now and never as a signal later.
- * `release`: decides severities (guard.h). Counters that were kept under another release begin anew, records stay.
+ * `release`: decides severities (guard.h). Hit counters that were kept under another release, or under tables that said
+ * otherwise, begin anew; records stay.
  * On failure *out is NULL, and `error` (`error_size` bytes) gets one line: what is wrong with which file, what to do.
  * The file descriptor is close-on-exec. Returns enum excguard_journal_status.
  */
@@ -156,14 +161,22 @@ void excguard_journal_replies(const struct excguard_journal *journal, struct exc
 
 /* ---- writer: one thread ---- */
 
-/* What the writer knows of a hit; the journal adds seq, severity and counts. */
+/* What the writer knows of a hit, as in the record; the journal adds seq, severity and counts. */
 struct excguard_hit {
-    const struct excguard_message *message;
     uint64_t time_ns;
-    uint32_t target_id; /* not 0 */
+    uint64_t thread_id;
+    uint64_t code;
+    uint64_t subcode;
     uint32_t pid;
-    int32_t reply;
-    uint32_t flags; /* EXCGUARD_RECORD_INHERITED, EXCGUARD_RECORD_PID_UNKNOWN */
+    uint32_t target_id; /* not 0 */
+    uint32_t reply;     /* kern_return_t, not negative */
+    uint32_t behavior;
+    uint32_t flags; /* EXCGUARD_RECORD_..., all but KNOWN */
+    uint32_t state_flavor;
+    uint32_t state_count;
+    uint64_t pc;
+    uint64_t lr;
+    uint64_t sp;
 };
 
 /* Records and counts one hit. Returns 1 when it has a record, 0 when the ring was full and it was only counted. */

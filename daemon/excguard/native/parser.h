@@ -118,8 +118,8 @@ const char *excguard_sender_name(uint32_t sender);
 
 /*
  * Writes the reply to `message` that MIG's server stub would send when its handler returns `ret_code`.
- * KERN_SUCCESS to a state behavior would need the state itself and make the kernel write it back to the thread; this
- * function does not build such a reply: it answers KERN_FAILURE in its place.
+ * KERN_SUCCESS goes out to EXCEPTION_IDENTITY_PROTECTED alone, and becomes KERN_FAILURE for everything else: to a state
+ * behavior it would have to bring the state, which the kernel would write back to the thread.
  * Returns the RetCode that the reply bears. The message must have had a whole header (verdict other than TOO_SHORT).
  */
 int32_t excguard_build_reply(const struct excguard_message *message, int32_t ret_code,

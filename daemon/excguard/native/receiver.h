@@ -20,7 +20,7 @@
 
 #include "journal.h"
 
-#define EXCGUARD_MAX_TARGETS 256u
+#define EXCGUARD_MAX_TARGETS 128u
 
 enum excguard_reply_policy {
     /* KERN_FAILURE: the kernel goes on to the next handler, ReportCrash writes its report as ever. */
@@ -72,7 +72,7 @@ kern_return_t excguard_receiver_set_pid(struct excguard_receiver *receiver, uint
 kern_return_t excguard_receiver_remove_target(struct excguard_receiver *receiver, uint32_t target_id);
 
 /* How many no-senders notifications came to the target's port; 0 for a target it does not know. */
-uint64_t excguard_receiver_no_senders(const struct excguard_receiver *receiver, uint32_t target_id);
+uint64_t excguard_receiver_no_senders(struct excguard_receiver *receiver, uint32_t target_id);
 
 /* Asks for one byte in wake_fd at the next hit or notification. */
 void excguard_receiver_arm(struct excguard_receiver *receiver);

@@ -37,25 +37,25 @@ extern kern_return_t excsim_harden(int level);
 
 /* What the calling task's name space holds. */
 struct excsim_space_census {
-	uint32_t names;     /* all entries */
-	uint32_t receive;   /* entries with a receive right */
-	uint32_t send;      /* entries with send rights */
-	uint32_t send_once; /* send-once entries */
-	uint32_t port_sets;
-	uint32_t dead_names;
-	uint64_t send_urefs; /* user references of all send rights */
+    uint32_t names;     /* all entries */
+    uint32_t receive;   /* entries with a receive right */
+    uint32_t send;      /* entries with send rights */
+    uint32_t send_once; /* send-once entries */
+    uint32_t port_sets;
+    uint32_t dead_names;
+    uint64_t send_urefs; /* user references of all send rights */
 };
 extern kern_return_t excsim_space_census(struct excsim_space_census *census);
 
 /* What the whole kernel holds: to show that nothing leaks. */
 struct excsim_kernel_census {
-	uint64_t tasks;
-	uint64_t threads;
-	uint64_t ports;
-	uint64_t messages;      /* queued */
-	uint64_t message_bytes; /* queued */
-	uint64_t exceptions;    /* raised since the start */
-	uint64_t crash_reports; /* of excsim_crash_report, since the start */
+    uint64_t tasks;
+    uint64_t threads;
+    uint64_t ports;
+    uint64_t messages;      /* queued */
+    uint64_t message_bytes; /* queued */
+    uint64_t exceptions;    /* raised since the start */
+    uint64_t crash_reports; /* of excsim_crash_report, since the start */
 };
 extern kern_return_t excsim_kernel_census(struct excsim_kernel_census *census);
 
@@ -64,13 +64,13 @@ extern kern_return_t excsim_kernel_census(struct excsim_kernel_census *census);
  * (fatal), a simulated one for a guard that lets the process live.
  */
 struct excsim_crash_report {
-	uint64_t thread_id;
-	uint64_t code;
-	uint64_t subcode;
-	int32_t pid;
-	int32_t exception;
-	int32_t fatal;
-	int32_t handled; /* always 0: a handler that answers success suppresses the report */
+    uint64_t thread_id;
+    uint64_t code;
+    uint64_t subcode;
+    int32_t pid;
+    int32_t exception;
+    int32_t fatal;
+    int32_t handled; /* always 0: a handler that answers success suppresses the report */
 };
 /* Report number `index`, from 0 (the newest 4096 are kept). KERN_NOT_FOUND past the last, KERN_INVALID_ARGUMENT before the oldest kept. */
 extern kern_return_t excsim_crash_report(uint64_t index, struct excsim_crash_report *report);

@@ -53,9 +53,9 @@ extern "C" {
 
 /* Each returns 0 or an errno value. */
 extern int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
-	char *const argv[], char *const envp[]);
+    char *const argv[], char *const envp[]);
 extern int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
-	const posix_spawnattr_t *attr, char *const argv[], char *const envp[]);
+    const posix_spawnattr_t *attr, char *const argv[], char *const envp[]);
 
 extern int posix_spawnattr_init(posix_spawnattr_t *attr);
 extern int posix_spawnattr_destroy(posix_spawnattr_t *attr);
@@ -70,7 +70,7 @@ extern int posix_spawnattr_setsigmask(posix_spawnattr_t *attr, const sigset_t *s
 
 /* The child starts with this exception port for the exceptions of `mask`; the caller keeps its right. */
 extern int posix_spawnattr_setexceptionports_np(posix_spawnattr_t *attr, exception_mask_t mask, mach_port_t port,
-	exception_behavior_t behavior, thread_state_flavor_t flavor);
+    exception_behavior_t behavior, thread_state_flavor_t flavor);
 /* The child's special port `which` (TASK_BOOTSTRAP_PORT); the caller keeps its right. */
 extern int posix_spawnattr_setspecialport_np(posix_spawnattr_t *attr, mach_port_t port, int which);
 
@@ -79,7 +79,7 @@ extern int posix_spawn_file_actions_destroy(posix_spawn_file_actions_t *actions)
 extern int posix_spawn_file_actions_addclose(posix_spawn_file_actions_t *actions, int fd);
 extern int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int fd, int newfd);
 extern int posix_spawn_file_actions_addopen(
-	posix_spawn_file_actions_t *actions, int fd, const char *path, int oflag, mode_t mode);
+    posix_spawn_file_actions_t *actions, int fd, const char *path, int oflag, mode_t mode);
 /* With POSIX_SPAWN_CLOEXEC_DEFAULT: this descriptor stays open in the child. */
 extern int posix_spawn_file_actions_addinherit_np(posix_spawn_file_actions_t *actions, int fd);
 extern int posix_spawn_file_actions_addchdir_np(posix_spawn_file_actions_t *actions, const char *path);

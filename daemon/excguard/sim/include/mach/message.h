@@ -28,10 +28,10 @@ typedef natural_t mach_msg_timeout_t;
 
 #define MACH_MSGH_BITS(remote, local) ((remote) | ((local) << 8))
 #define MACH_MSGH_BITS_SET_PORTS(remote, local, voucher)                                                               \
-	(((remote)&MACH_MSGH_BITS_REMOTE_MASK) | (((local) << 8) & MACH_MSGH_BITS_LOCAL_MASK) |                            \
-	 (((voucher) << 16) & MACH_MSGH_BITS_VOUCHER_MASK))
+    (((remote)&MACH_MSGH_BITS_REMOTE_MASK) | (((local) << 8) & MACH_MSGH_BITS_LOCAL_MASK) |                            \
+     (((voucher) << 16) & MACH_MSGH_BITS_VOUCHER_MASK))
 #define MACH_MSGH_BITS_SET(remote, local, voucher, other)                                                              \
-	(MACH_MSGH_BITS_SET_PORTS((remote), (local), (voucher)) | ((other) & ~MACH_MSGH_BITS_PORTS_MASK))
+    (MACH_MSGH_BITS_SET_PORTS((remote), (local), (voucher)) | ((other) & ~MACH_MSGH_BITS_PORTS_MASK))
 #define MACH_MSGH_BITS_REMOTE(bits) ((bits)&MACH_MSGH_BITS_REMOTE_MASK)
 #define MACH_MSGH_BITS_LOCAL(bits) (((bits)&MACH_MSGH_BITS_LOCAL_MASK) >> 8)
 #define MACH_MSGH_BITS_VOUCHER(bits) (((bits)&MACH_MSGH_BITS_VOUCHER_MASK) >> 16)
@@ -69,9 +69,9 @@ typedef unsigned int mach_msg_type_name_t;
 #define MACH_MSG_TYPE_PORT_ANY(x) (((x) >= MACH_MSG_TYPE_MOVE_RECEIVE) && ((x) <= MACH_MSG_TYPE_MAKE_SEND_ONCE))
 #define MACH_MSG_TYPE_PORT_ANY_SEND(x) (((x) >= MACH_MSG_TYPE_MOVE_SEND) && ((x) <= MACH_MSG_TYPE_MAKE_SEND_ONCE))
 #define MACH_MSG_TYPE_PORT_ANY_SEND_ONCE(x)                                                                            \
-	(((x) == MACH_MSG_TYPE_MOVE_SEND_ONCE) || ((x) == MACH_MSG_TYPE_MAKE_SEND_ONCE))
+    (((x) == MACH_MSG_TYPE_MOVE_SEND_ONCE) || ((x) == MACH_MSG_TYPE_MAKE_SEND_ONCE))
 #define MACH_MSG_TYPE_PORT_ANY_RIGHT(x)                                                                                \
-	(((x) >= MACH_MSG_TYPE_MOVE_RECEIVE) && ((x) <= MACH_MSG_TYPE_MOVE_SEND_ONCE))
+    (((x) >= MACH_MSG_TYPE_MOVE_RECEIVE) && ((x) <= MACH_MSG_TYPE_MOVE_SEND_ONCE))
 
 typedef unsigned int mach_msg_copy_options_t;
 #define MACH_MSG_PHYSICAL_COPY 0
@@ -98,70 +98,70 @@ typedef vm_offset_t mach_port_context_t;
 #pragma pack(push, 4)
 
 typedef struct {
-	natural_t pad1;
-	mach_msg_size_t pad2;
-	unsigned int pad3 : 24;
-	mach_msg_descriptor_type_t type : 8;
+    natural_t pad1;
+    mach_msg_size_t pad2;
+    unsigned int pad3 : 24;
+    mach_msg_descriptor_type_t type : 8;
 } mach_msg_type_descriptor_t;
 
 typedef struct {
-	mach_port_t name;
-	mach_msg_size_t pad1;
-	unsigned int pad2 : 16;
-	mach_msg_type_name_t disposition : 8;
-	mach_msg_descriptor_type_t type : 8;
+    mach_port_t name;
+    mach_msg_size_t pad1;
+    unsigned int pad2 : 16;
+    mach_msg_type_name_t disposition : 8;
+    mach_msg_descriptor_type_t type : 8;
 } mach_msg_port_descriptor_t;
 
 typedef struct {
-	void *address;
-	boolean_t deallocate : 8;
-	mach_msg_copy_options_t copy : 8;
-	unsigned int pad1 : 8;
-	mach_msg_descriptor_type_t type : 8;
-	mach_msg_size_t size;
+    void *address;
+    boolean_t deallocate : 8;
+    mach_msg_copy_options_t copy : 8;
+    unsigned int pad1 : 8;
+    mach_msg_descriptor_type_t type : 8;
+    mach_msg_size_t size;
 } mach_msg_ool_descriptor_t;
 
 typedef struct {
-	void *address;
-	boolean_t deallocate : 8;
-	mach_msg_copy_options_t copy : 8;
-	mach_msg_type_name_t disposition : 8;
-	mach_msg_descriptor_type_t type : 8;
-	mach_msg_size_t count;
+    void *address;
+    boolean_t deallocate : 8;
+    mach_msg_copy_options_t copy : 8;
+    mach_msg_type_name_t disposition : 8;
+    mach_msg_descriptor_type_t type : 8;
+    mach_msg_size_t count;
 } mach_msg_ool_ports_descriptor_t;
 
 typedef struct {
-	mach_port_context_t context;
-	mach_msg_guard_flags_t flags : 16;
-	mach_msg_type_name_t disposition : 8;
-	mach_msg_descriptor_type_t type : 8;
-	mach_port_name_t name;
+    mach_port_context_t context;
+    mach_msg_guard_flags_t flags : 16;
+    mach_msg_type_name_t disposition : 8;
+    mach_msg_descriptor_type_t type : 8;
+    mach_port_name_t name;
 } mach_msg_guarded_port_descriptor_t;
 
 typedef union {
-	mach_msg_port_descriptor_t port;
-	mach_msg_ool_descriptor_t out_of_line;
-	mach_msg_ool_ports_descriptor_t ool_ports;
-	mach_msg_type_descriptor_t type;
-	mach_msg_guarded_port_descriptor_t guarded_port;
+    mach_msg_port_descriptor_t port;
+    mach_msg_ool_descriptor_t out_of_line;
+    mach_msg_ool_ports_descriptor_t ool_ports;
+    mach_msg_type_descriptor_t type;
+    mach_msg_guarded_port_descriptor_t guarded_port;
 } mach_msg_descriptor_t;
 
 typedef struct {
-	mach_msg_size_t msgh_descriptor_count;
+    mach_msg_size_t msgh_descriptor_count;
 } mach_msg_body_t;
 
 typedef struct {
-	mach_msg_bits_t msgh_bits;
-	mach_msg_size_t msgh_size;
-	mach_port_t msgh_remote_port;
-	mach_port_t msgh_local_port;
-	mach_port_name_t msgh_voucher_port;
-	mach_msg_id_t msgh_id;
+    mach_msg_bits_t msgh_bits;
+    mach_msg_size_t msgh_size;
+    mach_port_t msgh_remote_port;
+    mach_port_t msgh_local_port;
+    mach_port_name_t msgh_voucher_port;
+    mach_msg_id_t msgh_id;
 } mach_msg_header_t;
 
 typedef struct {
-	mach_msg_header_t header;
-	mach_msg_body_t body;
+    mach_msg_header_t header;
+    mach_msg_body_t body;
 } mach_msg_base_t;
 
 typedef unsigned int mach_msg_trailer_type_t;
@@ -170,79 +170,79 @@ typedef unsigned int mach_msg_trailer_size_t;
 typedef char *mach_msg_trailer_info_t;
 
 typedef struct {
-	mach_msg_trailer_type_t msgh_trailer_type;
-	mach_msg_trailer_size_t msgh_trailer_size;
+    mach_msg_trailer_type_t msgh_trailer_type;
+    mach_msg_trailer_size_t msgh_trailer_size;
 } mach_msg_trailer_t;
 
 typedef struct {
-	mach_msg_trailer_type_t msgh_trailer_type;
-	mach_msg_trailer_size_t msgh_trailer_size;
-	mach_port_seqno_t msgh_seqno;
+    mach_msg_trailer_type_t msgh_trailer_type;
+    mach_msg_trailer_size_t msgh_trailer_size;
+    mach_port_seqno_t msgh_seqno;
 } mach_msg_seqno_trailer_t;
 
 typedef struct {
-	unsigned int val[2];
+    unsigned int val[2];
 } security_token_t;
 
 typedef struct {
-	mach_msg_trailer_type_t msgh_trailer_type;
-	mach_msg_trailer_size_t msgh_trailer_size;
-	mach_port_seqno_t msgh_seqno;
-	security_token_t msgh_sender;
+    mach_msg_trailer_type_t msgh_trailer_type;
+    mach_msg_trailer_size_t msgh_trailer_size;
+    mach_port_seqno_t msgh_seqno;
+    security_token_t msgh_sender;
 } mach_msg_security_trailer_t;
 
 typedef struct {
-	unsigned int val[8];
+    unsigned int val[8];
 } audit_token_t;
 
 typedef struct {
-	mach_msg_trailer_type_t msgh_trailer_type;
-	mach_msg_trailer_size_t msgh_trailer_size;
-	mach_port_seqno_t msgh_seqno;
-	security_token_t msgh_sender;
-	audit_token_t msgh_audit;
+    mach_msg_trailer_type_t msgh_trailer_type;
+    mach_msg_trailer_size_t msgh_trailer_size;
+    mach_port_seqno_t msgh_seqno;
+    security_token_t msgh_sender;
+    audit_token_t msgh_audit;
 } mach_msg_audit_trailer_t;
 
 typedef struct {
-	mach_msg_trailer_type_t msgh_trailer_type;
-	mach_msg_trailer_size_t msgh_trailer_size;
-	mach_port_seqno_t msgh_seqno;
-	security_token_t msgh_sender;
-	audit_token_t msgh_audit;
-	mach_port_context_t msgh_context;
+    mach_msg_trailer_type_t msgh_trailer_type;
+    mach_msg_trailer_size_t msgh_trailer_size;
+    mach_port_seqno_t msgh_seqno;
+    security_token_t msgh_sender;
+    audit_token_t msgh_audit;
+    mach_port_context_t msgh_context;
 } mach_msg_context_trailer_t;
 
 typedef struct {
-	mach_port_name_t sender;
+    mach_port_name_t sender;
 } msg_labels_t;
 typedef int mach_msg_filter_id;
 
 typedef struct {
-	mach_msg_trailer_type_t msgh_trailer_type;
-	mach_msg_trailer_size_t msgh_trailer_size;
-	mach_port_seqno_t msgh_seqno;
-	security_token_t msgh_sender;
-	audit_token_t msgh_audit;
-	mach_port_context_t msgh_context;
-	mach_msg_filter_id msgh_ad;
-	msg_labels_t msgh_labels;
+    mach_msg_trailer_type_t msgh_trailer_type;
+    mach_msg_trailer_size_t msgh_trailer_size;
+    mach_port_seqno_t msgh_seqno;
+    security_token_t msgh_sender;
+    audit_token_t msgh_audit;
+    mach_port_context_t msgh_context;
+    mach_msg_filter_id msgh_ad;
+    msg_labels_t msgh_labels;
 } mach_msg_mac_trailer_t;
 
 typedef mach_msg_mac_trailer_t mach_msg_max_trailer_t;
 typedef mach_msg_security_trailer_t mach_msg_format_0_trailer_t;
 
 typedef struct {
-	mach_msg_header_t header;
+    mach_msg_header_t header;
 } mach_msg_empty_send_t;
 
 typedef struct {
-	mach_msg_header_t header;
-	mach_msg_trailer_t trailer;
+    mach_msg_header_t header;
+    mach_msg_trailer_t trailer;
 } mach_msg_empty_rcv_t;
 
 typedef union {
-	mach_msg_empty_send_t send;
-	mach_msg_empty_rcv_t rcv;
+    mach_msg_empty_send_t send;
+    mach_msg_empty_rcv_t rcv;
 } mach_msg_empty_t;
 
 #pragma pack(pop)
@@ -252,13 +252,13 @@ typedef union {
 #define MAX_TRAILER_SIZE ((mach_msg_size_t)sizeof(mach_msg_max_trailer_t))
 
 #define KERNEL_SECURITY_TOKEN_VALUE                                                                                    \
-	{                                                                                                                  \
-		{ 0, 1 }                                                                                                       \
-	}
+    {                                                                                                                  \
+        { 0, 1 }                                                                                                       \
+    }
 #define KERNEL_AUDIT_TOKEN_VALUE                                                                                       \
-	{                                                                                                                  \
-		{ 0, 0, 0, 0, 0, 0, 0, 0 }                                                                                     \
-	}
+    {                                                                                                                  \
+        { 0, 0, 0, 0, 0, 0, 0, 0 }                                                                                     \
+    }
 extern const security_token_t KERNEL_SECURITY_TOKEN;
 extern const audit_token_t KERNEL_AUDIT_TOKEN;
 
@@ -305,12 +305,12 @@ typedef integer_t mach_msg_options_t;
 #define MACH_RCV_TRAILER_MASK ((0xf << 24))
 #define GET_RCV_ELEMENTS(y) (((y) >> 24) & 0xf)
 #define REQUESTED_TRAILER_SIZE(y)                                                                                      \
-	((mach_msg_trailer_size_t)((GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_NULL)     ? sizeof(mach_msg_trailer_t)         \
-							   : (GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_SEQNO)  ? sizeof(mach_msg_seqno_trailer_t)   \
-							   : (GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_SENDER) ? sizeof(mach_msg_security_trailer_t) \
-							   : (GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_AUDIT)  ? sizeof(mach_msg_audit_trailer_t)   \
-							   : (GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_CTX)    ? sizeof(mach_msg_context_trailer_t) \
-																				  : sizeof(mach_msg_mac_trailer_t)))
+    ((mach_msg_trailer_size_t)((GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_NULL)     ? sizeof(mach_msg_trailer_t)         \
+                               : (GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_SEQNO)  ? sizeof(mach_msg_seqno_trailer_t)   \
+                               : (GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_SENDER) ? sizeof(mach_msg_security_trailer_t) \
+                               : (GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_AUDIT)  ? sizeof(mach_msg_audit_trailer_t)   \
+                               : (GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_CTX)    ? sizeof(mach_msg_context_trailer_t) \
+                                                                                  : sizeof(mach_msg_mac_trailer_t)))
 
 typedef kern_return_t mach_msg_return_t;
 #define MACH_MSG_SUCCESS 0x00000000
@@ -370,12 +370,12 @@ extern "C" {
  * milliseconds and counts with MACH_SEND_TIMEOUT and MACH_RCV_TIMEOUT only.
  */
 extern mach_msg_return_t mach_msg(mach_msg_header_t *msg, mach_msg_option_t option, mach_msg_size_t send_size,
-	mach_msg_size_t rcv_size, mach_port_name_t rcv_name, mach_msg_timeout_t timeout, mach_port_name_t notify);
+    mach_msg_size_t rcv_size, mach_port_name_t rcv_name, mach_msg_timeout_t timeout, mach_port_name_t notify);
 
 /* As mach_msg, receiving into `rcv_msg` when it is not NULL. */
 extern mach_msg_return_t mach_msg_overwrite(mach_msg_header_t *msg, mach_msg_option_t option, mach_msg_size_t send_size,
-	mach_msg_size_t rcv_size, mach_port_name_t rcv_name, mach_msg_timeout_t timeout, mach_port_name_t notify,
-	mach_msg_header_t *rcv_msg, mach_msg_size_t rcv_limit);
+    mach_msg_size_t rcv_size, mach_port_name_t rcv_name, mach_msg_timeout_t timeout, mach_port_name_t notify,
+    mach_msg_header_t *rcv_msg, mach_msg_size_t rcv_limit);
 
 #ifdef __cplusplus
 }

@@ -19,9 +19,9 @@
 
 #pragma pack(push, 4)
 typedef struct {
-	mach_msg_header_t Head;
-	NDR_record_t NDR;
-	kern_return_t RetCode;
+    mach_msg_header_t Head;
+    NDR_record_t NDR;
+    kern_return_t RetCode;
 } mig_reply_error_t;
 #pragma pack(pop)
 

@@ -67,16 +67,16 @@ typedef natural_t mach_port_rights_t;
 typedef unsigned int mach_port_srights_t;
 
 typedef struct mach_port_status {
-	mach_port_rights_t mps_pset;
-	mach_port_seqno_t mps_seqno;
-	mach_port_mscount_t mps_mscount;
-	mach_port_msgcount_t mps_qlimit;
-	mach_port_msgcount_t mps_msgcount;
-	mach_port_rights_t mps_sorights;
-	boolean_t mps_srights;
-	boolean_t mps_pdrequest;
-	boolean_t mps_nsrequest;
-	natural_t mps_flags;
+    mach_port_rights_t mps_pset;
+    mach_port_seqno_t mps_seqno;
+    mach_port_mscount_t mps_mscount;
+    mach_port_msgcount_t mps_qlimit;
+    mach_port_msgcount_t mps_msgcount;
+    mach_port_rights_t mps_sorights;
+    boolean_t mps_srights;
+    boolean_t mps_pdrequest;
+    boolean_t mps_nsrequest;
+    natural_t mps_flags;
 } mach_port_status_t;
 
 #define MACH_PORT_QLIMIT_ZERO (0)
@@ -88,7 +88,7 @@ typedef struct mach_port_status {
 #define MACH_PORT_QLIMIT_MAX MACH_PORT_QLIMIT_LARGE
 
 typedef struct mach_port_limits {
-	mach_port_msgcount_t mpl_qlimit;
+    mach_port_msgcount_t mpl_qlimit;
 } mach_port_limits_t;
 
 #define MACH_PORT_STATUS_FLAG_TEMPOWNER 0x01
@@ -101,13 +101,13 @@ typedef struct mach_port_limits {
 #define MACH_PORT_STATUS_FLAG_NO_GRANT 0x80
 
 typedef struct mach_port_info_ext {
-	mach_port_status_t mpie_status;
-	mach_port_msgcount_t mpie_boost_cnt;
-	uint32_t reserved[6];
+    mach_port_status_t mpie_status;
+    mach_port_msgcount_t mpie_boost_cnt;
+    uint32_t reserved[6];
 } mach_port_info_ext_t;
 
 typedef struct mach_port_guard_info {
-	uint64_t mpgi_guard;
+    uint64_t mpgi_guard;
 } mach_port_guard_info_t;
 
 typedef integer_t *mach_port_info_t;
@@ -129,8 +129,8 @@ typedef int mach_port_flavor_t;
 
 #define MACH_SERVICE_PORT_INFO_STRING_NAME_MAX_BUF_LEN 255
 typedef struct mach_service_port_info {
-	char mspi_string_name[MACH_SERVICE_PORT_INFO_STRING_NAME_MAX_BUF_LEN];
-	uint8_t mspi_domain_type;
+    char mspi_string_name[MACH_SERVICE_PORT_INFO_STRING_NAME_MAX_BUF_LEN];
+    uint8_t mspi_domain_type;
 } mach_service_port_info_data_t;
 typedef struct mach_service_port_info *mach_service_port_info_t;
 
@@ -163,14 +163,14 @@ typedef uint32_t mpo_flags_t;
 #define MPO_ANONYMOUS_SERVICE (MACH_PORT_DEAD - 1)
 
 typedef struct mach_port_options {
-	uint32_t flags;
-	mach_port_limits_t mpl;
-	union {
-		uint64_t reserved[2];
-		mach_port_name_t work_interval_port;
-		mach_service_port_info_t service_port_info;
-		mach_port_name_t service_port_name;
-	};
+    uint32_t flags;
+    mach_port_limits_t mpl;
+    union {
+        uint64_t reserved[2];
+        mach_port_name_t work_interval_port;
+        mach_service_port_info_t service_port_info;
+        mach_port_name_t service_port_name;
+    };
 } mach_port_options_t;
 typedef mach_port_options_t *mach_port_options_ptr_t;
 
@@ -178,46 +178,46 @@ typedef mach_port_options_t *mach_port_options_ptr_t;
 
 /* As of macOS 26.4; see the table of excguard.knowledge for the other releases. */
 enum mach_port_guard_exception_codes {
-	kGUARD_EXC_NONE = 0,
-	kGUARD_EXC_DESTROY = 1,
-	kGUARD_EXC_MOD_REFS = 2,
-	kGUARD_EXC_INVALID_OPTIONS = 3,
-	kGUARD_EXC_SET_CONTEXT = 4,
-	kGUARD_EXC_THREAD_SET_STATE = 5,
-	kGUARD_EXC_EXCEPTION_BEHAVIOR_ENFORCE = 6,
-	kGUARD_EXC_SERVICE_PORT_VIOLATION_FATAL = 7,
-	kGUARD_EXC_UNGUARDED = 8,
-	kGUARD_EXC_KOBJECT_REPLY_PORT_SEMANTICS = 9,
-	kGUARD_EXC_REQUIRE_REPLY_PORT_SEMANTICS = 10,
-	kGUARD_EXC_INCORRECT_GUARD = 16,
-	kGUARD_EXC_IMMOVABLE = 32,
-	kGUARD_EXC_STRICT_REPLY = 64,
-	kGUARD_EXC_INVALID_NOTIFICATION_REQ = 65,
-	kGUARD_EXC_INVALID_MPO_ENTITLEMENT = 66,
-	kGUARD_EXC_DESCRIPTOR_VIOLATION = 67,
-	kGUARD_EXC_MSG_FILTERED = 128,
-	kGUARD_EXC_INVALID_RIGHT = 256,
-	kGUARD_EXC_INVALID_NAME = 512,
-	kGUARD_EXC_INVALID_VALUE = 1u << 10,
-	kGUARD_EXC_INVALID_ARGUMENT = 1u << 11,
-	kGUARD_EXC_RIGHT_EXISTS = 1u << 12,
-	kGUARD_EXC_KERN_NO_SPACE = 1u << 13,
-	kGUARD_EXC_KERN_FAILURE = 1u << 14,
-	kGUARD_EXC_KERN_RESOURCE = 1u << 15,
-	kGUARD_EXC_SEND_INVALID_REPLY = 1u << 16,
-	kGUARD_EXC_SEND_INVALID_VOUCHER = 1u << 17,
-	kGUARD_EXC_SEND_INVALID_RIGHT = 1u << 18,
-	kGUARD_EXC_RCV_INVALID_NAME = 1u << 19,
-	kGUARD_EXC_RCV_GUARDED_DESC = 0x00100000,
-	kGUARD_EXC_SERVICE_PORT_VIOLATION_NON_FATAL = 0x00100001,
-	kGUARD_EXC_WEAK_REPLY_PORT = 0x00100002,
-	kGUARD_EXC_OOL_PORT_ARRAY_CREATION = 0x00100003,
-	kGUARD_EXC_MOVE_WEAK_REPLY_PORT = 0x00100004,
-	kGUARD_EXC_REPLY_PORT_SINGLE_SO_RIGHT = 0x00100005,
-	kGUARD_EXC_INVALID_NOTIFICATION_PORT = 0x00100006,
-	kGUARD_EXC_CV_NOTIFICATION_PORT_REQ = 0x00100008,
-	kGUARD_EXC_MOD_REFS_NON_FATAL = 1u << 21,
-	kGUARD_EXC_IMMOVABLE_NON_FATAL = 1u << 22,
+    kGUARD_EXC_NONE = 0,
+    kGUARD_EXC_DESTROY = 1,
+    kGUARD_EXC_MOD_REFS = 2,
+    kGUARD_EXC_INVALID_OPTIONS = 3,
+    kGUARD_EXC_SET_CONTEXT = 4,
+    kGUARD_EXC_THREAD_SET_STATE = 5,
+    kGUARD_EXC_EXCEPTION_BEHAVIOR_ENFORCE = 6,
+    kGUARD_EXC_SERVICE_PORT_VIOLATION_FATAL = 7,
+    kGUARD_EXC_UNGUARDED = 8,
+    kGUARD_EXC_KOBJECT_REPLY_PORT_SEMANTICS = 9,
+    kGUARD_EXC_REQUIRE_REPLY_PORT_SEMANTICS = 10,
+    kGUARD_EXC_INCORRECT_GUARD = 16,
+    kGUARD_EXC_IMMOVABLE = 32,
+    kGUARD_EXC_STRICT_REPLY = 64,
+    kGUARD_EXC_INVALID_NOTIFICATION_REQ = 65,
+    kGUARD_EXC_INVALID_MPO_ENTITLEMENT = 66,
+    kGUARD_EXC_DESCRIPTOR_VIOLATION = 67,
+    kGUARD_EXC_MSG_FILTERED = 128,
+    kGUARD_EXC_INVALID_RIGHT = 256,
+    kGUARD_EXC_INVALID_NAME = 512,
+    kGUARD_EXC_INVALID_VALUE = 1u << 10,
+    kGUARD_EXC_INVALID_ARGUMENT = 1u << 11,
+    kGUARD_EXC_RIGHT_EXISTS = 1u << 12,
+    kGUARD_EXC_KERN_NO_SPACE = 1u << 13,
+    kGUARD_EXC_KERN_FAILURE = 1u << 14,
+    kGUARD_EXC_KERN_RESOURCE = 1u << 15,
+    kGUARD_EXC_SEND_INVALID_REPLY = 1u << 16,
+    kGUARD_EXC_SEND_INVALID_VOUCHER = 1u << 17,
+    kGUARD_EXC_SEND_INVALID_RIGHT = 1u << 18,
+    kGUARD_EXC_RCV_INVALID_NAME = 1u << 19,
+    kGUARD_EXC_RCV_GUARDED_DESC = 0x00100000,
+    kGUARD_EXC_SERVICE_PORT_VIOLATION_NON_FATAL = 0x00100001,
+    kGUARD_EXC_WEAK_REPLY_PORT = 0x00100002,
+    kGUARD_EXC_OOL_PORT_ARRAY_CREATION = 0x00100003,
+    kGUARD_EXC_MOVE_WEAK_REPLY_PORT = 0x00100004,
+    kGUARD_EXC_REPLY_PORT_SINGLE_SO_RIGHT = 0x00100005,
+    kGUARD_EXC_INVALID_NOTIFICATION_PORT = 0x00100006,
+    kGUARD_EXC_CV_NOTIFICATION_PORT_REQ = 0x00100008,
+    kGUARD_EXC_MOD_REFS_NON_FATAL = 1u << 21,
+    kGUARD_EXC_IMMOVABLE_NON_FATAL = 1u << 22,
 };
 
 /* The top byte of a payload, where it is a reason (26.4). */

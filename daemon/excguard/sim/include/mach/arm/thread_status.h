@@ -27,22 +27,22 @@
 
 #define _STRUCT_ARM_THREAD_STATE struct __darwin_arm_thread_state
 _STRUCT_ARM_THREAD_STATE {
-	uint32_t __r[13];
-	uint32_t __sp;
-	uint32_t __lr;
-	uint32_t __pc;
-	uint32_t __cpsr;
+    uint32_t __r[13];
+    uint32_t __sp;
+    uint32_t __lr;
+    uint32_t __pc;
+    uint32_t __cpsr;
 };
 
 #define _STRUCT_ARM_THREAD_STATE64 struct __darwin_arm_thread_state64
 _STRUCT_ARM_THREAD_STATE64 {
-	uint64_t __x[29];
-	uint64_t __fp;
-	uint64_t __lr;
-	uint64_t __sp;
-	uint64_t __pc;
-	uint32_t __cpsr;
-	uint32_t __pad;
+    uint64_t __x[29];
+    uint64_t __fp;
+    uint64_t __lr;
+    uint64_t __sp;
+    uint64_t __pc;
+    uint32_t __cpsr;
+    uint32_t __pad;
 };
 
 typedef _STRUCT_ARM_THREAD_STATE arm_thread_state_t;
@@ -50,16 +50,16 @@ typedef _STRUCT_ARM_THREAD_STATE arm_thread_state32_t;
 typedef _STRUCT_ARM_THREAD_STATE64 arm_thread_state64_t;
 
 typedef struct arm_state_hdr {
-	uint32_t flavor;
-	uint32_t count;
+    uint32_t flavor;
+    uint32_t count;
 } arm_state_hdr_t;
 
 struct arm_unified_thread_state {
-	arm_state_hdr_t ash;
-	union {
-		arm_thread_state32_t ts_32;
-		arm_thread_state64_t ts_64;
-	} uts;
+    arm_state_hdr_t ash;
+    union {
+        arm_thread_state32_t ts_32;
+        arm_thread_state64_t ts_64;
+    } uts;
 };
 #define ts_32 uts.ts_32
 #define ts_64 uts.ts_64

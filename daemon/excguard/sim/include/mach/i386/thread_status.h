@@ -35,31 +35,31 @@
 
 #define _STRUCT_X86_THREAD_STATE32 struct __darwin_i386_thread_state
 _STRUCT_X86_THREAD_STATE32 {
-	unsigned int __eax, __ebx, __ecx, __edx, __edi, __esi, __ebp, __esp;
-	unsigned int __ss, __eflags, __eip, __cs, __ds, __es, __fs, __gs;
+    unsigned int __eax, __ebx, __ecx, __edx, __edi, __esi, __ebp, __esp;
+    unsigned int __ss, __eflags, __eip, __cs, __ds, __es, __fs, __gs;
 };
 
 #define _STRUCT_X86_THREAD_STATE64 struct __darwin_x86_thread_state64
 _STRUCT_X86_THREAD_STATE64 {
-	uint64_t __rax, __rbx, __rcx, __rdx, __rdi, __rsi, __rbp, __rsp;
-	uint64_t __r8, __r9, __r10, __r11, __r12, __r13, __r14, __r15;
-	uint64_t __rip, __rflags, __cs, __fs, __gs;
+    uint64_t __rax, __rbx, __rcx, __rdx, __rdi, __rsi, __rbp, __rsp;
+    uint64_t __r8, __r9, __r10, __r11, __r12, __r13, __r14, __r15;
+    uint64_t __rip, __rflags, __cs, __fs, __gs;
 };
 
 typedef _STRUCT_X86_THREAD_STATE32 x86_thread_state32_t;
 typedef _STRUCT_X86_THREAD_STATE64 x86_thread_state64_t;
 
 typedef struct x86_state_hdr {
-	uint32_t flavor;
-	uint32_t count;
+    uint32_t flavor;
+    uint32_t count;
 } x86_state_hdr_t;
 
 typedef struct x86_thread_state {
-	x86_state_hdr_t tsh;
-	union {
-		x86_thread_state32_t ts32;
-		x86_thread_state64_t ts64;
-	} uts;
+    x86_state_hdr_t tsh;
+    union {
+        x86_thread_state32_t ts32;
+        x86_thread_state64_t ts64;
+    } uts;
 } x86_thread_state_t;
 
 #define x86_THREAD_STATE32_COUNT ((mach_msg_type_number_t)(sizeof(x86_thread_state32_t) / sizeof(int)))

@@ -1,0 +1,69 @@
+"""`excguard doctor`: why does one (not) see guard hits on this machine?"""
+
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from excguard import sim
+from excguard.cli import lifetime
+from excguard.cli.lifetime import Failure
+from excguard.doctor import Finding, Status, examine
+from excguard.machine import Machine
+from excguard.sinks.console import wants_color
+
+_STYLES = {Status.OK: "green", Status.WARNING: "yellow", Status.PROBLEM: "bold red"}
+_STDOUT = 1
+
+
+@click.command("doctor", short_help="Say why one does (not) see guard hits here.")
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), help="Look at this configuration (TOML)."
+)
+@click.option("--pid", type=click.IntRange(min=1), help="Say whether this process could be attached to.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(config_path: Path | None, pid: int | None, *, as_json: bool) -> int:
+    r"""Look at all that decides whether guard hits are seen on this machine, and say what to do.
+
+    The release and its kernel, Developer Mode, System Integrity Protection, the flags that new programs start
+    with, the signatures of the configured programs, the port of the metrics, folders, the configuration, and
+    the launchd jobs. Nothing is changed.
+
+    \b
+    Examples:
+      excguard doctor
+      excguard doctor --config excguard.toml
+      excguard doctor --pid 4711
+
+    \b
+    Exit status:
+      0    nothing stands in the way (there may be warnings)
+      1    there is a problem
+    """
+    try:
+        sim.start_if_needed()
+        machine = Machine()
+    except (*lifetime.SYSTEM_ERRORS, sim.KernelError) as error:
+        raise Failure(lifetime.reason(error)) from None
+    findings = examine(machine, config_path, pid)
+    if as_json:
+        click.echo(msgspec.json.encode({"findings": findings}).decode())
+    else:
+        _show(findings)
+    return int(any(finding.status is Status.PROBLEM for finding in findings))
+
+
+def _show(findings: list[Finding]) -> None:
+    console = Console(
+        width=lifetime.terminal_width(_STDOUT), no_color=not wants_color(_STDOUT), highlight=False
+    )
+    for finding in findings:
+        line = Text(f"{finding.status:<8}", style=_STYLES[finding.status])
+        line.append(f"{finding.check}: ", style="bold")
+        line.append(finding.found, style="default")
+        console.print(line, soft_wrap=True)
+        console.print(Text(f"        {finding.meaning}"), soft_wrap=True)
+        if finding.advice:
+            console.print(Text(f"        -> {finding.advice}"), soft_wrap=True)

@@ -1,0 +1,75 @@
+/*
+ * From a received message to the answer it gets: judge it, ask whose it is, write it down, make the reply. All that
+ * happens between mach_msg's return and the reply, apart from the clock; the benchmark calls this very function.
+ *
+ * The checks come in this order, and the first that fails names the refusal: known exception port, well formed, of a
+ * behavior that is not insecure, sent by the kernel, of a behavior that we register, EXC_GUARD. Internal to the receiver.
+ */
+#ifndef EXCGUARD_ANSWER_H
+#define EXCGUARD_ANSWER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "journal.h"
+#include "parser.h"
+#include "wire.h"
+
+#define EXCGUARD_TARGET_SLOTS 256u /* a power of two, twice EXCGUARD_MAX_TARGETS: probing stays short */
+
+/*
+ * Written by callers of the receiver's functions, read by its thread without a lock: `port` is stored last when a target is
+ * added and first when it is removed.
+ */
+struct excguard_target {
+    _Atomic uint32_t port; /* free: a name that has another home (excguard_answerer_init) */
+    /* kern_return_t for hits of its own process under EXCEPTION_IDENTITY_PROTECTED; all others get KERN_FAILURE. */
+    uint32_t own_reply;
+    uint64_t id_shifted;  /* target_id << 32, as it goes into keys and owners */
+    uint64_t own_tag;     /* excguard_tag of such a hit */
+    _Atomic uint64_t pid; /* of the target's own process; 0: not known */
+    _Atomic uint64_t no_senders;
+    uint64_t reserved[3];
+};
+
+#define EXCGUARD_PID_SLOTS 1024u
+
+struct excguard_pid_entry {
+    uint64_t thread_id;
+    uint64_t pid; /* not 0 */
+};
+
+struct excguard_answerer {
+    struct excguard_journal *journal;
+    /* Turns the task identity token of a message into a pid, 0: it cannot be done. Does not consume the token. */
+    uint32_t (*pid_of_token)(uint32_t task_token);
+    struct excguard_target targets[EXCGUARD_TARGET_SLOTS];
+    /* Thread ids are never used again (osfmk/kern/thread.c, thread_unique_id), so what is here stays true. */
+    struct excguard_pid_entry pids[EXCGUARD_PID_SLOTS];
+};
+
+/* All slots free. */
+void excguard_answerer_init(struct excguard_answerer *answerer, struct excguard_journal *journal,
+                            uint32_t (*pid_of_token)(uint32_t));
+
+/* The target with this port, or NULL. */
+struct excguard_target *excguard_find_target(struct excguard_answerer *answerer, uint32_t port);
+
+/* Takes a free slot for the target. Returns it, or NULL: none is left. Not for two threads at once. */
+struct excguard_target *excguard_add_target(struct excguard_answerer *answerer, uint32_t port, uint32_t id,
+                                            uint32_t own_reply);
+/* Frees the slot. */
+void excguard_free_target(struct excguard_answerer *answerer, struct excguard_target *target);
+bool excguard_is_target_free(const struct excguard_answerer *answerer, const struct excguard_target *target);
+
+/*
+ * Answers the message in a receive buffer, its trailer behind it. `now_ns`: CLOCK_REALTIME.
+ * Returns EXCGUARD_ACCEPTED: a hit, recorded and counted; EXCGUARD_NOTIFICATION: one of the kernel's that we ask for, on a
+ * target's port; anything else: refused and counted as that. The reply is made in all cases; whether there is a
+ * right to send it to is for the caller to see.
+ */
+uint32_t excguard_answer(struct excguard_answerer *answerer, const uint8_t message[EXCGUARD_RECEIVE_SIZE],
+                         uint64_t now_ns, uint8_t reply[EXCGUARD_REPLY_SIZE]);
+
+#endif

@@ -1,0 +1,215 @@
+#include "journal.h"
+
+#include "guard.h"
+#include "journal_file.h"
+#include "journal_inline.h"
+
+const uint64_t excguard_reply_bounds_ns[EXCGUARD_REPLY_BOUNDS] = {
+    1000,    2000,    5000,    10000,    20000,    50000,     100000,    200000,
+    500000,  1000000, 2000000, 5000000,  10000000, 50000000,  100000000, 1000000000,
+};
+
+/* ---- hit counters ---- */
+
+/* Of the slots, a quarter for flavors that no table knows and a quarter never used, so that probing stays short. */
+#define MAX_UNKNOWN_USED (EXCGUARD_HIT_SLOTS / 4)
+#define MAX_USED (EXCGUARD_HIT_SLOTS / 4 * 3)
+#define OTHER_KEY(key) (((key) & ~(uint64_t)EXCGUARD_FLAVOR_OTHER) | EXCGUARD_FLAVOR_OTHER)
+
+void excguard_journal_begin_counter(struct journal_map *map, uint32_t slot, uint64_t key, uint32_t release)
+{
+    struct journal_hit_counter *counter = &map->hits[slot];
+    struct excguard_guard guard;
+    excguard_guard_decode(key << 32, release, &guard);
+    counter->target_id = (uint32_t)(key >> 32);
+    counter->guard_type = guard.guard_type;
+    counter->flavor = guard.flavor;
+    counter->severity = guard.flavor == EXCGUARD_FLAVOR_OTHER ? EXCGUARD_SEVERITY_UNKNOWN : guard.severity;
+    counter->known = guard.known;
+    counter->tag = excguard_tag(slot, 0, guard.known ? EXCGUARD_RECORD_KNOWN : 0, 0, counter->severity);
+    atomic_store_explicit(&counter->key, key, memory_order_release); /* last: now it is in use */
+}
+
+/* The slot that holds `key`, or the free one where it belongs. There is always a free one (MAX_USED). */
+static size_t probe(const struct excguard_journal *journal, uint64_t key)
+{
+    for (size_t slot = excguard_hit_home(key);; slot = (slot + 1) % EXCGUARD_HIT_SLOTS) {
+        uint64_t found = atomic_load_explicit(&journal->hits[slot].key, memory_order_relaxed);
+        if (found == key || found == 0) {
+            return slot;
+        }
+    }
+}
+
+struct journal_hit_counter *excguard_journal_find_counter(struct excguard_journal *journal, uint64_t key)
+{
+    size_t slot = probe(journal, key);
+    if (atomic_load_explicit(&journal->hits[slot].key, memory_order_relaxed) == key) {
+        return &journal->hits[slot];
+    }
+    struct excguard_guard guard;
+    excguard_guard_decode(key << 32, excguard_journal_release(journal), &guard);
+    if (!guard.known && journal->hit_slots_used >= MAX_UNKNOWN_USED) {
+        key = OTHER_KEY(key);
+        slot = probe(journal, key);
+        if (atomic_load_explicit(&journal->hits[slot].key, memory_order_relaxed) == key) {
+            return &journal->hits[slot];
+        }
+    }
+    if (journal->hit_slots_used >= MAX_USED) {
+        return &journal->hits[0];
+    }
+    excguard_journal_begin_counter(journal->map, (uint32_t)slot, key, excguard_journal_release(journal));
+    journal->hit_slots_used++;
+    return &journal->hits[slot];
+}
+
+/* ---- writer ---- */
+
+int excguard_journal_append(struct excguard_journal *journal, const struct excguard_hit *hit)
+{
+    struct journal_map *map = journal->map;
+    struct journal_hit_counter *counter =
+        excguard_journal_find_counter(journal, excguard_hit_key(hit->target_id, hit->code));
+    uint64_t seq = excguard_journal_head(map);
+    /* Acquire: the reader has read what lies there before it said so. */
+    journal->full_at = atomic_load_explicit(&map->header.tail, memory_order_acquire) + journal->mask + 1;
+    if (seq == journal->full_at) {
+        atomic_store_explicit(&counter->last_time_ns, hit->time_ns, memory_order_relaxed);
+        excguard_bump(&counter->lost, 1);
+        return 0;
+    }
+    struct excguard_record *record = &journal->ring[seq & journal->mask];
+    if ((hit->flags & EXCGUARD_RECORD_STATE) != 0) {
+        record->pc = hit->pc;
+        record->lr = hit->lr;
+        record->sp = hit->sp;
+        record->state_flavor = hit->state_flavor;
+        record->state_count = hit->state_count;
+    } else if ((record->flags & EXCGUARD_RECORD_STATE) != 0) { /* the record that lay here a lap ago */
+        memset(&record->pc, 0, sizeof *record - offsetof(struct excguard_record, pc));
+    }
+    const struct journal_entry entry = {
+        .time_ns = hit->time_ns,
+        .thread_id = hit->thread_id,
+        .owner = (uint64_t)hit->target_id << 32 | hit->pid,
+        .release_shifted = journal->release_shifted,
+        .tag = excguard_tag(0, hit->reply, hit->flags, hit->behavior, 0),
+    };
+    const uint64_t codes[2] = {hit->code, hit->subcode};
+    excguard_journal_write(map, record, seq, counter, entry, codes);
+    return 1;
+}
+
+void excguard_journal_reject(struct excguard_journal *journal, uint32_t verdict)
+{
+    if (verdict < EXCGUARD_VERDICT_COUNT) {
+        excguard_bump(&journal->map->header.rejected[verdict], 1);
+    }
+}
+
+void excguard_journal_reply_time(struct excguard_journal *journal, uint64_t nanoseconds)
+{
+    uint32_t bucket = 0;
+    while (bucket < EXCGUARD_REPLY_BOUNDS && nanoseconds > excguard_reply_bounds_ns[bucket]) {
+        bucket++;
+    }
+    excguard_bump(&journal->map->header.reply_sum_ns, nanoseconds);
+    excguard_bump(&journal->map->header.reply_buckets[bucket], 1);
+}
+
+/* ---- reader ---- */
+
+uint64_t excguard_journal_pending(const struct excguard_journal *journal)
+{
+    uint64_t tail = atomic_load_explicit(&journal->map->header.tail, memory_order_relaxed);
+    return atomic_load_explicit(&journal->map->header.head, memory_order_acquire) - tail;
+}
+
+uint32_t excguard_journal_peek(const struct excguard_journal *journal, const struct excguard_record **records,
+                               uint32_t max)
+{
+    uint64_t tail = atomic_load_explicit(&journal->map->header.tail, memory_order_relaxed);
+    uint64_t count = atomic_load_explicit(&journal->map->header.head, memory_order_acquire) - tail;
+    uint64_t until_end = journal->mask + 1 - (tail & journal->mask);
+    *records = &journal->ring[tail & journal->mask];
+    count = count < until_end ? count : until_end;
+    return count < max ? (uint32_t)count : max;
+}
+
+void excguard_journal_advance(struct excguard_journal *journal, uint32_t count)
+{
+    uint64_t pending = excguard_journal_pending(journal);
+    uint64_t tail = atomic_load_explicit(&journal->map->header.tail, memory_order_relaxed);
+    /* Release: the slots are the writer's again once it sees this, so all reading of them is over by then. */
+    atomic_store_explicit(&journal->map->header.tail, tail + (count < pending ? count : pending), memory_order_release);
+}
+
+/* ---- counters ---- */
+
+uint32_t excguard_journal_hits(const struct excguard_journal *journal, struct excguard_hit_counter *out, uint32_t max)
+{
+    uint32_t count = 0;
+    for (uint32_t slot = 0; slot < EXCGUARD_HIT_SLOTS && count < max; slot++) {
+        const struct journal_hit_counter *counter = &journal->hits[slot];
+        uint64_t key = atomic_load_explicit(&counter->key, memory_order_acquire);
+        uint64_t recorded = atomic_load_explicit(&counter->recorded, memory_order_relaxed);
+        uint64_t lost = atomic_load_explicit(&counter->lost, memory_order_relaxed);
+        if (key == 0 || recorded + lost == 0) {
+            continue; /* free, or begun for a hit that is being recorded just now */
+        }
+        out[count++] = (struct excguard_hit_counter){
+            .key = key,
+            .recorded = recorded,
+            .lost = lost,
+            .last_time_ns = atomic_load_explicit(&counter->last_time_ns, memory_order_relaxed),
+            .target_id = counter->target_id,
+            .guard_type = counter->guard_type,
+            .flavor = counter->flavor,
+            .severity = counter->severity,
+            .known = counter->known,
+        };
+    }
+    return count;
+}
+
+uint64_t excguard_journal_lost(const struct excguard_journal *journal)
+{
+    uint64_t lost = 0;
+    for (uint32_t slot = 0; slot < EXCGUARD_HIT_SLOTS; slot++) {
+        lost += atomic_load_explicit(&journal->hits[slot].lost, memory_order_relaxed);
+    }
+    return lost;
+}
+
+void excguard_journal_rejected(const struct excguard_journal *journal, uint64_t out[EXCGUARD_VERDICT_COUNT])
+{
+    for (uint32_t verdict = 0; verdict < EXCGUARD_VERDICT_COUNT; verdict++) {
+        out[verdict] = atomic_load_explicit(&journal->map->header.rejected[verdict], memory_order_relaxed);
+    }
+}
+
+void excguard_journal_replies(const struct excguard_journal *journal, struct excguard_reply_histogram *out)
+{
+    for (uint32_t bucket = 0; bucket <= EXCGUARD_REPLY_BOUNDS; bucket++) {
+        out->buckets[bucket] = atomic_load_explicit(&journal->map->header.reply_buckets[bucket], memory_order_relaxed);
+    }
+    out->sum_ns = atomic_load_explicit(&journal->map->header.reply_sum_ns, memory_order_relaxed);
+}
+
+/* ---- facts ---- */
+
+int excguard_journal_created(const struct excguard_journal *journal)
+{
+    return journal->created;
+}
+
+uint32_t excguard_journal_capacity(const struct excguard_journal *journal)
+{
+    return (uint32_t)(journal->mask + 1);
+}
+
+uint64_t excguard_journal_recovered_until(const struct excguard_journal *journal)
+{
+    return journal->recovered_until;
+}

@@ -1,0 +1,425 @@
+#include "receiver.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <mach/mach_time.h>
+#include <mach/notify.h>
+
+#include "answer.h"
+
+#define RECEIVE_OPTIONS                                                  \
+    (MACH_RCV_MSG | MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) | \
+     MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT))
+
+#define STOP_ID 0x73746f70 /* "stop" */
+#define NS_PER_SECOND UINT64_C(1000000000)
+
+union receive_buffer {
+    mach_msg_header_t header;
+    uint8_t bytes[EXCGUARD_RECEIVE_SIZE];
+};
+
+union reply_buffer {
+    mach_msg_header_t header;
+    uint8_t bytes[EXCGUARD_REPLY_SIZE];
+};
+
+/* Ticks of mach_absolute_time, and what CLOCK_REALTIME was at one of them. */
+struct receiver_clock {
+    mach_timebase_info_data_t timebase;
+    uint64_t ticks;
+    uint64_t wall_ns;
+};
+
+struct excguard_receiver {
+    struct excguard_answerer answerer;
+    _Alignas(64) union receive_buffer received;
+    _Alignas(64) union reply_buffer reply;
+
+    mach_port_t task;
+    mach_port_name_t port_set;
+    mach_port_name_t control;
+    pthread_t thread;
+    struct receiver_clock clock;
+    int wake_fd;
+
+    _Atomic bool stopping;
+    _Atomic bool armed;
+    _Atomic uint64_t turns; /* odd while a message is being handled */
+    pthread_mutex_t targets_lock; /* among callers; the thread never takes it */
+
+    _Atomic uint64_t messages;
+    _Atomic uint64_t notifications;
+    _Atomic uint64_t reply_failures;
+    _Atomic uint64_t receive_errors;
+    _Atomic uint64_t wakeups;
+    _Atomic int32_t last_error;
+    _Atomic bool running;
+};
+
+/* ---- time ---- */
+
+static uint64_t ticks_to_ns(const struct receiver_clock *clock, uint64_t ticks)
+{
+    return ticks * clock->timebase.numer / clock->timebase.denom;
+}
+
+/*
+ * The time of day at `ticks`, from one look at the clock a second: so a message costs one clock read before its reply, and a
+ * clock that is set is followed within a second.
+ */
+static uint64_t wall_time(struct receiver_clock *clock, uint64_t ticks)
+{
+    uint64_t since = ticks_to_ns(clock, ticks - clock->ticks);
+    if (since >= NS_PER_SECOND) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        clock->ticks = ticks;
+        clock->wall_ns = (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
+        since = 0;
+    }
+    return clock->wall_ns + since;
+}
+
+/* ---- rights ---- */
+
+/*
+ * The token names a task without giving anything over it away: from it we take the name port, good for a pid and
+ * nothing else, and release it again. task_identity_token_get_task_port: mach/task.h, macOS 12.
+ */
+static uint32_t pid_of_token(uint32_t task_token)
+{
+    mach_port_t task = MACH_PORT_NULL;
+    int pid = 0;
+    if (!MACH_PORT_VALID(task_token) ||
+        task_identity_token_get_task_port(task_token, TASK_FLAVOR_NAME, &task) != KERN_SUCCESS) {
+        return 0;
+    }
+    if (pid_for_task(task, &pid) != KERN_SUCCESS) {
+        pid = 0;
+    }
+    if (MACH_PORT_VALID(task)) {
+        mach_port_deallocate(mach_task_self(), task);
+    }
+    return pid > 0 ? (uint32_t)pid : 0;
+}
+
+/* Releases all that the message still carries: descriptors, voucher, and the reply right unless it was used. */
+static void release_rights(struct excguard_receiver *receiver)
+{
+    struct excguard_message message;
+    excguard_parse(receiver->received.bytes, sizeof receiver->received, 0, &message);
+    if (message.verdict == EXCGUARD_NOTIFICATION && message.sender == EXCGUARD_SENDER_KERNEL &&
+        message.msgh_id == MACH_NOTIFY_DEAD_NAME && MACH_PORT_VALID(message.notification_value)) {
+        /* The name itself comes with a reference of its own, which no descriptor shows. */
+        mach_port_deallocate(receiver->task, message.notification_value);
+    }
+    mach_msg_destroy(&receiver->received.header);
+}
+
+/* Sends the reply that was made, if there is a right to send it to, which it uses up. */
+static void send_reply(struct excguard_receiver *receiver)
+{
+    mach_msg_header_t *request = &receiver->received.header;
+    mach_msg_bits_t right = MACH_MSGH_BITS_REMOTE(request->msgh_bits);
+    if (!MACH_PORT_VALID(request->msgh_remote_port) ||
+        (right != MACH_MSG_TYPE_PORT_SEND_ONCE && right != MACH_MSG_TYPE_PORT_SEND)) {
+        return;
+    }
+    /* A send-once right never waits. A send right could, if its port's queue is full: then it gets no reply. */
+    mach_msg_return_t result = mach_msg(&receiver->reply.header, MACH_SEND_MSG | MACH_SEND_TIMEOUT,
+                                        EXCGUARD_REPLY_SIZE, 0, MACH_PORT_NULL, 0, MACH_PORT_NULL);
+    request->msgh_remote_port = MACH_PORT_NULL;
+    if (result != MACH_MSG_SUCCESS) {
+        atomic_fetch_add_explicit(&receiver->reply_failures, 1, memory_order_relaxed);
+        atomic_store_explicit(&receiver->last_error, result, memory_order_relaxed);
+        if (result == MACH_SEND_INVALID_DEST || result == MACH_SEND_TIMED_OUT) {
+            /* These two give the message and its rights back (libsyscall/mach/mach_msg.c, mach_msg_server_once). */
+            mach_msg_destroy(&receiver->reply.header);
+        }
+    }
+}
+
+/* ---- the thread ---- */
+
+static void wake(struct excguard_receiver *receiver)
+{
+    /* What was written comes before the question whether anybody waits: excguard_receiver_arm does the reverse. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (receiver->wake_fd < 0 || !atomic_load_explicit(&receiver->armed, memory_order_relaxed) ||
+        !atomic_exchange(&receiver->armed, false)) {
+        return;
+    }
+    while (write(receiver->wake_fd, "", 1) < 0 && errno == EINTR) {
+    }
+    atomic_fetch_add_explicit(&receiver->wakeups, 1, memory_order_relaxed);
+}
+
+static void take_notification(struct excguard_receiver *receiver)
+{
+    const mach_msg_header_t *header = &receiver->received.header;
+    struct excguard_target *target = excguard_find_target(&receiver->answerer, header->msgh_local_port);
+    atomic_fetch_add_explicit(&receiver->notifications, 1, memory_order_relaxed);
+    if (target != NULL && header->msgh_id == MACH_NOTIFY_NO_SENDERS) {
+        atomic_fetch_add_explicit(&target->no_senders, 1, memory_order_relaxed);
+    }
+}
+
+static void handle(struct excguard_receiver *receiver, uint64_t received_at)
+{
+    uint64_t now_ns = wall_time(&receiver->clock, received_at);
+    uint32_t verdict =
+        excguard_answer(&receiver->answerer, receiver->received.bytes, now_ns, receiver->reply.bytes);
+    if (verdict != EXCGUARD_NOTIFICATION) {
+        send_reply(receiver);
+    }
+    if (verdict == EXCGUARD_ACCEPTED) {
+        uint64_t taken = mach_absolute_time() - received_at;
+        excguard_journal_reply_time(receiver->answerer.journal, ticks_to_ns(&receiver->clock, taken));
+        mach_msg_destroy(&receiver->received.header); /* the task identity token */
+        wake(receiver);
+        return;
+    }
+    if (verdict == EXCGUARD_NOTIFICATION) {
+        take_notification(receiver);
+    }
+    release_rights(receiver);
+    if (verdict == EXCGUARD_NOTIFICATION) {
+        wake(receiver);
+    }
+}
+
+/* False: there is nothing left to receive from. */
+static bool survive(struct excguard_receiver *receiver, mach_msg_return_t result)
+{
+    switch (result) {
+    case MACH_RCV_INTERRUPTED:
+        return true;
+    case MACH_RCV_TOO_LARGE: /* without MACH_RCV_LARGE the kernel has thrown it away */
+        excguard_journal_reject(receiver->answerer.journal, EXCGUARD_TOO_LARGE);
+        return true;
+    case MACH_RCV_BODY_ERROR: /* received, but for some of what it carried */
+        release_rights(receiver);
+        break;
+    case MACH_RCV_HEADER_ERROR: /* thrown away */
+        break;
+    default:
+        atomic_store_explicit(&receiver->last_error, result, memory_order_relaxed);
+        atomic_fetch_add_explicit(&receiver->receive_errors, 1, memory_order_relaxed);
+        return false;
+    }
+    atomic_store_explicit(&receiver->last_error, result, memory_order_relaxed);
+    atomic_fetch_add_explicit(&receiver->receive_errors, 1, memory_order_relaxed);
+    return true;
+}
+
+static void *run(void *argument)
+{
+    struct excguard_receiver *receiver = argument;
+    for (bool alive = true; alive;) {
+        mach_msg_return_t result =
+            mach_msg(&receiver->received.header, RECEIVE_OPTIONS, 0, sizeof receiver->received, receiver->port_set,
+                     MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL);
+        uint64_t received_at = mach_absolute_time();
+        /* From here to the end of the turn a target is either still there, or its removal waits. */
+        atomic_fetch_add(&receiver->turns, 1);
+        atomic_thread_fence(memory_order_seq_cst); /* the turn is seen before any target is looked at */
+        if (result != MACH_MSG_SUCCESS) {
+            alive = survive(receiver, result);
+        } else if (receiver->received.header.msgh_local_port == receiver->control &&
+                   atomic_load_explicit(&receiver->stopping, memory_order_acquire)) {
+            mach_msg_destroy(&receiver->received.header);
+            alive = false;
+        } else {
+            atomic_fetch_add_explicit(&receiver->messages, 1, memory_order_relaxed);
+            handle(receiver, received_at);
+        }
+        atomic_fetch_add(&receiver->turns, 1);
+    }
+    atomic_store(&receiver->running, false);
+    wake(receiver);
+    return NULL;
+}
+
+/* ---- for callers ---- */
+
+static kern_return_t start_thread(struct excguard_receiver *receiver)
+{
+    sigset_t all, before;
+    sigfillset(&all); /* signals are the business of the caller's threads */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    atomic_store(&receiver->running, true);
+    int error = pthread_create(&receiver->thread, NULL, run, receiver);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error == 0 ? KERN_SUCCESS : KERN_RESOURCE_SHORTAGE;
+}
+
+static void free_receiver(struct excguard_receiver *receiver)
+{
+    if (receiver->control != MACH_PORT_NULL) {
+        mach_port_mod_refs(receiver->task, receiver->control, MACH_PORT_RIGHT_RECEIVE, -1);
+    }
+    pthread_mutex_destroy(&receiver->targets_lock);
+    free(receiver);
+}
+
+kern_return_t excguard_receiver_start(struct excguard_journal *journal, mach_port_t port_set, int wake_fd,
+                                      struct excguard_receiver **out)
+{
+    *out = NULL;
+    struct excguard_receiver *receiver = aligned_alloc(64, (sizeof *receiver + 63) & ~(size_t)63);
+    if (receiver == NULL) {
+        return KERN_RESOURCE_SHORTAGE;
+    }
+    memset(receiver, 0, sizeof *receiver);
+    excguard_answerer_init(&receiver->answerer, journal, pid_of_token);
+    receiver->task = mach_task_self();
+    receiver->port_set = port_set;
+    receiver->wake_fd = wake_fd;
+    pthread_mutex_init(&receiver->targets_lock, NULL);
+    kern_return_t result = mach_timebase_info(&receiver->clock.timebase);
+    if (result == KERN_SUCCESS) {
+        /* A second ago and more: the first message looks at the clock. */
+        receiver->clock.ticks = mach_absolute_time() -
+                                NS_PER_SECOND * receiver->clock.timebase.denom / receiver->clock.timebase.numer - 1;
+        result = mach_port_allocate(receiver->task, MACH_PORT_RIGHT_RECEIVE, &receiver->control);
+    }
+    if (result == KERN_SUCCESS) {
+        result = mach_port_move_member(receiver->task, receiver->control, port_set);
+    }
+    if (result == KERN_SUCCESS) {
+        result = start_thread(receiver);
+    }
+    if (result != KERN_SUCCESS) {
+        free_receiver(receiver);
+        return result;
+    }
+    *out = receiver;
+    return KERN_SUCCESS;
+}
+
+/* The lock is held. */
+static struct excguard_target *target_with_id(struct excguard_receiver *receiver, uint32_t target_id)
+{
+    for (uint32_t slot = 0; slot < EXCGUARD_TARGET_SLOTS; slot++) {
+        struct excguard_target *target = &receiver->answerer.targets[slot];
+        if (!excguard_is_target_free(&receiver->answerer, target) && target->id_shifted >> 32 == target_id) {
+            return target;
+        }
+    }
+    return NULL;
+}
+
+static kern_return_t add_target(struct excguard_receiver *receiver, mach_port_name_t port, uint32_t target_id,
+                                uint32_t own_reply)
+{
+    if (excguard_find_target(&receiver->answerer, port) != NULL || target_with_id(receiver, target_id) != NULL) {
+        return KERN_NAME_EXISTS;
+    }
+    uint32_t used = 0;
+    for (uint32_t slot = 0; slot < EXCGUARD_TARGET_SLOTS; slot++) {
+        used += !excguard_is_target_free(&receiver->answerer, &receiver->answerer.targets[slot]);
+    }
+    if (used >= EXCGUARD_MAX_TARGETS ||
+        excguard_add_target(&receiver->answerer, port, target_id, own_reply) == NULL) {
+        return KERN_NO_SPACE;
+    }
+    return KERN_SUCCESS;
+}
+
+kern_return_t excguard_receiver_add_target(struct excguard_receiver *receiver, mach_port_name_t port,
+                                           uint32_t target_id, uint32_t reply_policy)
+{
+    if (!MACH_PORT_VALID(port) || target_id == 0 || reply_policy > EXCGUARD_REPLY_CONSUME) {
+        return KERN_INVALID_ARGUMENT;
+    }
+    uint32_t own_reply = reply_policy == EXCGUARD_REPLY_CONSUME ? KERN_SUCCESS : KERN_FAILURE;
+    pthread_mutex_lock(&receiver->targets_lock);
+    kern_return_t result = add_target(receiver, port, target_id, own_reply);
+    pthread_mutex_unlock(&receiver->targets_lock);
+    return result;
+}
+
+kern_return_t excguard_receiver_set_pid(struct excguard_receiver *receiver, uint32_t target_id, int32_t pid)
+{
+    pthread_mutex_lock(&receiver->targets_lock);
+    struct excguard_target *target = target_with_id(receiver, target_id);
+    if (target != NULL) {
+        atomic_store(&target->pid, pid > 0 ? (uint64_t)pid : 0);
+    }
+    pthread_mutex_unlock(&receiver->targets_lock);
+    return target != NULL ? KERN_SUCCESS : KERN_INVALID_NAME;
+}
+
+/* Waits until the turn that the thread is in, if it is in one, is over. */
+static void wait_for_turn(struct excguard_receiver *receiver)
+{
+    uint64_t turn = atomic_load(&receiver->turns);
+    while (turn % 2 == 1 && atomic_load(&receiver->turns) == turn) {
+        nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
+    }
+}
+
+kern_return_t excguard_receiver_remove_target(struct excguard_receiver *receiver, uint32_t target_id)
+{
+    pthread_mutex_lock(&receiver->targets_lock);
+    struct excguard_target *target = target_with_id(receiver, target_id);
+    if (target != NULL) {
+        excguard_free_target(&receiver->answerer, target);
+        wait_for_turn(receiver);
+    }
+    pthread_mutex_unlock(&receiver->targets_lock);
+    return target != NULL ? KERN_SUCCESS : KERN_INVALID_NAME;
+}
+
+uint64_t excguard_receiver_no_senders(struct excguard_receiver *receiver, uint32_t target_id)
+{
+    pthread_mutex_lock(&receiver->targets_lock);
+    const struct excguard_target *target = target_with_id(receiver, target_id);
+    uint64_t count = target != NULL ? atomic_load(&target->no_senders) : 0;
+    pthread_mutex_unlock(&receiver->targets_lock);
+    return count;
+}
+
+void excguard_receiver_arm(struct excguard_receiver *receiver)
+{
+    atomic_store(&receiver->armed, true);
+    if (!atomic_load(&receiver->running)) {
+        wake(receiver); /* nobody else will */
+    }
+}
+
+void excguard_receiver_stats(const struct excguard_receiver *receiver, struct excguard_receiver_stats *out)
+{
+    *out = (struct excguard_receiver_stats){
+        .messages = atomic_load_explicit(&receiver->messages, memory_order_relaxed),
+        .notifications = atomic_load_explicit(&receiver->notifications, memory_order_relaxed),
+        .reply_failures = atomic_load_explicit(&receiver->reply_failures, memory_order_relaxed),
+        .receive_errors = atomic_load_explicit(&receiver->receive_errors, memory_order_relaxed),
+        .wakeups = atomic_load_explicit(&receiver->wakeups, memory_order_relaxed),
+        .last_error = atomic_load_explicit(&receiver->last_error, memory_order_relaxed),
+        .running = atomic_load(&receiver->running),
+    };
+}
+
+void excguard_receiver_stop(struct excguard_receiver *receiver)
+{
+    if (receiver == NULL) {
+        return;
+    }
+    mach_msg_header_t message = {
+        .msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, 0),
+        .msgh_size = sizeof message,
+        .msgh_remote_port = receiver->control,
+        .msgh_id = STOP_ID,
+    };
+    atomic_store_explicit(&receiver->stopping, true, memory_order_release);
+    mach_msg(&message, MACH_SEND_MSG, sizeof message, 0, MACH_PORT_NULL, MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL);
+    pthread_join(receiver->thread, NULL);
+    free_receiver(receiver);
+}

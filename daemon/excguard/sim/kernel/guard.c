@@ -1,0 +1,104 @@
+/*
+ * Mach port guards: which number each has on the simulated release, and how a misuse becomes a pending exception
+ * (mach_port_guard_exception, osfmk/ipc/ipc_policy.c; thread_ast_mach_exception, osfmk/kern/thread.c).
+ */
+#include <string.h>
+
+#include "kernel.h"
+
+static const struct guard_row {
+    uint32_t type, flavor, first, last;
+    enum severity severity;
+    const char *name;
+} rows[] = {
+#define EXCGUARD_GUARD_ROW(type, flavor, first, last, severity, name) {type, flavor, first, last, severity, name},
+#include "guard_table.h"
+};
+
+static const struct severity_row {
+    uint32_t type, first_flavor, last_flavor, first, last;
+    enum severity severity;
+} severities[] = {
+#define EXCGUARD_SEVERITY_ROW(type, first_flavor, last_flavor, first, last, severity) \
+    {type, first_flavor, last_flavor, first, last, severity},
+#include "guard_table.h"
+};
+
+static const char *const names[GUARD_COUNT] = {
+    [GUARD_DESTROY] = "kGUARD_EXC_DESTROY",
+    [GUARD_MOD_REFS] = "kGUARD_EXC_MOD_REFS",
+    [GUARD_MOD_REFS_NON_FATAL] = "kGUARD_EXC_MOD_REFS_NON_FATAL",
+    [GUARD_INVALID_OPTIONS] = "kGUARD_EXC_INVALID_OPTIONS",
+    [GUARD_SET_CONTEXT] = "kGUARD_EXC_SET_CONTEXT",
+    [GUARD_EXCEPTION_BEHAVIOR_ENFORCE] = "kGUARD_EXC_EXCEPTION_BEHAVIOR_ENFORCE",
+    [GUARD_SERVICE_PORT_VIOLATION_FATAL] = "kGUARD_EXC_SERVICE_PORT_VIOLATION_FATAL",
+    [GUARD_UNGUARDED] = "kGUARD_EXC_UNGUARDED",
+    [GUARD_REQUIRE_REPLY_PORT_SEMANTICS] = "kGUARD_EXC_REQUIRE_REPLY_PORT_SEMANTICS",
+    [GUARD_INCORRECT_GUARD] = "kGUARD_EXC_INCORRECT_GUARD",
+    [GUARD_IMMOVABLE] = "kGUARD_EXC_IMMOVABLE",
+    [GUARD_INVALID_NOTIFICATION_REQ] = "kGUARD_EXC_INVALID_NOTIFICATION_REQ",
+    [GUARD_INVALID_MPO_ENTITLEMENT] = "kGUARD_EXC_INVALID_MPO_ENTITLEMENT",
+    [GUARD_INVALID_RIGHT] = "kGUARD_EXC_INVALID_RIGHT",
+    [GUARD_INVALID_NAME] = "kGUARD_EXC_INVALID_NAME",
+    [GUARD_INVALID_VALUE] = "kGUARD_EXC_INVALID_VALUE",
+    [GUARD_INVALID_ARGUMENT] = "kGUARD_EXC_INVALID_ARGUMENT",
+    [GUARD_KERN_FAILURE] = "kGUARD_EXC_KERN_FAILURE",
+    [GUARD_SEND_INVALID_REPLY] = "kGUARD_EXC_SEND_INVALID_REPLY",
+    [GUARD_SEND_INVALID_VOUCHER] = "kGUARD_EXC_SEND_INVALID_VOUCHER",
+    [GUARD_SEND_INVALID_RIGHT] = "kGUARD_EXC_SEND_INVALID_RIGHT",
+    [GUARD_RCV_INVALID_NAME] = "kGUARD_EXC_RCV_INVALID_NAME",
+    [GUARD_MOVE_WEAK_REPLY_PORT] = "kGUARD_EXC_MOVE_WEAK_REPLY_PORT",
+    [GUARD_INVALID_NOTIFICATION_PORT] = "kGUARD_EXC_INVALID_NOTIFICATION_PORT",
+    [GUARD_MACH_EXC_THREAD_SET_STATE] = "kGUARD_EXC_MACH_EXC_THREAD_SET_STATE",
+};
+
+static uint32_t flavors[GUARD_COUNT]; /* 0: the simulated release has no such guard */
+
+void guard_init(void) {
+    for (size_t at = 0; at < sizeof rows / sizeof *rows; at++) {
+        const struct guard_row *row = &rows[at];
+        if (row->type != TYPE_MACH_PORT || settings.release < row->first || settings.release > row->last)
+            continue;
+        for (int guard = 0; guard < GUARD_COUNT; guard++)
+            if (!strcmp(row->name, names[guard]))
+                flavors[guard] = row->flavor;
+    }
+}
+
+bool guard_exists(enum guard guard) {
+    return flavors[guard] != 0;
+}
+
+bool guard_is(uint64_t code, enum guard guard) {
+    return guard_exists(guard) && code >> 61 == TYPE_MACH_PORT && (uint32_t)(code >> 32 & 0x1fffffff) == flavors[guard];
+}
+
+enum severity guard_severity(uint64_t code) {
+    uint32_t type = (uint32_t)(code >> 61), flavor = (uint32_t)(code >> 32) & 0x1fffffff;
+    for (size_t at = 0; at < sizeof severities / sizeof *severities; at++) {
+        const struct severity_row *row = &severities[at];
+        if (row->type == type && row->first_flavor <= flavor && flavor <= row->last_flavor &&
+            row->first <= settings.release && settings.release <= row->last)
+            return row->severity;
+    }
+    return EXCGUARD_SEVERITY_SOFT;
+}
+
+void guard_raise(enum guard guard, uint32_t target, uint64_t payload) {
+    if (!current || !guard_exists(guard))
+        return;
+    uint64_t code = (uint64_t)TYPE_MACH_PORT << 61 | (uint64_t)flavors[guard] << 32 | target;
+    enum severity severity = guard_severity(code);
+    bool sticky = severity == EXCGUARD_SEVERITY_FATAL ||
+                  (severity == EXCGUARD_SEVERITY_OPTIONAL && current->task->exc_guard & TASK_EXC_GUARD_MP_FATAL);
+    /* The first one stands, but a fatal one takes the place of one that is not. */
+    if (current->guard.code && (current->guard.sticky || !sticky))
+        return;
+    current->guard = (struct pending_guard){code, payload, sticky};
+}
+
+uint64_t guard_reason(uint8_t reason, uint32_t high, uint32_t low) {
+    if (release_is_before(RELEASE_26_4))
+        return 0;
+    return (uint64_t)reason << 56 | (uint64_t)(high & 0xffffff) << 32 | low;
+}

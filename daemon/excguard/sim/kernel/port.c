@@ -1,0 +1,242 @@
+/* Ports and port sets (osfmk/ipc/ipc_port.c, ipc_pset.c): rights to them, their births and deaths. */
+#include <stdlib.h>
+
+#include "kernel.h"
+
+struct port *port_new(enum port_type type) {
+    struct port *port = kernel_alloc(sizeof *port);
+    port->refs = 1;
+    port->type = type;
+    port->active = true;
+    port->qlimit = MACH_PORT_QLIMIT_DEFAULT;
+    list_init(&port->messages);
+    list_init(&port->receivers);
+    list_init(&port->senders);
+    list_init(&port->entries);
+    list_init(&port->once_entries);
+    list_init(&port->members);
+    counts.ports++;
+    return port;
+}
+
+struct port *port_new_kernel(enum port_type type, void *kobject) {
+    struct port *port = port_new(type);
+    port->in_kernel = true;
+    port->kobject = kobject;
+    return port;
+}
+
+void port_reference(struct port *port) {
+    port->refs++;
+}
+
+void port_release(struct port *port) {
+    if (--port->refs)
+        return;
+    counts.ports--;
+    free(port);
+}
+
+bool port_is_reply(const struct port *port) {
+    return port->type == PORT_REPLY;
+}
+
+bool port_is_kobject(const struct port *port) {
+    return port->type >= PORT_THREAD_CONTROL;
+}
+
+struct port *port_make_send(struct port *port) {
+    port->mscount++;
+    return port_copy_send(port);
+}
+
+struct port *port_copy_send(struct port *port) {
+    port->srights++;
+    port->refs++;
+    return port;
+}
+
+struct port *port_make_once(struct port *port) {
+    port->sorights++;
+    port->refs++;
+    return port;
+}
+
+/* The last send right is gone. */
+static void no_senders(struct port *port) {
+    if (!port->active)
+        return;
+    if (port->type == PORT_TASK_ID_TOKEN) { /* a token's port lives for its senders (osfmk/kern/task_ident.c) */
+        struct task *task = port->kobject;
+        port->kobject = NULL;
+        port_destroy(port);
+        task_release(task);
+    } else if (port->nsrequest) {
+        struct port *once = port->nsrequest;
+        port->nsrequest = NULL;
+        notify_no_senders(once, port->mscount);
+    }
+}
+
+void port_release_send(struct port *port) {
+    if (!--port->srights)
+        no_senders(port);
+    port_release(port);
+}
+
+void port_drop_once(struct port *port) {
+    port->sorights--;
+    port_release(port);
+}
+
+void port_release_once(struct port *port) {
+    if (!port->active) {
+        port_drop_once(port);
+    } else if (port->type == PORT_EXCEPTION_REPLY) {
+        struct thread *thread = port->kobject;
+        port_drop_once(port);
+        exception_reply(thread, NULL);
+    } else if (port->in_kernel) {
+        port_drop_once(port);
+    } else {
+        notify_send_once(port);
+    }
+}
+
+void port_release_right(struct port *port, mach_msg_type_name_t kind) {
+    if (!port_valid(port))
+        return;
+    if (kind == MACH_MSG_TYPE_PORT_SEND)
+        port_release_send(port);
+    else if (kind == MACH_MSG_TYPE_PORT_SEND_ONCE)
+        port_release_once(port);
+    else
+        port_destroy(port);
+}
+
+/* Sends away those who wait to receive from the port itself. */
+static void dismiss_receivers(struct port *port) {
+    while (!list_empty(&port->receivers))
+        receive_fail(LIST_MEMBER(port->receivers.next, struct thread, wait), MACH_RCV_PORT_DIED);
+}
+
+void port_leave_space(struct port *port) {
+    pset_extract_all(port, NULL);
+    port->receiver = NULL;
+    port->name = MACH_PORT_NULL;
+    port->mscount = 0;
+    port->seqno = 0;
+    port->context = 0;
+    port->guarded = port->strict_guard = false;
+    dismiss_receivers(port);
+}
+
+static void dead_name_notifications(struct list *entries) {
+    LIST_EACH(entries, node) {
+        struct entry *entry = LIST_MEMBER(node, struct entry, in_port);
+        if (entry->request) {
+            struct port *request = entry->request;
+            entry->request = NULL;
+            entry->request_pending = true;
+            notify_dead_name(request, entry_name(entry));
+        }
+    }
+}
+
+void port_destroy(struct port *port) {
+    if (!port->in_kernel) {
+        port_leave_space(port);
+        if (port->destination) {
+            port_release(port->destination);
+            port->destination = NULL;
+        }
+    }
+    if (port->pdrequest) {
+        struct port *once = port->pdrequest;
+        port->pdrequest = NULL;
+        port->immovable = false;
+        notify_port_destroyed(once, port);
+        return;
+    }
+    port->active = false;
+    message_queue_moved(port); /* those who wait to send: their messages vanish */
+    while (!list_empty(&port->messages)) {
+        struct message *message = LIST_MEMBER(port->messages.next, struct message, link);
+        message_dequeue(port, message);
+        message_destroy(message);
+    }
+    if (port->nsrequest) {
+        struct port *once = port->nsrequest;
+        port->nsrequest = NULL;
+        port_release_once(once);
+    }
+    dead_name_notifications(&port->entries);
+    dead_name_notifications(&port->once_entries);
+    port_release(port);
+}
+
+/* ---- port sets ---- */
+
+struct pset *pset_new(struct space *space) {
+    struct pset *set = kernel_alloc(sizeof *set);
+    set->space = space;
+    list_init(&set->members);
+    list_init(&set->receivers);
+    return set;
+}
+
+static void member_free(struct member *member) {
+    list_remove(&member->in_port);
+    list_remove(&member->in_set);
+    free(member);
+}
+
+void pset_destroy(struct pset *set) {
+    while (!list_empty(&set->members))
+        member_free(LIST_MEMBER(set->members.next, struct member, in_set));
+    while (!list_empty(&set->receivers))
+        receive_fail(LIST_MEMBER(set->receivers.next, struct thread, wait), MACH_RCV_PORT_DIED);
+    free(set);
+}
+
+static struct member *find_member(const struct pset *set, const struct port *port) {
+    LIST_EACH(&port->members, node) {
+        struct member *member = LIST_MEMBER(node, struct member, in_port);
+        if (member->set == set)
+            return member;
+    }
+    return NULL;
+}
+
+bool pset_contains(const struct pset *set, const struct port *port) {
+    return find_member(set, port) != NULL;
+}
+
+void pset_insert(struct pset *set, struct port *port) {
+    struct member *member = kernel_alloc(sizeof *member);
+    member->port = port;
+    member->set = set;
+    list_insert(&port->members, &member->in_port);
+    list_insert(&set->members, &member->in_set);
+    /* What waits in the port's queue is for those who wait on the set. */
+    while (!list_empty(&port->messages) && !list_empty(&set->receivers)) {
+        struct thread *thread = LIST_MEMBER(set->receivers.next, struct thread, wait);
+        struct message *message = LIST_MEMBER(port->messages.next, struct message, link);
+        receive_take(thread, port, message);
+    }
+}
+
+bool pset_extract(struct pset *set, struct port *port) {
+    struct member *member = find_member(set, port);
+    if (member)
+        member_free(member);
+    return member != NULL;
+}
+
+void pset_extract_all(struct port *port, const struct pset *except) {
+    LIST_EACH_SAFE(&port->members, node) {
+        struct member *member = LIST_MEMBER(node, struct member, in_port);
+        if (member->set != except)
+            member_free(member);
+    }
+}

@@ -1,0 +1,188 @@
+/* Receiving (osfmk/ipc/mach_msg.c, ipc_mqueue.c): rights get names in the receiver's space, a trailer follows the message. */
+#include <string.h>
+
+#include "kernel.h"
+
+/* The size and layout that MACH_RCV_TRAILER_ELEMENTS ask for (ipc_kmsg_add_trailer). */
+static uint32_t trailer_size(uint32_t option) {
+    return REQUESTED_TRAILER_SIZE(option);
+}
+
+static void write_trailer(uint8_t *at, uint32_t option, const struct message *message, uint32_t seqno, uint64_t context) {
+    mach_msg_mac_trailer_t trailer = {
+        .msgh_trailer_type = MACH_MSG_TRAILER_FORMAT_0,
+        .msgh_trailer_size = trailer_size(option),
+        .msgh_seqno = seqno,
+        .msgh_sender = message->security,
+        .msgh_audit = message->audit,
+        .msgh_context = context,
+    };
+    memcpy(at, &trailer, trailer.msgh_trailer_size);
+}
+
+/* What the receiver calls the port that the message came to; the right is used up (ipc_object_copyout_dest). */
+static mach_port_name_t name_of_destination(struct space *space, struct message *message) {
+    struct port *port = message->destination;
+    message->destination = NULL;
+    mach_port_name_t name = port->active ? MACH_PORT_NULL : MACH_PORT_DEAD;
+    bool here = port->active && port->receiver == space;
+    if (here)
+        name = port->name;
+    if (message->destination_kind == MACH_MSG_TYPE_PORT_SEND)
+        port_release_send(port);
+    else if (here)
+        port_drop_once(port);
+    else
+        port_release_once(port);
+    return name;
+}
+
+/* Gives the message's rights to a space and writes their names into its bytes. */
+static mach_msg_return_t copyout(struct space *space, struct message *message) {
+    mach_msg_return_t result = MACH_MSG_SUCCESS;
+    mach_msg_header_t header;
+    memcpy(&header, message->bytes, sizeof header);
+
+    bool had_reply = port_valid(message->reply);
+    header.msgh_remote_port = space_copyout(space, message->reply, message->reply_kind);
+    message->reply = NULL;
+    if (had_reply && header.msgh_remote_port == MACH_PORT_NULL)
+        result = MACH_RCV_HEADER_ERROR | MACH_MSG_IPC_SPACE;
+    header.msgh_local_port = name_of_destination(space, message);
+    header.msgh_bits = MACH_MSGH_BITS_SET(message->reply_kind, message->destination_kind, 0, header.msgh_bits);
+    memcpy(message->bytes, &header, sizeof header);
+
+    for (uint32_t at = 0; at < message->descriptor_count; at++) {
+        struct descriptor *descriptor = &message->descriptors[at];
+        bool had_port = port_valid(descriptor->port);
+        mach_port_name_t name = space_copyout(space, descriptor->port, descriptor->kind);
+        descriptor->port = NULL;
+        memcpy(message->bytes + descriptor->offset, &name, sizeof name);
+        if (had_port && name == MACH_PORT_NULL && !result)
+            result = MACH_RCV_BODY_ERROR | MACH_MSG_IPC_SPACE;
+    }
+    return result;
+}
+
+/* The thread's buffer cannot hold the message, which is gone: a bare header says what it was (mach_msg_receive_error). */
+static void discard(struct thread *thread, struct port *port, struct message *message) {
+    mach_msg_header_t header;
+    memcpy(&header, message->bytes, sizeof header);
+    header.msgh_bits = MACH_MSGH_BITS_SET(0, message->destination_kind, 0, 0);
+    header.msgh_size = sizeof header;
+    header.msgh_remote_port = MACH_PORT_NULL;
+    header.msgh_local_port = port->receiver == thread->task->space ? port->name : MACH_PORT_NULL;
+    if ((uint32_t)thread->request.arg[2] >= sizeof header)
+        thread_payload(thread, &header, sizeof header);
+    message_destroy(message);
+}
+
+bool receive_take(struct thread *thread, struct port *port, struct message *message) {
+    uint32_t option = (uint32_t)thread->request.arg[0], room = (uint32_t)thread->request.arg[2];
+    uint32_t size = message->size, padded = round_msg(size), needed = padded + trailer_size(option);
+    bool waited = thread->waiting == WAIT_RECEIVE;
+    if (waited)
+        thread_cancel_wait(thread);
+    bool fits = needed <= room && needed <= WIRE_MESSAGE_MAX;
+    bool taken = fits || !(option & MACH_RCV_LARGE);
+    if (!taken) {
+        /* It stays; the receiver learns how large it is, and on which port of a set. */
+        mach_msg_header_t header = {.msgh_size = size};
+        if (option & MACH_RCV_LARGE_IDENTITY)
+            header.msgh_local_port = port->name;
+        if (room >= sizeof header)
+            thread_payload(thread, &header, sizeof header);
+        thread->reply.result = MACH_RCV_TOO_LARGE;
+    } else {
+        uint32_t seqno = port->seqno++;
+        uint64_t context = port->context;
+        port_reference(port);
+        message_dequeue(port, message);
+        if (fits) {
+            thread->reply.result = copyout(thread->task->space, message);
+            uint8_t trailer[sizeof(mach_msg_mac_trailer_t)];
+            write_trailer(trailer, option, message, seqno, context);
+            thread_payload(thread, message->bytes, size);
+            thread_payload(thread, NULL, padded - size);
+            thread_payload(thread, trailer, trailer_size(option));
+            message_destroy(message);
+        } else {
+            thread->reply.result = MACH_RCV_TOO_LARGE;
+            discard(thread, port, message);
+        }
+        message_queue_moved(port);
+        port_release(port);
+    }
+    if (waited)
+        thread_return(thread);
+    return taken;
+}
+
+void receive_back(struct thread *thread, struct message *message) {
+    struct space *space = thread->task->space;
+    mach_msg_header_t header;
+    memcpy(&header, message->bytes, sizeof header);
+    header.msgh_remote_port = space_copyout(space, message->destination, message->destination_kind);
+    header.msgh_local_port = space_copyout(space, message->reply, message->reply_kind);
+    header.msgh_bits = MACH_MSGH_BITS_SET(message->destination_kind, message->reply_kind, 0, header.msgh_bits);
+    message->destination = message->reply = NULL;
+    memcpy(message->bytes, &header, sizeof header);
+    for (uint32_t at = 0; at < message->descriptor_count; at++) {
+        struct descriptor *descriptor = &message->descriptors[at];
+        mach_port_name_t name = space_copyout(space, descriptor->port, descriptor->kind);
+        descriptor->port = NULL;
+        memcpy(message->bytes + descriptor->offset, &name, sizeof name);
+    }
+    thread->reply.flags = WIRE_TO_SEND_BUFFER;
+    thread_payload(thread, message->bytes, message->size);
+    message_destroy(message);
+}
+
+/* The first member of a set with a message; it goes to the end, so that none starves. */
+static struct port *next_in_set(struct pset *set) {
+    LIST_EACH(&set->members, node) {
+        struct member *member = LIST_MEMBER(node, struct member, in_set);
+        if (!list_empty(&member->port->messages)) {
+            list_remove(&member->in_set);
+            list_insert(&set->members, &member->in_set);
+            return member->port;
+        }
+    }
+    return NULL;
+}
+
+bool receive_start(struct thread *thread) {
+    const struct wire_request *request = &thread->request;
+    mach_port_name_t name = (mach_port_name_t)request->arg[3];
+    struct entry *entry = space_lookup(thread->task->space, name);
+    if (!entry || !(entry->bits & (MACH_PORT_TYPE_RECEIVE | MACH_PORT_TYPE_PORT_SET))) {
+        /* Blamed is who holds another right under the name; not who has lost the receive right (ipc_mqueue_copyin). */
+        if (entry && entry->bits & MACH_PORT_TYPE_SEND_RIGHTS && !(entry->bits & BITS_EX_RECEIVE))
+            guard_raise(GUARD_RCV_INVALID_NAME, name, 0);
+        thread->reply.result = MACH_RCV_INVALID_NAME;
+        return false;
+    }
+    struct pset *set = entry->bits & MACH_PORT_TYPE_PORT_SET ? entry->set : NULL;
+    struct port *port = set ? next_in_set(set) : entry->port;
+    if (port && !list_empty(&port->messages)) {
+        receive_take(thread, port, LIST_MEMBER(port->messages.next, struct message, link));
+        return false;
+    }
+    if (request->arg[0] & MACH_RCV_TIMEOUT) {
+        if (!(uint32_t)request->arg[4]) {
+            thread->reply.result = MACH_RCV_TIMED_OUT;
+            return false;
+        }
+        thread->deadline = loop_now() + (uint64_t)(uint32_t)request->arg[4] * 1000000;
+        loop_start_timer(thread);
+    }
+    thread->waiting = WAIT_RECEIVE;
+    list_insert(set ? &set->receivers : &port->receivers, &thread->wait);
+    return true;
+}
+
+void receive_fail(struct thread *thread, mach_msg_return_t result) {
+    thread_cancel_wait(thread);
+    thread->reply.result = result;
+    thread_return(thread);
+}

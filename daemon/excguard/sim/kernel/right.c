@@ -1,0 +1,479 @@
+/*
+ * Operations on the rights of a name (osfmk/ipc/ipc_right.c), with the guards that misuse raises. Payloads of 26.4 and
+ * later say what was wrong: reason, right or disposition, and the entry's bits; older ones are 0.
+ */
+#include "kernel.h"
+
+static kern_return_t invalid_right(const struct entry *entry, uint8_t reason, uint32_t detail, uint32_t bits) {
+    guard_raise(GUARD_INVALID_RIGHT, entry_name(entry), guard_reason(reason, detail, bits));
+    return KERN_INVALID_RIGHT;
+}
+
+/* mach_port_guard_exception_pinned, osfmk/ipc/ipc_policy.c: hard for hardened tasks, soft for the others. */
+static kern_return_t pinned(const struct entry *entry, uint8_t reason) {
+    if (current && entry->space == current->task->space)
+        guard_raise(current->task->hardened ? GUARD_MOD_REFS : GUARD_MOD_REFS_NON_FATAL, entry_name(entry), (uint64_t)reason << 56);
+    return KERN_INVALID_CAPABILITY;
+}
+
+/* The value of MPG_FLAGS_MOD_REFS_PINNED_COPYIN changed with 26.4 (mach/port.h). */
+static uint8_t pinned_copyin(void) {
+    return release_is_before(RELEASE_26_4) ? 4 : MPG_FLAGS_MOD_REFS_PINNED_COPYIN;
+}
+
+static kern_return_t immovable(const struct entry *entry, mach_msg_type_name_t disposition) {
+    if (current && entry->space == current->task->space) {
+        uint64_t payload = release_is_before(260000) ? 0 : (uint64_t)entry->port->type << 32 | disposition;
+        guard_raise(GUARD_IMMOVABLE, entry_name(entry), payload);
+    }
+    return KERN_INVALID_CAPABILITY;
+}
+
+kern_return_t right_translate_receive(struct space *space, mach_port_name_t name, struct port **port) {
+    struct entry *entry = space_lookup(space, name);
+    if (!entry || entry->bits & MACH_PORT_TYPE_DEAD_NAME)
+        return KERN_INVALID_NAME; /* a dead name has no object to look at (ipc_right_lookup_read) */
+    if (!(entry->bits & MACH_PORT_TYPE_RECEIVE))
+        return KERN_INVALID_RIGHT;
+    *port = entry->port;
+    return KERN_SUCCESS;
+}
+
+/* ---- ends of rights ---- */
+
+static void drop_entry_request(struct entry *entry, mach_port_name_t name) {
+    struct port *request = entry_cancel_request(entry);
+    if (request)
+        notify_port_deleted(request, name);
+}
+
+/* A send or send-once entry and its right end. */
+static void end_entry(struct entry *entry) {
+    struct port *port = entry->port;
+    mach_port_name_t name = entry_name(entry);
+    bool once = entry->bits & MACH_PORT_TYPE_SEND_ONCE;
+    struct port *request = entry_cancel_request(entry);
+    space_free(entry);
+    if (once)
+        port_release_once(port);
+    else
+        port_release_send(port);
+    if (request)
+        notify_port_deleted(request, name);
+}
+
+static void drop_urefs(struct entry *entry, uint32_t count) {
+    if (entry_urefs(entry) < UREFS_MAX) /* an overflowed count stays pegged */
+        entry->bits -= count;
+}
+
+/* The send right of an entry that holds the receive right as well. */
+static void end_send_of_receiver(struct entry *entry) {
+    entry->bits &= ~(BITS_UREFS | BITS_PINNED | BITS_IMMOVABLE | MACH_PORT_TYPE_SEND);
+    port_release_send(entry->port);
+}
+
+kern_return_t right_deallocate(struct entry *entry) {
+    if (entry_type(entry) == MACH_PORT_TYPE_PORT_SET) {
+        struct pset *set = entry->set;
+        space_free(entry);
+        pset_destroy(set);
+        return KERN_SUCCESS;
+    }
+    entry_check(entry, false);
+    uint32_t type = entry_type(entry), urefs = entry_urefs(entry);
+    switch (type) {
+    case MACH_PORT_TYPE_DEAD_NAME:
+        if (urefs == 1)
+            space_free(entry);
+        else
+            drop_urefs(entry, 1);
+        return KERN_SUCCESS;
+    case MACH_PORT_TYPE_SEND_ONCE:
+        end_entry(entry);
+        return KERN_SUCCESS;
+    case MACH_PORT_TYPE_SEND:
+    case MACH_PORT_TYPE_SEND_RECEIVE:
+        if (urefs > 1)
+            drop_urefs(entry, 1);
+        else if (entry->bits & BITS_PINNED)
+            return pinned(entry, MPG_FLAGS_MOD_REFS_PINNED_DEALLOC);
+        else if (type == MACH_PORT_TYPE_SEND)
+            end_entry(entry);
+        else
+            end_send_of_receiver(entry);
+        return KERN_SUCCESS;
+    default:
+        return invalid_right(entry, MPG_FLAGS_INVALID_RIGHT_DEALLOC, 0, entry->bits);
+    }
+}
+
+kern_return_t right_destroy(struct entry *entry) {
+    uint32_t type = entry_type(entry);
+    if (type == MACH_PORT_TYPE_DEAD_NAME) {
+        space_free(entry);
+        return KERN_SUCCESS;
+    }
+    if (type == MACH_PORT_TYPE_PORT_SET)
+        return right_deallocate(entry);
+    struct port *port = entry->port;
+    mach_port_name_t name = entry_name(entry);
+    if (type & MACH_PORT_TYPE_RECEIVE && port->guarded && port->context) {
+        guard_raise(GUARD_DESTROY, name, port->context);
+        return KERN_INVALID_RIGHT;
+    }
+    if (entry->bits & BITS_PINNED && port->active)
+        return pinned(entry, MPG_FLAGS_MOD_REFS_PINNED_DESTROY);
+    if (!(type & MACH_PORT_TYPE_RECEIVE)) {
+        end_entry(entry);
+        return KERN_SUCCESS;
+    }
+    struct port *request = entry_cancel_request(entry);
+    space_free(entry);
+    if (type & MACH_PORT_TYPE_SEND)
+        port_release_send(port);
+    port_destroy(port);
+    if (request)
+        notify_port_deleted(request, name);
+    return KERN_SUCCESS;
+}
+
+/* Ends the receive right of an entry; send rights beside it become a dead name, or stay if the port lives on. */
+static void end_receive(struct entry *entry) {
+    struct port *port = entry->port;
+    mach_port_name_t name = entry_name(entry);
+    if (!(entry->bits & MACH_PORT_TYPE_SEND)) {
+        struct port *request = entry_cancel_request(entry);
+        space_free(entry);
+        port_destroy(port);
+        if (request)
+            notify_port_deleted(request, name);
+        return;
+    }
+    entry->bits = (entry->bits & ~MACH_PORT_TYPE_RECEIVE) | BITS_EX_RECEIVE;
+    port_destroy(port); /* the entry still holds a reference */
+    /* The notification reaches its receiver when the entry is a dead name already. */
+    entry_check(entry, false);
+}
+
+static kern_return_t delta_receive(struct entry *entry, int32_t delta) {
+    struct port *port = entry->port;
+    if (!(entry->bits & MACH_PORT_TYPE_RECEIVE)) {
+        if (entry->bits & BITS_EX_RECEIVE)
+            return KERN_INVALID_RIGHT;
+        return invalid_right(entry, MPG_FLAGS_INVALID_RIGHT_DELTA, MACH_PORT_RIGHT_RECEIVE, entry->bits);
+    }
+    if (delta == 0)
+        return KERN_SUCCESS;
+    if (delta != -1)
+        return KERN_INVALID_VALUE;
+    if (port->guarded) {
+        guard_raise(GUARD_DESTROY, entry_name(entry), port->context);
+        return KERN_INVALID_RIGHT;
+    }
+    end_receive(entry);
+    return KERN_SUCCESS;
+}
+
+/* Whether urefs + delta is a count; *delta becomes what is really added. */
+static bool urefs_delta(uint32_t urefs, int32_t *delta) {
+    if (*delta > UREFS_MAX || *delta < -UREFS_MAX)
+        return false;
+    if (urefs == UREFS_MAX) {
+        if (*delta != -UREFS_MAX)
+            *delta = 0;
+        return true;
+    }
+    if (*delta < 0 && (uint32_t)-*delta > urefs)
+        return false;
+    if (*delta > 0 && urefs + (uint32_t)*delta > UREFS_MAX)
+        *delta = (int32_t)(UREFS_MAX - urefs);
+    return true;
+}
+
+static kern_return_t delta_send(struct entry *entry, int32_t delta) {
+    if (!(entry->bits & MACH_PORT_TYPE_SEND)) {
+        /* Dead or alive is a race nobody is blamed for; nor who tries to add the first right beside a receive right. */
+        bool blamed = !(entry->bits & MACH_PORT_TYPE_DEAD_NAME) && (!(entry->bits & MACH_PORT_TYPE_RECEIVE) || delta != 1);
+        if (blamed)
+            invalid_right(entry, MPG_FLAGS_INVALID_RIGHT_DELTA, MACH_PORT_RIGHT_SEND, entry->bits);
+        return KERN_INVALID_RIGHT;
+    }
+    if (entry_check(entry, false))
+        return KERN_INVALID_RIGHT;
+    if (!urefs_delta(entry_urefs(entry), &delta))
+        return KERN_INVALID_VALUE;
+    if ((int32_t)entry_urefs(entry) + delta > 0) {
+        entry->bits += (uint32_t)delta;
+        return KERN_SUCCESS;
+    }
+    if (entry->bits & BITS_PINNED)
+        return pinned(entry, MPG_FLAGS_MOD_REFS_PINNED_DEALLOC);
+    if (entry->bits & MACH_PORT_TYPE_RECEIVE)
+        end_send_of_receiver(entry);
+    else
+        end_entry(entry);
+    return KERN_SUCCESS;
+}
+
+static kern_return_t delta_send_once(struct entry *entry, int32_t delta) {
+    if (!(entry->bits & MACH_PORT_TYPE_SEND_ONCE))
+        return KERN_INVALID_RIGHT;
+    if (entry_check(entry, false))
+        return invalid_right(entry, MPG_FLAGS_INVALID_RIGHT_DELTA, MACH_PORT_RIGHT_SEND_ONCE, entry->bits);
+    if (delta > 0 || delta < -1)
+        return KERN_INVALID_VALUE;
+    if (delta)
+        end_entry(entry);
+    return KERN_SUCCESS;
+}
+
+static kern_return_t delta_dead_name(struct entry *entry, int32_t delta) {
+    entry_check(entry, false);
+    if (!(entry->bits & MACH_PORT_TYPE_DEAD_NAME))
+        return invalid_right(entry, MPG_FLAGS_INVALID_RIGHT_DELTA, MACH_PORT_RIGHT_DEAD_NAME, entry->bits);
+    if (!urefs_delta(entry_urefs(entry), &delta))
+        return KERN_INVALID_VALUE;
+    if ((int32_t)entry_urefs(entry) + delta == 0)
+        space_free(entry);
+    else
+        entry->bits += (uint32_t)delta;
+    return KERN_SUCCESS;
+}
+
+static kern_return_t delta_port_set(struct entry *entry, int32_t delta) {
+    if (!(entry->bits & MACH_PORT_TYPE_PORT_SET))
+        return invalid_right(entry, MPG_FLAGS_INVALID_RIGHT_DELTA, MACH_PORT_RIGHT_PORT_SET, entry->bits);
+    if (delta == 0)
+        return KERN_SUCCESS;
+    return delta == -1 ? right_deallocate(entry) : KERN_INVALID_VALUE;
+}
+
+kern_return_t right_delta(struct entry *entry, mach_port_right_t right, int32_t delta) {
+    mach_port_name_t name = entry_name(entry);
+    kern_return_t result;
+    switch (right) {
+    case MACH_PORT_RIGHT_RECEIVE:
+        result = delta_receive(entry, delta);
+        break;
+    case MACH_PORT_RIGHT_SEND:
+        result = delta_send(entry, delta);
+        break;
+    case MACH_PORT_RIGHT_SEND_ONCE:
+        result = delta_send_once(entry, delta);
+        break;
+    case MACH_PORT_RIGHT_DEAD_NAME:
+        result = delta_dead_name(entry, delta);
+        break;
+    case MACH_PORT_RIGHT_PORT_SET:
+        result = delta_port_set(entry, delta);
+        break;
+    default:
+        return KERN_INVALID_RIGHT;
+    }
+    if (result == KERN_INVALID_VALUE)
+        guard_raise(GUARD_INVALID_VALUE, name,
+                    guard_reason(MPG_FLAGS_INVALID_VALUE_DELTA, right, (uint32_t)(uint16_t)delta << 16 | entry_urefs(entry)));
+    return result;
+}
+
+kern_return_t right_destruct(struct entry *entry, int32_t srdelta, uint64_t guard) {
+    mach_port_name_t name = entry_name(entry);
+    if (!(entry->bits & MACH_PORT_TYPE_RECEIVE)) {
+        if (entry->bits & BITS_EX_RECEIVE)
+            return KERN_INVALID_RIGHT;
+        return invalid_right(entry, MPG_FLAGS_INVALID_RIGHT_DESTRUCT, 0, entry->bits);
+    }
+    if (srdelta && !(entry->bits & MACH_PORT_TYPE_SEND))
+        return invalid_right(entry, MPG_FLAGS_INVALID_RIGHT_DESTRUCT, 0, entry->bits);
+    uint32_t urefs = entry_urefs(entry);
+    struct port *port = entry->port;
+    bool bad_delta = srdelta > 0 || (uint32_t)-(int64_t)srdelta > urefs;
+    if (srdelta <= 0 && port->guarded && guard != port->context) {
+        guard_raise(GUARD_DESTROY, name, port->context);
+        return KERN_INVALID_ARGUMENT;
+    }
+    if (bad_delta) {
+        guard_raise(GUARD_INVALID_VALUE, name, guard_reason(MPG_FLAGS_INVALID_VALUE_DESTRUCT, (uint32_t)srdelta, urefs));
+        return KERN_INVALID_VALUE;
+    }
+    if (urefs == UREFS_MAX && srdelta != -UREFS_MAX)
+        srdelta = 0;
+    if (srdelta && urefs + (uint32_t)srdelta == 0)
+        end_send_of_receiver(entry);
+    else
+        entry->bits += (uint32_t)srdelta;
+    end_receive(entry);
+    return KERN_SUCCESS;
+}
+
+/* ---- rights on their way ---- */
+
+mach_msg_type_name_t right_received_kind(mach_msg_type_name_t disposition) {
+    switch (disposition) {
+    case MACH_MSG_TYPE_MOVE_RECEIVE:
+        return MACH_MSG_TYPE_PORT_RECEIVE;
+    case MACH_MSG_TYPE_MOVE_SEND:
+    case MACH_MSG_TYPE_COPY_SEND:
+    case MACH_MSG_TYPE_MAKE_SEND:
+        return MACH_MSG_TYPE_PORT_SEND;
+    case MACH_MSG_TYPE_MOVE_SEND_ONCE:
+    case MACH_MSG_TYPE_MAKE_SEND_ONCE:
+        return MACH_MSG_TYPE_PORT_SEND_ONCE;
+    default:
+        return 0;
+    }
+}
+
+static bool is_once(mach_msg_type_name_t disposition) {
+    return disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE || disposition == MACH_MSG_TYPE_MAKE_SEND_ONCE;
+}
+
+/* ipc_move_receive_allowed (26) */
+static bool move_receive_allowed(const struct entry *entry) {
+    const struct port *port = entry->port;
+    if (port->type == PORT_SERVICE && !release_is_before(260000)) {
+        guard_raise(GUARD_SERVICE_PORT_VIOLATION_FATAL, 0, entry_name(entry));
+        return false;
+    }
+    if (port->type == PORT_WEAK_REPLY && entry->space->task->hardened >= 2)
+        guard_raise(GUARD_MOVE_WEAK_REPLY_PORT, entry_name(entry), 0);
+    if (port->immovable || port_is_reply(port) || port_is_kobject(port)) {
+        guard_raise(GUARD_IMMOVABLE, entry_name(entry), 0);
+        return false;
+    }
+    return true;
+}
+
+static kern_return_t copyin_dead(struct entry *entry, bool move, bool dead_ok, struct port **port) {
+    if (!dead_ok)
+        return KERN_INVALID_RIGHT;
+    if (move && entry_urefs(entry) == 1)
+        space_free(entry);
+    else if (move)
+        drop_urefs(entry, 1);
+    *port = PORT_DEAD;
+    return KERN_SUCCESS;
+}
+
+static void move_receive(struct entry *entry) {
+    struct port *port = entry->port;
+    port_leave_space(port);
+    if (entry->bits & MACH_PORT_TYPE_SEND) {
+        entry->bits = (entry->bits & ~MACH_PORT_TYPE_RECEIVE) | BITS_EX_RECEIVE;
+    } else {
+        mach_port_name_t name = entry_name(entry);
+        drop_entry_request(entry, name);
+        space_free(entry);
+    }
+}
+
+static void move_send(struct entry *entry) {
+    struct port *port = entry->port;
+    if (entry_urefs(entry) > 1) {
+        port_copy_send(port);
+        drop_urefs(entry, 1);
+    } else if (entry->bits & MACH_PORT_TYPE_RECEIVE) { /* the naked right goes, with its reference */
+        entry->bits &= ~(BITS_UREFS | BITS_PINNED | BITS_IMMOVABLE | MACH_PORT_TYPE_SEND);
+    } else {
+        mach_port_name_t name = entry_name(entry);
+        drop_entry_request(entry, name);
+        space_free(entry);
+    }
+}
+
+kern_return_t right_copyin(struct entry *entry, mach_msg_type_name_t disposition, int flags, struct port **result) {
+    struct port *port = entry_type(entry) & MACH_PORT_TYPE_PORT_RIGHTS ? entry->port : NULL;
+    bool in_header = flags & (COPYIN_IS_DESTINATION | COPYIN_IS_REPLY_PORT);
+    *result = NULL;
+    if (port && port_is_reply(port) && !is_once(disposition)) {
+        if (release_is_before(260000)) {
+            guard_raise(GUARD_INVALID_RIGHT, entry_name(entry), 0);
+        } else {
+            guard_raise(GUARD_IMMOVABLE, entry_name(entry), (uint64_t)port->type << 32 | disposition);
+        }
+        return KERN_INVALID_CAPABILITY;
+    }
+    switch (disposition) {
+    case MACH_MSG_TYPE_MAKE_SEND:
+        if (!(entry->bits & MACH_PORT_TYPE_RECEIVE))
+            return KERN_INVALID_RIGHT;
+        *result = port_make_send(port);
+        return KERN_SUCCESS;
+
+    case MACH_MSG_TYPE_MAKE_SEND_ONCE:
+        if (!(entry->bits & MACH_PORT_TYPE_RECEIVE))
+            return KERN_INVALID_RIGHT;
+        if (port_is_reply(port) && !in_header && !release_is_before(260000)) {
+            guard_raise(GUARD_INVALID_RIGHT, entry_name(entry), guard_reason(MPG_FLAGS_INVALID_RIGHT_COPYIN, 0, disposition));
+            return KERN_INVALID_CAPABILITY;
+        }
+        *result = port_make_once(port);
+        return KERN_SUCCESS;
+
+    case MACH_MSG_TYPE_MOVE_RECEIVE:
+        if (!(entry->bits & MACH_PORT_TYPE_RECEIVE))
+            return KERN_INVALID_RIGHT;
+        if (!move_receive_allowed(entry))
+            return KERN_INVALID_CAPABILITY;
+        move_receive(entry);
+        *result = port;
+        return KERN_SUCCESS;
+
+    case MACH_MSG_TYPE_COPY_SEND:
+    case MACH_MSG_TYPE_MOVE_SEND:
+    case MACH_MSG_TYPE_MOVE_SEND_ONCE:
+        break;
+    default:
+        return KERN_INVALID_RIGHT;
+    }
+
+    /* These three take what is there, dead or alive. */
+    entry_check(entry, flags & COPYIN_IS_DESTINATION);
+    if (entry->bits & MACH_PORT_TYPE_DEAD_NAME)
+        return copyin_dead(entry, disposition != MACH_MSG_TYPE_COPY_SEND, flags & COPYIN_DEAD_OK, result);
+    uint32_t needed = disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE ? MACH_PORT_TYPE_SEND_ONCE : MACH_PORT_TYPE_SEND;
+    if (!(entry->bits & needed))
+        return KERN_INVALID_RIGHT;
+    if (disposition == MACH_MSG_TYPE_MOVE_SEND && entry->bits & BITS_PINNED && entry_urefs(entry) == 1)
+        return pinned(entry, pinned_copyin());
+    if (port_is_reply(port) && !(flags & COPYIN_IS_DESTINATION)) {
+        guard_raise(GUARD_INVALID_RIGHT, entry_name(entry), guard_reason(MPG_FLAGS_INVALID_RIGHT_COPYIN, 0, disposition));
+        return KERN_INVALID_CAPABILITY;
+    }
+    if (entry->bits & BITS_IMMOVABLE && !(flags & COPYIN_IMMOVABLE_OK))
+        return immovable(entry, disposition);
+    if (disposition == MACH_MSG_TYPE_COPY_SEND) {
+        port_copy_send(port);
+    } else if (disposition == MACH_MSG_TYPE_MOVE_SEND) {
+        move_send(entry);
+    } else {
+        mach_port_name_t name = entry_name(entry);
+        drop_entry_request(entry, name);
+        space_free(entry);
+    }
+    *result = port;
+    return KERN_SUCCESS;
+}
+
+/* ipc_right_copyin_check_reply */
+bool right_check_reply(struct entry *entry, mach_msg_type_name_t disposition) {
+    struct port *port = entry->port;
+    if (entry->bits & MACH_PORT_TYPE_DEAD_NAME)
+        return disposition != MACH_MSG_TYPE_MAKE_SEND && disposition != MACH_MSG_TYPE_MAKE_SEND_ONCE;
+    if (port_is_reply(port) && !is_once(disposition))
+        return false;
+    if (disposition == MACH_MSG_TYPE_MAKE_SEND || disposition == MACH_MSG_TYPE_MAKE_SEND_ONCE)
+        return entry->bits & MACH_PORT_TYPE_RECEIVE;
+    if (!port->active)
+        return true;
+    if (disposition == MACH_MSG_TYPE_MOVE_SEND && entry->bits & BITS_PINNED && entry_urefs(entry) == 1) {
+        pinned(entry, pinned_copyin());
+        return false;
+    }
+    if (entry->bits & BITS_IMMOVABLE && entry->bits & MACH_PORT_TYPE_SEND) {
+        immovable(entry, MACH_MSG_TYPE_MOVE_SEND_ONCE);
+        return false;
+    }
+    return entry->bits & (disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE ? MACH_PORT_TYPE_SEND_ONCE : MACH_PORT_TYPE_SEND);
+}

@@ -1,0 +1,274 @@
+/* Port name spaces (osfmk/ipc/ipc_space.c, ipc_entry.c, ipc_object.c): from names to rights. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel.h"
+
+enum { CHUNK = 256, GENERATION_ONE = 0x04000000, ROLLOVER = 0x03000000 };
+
+static void space_grow(struct space *space) {
+    struct entry **chunks = realloc(space->chunks, (space->chunk_count + 1) * sizeof *chunks);
+    if (!chunks)
+        abort();
+    space->chunks = chunks;
+    struct entry *chunk = kernel_alloc(CHUNK * sizeof *chunk);
+    chunks[space->chunk_count] = chunk;
+    for (uint32_t at = 0; at < CHUNK; at++) {
+        struct entry *entry = &chunk[at];
+        entry->index = space->chunk_count * CHUNK + at;
+        entry->space = space;
+        entry->bits = 0xff000000; /* the first use has generation 0x03 */
+        list_init(&entry->in_port);
+        if (entry->index) /* index 0 is no name */
+            list_insert(&space->free, &entry->in_port);
+    }
+    space->chunk_count++;
+}
+
+struct space *space_new(struct task *task) {
+    struct space *space = kernel_alloc(sizeof *space);
+    space->task = task;
+    list_init(&space->free);
+    space_grow(space);
+    return space;
+}
+
+mach_port_name_t entry_name(const struct entry *entry) {
+    return MACH_PORT_MAKE(entry->index, (entry->bits & 0xff000000) | ROLLOVER);
+}
+
+struct entry *space_at(struct space *space, uint32_t index) {
+    if (index / CHUNK >= space->chunk_count)
+        return NULL;
+    struct entry *entry = &space->chunks[index / CHUNK][index % CHUNK];
+    return entry_type(entry) == MACH_PORT_TYPE_NONE ? NULL : entry;
+}
+
+struct entry *space_lookup(struct space *space, mach_port_name_t name) {
+    struct entry *entry = space_at(space, MACH_PORT_INDEX(name));
+    return entry && entry_name(entry) == name ? entry : NULL;
+}
+
+static struct entry *take_free(struct space *space, struct entry *entry, uint32_t generation) {
+    list_remove(&entry->in_port);
+    entry->bits = generation;
+    entry->port = NULL;
+    entry->request = NULL;
+    entry->request_pending = entry->send_possible = false;
+    space->used++;
+    return entry;
+}
+
+struct entry *space_allocate(struct space *space) {
+    if (space->used >= SPACE_NAMES_MAX)
+        return NULL;
+    if (list_empty(&space->free))
+        space_grow(space);
+    struct entry *entry = LIST_MEMBER(space->free.next, struct entry, in_port);
+    return take_free(space, entry, ((entry->bits & 0xff000000) + GENERATION_ONE) | ROLLOVER);
+}
+
+struct entry *space_allocate_name(struct space *space, mach_port_name_t name) {
+    uint32_t index = MACH_PORT_INDEX(name);
+    if (!MACH_PORT_VALID(name) || !index || index >= SPACE_NAMES_MAX || (name & 3) != 3 || space->used >= SPACE_NAMES_MAX)
+        return NULL;
+    while (index / CHUNK >= space->chunk_count)
+        space_grow(space);
+    struct entry *entry = &space->chunks[index / CHUNK][index % CHUNK];
+    if (entry_type(entry) != MACH_PORT_TYPE_NONE)
+        return NULL;
+    return take_free(space, entry, MACH_PORT_GEN(name));
+}
+
+void space_free(struct entry *entry) {
+    entry_detach(entry);
+    entry->bits &= 0xff000000;
+    entry->port = NULL;
+    entry->request_pending = entry->send_possible = false;
+    entry->space->used--;
+    list_insert(entry->space->free.next, &entry->in_port);
+}
+
+void entry_attach(struct entry *entry, struct port *port, uint32_t type) {
+    entry_detach(entry);
+    entry->bits |= type;
+    entry->port = port;
+    list_insert(type & MACH_PORT_TYPE_SEND_ONCE ? &port->once_entries : &port->entries, &entry->in_port);
+}
+
+void entry_detach(struct entry *entry) {
+    list_remove(&entry->in_port);
+}
+
+struct port *entry_cancel_request(struct entry *entry) {
+    struct port *request = entry->request;
+    entry->request = NULL;
+    entry->request_pending = entry->send_possible = false;
+    return request;
+}
+
+struct entry *space_find(struct space *space, struct port *port) {
+    if (port->receiver == space)
+        return space_lookup(space, port->name);
+    LIST_EACH(&port->entries, node) {
+        struct entry *entry = LIST_MEMBER(node, struct entry, in_port);
+        if (entry->space == space)
+            return entry;
+    }
+    return NULL;
+}
+
+/* ipc_right_check, osfmk/ipc/ipc_right.c */
+bool entry_check(struct entry *entry, bool allow_dead_once) {
+    if (!(entry->bits & MACH_PORT_TYPE_SEND_RIGHTS))
+        return false;
+    struct port *port = entry->port;
+    if (port->active || (allow_dead_once && !entry->request_pending && entry->bits & MACH_PORT_TYPE_SEND_ONCE))
+        return false;
+    uint32_t urefs = entry_urefs(entry);
+    if (entry->request_pending && urefs < UREFS_MAX)
+        urefs++; /* the one that the dead-name notification brings */
+    if (entry->bits & MACH_PORT_TYPE_SEND)
+        port->srights--;
+    else
+        port->sorights--;
+    entry_detach(entry);
+    entry->bits = (entry->bits & ~(BITS_TYPE | BITS_UREFS | BITS_PINNED | BITS_IMMOVABLE)) | MACH_PORT_TYPE_DEAD_NAME | urefs;
+    entry->port = NULL;
+    entry->request_pending = entry->send_possible = false;
+    port_release(port);
+    return true;
+}
+
+/* A task's own control port stays where it is once the task is hardened (ipc_should_mark_immovable_send, 26). */
+static uint32_t immovable_bit(const struct space *space, const struct port *port) {
+    bool own = (port->type == PORT_TASK_CONTROL && port->kobject == space->task) ||
+               (port->type == PORT_THREAD_CONTROL && ((struct thread *)port->kobject)->task == space->task);
+    if (own)
+        return space->task->hardened ? BITS_IMMOVABLE : 0;
+    /* Send rights to these types stay where they were made (pol_movable_send of ipc_policy_array, 26). */
+    bool stays = port->type == PORT_CONNECTION || port->type == PORT_NOTIFICATION;
+    return stays && !release_is_before(260000) ? BITS_IMMOVABLE : 0;
+}
+
+static void put_right(struct entry *entry, struct port *port, mach_msg_type_name_t kind) {
+    struct space *space = entry->space;
+    if (kind == MACH_MSG_TYPE_PORT_RECEIVE) {
+        bool held_send = entry->bits & MACH_PORT_TYPE_SEND;
+        if (held_send) {
+            entry->bits = (entry->bits & ~BITS_EX_RECEIVE) | MACH_PORT_TYPE_RECEIVE;
+        } else {
+            entry_attach(entry, port, MACH_PORT_TYPE_RECEIVE);
+        }
+        if (port->destination)
+            port_release(port->destination);
+        port->destination = NULL;
+        port->receiver = space;
+        port->name = entry_name(entry);
+    } else if (kind == MACH_MSG_TYPE_PORT_SEND) {
+        if (entry->bits & MACH_PORT_TYPE_SEND) { /* one naked right is enough for all user references */
+            port->srights--;
+            port_release(port);
+        } else if (entry->bits & MACH_PORT_TYPE_RECEIVE) {
+            entry->bits |= MACH_PORT_TYPE_SEND;
+        } else {
+            entry_attach(entry, port, MACH_PORT_TYPE_SEND);
+        }
+        if (entry_urefs(entry) < UREFS_MAX)
+            entry->bits++;
+        entry->bits |= immovable_bit(space, port);
+    } else {
+        entry_attach(entry, port, MACH_PORT_TYPE_SEND_ONCE);
+        entry->bits++;
+    }
+}
+
+mach_port_name_t space_copyout(struct space *space, struct port *port, mach_msg_type_name_t kind) {
+    if (!port_valid(port))
+        return port ? MACH_PORT_DEAD : MACH_PORT_NULL;
+    if (!port->active) {
+        port_release_right(port, kind);
+        return MACH_PORT_DEAD;
+    }
+    struct entry *entry = kind == MACH_MSG_TYPE_PORT_SEND_ONCE ? NULL : space_find(space, port);
+    if (!entry)
+        entry = space_allocate(space);
+    if (!entry) {
+        port_release_right(port, kind);
+        return MACH_PORT_NULL;
+    }
+    put_right(entry, port, kind);
+    return entry_name(entry);
+}
+
+/* ipc_object_copyout_name, osfmk/ipc/ipc_object.c */
+kern_return_t space_copyout_name(struct space *space, struct port *port, mach_msg_type_name_t kind, mach_port_name_t name) {
+    kern_return_t result = KERN_SUCCESS;
+    struct entry *named = space_lookup(space, name);
+    struct entry *found = kind == MACH_MSG_TYPE_PORT_SEND_ONCE ? NULL : space_find(space, port);
+    if (!port->active)
+        result = KERN_INVALID_CAPABILITY;
+    else if (found && found != named)
+        result = KERN_RIGHT_EXISTS;
+    else if (named && !found)
+        result = KERN_NAME_EXISTS;
+    else if (!named && !(named = space_allocate_name(space, name)))
+        result = KERN_INVALID_VALUE;
+    if (result == KERN_SUCCESS)
+        put_right(named, port, kind);
+    else
+        port_release_right(port, kind);
+    return result;
+}
+
+void space_census(struct space *space, struct excsim_space_census *census) {
+    memset(census, 0, sizeof *census);
+    for (uint32_t index = 1; index < space->chunk_count * CHUNK; index++) {
+        struct entry *entry = space_at(space, index);
+        if (!entry)
+            continue;
+        entry_check(entry, false);
+        census->names++;
+        census->receive += (entry->bits & MACH_PORT_TYPE_RECEIVE) != 0;
+        census->send += (entry->bits & MACH_PORT_TYPE_SEND) != 0;
+        census->send_once += (entry->bits & MACH_PORT_TYPE_SEND_ONCE) != 0;
+        census->port_sets += (entry->bits & MACH_PORT_TYPE_PORT_SET) != 0;
+        census->dead_names += (entry->bits & MACH_PORT_TYPE_DEAD_NAME) != 0;
+        if (entry->bits & MACH_PORT_TYPE_SEND)
+            census->send_urefs += entry_urefs(entry);
+    }
+}
+
+void space_destroy(struct space *space) {
+    /* Receive rights first, so that no message comes in while the rest goes (ipc_space_terminate). */
+    for (int receive = 1; receive >= 0; receive--) {
+        for (uint32_t index = 1; index < space->chunk_count * CHUNK; index++) {
+            struct entry *entry = space_at(space, index);
+            if (!entry || (receive && !(entry->bits & MACH_PORT_TYPE_RECEIVE)))
+                continue;
+            struct port *port = entry->port;
+            uint32_t type = entry_type(entry);
+            mach_port_name_t name = entry_name(entry);
+            struct port *request = port && type & MACH_PORT_TYPE_PORT_RIGHTS ? entry_cancel_request(entry) : NULL;
+            if (type == MACH_PORT_TYPE_PORT_SET) {
+                struct pset *set = entry->set;
+                space_free(entry);
+                pset_destroy(set);
+            } else {
+                space_free(entry);
+            }
+            if (type & MACH_PORT_TYPE_SEND)
+                port_release_send(port);
+            if (type & MACH_PORT_TYPE_SEND_ONCE)
+                port_release_once(port);
+            if (type & MACH_PORT_TYPE_RECEIVE)
+                port_destroy(port);
+            if (request)
+                notify_port_deleted(request, name);
+        }
+    }
+    for (uint32_t chunk = 0; chunk < space->chunk_count; chunk++)
+        free(space->chunks[chunk]);
+    free(space->chunks);
+    free(space);
+}
