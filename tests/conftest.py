@@ -1,10 +1,13 @@
-"""Options of the whole suite."""
+"""Options of the whole suite, and the kernel of the tests that call Mach themselves."""
 
-from __future__ import annotations
-
+import os
 import sys
+from collections.abc import Iterator
 
 import pytest
+
+from excguard.mach import host as mach_host
+from excguard.sim import SOCKET_VARIABLE, Kernel
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,3 +34,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="slow: give --slow to run it"))
+
+
+@pytest.fixture(scope="session")
+def session_kernel() -> Iterator[dict[str, str]]:
+    """One kernel for all tests that call Mach in this process, which can belong to one kernel only.
+
+    It is the environment variables by which programs find it: none on a Mac. Tests of programs had better
+    start kernels of their own.
+    """
+    if sys.platform == "darwin":
+        yield {}
+        return
+    with Kernel() as kernel:
+        yield {SOCKET_VARIABLE: kernel.socket}
+
+
+@pytest.fixture
+def mach_environ(session_kernel: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """This process, and what it starts, are tasks of the session's kernel for the length of the test."""
+    for name, value in session_kernel.items():
+        monkeypatch.setenv(name, value)
+    return {**os.environ}
+
+
+@pytest.fixture
+def host(mach_environ: dict[str, str]) -> mach_host.Host:
+    """The system of `mach_environ`."""
+    return mach_host.running()

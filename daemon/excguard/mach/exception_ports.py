@@ -39,7 +39,7 @@ class Behavior(enum.Enum):
 
     @property
     def kernel_value(self) -> int:
-        """The number that the kernel is given: the behavior and `MACH_EXCEPTION_CODES`."""
+        """The kernel's number for it: the behavior and `MACH_EXCEPTION_CODES`."""
         protected = (
             lib.EXCEPTION_IDENTITY_PROTECTED
             if self is Behavior.IDENTITY_PROTECTED
@@ -78,6 +78,16 @@ class Behavior(enum.Enum):
                 f'behavior "{self.value}" needs macOS {self.since} or later, '
                 f"and this is {host.release}{way_out}"
             )
+
+    def arguments(self, host: Host) -> tuple[int, int]:
+        """What the functions that register an exception port are given: behavior and thread state flavor.
+
+        Raises:
+            UnsupportedReleaseError: see `check`.
+        """
+        self.check(host)
+        # exception_behavior_t is signed, and MACH_EXCEPTION_CODES its sign bit.
+        return int(ffi.cast("exception_behavior_t", self.kernel_value)), self.state_flavor(host)
 
 
 @dataclass(frozen=True)
@@ -125,15 +135,13 @@ def set_port(
         UnsupportedReleaseError: see `Behavior.check`.
         MachError: see `task_set_exception_ports`; ``KERN_DENIED`` from a hardened task.
     """
-    behavior.check(host)
     check(
         "task_set_exception_ports",
         lib.task_set_exception_ports(
             _name_of(task),
             lib.EXC_MASK_GUARD,
             PORT_NULL if port is None else port.name,
-            behavior.kernel_value,
-            behavior.state_flavor(host),
+            *behavior.arguments(host),
         ),
     )
 
@@ -161,7 +169,6 @@ def swap(
         UnsupportedReleaseError: see `Behavior.check`.
         MachError: see `task_swap_exception_ports`.
     """
-    behavior.check(host)
     old = _Handlers()
     check(
         "task_swap_exception_ports",
@@ -169,8 +176,7 @@ def swap(
             _name_of(task),
             lib.EXC_MASK_GUARD,
             PORT_NULL if port is None else port.name,
-            behavior.kernel_value,
-            behavior.state_flavor(host),
+            *behavior.arguments(host),
             *old.arguments,
         ),
     )

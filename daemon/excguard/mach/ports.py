@@ -101,8 +101,10 @@ class _Right:
     def __del__(self) -> None:
         """Release a right that was forgotten, and say so."""
         if getattr(self, "_name", None) is not None:
-            warnings.warn(f"{self!r} was forgotten: close it", ResourceWarning, stacklevel=1, source=self)
-            self.close()
+            try:
+                warnings.warn(f"{self!r} was forgotten: close it", ResourceWarning, stacklevel=1, source=self)
+            finally:  # warnings may be errors
+                self.close()
 
     def __repr__(self) -> str:
         """Show the kind of right and its name."""

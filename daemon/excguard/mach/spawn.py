@@ -61,7 +61,7 @@ def spawn(  # noqa: PLR0913 (each is one attribute of posix_spawn)
     program = _find(command, variables, directory)
     arguments = _strings([_encoded(argument) for argument in command])
     settings = _strings([_setting(name, value) for name, value in variables.items()])
-    behavior.check(host)
+    registration = behavior.arguments(host)
     with _attributes() as attributes, _file_actions() as actions:
         flags = lib.POSIX_SPAWN_SETSIGDEF | lib.POSIX_SPAWN_SETSIGMASK
         _check(lib.posix_spawnattr_setsigdefault(attributes, _signal_set(_reset_signals())))
@@ -73,11 +73,7 @@ def spawn(  # noqa: PLR0913 (each is one attribute of posix_spawn)
         if exception_port is not None:
             _check(
                 lib.posix_spawnattr_setexceptionports_np(
-                    attributes,
-                    lib.EXC_MASK_GUARD,
-                    exception_port.name,
-                    behavior.kernel_value,
-                    behavior.state_flavor(host),
+                    attributes, lib.EXC_MASK_GUARD, exception_port.name, *registration
                 )
             )
         if null_stdin:

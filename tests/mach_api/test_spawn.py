@@ -1,0 +1,144 @@
+"""Children with an exception port from their first instruction on."""
+
+import os
+import signal
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from excguard.mach import exception_ports, host, ports
+from excguard.mach.exception_ports import Behavior
+from excguard.mach.ports import ReceiveRight
+from excguard.mach.spawn import spawn
+from excguard.native import ffi, lib
+
+# Releases a right that it does not have, which is INVALID_NAME.
+MISUSE = "from excguard.native import lib; lib.mach_port_deallocate(lib.mach_task_self(), 0x1f03)"
+
+
+def receive(port: ReceiveRight) -> tuple[int, int, int]:
+    """Wait for an exception message and let the sender go on: msgh_id, code, subcode."""
+    buffer = ffi.new("char[]", 8192)
+    header = ffi.cast("mach_msg_header_t *", buffer)
+    options = lib.MACH_RCV_MSG | lib.MACH_RCV_TIMEOUT
+    assert lib.mach_msg(header, options, 0, 8192, port.name, 20_000, 0) == 0
+    # 2408 and 2410 alike: header, body, a port descriptor, NDR, thread id, exception, codeCnt, code[2].
+    exception, count, code, subcode = struct.unpack_from("<iIQQ", ffi.buffer(buffer, header.msgh_size), 56)
+    assert (exception, count) == (12, 2)
+    lib.mach_msg_destroy(header)
+    return header.msgh_id, code, subcode
+
+
+def catch(behavior: str) -> list[int]:
+    system = host.running()
+    before = ports.names()
+    with exception_ports.construct_exception_port(system) as port:
+        with port.make_send() as send:
+            pid = spawn(
+                system, [sys.executable, "-c", MISUSE], exception_port=send, behavior=Behavior(behavior)
+            )
+        msgh_id, code, subcode = receive(port)
+        status = os.waitpid(pid, 0)[1]
+    assert ports.names() == before
+    return [msgh_id, code, subcode, status]
+
+
+@pytest.mark.parametrize(
+    ("behavior", "msgh_id"), [("identity_protected", 2408), ("state_identity_protected", 2410)]
+)
+def test_a_violation_of_the_child_arrives(task: Callable[..., Any], behavior: str, msgh_id: int) -> None:
+    arrived, code, _, status = task(catch, behavior)
+
+    assert arrived == msgh_id
+    assert code == 0x20000200_00001F03
+    assert status == 0
+
+
+def failures(folder: str) -> dict[str, list[Any]]:
+    system = host.running()
+    here = Path(folder)
+    (here / "plain").write_text("text")
+    (here / "script").write_text("#!/no/such/interpreter\n")
+    (here / "nonsense").write_bytes(b"\x00\x01\x02")
+    for name in ("script", "nonsense"):
+        (here / name).chmod(0o755)
+    told: dict[str, list[Any]] = {}
+
+    def attempt(name: str, command: list[str], **settings: Any) -> None:
+        try:
+            spawn(system, command, **settings)
+        except (OSError, ValueError) as error:
+            told[name] = [type(error).__name__, str(error).replace(folder, "HERE")]
+        else:
+            told[name] = ["started"]
+
+    descriptors = sorted(Path("/dev/fd").iterdir())
+    attempt("missing", ["/no/such/program"])
+    attempt("missing on PATH", ["no-such-program"])
+    attempt("missing here", ["./absent"], directory=folder)
+    attempt("not on that PATH", ["sh"], environment={"PATH": folder})
+    attempt("folder", [folder])
+    attempt("not executable", [f"{folder}/plain"])
+    attempt("no interpreter", [f"{folder}/script"])
+    attempt("nonsense", ["./nonsense"], directory=folder)
+    attempt("no directory", ["/bin/sh"], directory="/no/such/directory")
+    attempt("not a directory", ["/bin/sh"], directory=f"{folder}/plain")
+    attempt("empty", [])
+    attempt("empty name", [""])
+    attempt("NUL", ["/bin/sh", "a\0b"])
+    attempt("NUL in the environment", ["/bin/sh"], environment={"A": "\0"})
+    attempt("bad variable", ["/bin/sh"], environment={"A=B": ""})
+    assert descriptors == sorted(Path("/dev/fd").iterdir())
+    return told
+
+
+def test_what_cannot_be_started_is_named_with_the_reason(task: Callable[..., Any], tmp_path: Path) -> None:
+    told = task(failures, str(tmp_path))
+
+    assert told == {
+        "missing": ["FileNotFoundError", "[Errno 2] no such program: '/no/such/program'"],
+        "missing on PATH": ["FileNotFoundError", "[Errno 2] no such program on PATH: 'no-such-program'"],
+        "missing here": ["FileNotFoundError", "[Errno 2] no such program: 'HERE/absent'"],
+        "not on that PATH": ["FileNotFoundError", "[Errno 2] no such program on PATH: 'sh'"],
+        "folder": ["PermissionError", "[Errno 13] a directory, not a program: 'HERE'"],
+        "not executable": [
+            "PermissionError",
+            "[Errno 13] not executable (chmod +x makes it so): 'HERE/plain'",
+        ],
+        "no interpreter": [
+            "FileNotFoundError",
+            "[Errno 2] the interpreter that its first line names does not exist: 'HERE/script'",
+        ],
+        "nonsense": [
+            "OSError",
+            (
+                "[Errno 8] neither a program for this machine nor a script whose first line names its "
+                "interpreter: 'HERE/nonsense'"
+            ),
+        ],
+        "no directory": ["FileNotFoundError", "[Errno 2] no such directory to run in: '/no/such/directory'"],
+        "not a directory": ["NotADirectoryError", "[Errno 20] not a directory to run in: 'HERE/plain'"],
+        "empty": ["ValueError", "no program to run: the command is empty"],
+        "empty name": ["ValueError", "no program to run: the command is empty"],
+        "NUL": ["ValueError", "'a\\x00b' holds a NUL character, which ends arguments and variables"],
+        "NUL in the environment": [
+            "ValueError",
+            "'A=\\x00' holds a NUL character, which ends arguments and variables",
+        ],
+        "bad variable": ["ValueError", "'A=B' cannot name an environment variable: it is empty or holds '='"],
+    }
+
+
+def nohup(ignored: bool) -> int:  # noqa: FBT001 (comes by way of JSON)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    pid = spawn(host.running(), ["/bin/sh", "-c", "kill -HUP $$"])
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.parametrize(("ignored", "code"), [(True, 0), (False, -1)])
+def test_nohup_holds(task: Callable[..., Any], code: int, *, ignored: bool) -> None:
+    assert task(nohup, ignored) == code
