@@ -80,6 +80,10 @@ class Journal:
         self.capacity: int = lib.excguard_journal_capacity(self._handle)
         self.recovered_until: int = lib.excguard_journal_recovered_until(self._handle)
         """Records with a lower seq were left by an excguard that ended before it had dealt with them."""
+        self.made: float = lib.excguard_journal_made_ns(self._handle) / 1e9
+        """When the file was made, seconds since the epoch; refusals and replies are counted since."""
+        self.counting_since: float = lib.excguard_journal_counting_since_ns(self._handle) / 1e9
+        """When the hit counters began, likewise."""
         self._batch = ffi.new("struct excguard_record **")
         self._counters = ffi.new("struct excguard_hit_counter[]", lib.EXCGUARD_HIT_SLOTS)
 

@@ -199,7 +199,8 @@ class Service:
             return Counters(
                 hits=hits,
                 exemplars=self.feed.exemplars,
-                counted_since=self._started,
+                made=self.journal.made,
+                counting_since=self.journal.counting_since,
                 started=self._started,
                 received=received,
                 rejected=self.journal.rejected(),

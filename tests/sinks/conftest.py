@@ -99,7 +99,8 @@ class World:
         return Counters(
             hits=HitCounts(self._series, *columns),
             exemplars=self.feed.exemplars,
-            counted_since=time() - 60,
+            made=time() - 60,
+            counting_since=time() - 60,
             started=time() - 60,
             received={},
             rejected={"sender_not_kernel": 0},

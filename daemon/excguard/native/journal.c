@@ -209,6 +209,16 @@ uint32_t excguard_journal_capacity(const struct excguard_journal *journal)
     return (uint32_t)(journal->mask + 1);
 }
 
+uint64_t excguard_journal_made_ns(const struct excguard_journal *journal)
+{
+    return journal->map->header.made_ns;
+}
+
+uint64_t excguard_journal_counting_since_ns(const struct excguard_journal *journal)
+{
+    return journal->map->header.counting_since_ns;
+}
+
 uint64_t excguard_journal_recovered_until(const struct excguard_journal *journal)
 {
     return journal->recovered_until;

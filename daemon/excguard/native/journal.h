@@ -27,7 +27,7 @@
 
 #define EXCGUARD_JOURNAL_VERSION 1u
 #define EXCGUARD_RECORD_SIZE 128u
-#define EXCGUARD_HIT_SLOTS 2048u
+#define EXCGUARD_HIT_SLOTS 8192u /* 50 targets with every flavor there is, and room for ones that nobody knows */
 
 /* Flags of a record. */
 #define EXCGUARD_RECORD_REGISTERS 1u /* pc, lr, sp were in the message */
@@ -131,6 +131,10 @@ uint32_t excguard_journal_capacity(const struct excguard_journal *journal);
 
 /* Records with a seq below this were in the file when it was opened: mark them as recovered. */
 uint64_t excguard_journal_recovered_until(const struct excguard_journal *journal);
+
+/* When the file was made, and when its hit counters began: nanoseconds since 1970. */
+uint64_t excguard_journal_made_ns(const struct excguard_journal *journal);
+uint64_t excguard_journal_counting_since_ns(const struct excguard_journal *journal);
 
 /* ---- reader: one thread ---- */
 

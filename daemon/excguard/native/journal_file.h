@@ -30,6 +30,8 @@ struct journal_header {
     _Atomic uint32_t release;
     /* Records from here on belong to the counters as they are; older ones to counters that were begun anew. */
     uint64_t counters_since;
+    uint64_t made_ns;           /* when the file was made, since 1970 */
+    uint64_t counting_since_ns; /* when the hit counters began */
 
     /* The writer's: the seq of the next record. */
     alignas(EXCGUARD_CACHE_LINE) _Atomic uint64_t head;
@@ -126,9 +128,9 @@ EXCGUARD_INLINE uint64_t excguard_hit_key(uint32_t target_id, uint64_t code)
 EXCGUARD_INLINE size_t excguard_hit_home(uint64_t key)
 {
     /* Fibonacci hashing: 2^64 / golden ratio. The upper bits are the well mixed ones. */
-    return (size_t)((key * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - 11));
+    return (size_t)((key * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - 13));
 }
-static_assert(EXCGUARD_HIT_SLOTS == 1u << 11, "excguard_hit_home");
+static_assert(EXCGUARD_HIT_SLOTS == 1u << 13, "excguard_hit_home");
 
 /* What the writer brings to a record, in the pieces that it is stored in. */
 struct journal_entry {

@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "guard.h"
@@ -145,6 +146,13 @@ static bool is_all_zero(int fd, size_t size)
     return true;
 }
 
+static uint64_t wall_clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 /*
  * Zeros first, the header last and in one write: killed at any point, what lies there is either all zero, and the
  * next start makes it anew, or whole.
@@ -170,6 +178,7 @@ static int make_file(const struct opening *opening, int fd, uint32_t capacity, u
     first.header.capacity = capacity;
     first.header.hit_slots = EXCGUARD_HIT_SLOTS;
     first.header.release = release;
+    first.header.made_ns = first.header.counting_since_ns = wall_clock_ns();
     if (write_at(fd, first.bytes, sizeof first, 0) != 0) {
         return fail_errno(opening, "write");
     }
@@ -340,6 +349,7 @@ static void begin_counters_anew(struct excguard_journal *journal, uint32_t relea
     journal->map->header.release = 0;
     atomic_thread_fence(memory_order_seq_cst);
     journal->map->header.counters_since = journal->map->header.head;
+    journal->map->header.counting_since_ns = wall_clock_ns();
     memset((void *)journal->map->hits, 0, sizeof journal->map->hits);
     atomic_thread_fence(memory_order_seq_cst);
     journal->map->header.release = release;

@@ -88,7 +88,8 @@ class Counters(NamedTuple):
 
     hits: HitCounts
     exemplars: Mapping[Labels, Exemplar]
-    counted_since: float  # since the epoch, seconds: when the journal's counters began
+    made: float  # since the epoch, seconds: when the journal was made, and counts of messages began
+    counting_since: float  # when its hit counters began
     started: float  # when this excguard did
     received: Mapping[tuple[str, str], int]  # by target and source
     rejected: Mapping[str, int]
@@ -277,7 +278,7 @@ class Metrics:
         if not open_metrics:
             return head + "".join([f"excguard_hits_total{text} {count}\n" for text, count in series])
         examples = [_exemplar_text(counters.exemplars.get(each)) for each in labels]
-        since = f"{counters.counted_since:.3f}"
+        since = f"{counters.counting_since:.3f}"
         return head + "".join(
             [
                 f"excguard_hits_total{text} {count}{example}\nexcguard_hits_created{text} {since}\n"
@@ -298,7 +299,6 @@ class _Others(Collector):
         counters = self.counters
         if counters is None:
             return
-        began = counters.counted_since
         last: dict[str, int] = {}
         for labels, time_ns in zip(counters.hits.labels, counters.hits.last_ns, strict=True):
             if time_ns:
@@ -307,12 +307,14 @@ class _Others(Collector):
         yield _gauge(
             "excguard_last_hit_timestamp_seconds", {(name,): time_ns / 1e9 for name, time_ns in last.items()}
         )
-        yield self._counter("excguard_received_hits", counters.received, began)
+        yield self._counter("excguard_received_hits", counters.received, counters.counting_since)
         yield self._counter(
-            "excguard_messages_rejected", {(key,): n for key, n in counters.rejected.items()}, began
+            "excguard_messages_rejected", {(key,): n for key, n in counters.rejected.items()}, counters.made
         )
         yield _replies(counters.replies)
-        yield self._counter("excguard_journal_records_lost", {(): counters.records_lost}, began)
+        yield self._counter(
+            "excguard_journal_records_lost", {(): counters.records_lost}, counters.counting_since
+        )
         yield _gauge("excguard_journal_pending_records", {(): counters.records_pending})
         yield _gauge("excguard_journal_capacity_records", {(): counters.records_capacity})
         yield _gauge("excguard_drain_lag_seconds", {(): counters.drain_lag})
