@@ -13,6 +13,7 @@ _COMMANDS = {
     "decode": "excguard.cli.decode:command",
     "doctor": "excguard.cli.doctor:command",
     "launchd": "excguard.cli.launchd:command",
+    "explain": "excguard.cli.explain:command",
     "report": "excguard.cli.report:command",
 }
 

@@ -795,3 +795,154 @@ def space_policy(value: int, prefix: str = "IPC_SPACE_POLICY_") -> str:
     if rest:
         named.append(f"{rest:#x}")
     return " | ".join(named) or "none"
+
+
+# How targets and payloads are laid out, for pages that explain a flavor
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Some bits of a payload.
+
+    Attributes:
+        high: The highest bit, counted from 0; likewise low.
+        name: As the field that `fields` makes of it.
+        text: What it holds.
+        values: The values that it can have, where they are few.
+    """
+
+    high: int
+    low: int
+    name: str
+    text: str
+    values: dict[int, str] = {}
+
+
+_ENTRY = "ie_bits: rights in bits 20..16, user references in 15..0, generation in 31..24"
+_DISPOSITION = Part(31, 0, "disposition", "MACH_MSG_TYPE_*: the way in which the right was to be sent")
+_GUARD_PART = (Part(63, 0, "guard", "the context value that guards the port"),)
+
+_PORT_LAYOUTS: dict[str, tuple[Part, ...]] = {
+    "DESTROY": _GUARD_PART,
+    "SET_CONTEXT": _GUARD_PART,
+    "INCORRECT_GUARD": _GUARD_PART,
+    "INVALID_ARGUMENT": _GUARD_PART,
+    "MOD_REFS": (Part(63, 56, "operation", "what would have given the right up", _PINNED),),
+    "INVALID_OPTIONS": (
+        Part(63, 32, "policy", "MACH64_* options of mach_msg2, and the policy that the kernel added"),
+        Part(31, 0, "options", "MACH_SEND_* and MACH_RCV_*"),
+    ),
+    "THREAD_SET_STATE": (Part(63, 56, "reason", "why it was forbidden", _STATE_REASONS),),
+    "EXCEPTION_BEHAVIOR_ENFORCE": (
+        Part(31, 0, "exception_mask", "EXC_MASK_* that the port was to be set for"),
+    ),
+    "SERVICE_PORT_VIOLATION_FATAL": (Part(31, 0, "port", "name of the service port"),),
+    "REQUIRE_REPLY_PORT_SEMANTICS": (
+        Part(
+            63, 0, "destination", "whom the message was for", {0: "a service port", 1: "the bootstrap port"}
+        ),
+    ),
+    "MACH_EXC_THREAD_SET_STATE": (Part(31, 0, "pid", "process that replied; 0 without an audit token"),),
+    "IMMOVABLE": (Part(55, 32, "port_type", "IOT_* or IKOT_* type of the port"), _DISPOSITION),
+    "STRICT_REPLY": (
+        Part(63, 56, "reason", "MPG_FLAGS_STRICT_REPLY_*", _STRICT_REPLY),
+        Part(55, 32, "persona", "of the voucher that was sent (MISMATCHED_PERSONA, since 26)"),
+        Part(31, 0, "detail", "disposition, kern_return or the persona that was expected"),
+    ),
+    "INVALID_NOTIFICATION_REQ": (
+        Part(31, 0, "notification", "MACH_NOTIFY_* that was asked for", names.NOTIFICATIONS),
+    ),
+    "DESCRIPTOR_VIOLATION": (
+        Part(63, 56, "reason", "which rule", _DESCRIPTORS),
+        Part(55, 0, "detail", "disposition, count of arrays, or type of the destination"),
+    ),
+    "MSG_FILTERED": (Part(31, 0, "message_id", "msgh_id of the message"),),
+    "INVALID_RIGHT": (
+        Part(63, 56, "reason", "which call failed", _INVALID_RIGHT),
+        Part(55, 32, "right", "the right asked for (2), the copyin reason (4), the type expected (6)"),
+        Part(31, 0, "rights", f"{_ENTRY}; the disposition (4) or the type found (6)"),
+    ),
+    "INVALID_VALUE": (
+        Part(63, 56, "reason", "which call failed", _INVALID_VALUE),
+        Part(55, 32, "right", "the right (2), the trailer asked for (1), the change of send rights (3)"),
+        Part(31, 16, "delta", "the change of references (2)"),
+        Part(15, 0, "user_references", "how many there were (2, 3)"),
+    ),
+    "KERN_FAILURE": (Part(63, 56, "reason", "which rule", _KERN_FAILURE),),
+    "SEND_INVALID_REPLY": (Part(55, 32, "rights", f"low 24 bits of {_ENTRY}"), _DISPOSITION),
+    "SEND_INVALID_VOUCHER": (_DISPOSITION,),
+    "SEND_INVALID_RIGHT": (
+        Part(63, 56, "reason", "where the right stood", _SEND_INVALID_RIGHT),
+        _DISPOSITION,
+    ),
+    "REPLY_PORT_SINGLE_SO_RIGHT": (
+        Part(31, 0, "copyin_reason", "in which place of a message", names.COPYIN_REASONS),
+    ),
+    "INVALID_NOTIFICATION_PORT": (Part(31, 0, "port_type", "IOT_* type of the notification port"),),
+    "CV_NOTIFICATION_PORT_REQ": (Part(31, 0, "port_type", "IOT_* type of the notification port"),),
+    "RESTRICT_INLINE_PORT_DESCRIPTORS": (Part(31, 0, "count", "inline port descriptors in the message"),),
+}
+_PORT_LAYOUTS["MOD_REFS_NON_FATAL"] = _PORT_LAYOUTS["MOD_REFS"]
+_PORT_LAYOUTS["IMMOVABLE_NON_FATAL"] = _PORT_LAYOUTS["IMMOVABLE"]
+_PORT_LAYOUTS["SERVICE_PORT_VIOLATION_NON_FATAL"] = _PORT_LAYOUTS["SERVICE_PORT_VIOLATION_FATAL"]
+
+_TYPE_LAYOUTS: dict[str, tuple[Part, ...]] = {
+    "FD": (Part(63, 0, "guard", "the id that the descriptor was guarded with", WELL_KNOWN_GUARDS),),
+    "USER": (Part(63, 0, "reason_code", "a number of the namespace's own"),),
+    "VN": (Part(63, 0, "guard", "the id that the file was guarded with"),),
+    "REJECTED_SC": (Part(63, 0, "system_call", "number of the system call or Mach trap"),),
+}
+
+_MEMORY_LAYOUTS: dict[str, tuple[Part, ...]] = {
+    "DEALLOC_GAP": (Part(63, 0, "offset", "first address of the gap"),),
+    "RECLAIM_COPYIO_FAILURE": (Part(63, 0, "errno", "error of the copy"),),
+    "RECLAIM_INDEX_FAILURE": (Part(63, 0, "index", "the index out of order"),),
+    "RECLAIM_DEALLOCATE_FAILURE": (Part(63, 0, "kern_return", "what deallocating returned"),),
+    "RECLAIM_ACCOUNTING_FAILURE": (Part(63, 0, "size", "bytes that the process had counted"),),
+    "LARGE_ALLOCATION_TELEMETRY": (Part(63, 0, "size", "bytes allocated"),),
+}
+
+_TARGET_TEXTS: dict[Callable[[int, int], Target], str] = {
+    _port_name: "name of the port that the call was made on",
+    _always_zero: "always 0",
+    _unsaid_target: "no source says",
+    _behavior_target: "the exception behavior (since 26; before, see the notes)",
+    _state_target: "the thread state flavor (since 26; before, 0)",
+    _options_target: "message id, when sent with the old mach_msg trap; else 0",
+    _type_target: "IOT_* type of the port that the notification was asked on",
+    _construct_target: "MPO_* flags passed to mach_port_construct",
+    _policy_target: "IPC_SPACE_POLICY_* of the sender",
+    _notify_target: "the notification port; in newer sources the low half of its kernel address",
+    _fd_target: "the file descriptor",
+    _namespace_target: "reason namespace, OS_REASON_*",
+    _pid_target: "process that owns the guard",
+    _trap_target: "1 for a Mach trap, 0 for a Unix system call",
+}
+
+
+def target_text(guard_type: str, flavor: str | None) -> str:
+    """What the target of a flavor is, in a few words."""
+    if guard_type == "VIRT_MEMORY":
+        tagged = flavor is not None and flavor.startswith(("MTE_", "GUARD_OBJECT_"))
+        return "machine exception code; bit 20 in soft mode" if tagged else "not used"
+    reader = (
+        _PORT_TARGETS.get(flavor or "", _port_name) if guard_type == "MACH_PORT" else _TARGETS[guard_type]
+    )
+    return _TARGET_TEXTS[reader]
+
+
+def layout(guard_type: str, flavor: str | None) -> tuple[Part, ...]:
+    """How the payload of a flavor is laid out; () where it is always 0 or no source says."""
+    if guard_type == "MACH_PORT":
+        return _PORT_LAYOUTS.get(flavor or "", ())
+    if guard_type == "VIRT_MEMORY":
+        return _MEMORY_LAYOUTS.get(flavor or "", (Part(63, 0, "address", "the address"),))
+    return _TYPE_LAYOUTS[guard_type]
+
+
+def payload_text(guard_type: str, flavor: str | None) -> str:
+    """What the payload of a flavor is, in a few words, where it has no parts."""
+    if layout(guard_type, flavor):
+        return ""
+    if guard_type == "MACH_PORT" and _PORT_PAYLOADS.get(flavor or "", _unsaid) is _zero:
+        return "always 0"
+    return "no source says"

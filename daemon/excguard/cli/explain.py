@@ -1,0 +1,177 @@
+"""`excguard explain`: the page of one guard."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from excguard.cli.told import labelled, listed
+from excguard.knowledge import flavors, pages, releases
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@click.command("explain", short_help="Explain one guard, by any of its names or numbers.")
+@click.argument("name", nargs=-1, metavar="[NAME | NUMBER]")
+@click.option("--os", "release", metavar="RELEASE", help="Numbers are those of this release.")
+@click.option("--list", "list_all", is_flag=True, help="List every guard, one a line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a guard, one a line.")
+def command(name: tuple[str, ...], release: str | None, *, list_all: bool, as_json: bool) -> None:
+    r"""Explain a guard: the rule, its numbers by release, its bits, causes and mend.
+
+    Tells the rule, its numbers on every release, its target and payload bit by bit, why programs break it and
+    how to mend that, and where Apple's guide and the kernel disagree.
+
+    NAME is the kernel's (kGUARD_EXC_IMMOVABLE or IMMOVABLE), ReportCrash's (ILLEGAL_MOVE) or Apple's
+    documentation's (SET_EXCEPTION_BEHAVIOR); a guard type lists its guards. NUMBER is a flavor (0x200; FD:1
+    for one guard type's) or a whole code.
+
+    \b
+    excguard explain INVALID_NAME
+    excguard explain 0x20000 --os 10.14.6
+    excguard explain --list
+
+    Ends with 0, 1 when nothing goes by that name, 2 on misuse.
+    """
+    placed = None
+    if release is not None:
+        try:
+            placed = releases.parse(release)
+        except releases.ReleaseError as error:
+            raise click.UsageError(str(error)) from None
+    if list_all == bool(name):
+        raise click.UsageError("give one name or number, or --list for all of them")
+    if list_all:
+        _print(pages.every(), placed, as_json=as_json, short=True)
+        return
+    asked = " ".join(name)
+    found = pages.find(asked, placed)
+    if not found:
+        raise click.ClickException(_nothing(asked, placed))
+    whole_type = asked.upper().removeprefix("GUARD_TYPE_") in flavors.TYPE_NUMBERS and len(found) > 1
+    _print(found, placed, as_json=as_json, short=whole_type)
+
+
+def _nothing(asked: str, placed: releases.Release | None) -> str:
+    if placed and pages.find(asked):
+        return f"{asked} is no guard's number on {placed.text}; without --os it is told for every release"
+    close = difflib.get_close_matches(asked.upper(), [page.name for page in pages.every()], 3, 0.6)
+    hint = f"; did you mean {', '.join(close)}?" if close else "; `excguard explain --list` names them all"
+    return f"no guard is called {asked[:60]!r}{hint}"
+
+
+def _print(found: list[pages.Page], placed: releases.Release | None, *, as_json: bool, short: bool) -> None:
+    if as_json:
+        for page in found:
+            click.echo(msgspec.json.encode(page).decode())
+    elif short:
+        for page in found:
+            click.echo(_line(page, placed))
+    else:
+        for index, page in enumerate(found):
+            if index:
+                click.echo()
+            for line in _page_lines(page, placed):
+                click.echo(line)
+
+
+def _line(page: pages.Page, placed: releases.Release | None) -> str:
+    era = _era(page, placed)
+    value = "-" if era is None or era.value is None else f"{era.value:#x}"
+    severity = (era.severity if era else None) or "-"
+    return f"{page.guard_type:<12} {value:<10} {page.name:<40} {severity:<9} {page.rule}"
+
+
+def _era(page: pages.Page, placed: releases.Release | None) -> pages.Era | None:
+    """The newest era, or the one of a release."""
+    if placed is None:
+        return page.timeline[-1]
+    for era in page.timeline:
+        first = releases.parse_version(era.first)
+        last = releases.parse_version(era.last) if era.last else releases.NEWEST
+        if first <= placed.version <= max(last, flavors.covers_until(last) if era.last else last):
+            return era
+    return None
+
+
+def _page_lines(page: pages.Page, placed: releases.Release | None) -> Iterator[str]:
+    yield click.style(f"{page.name}: {page.rule}.", bold=True)
+    yield from labelled("also", ", ".join(page.aliases) or "-")
+    yield from _timeline(page)
+    if placed:
+        yield from _on(page, placed)
+    for other in page.others:
+        yield from labelled("", other, "yellow")
+    era = _era(page, placed) or page.timeline[-1]
+    if era.severity:
+        yield from labelled("severity", f"{era.severity}. {pages.FATES[era.severity]}")
+    yield ""
+    yield from _drawing("code", _code_parts(page, era))
+    yield ""
+    yield from _drawing("subcode", _payload_parts(page))
+    yield ""
+    for part in page.payload:
+        yield from labelled("field", f"{part.name}: {part.text}")
+        for value, text in part.values.items():
+            yield from labelled("", f"{value:#x}  {text}")
+    yield from listed("causes", page.causes)
+    yield from labelled("mend", page.advice)
+    yield from listed("notes", page.notes)
+    yield from listed("sources", page.sources)
+
+
+def _on(page: pages.Page, placed: releases.Release) -> Iterator[str]:
+    era = _era(page, placed)
+    if era is None:
+        yield from labelled("", f"{placed.text} does not have it", "yellow")
+    elif era.value is not None:
+        yield from labelled("", f"{placed.text}: {era.value:#x}, {era.severity}")
+    if placed.note:
+        yield from labelled("", placed.note)
+
+
+def _timeline(page: pages.Page) -> Iterator[str]:
+    """One bar an era: ├─ 0x40000 optional ─┤."""
+    width = max(len(era.first) for era in page.timeline)
+    for index, era in enumerate(page.timeline):
+        value = f"{era.value:#x} " if era.value is not None else ""
+        end = f"─┤ {era.last}" if era.last else "─▶"
+        bar = f"{era.first:>{width}} ├─ {value}{era.severity} {end}"
+        renamed = len({e.kernel_name for e in page.timeline}) > 1 and era.kernel_name
+        yield from labelled("macOS" if index == 0 else "", bar + (f"  {era.kernel_name}" if renamed else ""))
+
+
+def _code_parts(page: pages.Page, era: pages.Era) -> list[tuple[int, int, str]]:
+    flavor = f"flavor {era.value:#x}" if era.value is not None else "not used"
+    return [(63, 61, f"type {page.guard_type_number}"), (60, 32, flavor), (31, 0, page.target)]
+
+
+def _payload_parts(page: pages.Page) -> list[tuple[int, int, str]]:
+    """The parts with what lies between them, so that all 64 bits are drawn."""
+    drawn: list[tuple[int, int, str]] = []
+    above = 63
+    for part in page.payload:
+        if part.high < above:
+            drawn.append((above, part.high + 1, "0"))
+        drawn.append((part.high, part.low, part.name))
+        above = part.low - 1
+    if above >= 0:
+        drawn.append((above, 0, page.payload_text or "0"))
+    return drawn
+
+
+def _drawing(label: str, parts: list[tuple[int, int, str]]) -> Iterator[str]:
+    """Bits as boxes: their numbers above, what they hold inside."""
+    widths = [max(len(text), len(f"{high}  {low}")) + 2 for high, low, text in parts]
+    numbers = "".join(
+        f" {high:<{w - len(str(low))}}{low}" for (high, low, _), w in zip(parts, widths, strict=True)
+    )
+    boxes = "│".join(f"{text:^{w}}" for (_, _, text), w in zip(parts, widths, strict=True))
+    yield f"  {label:<8} {numbers}"
+    yield f"  {'':<8} ┌{'┬'.join('─' * w for w in widths)}┐"
+    yield f"  {'':<8} │{boxes}│"
+    yield f"  {'':<8} └{'┴'.join('─' * w for w in widths)}┘"

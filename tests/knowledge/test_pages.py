@@ -1,0 +1,97 @@
+"""The pages of guards, and what is generated from them."""
+
+from pathlib import Path
+
+import pytest
+
+from excguard.knowledge import flavors, generate_docs, guards, pages, payload, releases
+
+DOCS = Path(__file__).parents[2] / "docs" / "flavors.md"
+
+
+def test_the_documentation_is_up_to_date() -> None:
+    assert DOCS.read_text() == generate_docs.document(), (
+        "run `python -m excguard.knowledge.generate_docs docs/flavors.md`"
+    )
+
+
+def test_every_guard_has_a_page_with_everything() -> None:
+    found = pages.every()
+
+    assert len(found) == len({(f.guard_type, f.name) for f in flavors.table() if f.role == "flavor"}) + 2
+    for page in found:
+        assert page.rule, page.name
+        assert page.advice, page.name
+        assert page.sources, page.name
+        assert page.target, page.name
+        assert page.payload or page.payload_text, page.name
+        assert page.timeline, page.name
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("INVALID_NAME", ["INVALID_NAME"]),
+        ("invalid_name", ["INVALID_NAME"]),
+        ("kGUARD_EXC_IMMOVABLE", ["IMMOVABLE"]),
+        ("ILLEGAL_MOVE", ["IMMOVABLE"]),
+        ("OVER_DEALLOC", ["MOD_REFS"]),
+        ("OVERDEALLOC_SOFT", ["MOD_REFS_NON_FATAL"]),
+        ("ILLEGALMOVE_SOFT", ["IMMOVABLE_NON_FATAL"]),
+        ("SET_EXCEPTION_BEHAVIOR", ["EXCEPTION_BEHAVIOR_ENFORCE"]),
+        ("OOL_PORT_ARRAY", ["DESCRIPTOR_VIOLATION"]),
+        ("ALREADY_GUARDED", ["INVALID_ARGUMENT"]),
+        ("PROVISIONAL_REPLY_PORT", ["PROVISIONAL_REPLY_PORT"]),
+        ("0x200", ["INVALID_NAME"]),
+        ("512", ["INVALID_NAME"]),
+        ("0x20000", ["SEND_INVALID_VOUCHER", "SEND_INVALID_RIGHT"]),
+        ("1", ["DESTROY", "CLOSE", "RENAME_TO", "DEALLOC_GAP"]),
+        ("FD:1", ["CLOSE"]),
+        ("FD CLOSE", ["CLOSE"]),
+        ("GUARD_TYPE_FD", ["CLOSE", "DUP", "NOCLOEXEC", "SOCKET_IPC", "FILEPORT", "MISMATCH", "WRITE"]),
+        ("2305845208236959491", ["INVALID_NAME"]),
+        ("0x6000000000000012", ["USER"]),
+        ("USER", ["USER"]),
+        ("NOTHING", []),
+        ("", []),
+        ("0x7777", []),
+        ("99999999999999999999999", []),
+    ],
+)
+def test_found_by_any_name_or_number(asked: str, expected: list[str]) -> None:
+    assert sorted(expected) == sorted(page.name for page in pages.find(asked))
+
+
+def test_a_number_by_release() -> None:
+    assert [p.name for p in pages.find("0x20000", releases.parse("10.14.6"))] == ["SEND_INVALID_RIGHT"]
+    assert [p.name for p in pages.find("0x20000", releases.parse("10.15"))] == ["SEND_INVALID_VOUCHER"]
+
+
+def test_a_timeline_shows_each_renumbering_and_severity() -> None:
+    eras = pages.of("MACH_PORT", "MACH_EXC_THREAD_SET_STATE").timeline
+
+    assert [(e.first, e.last, e.value, e.severity) for e in eras] == [
+        ("26.4", "26.4", 0x100007, "soft"),
+        ("27.0", None, 0xC, "fatal"),
+    ]
+    eras = pages.of("MACH_PORT", "MSG_FILTERED").timeline
+    assert [(e.first, e.last, e.severity) for e in eras] == [
+        ("11.0.1", "11.2", "optional"),
+        ("11.3", None, "fatal"),
+    ]
+
+
+def test_apples_guide_is_contradicted_where_it_is_wrong() -> None:
+    for name in ("SEND_INVALID_RIGHT", "SEND_INVALID_VOUCHER"):
+        guard = guards.page("MACH_PORT", name)
+        assert guard
+        assert any("Apple's guide gives it" in note for note in guard.notes)
+
+
+def test_layouts_are_of_known_flavors_and_do_not_overlap() -> None:
+    for page in pages.every():
+        above = 64
+        for part in page.payload:
+            assert above > part.high >= part.low >= 0, page.name
+            above = part.low
+    assert payload.layout("MACH_PORT", "INVALID_NAME") == ()
