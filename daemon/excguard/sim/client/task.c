@@ -103,15 +103,15 @@ static struct answer named(struct call_site site, enum wire_op op, mach_port_t b
     return connection_call(site, op, ARGS(bp, port), name, size + 1, 0);
 }
 
-kern_return_t bootstrap_register(mach_port_t bp, name_t service_name, mach_port_t sp) {
+kern_return_t bootstrap_register(mach_port_t bp, char *service_name, mach_port_t sp) {
     return named(CALL_SITE, WIRE_BOOTSTRAP_REGISTER, bp, sp, service_name).result;
 }
 
-kern_return_t bootstrap_look_up(mach_port_t bp, const name_t service_name, mach_port_t *sp) {
+kern_return_t bootstrap_look_up(mach_port_t bp, const char *service_name, mach_port_t *sp) {
     return give(named(CALL_SITE, WIRE_BOOTSTRAP_LOOK_UP, bp, MACH_PORT_NULL, service_name), sp);
 }
 
-kern_return_t bootstrap_check_in(mach_port_t bp, const name_t service_name, mach_port_t *sp) {
+kern_return_t bootstrap_check_in(mach_port_t bp, const char *service_name, mach_port_t *sp) {
     return give(named(CALL_SITE, WIRE_BOOTSTRAP_CHECK_IN, bp, MACH_PORT_NULL, service_name), sp);
 }
 
@@ -145,7 +145,7 @@ int sysctlbyname(const char *name, void *oldp, size_t *oldlenp, void *newp, size
     return -1;
 }
 
-int pthread_threadid_np(pthread_t thread, uint64_t *thread_id) {
+int(pthread_threadid_np)(pthread_t thread, uint64_t *thread_id) {
     if (thread && !pthread_equal(thread, pthread_self()))
         return ESRCH;
     *thread_id = connection_thread_id();

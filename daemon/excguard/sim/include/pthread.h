@@ -12,6 +12,8 @@ extern "C" {
 
 /* The 64-bit id of the calling thread (`thread` is 0 or pthread_self()), the one exception messages carry. */
 extern int pthread_threadid_np(pthread_t thread, uint64_t *thread_id);
+/* macOS's pthread_t is a pointer and callers pass NULL. */
+#define pthread_threadid_np(thread, thread_id) pthread_threadid_np((pthread_t)(thread), (thread_id))
 
 #ifdef __cplusplus
 }

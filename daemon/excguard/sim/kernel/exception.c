@@ -74,8 +74,10 @@ kern_return_t exception_validate(struct task *task, uint32_t mask, struct port *
                        behavior & options & MACH_EXCEPTION_BACKTRACE_PREFERRED;
     if (needs_codes && !(behavior & MACH_EXCEPTION_CODES))
         return KERN_INVALID_ARGUMENT;
-    if (port_valid(port) && task->hardened && !is_protected(plain) && guard_exists(GUARD_EXCEPTION_BEHAVIOR_ENFORCE)) {
-        if (release_is_before(260000))
+    if (port_valid(port) && task->hardened && !is_protected(plain) && !release_is_before(140200)) {
+        if (release_is_before(140600)) /* the target was the port, truncated: of the kernel's pointer */
+            guard_raise(GUARD_EXCEPTION_BEHAVIOR_ENFORCE, (uint32_t)(uintptr_t)port, 0);
+        else if (release_is_before(260000))
             guard_raise(GUARD_EXCEPTION_BEHAVIOR_ENFORCE, 0, 0);
         else
             guard_raise(GUARD_EXCEPTION_BEHAVIOR_ENFORCE, behavior, mask);

@@ -20,12 +20,15 @@ typedef char name_t[BOOTSTRAP_MAX_NAME_LEN];
 extern "C" {
 #endif
 
+/*
+ * Apple writes the parameter as name_t, which is the same type; gcc would ask for 128 readable bytes.
+ */
 /* Publishes a send right under a name of at most 127 bytes. Deprecated on macOS, and still there. */
-extern kern_return_t bootstrap_register(mach_port_t bp, name_t service_name, mach_port_t sp);
+extern kern_return_t bootstrap_register(mach_port_t bp, char *service_name, mach_port_t sp);
 /* A send right to the service of that name. */
-extern kern_return_t bootstrap_look_up(mach_port_t bp, const name_t service_name, mach_port_t *sp);
+extern kern_return_t bootstrap_look_up(mach_port_t bp, const char *service_name, mach_port_t *sp);
 /* The receive right of the service of that name, once. */
-extern kern_return_t bootstrap_check_in(mach_port_t bp, const name_t service_name, mach_port_t *sp);
+extern kern_return_t bootstrap_check_in(mach_port_t bp, const char *service_name, mach_port_t *sp);
 extern const char *bootstrap_strerror(kern_return_t r);
 
 #ifdef __cplusplus
