@@ -4,6 +4,7 @@ Fifty targets with all their flavors are thousands of counters. Numbers are take
 at a time; names are worked out when a counter is new, which is rare.
 """
 
+import itertools
 import operator
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from excguard.decode import decode
 from excguard.journal import HitCounter, Journal
 from excguard.knowledge import flavors
-from excguard.sinks.metrics import NO_FLAVOR, UNKNOWN, HitCounts, Labels, labels_of
+from excguard.sinks.metrics import NO_FLAVOR, UNKNOWN, HitCounts, Labels, Span, labels_of
 
 
 class HitTable:
@@ -34,13 +35,14 @@ class HitTable:
         self._name = name
         self._release = release
         self._expected = [
-            Labels(target, *expected) for target in targets for expected in _expected_flavors(version)
+            Labels(target, *expected) for target in targets for expected in expected_flavors(version)
         ]
         self._lock = threading.Lock()
         self._keys: list[int] | None = None
         self._labels: Sequence[Labels] = ()
-        self._series: list[int] | None = None  # of each counter; None when each has its own
-        self._silent = [0] * len(self._expected)
+        self._spans: list[Span] = []
+        self._order: list[int] = []  # for each series its counter's place in the journal's columns
+        self._merges: list[tuple[int, list[int]]] = []  # series that are of several counters
 
     def read(self) -> HitCounts:
         """The counts now; from any thread."""
@@ -48,23 +50,33 @@ class HitTable:
             columns = self._journal.hit_columns()
             if columns.keys != self._keys:
                 self._relabel(columns.keys)
-            hits = list(map(operator.add, columns.recorded, columns.lost))
-            last_ns = columns.last_ns
-            if self._series is not None:
-                hits, last_ns = self._merged(hits, last_ns)
-            return HitCounts(self._labels, hits + self._silent, last_ns + self._silent)
+            # Behind the counters stands the zero of the series that have none.
+            counted = [*map(operator.add, columns.recorded, columns.lost), 0]
+            seen = [*columns.last_ns, 0]
+            hits = list(map(counted.__getitem__, self._order))
+            last_ns = list(map(seen.__getitem__, self._order))
+            for series, places in self._merges:
+                hits[series] = sum(counted[place] for place in places)
+                last_ns[series] = max(seen[place] for place in places)
+            return HitCounts(self._labels, hits, last_ns, self._spans)
 
     def _relabel(self, keys: list[int]) -> None:
         counters = {
             counter.target_id << 32 | counter.guard_type << 29 | counter.flavor: counter
             for counter in self._journal.hit_counters()
         }
-        named = [self._named(counters[key]) for key in keys]
-        index = {labels: number for number, labels in enumerate(dict.fromkeys(named))}
-        self._series = None if len(index) == len(named) else [index[labels] for labels in named]
-        silent = [labels for labels in self._expected if labels not in index]
-        self._silent = [0] * len(silent)
-        self._labels = (*index, *silent)
+        places: dict[Labels, list[int]] = {labels: [] for labels in self._expected}
+        for place, key in enumerate(keys):
+            places.setdefault(self._named(counters[key]), []).append(place)
+        labels = sorted(places)
+        nothing = len(keys)
+        self._order = [places[each][0] if places[each] else nothing for each in labels]
+        self._merges = [(series, places[each]) for series, each in enumerate(labels) if len(places[each]) > 1]
+        self._spans = []
+        for target, group in itertools.groupby(enumerate(labels), lambda entry: entry[1].target):
+            series = [number for number, _ in group]
+            self._spans.append(Span(target, series[0], series[-1] + 1))
+        self._labels = labels
         self._keys = keys
 
     def _named(self, counter: HitCounter) -> Labels:
@@ -73,18 +85,8 @@ class HitTable:
         # The counter of all flavors that came too late for one of their own has no severity.
         return labels if counter.known else labels._replace(severity=counter.severity or UNKNOWN)
 
-    def _merged(self, hits: list[int], last_ns: list[int]) -> tuple[list[int], list[int]]:
-        """Several counters of unknown flavors are one series."""
-        series = self._series or []
-        merged_hits = [0] * (max(series) + 1)
-        merged_last = merged_hits.copy()
-        for number, count, time_ns in zip(series, hits, last_ns, strict=True):
-            merged_hits[number] += count
-            merged_last[number] = max(merged_last[number], time_ns)
-        return merged_hits, merged_last
 
-
-def _expected_flavors(release: int) -> list[tuple[str, str, str]]:
+def expected_flavors(release: int) -> list[tuple[str, str, str]]:
     """Guard type, flavor and severity of every guard that ``release`` can raise."""
     pairs = {(row.guard_type, row.value) for row in flavors.table() if row.role == "flavor"}
     return [

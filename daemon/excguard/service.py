@@ -192,17 +192,15 @@ class Service:
         try:
             hits = self._table.read()
             replies = self.journal.replies()
-            received = {(name, "live"): 0 for name in self._targets}
-            for labels, count in zip(hits.labels, hits.hits, strict=True):
-                if count:
-                    received[labels.target, "live"] = received.get((labels.target, "live"), 0) + count
             return Counters(
                 hits=hits,
                 exemplars=self.feed.exemplars,
                 made=self.journal.made,
                 counting_since=self.journal.counting_since,
                 started=self._started,
-                received=received,
+                received={
+                    (span.target, "live"): sum(hits.hits[span.start : span.stop]) for span in hits.targets
+                },
                 rejected=self.journal.rejected(),
                 replies=Replies(replies.bounds_ns, replies.counts, replies.sum_ns),
                 records_lost=self.journal.lost,

@@ -8,10 +8,11 @@ import pytest
 from excguard.decode import decode
 from excguard.hit import Hit
 from excguard.sinks.endpoint import Endpoint
+from excguard.sinks.exposition import Exposition
 from excguard.sinks.line_output import LineOutput
 from excguard.sinks.live import LiveFeed
 from excguard.sinks.log import EventLog, json_form
-from excguard.sinks.metrics import Counters, HitCounts, Metrics, Replies, TargetState, labels_of
+from excguard.sinks.metrics import Counters, HitCounts, Replies, Span, TargetState, labels_of
 from excguard.sinks.rate_limit import Site, Suppressed
 
 INVALID_NAME = 0x2000_0200_0000_2703  # the example of Apple's guide: INVALID_NAME on mach port 9987
@@ -61,6 +62,15 @@ def make_log(tmp_path: Path):
     return make
 
 
+def spans(series) -> list[Span]:
+    """Where each target's series are."""
+    targets = [labels.target for labels in series]
+    return [
+        Span(target, targets.index(target), targets.index(target) + targets.count(target))
+        for target in dict.fromkeys(targets)
+    ]
+
+
 class World:
     """Stands for the service: targets, their hits and the feed, without a journal or a kernel."""
 
@@ -93,11 +103,11 @@ class World:
         return hit
 
     def counters(self) -> Counters:
-        if self._series != tuple(self._hits):
-            self._series = tuple(self._hits)
-        columns = [list(column) for column in zip(*self._hits.values(), strict=True)] or [[], []]
+        if self._series != tuple(sorted(self._hits)):
+            self._series = tuple(sorted(self._hits))
+        columns = [list(column) for column in zip(*(self._hits[each] for each in self._series), strict=True)]
         return Counters(
-            hits=HitCounts(self._series, *columns),
+            hits=HitCounts(self._series, *(columns or [[], []]), spans(self._series)),
             exemplars=self.feed.exemplars,
             made=time() - 60,
             counting_since=time() - 60,
@@ -126,7 +136,7 @@ def open_endpoint(world: World):
     opened = []
 
     def make(host: str = "127.0.0.1", port: int = 0, *, ready=lambda: True, **options) -> Endpoint:
-        metrics = Metrics(world, kernel="simulated", release="macOS 26.4")
+        metrics = Exposition(world, kernel="simulated", release="macOS 26.4")
         endpoint = Endpoint(host, port, metrics, world.feed, ready, **options)
         opened.append(endpoint)
         return endpoint

@@ -8,14 +8,15 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from excguard.sinks.exposition import Exposition
 from excguard.sinks.metrics import (
     FAMILIES,
     Counters,
     Exemplar,
     HitCounts,
     Labels,
-    Metrics,
     Replies,
+    Span,
     TargetState,
 )
 
@@ -26,8 +27,12 @@ SINCE = 1_600_000_000.0
 
 
 def hit_counts(*series: tuple[str, str, str, str, int, int]) -> HitCounts:
+    targets = [each[0] for each in series]
     return HitCounts(
-        [Labels(*each[:4]) for each in series], [each[4] for each in series], [each[5] for each in series]
+        [Labels(*each[:4]) for each in series],
+        [each[4] for each in series],
+        [each[5] for each in series],
+        [Span(name, targets.index(name), targets.index(name) + targets.count(name)) for name in {*targets}],
     )
 
 
@@ -72,7 +77,7 @@ class Source:
 
 
 def render(counters: Counters = COUNTERS, accept: str = "") -> tuple[str, str]:
-    body, content_type = Metrics(Source(counters), kernel="simulated", release="macOS 26.4").render(accept)
+    body, content_type = Exposition(Source(counters), kernel="simulated", release="macOS 26.4").render(accept)
     return body.decode(), content_type
 
 
@@ -250,7 +255,7 @@ def test_hostile_target_names_come_through_intact(name: str) -> None:
 
 def test_labels_are_made_anew_when_a_series_is_added() -> None:
     source = Source(COUNTERS._replace(hits=hit_counts(("a", "FD", "CLOSE", "fatal", 1, 1))))
-    metrics = Metrics(source, kernel="k", release="r")
+    metrics = Exposition(source, kernel="k", release="r")
     assert b'target="a"' in metrics.render("")[0]
     more = hit_counts(("b", "FD", "CLOSE", "fatal", 2, 1), ("a", "FD", "CLOSE", "fatal", 1, 1))
     source._counters = COUNTERS._replace(hits=more)

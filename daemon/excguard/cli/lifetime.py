@@ -15,9 +15,9 @@ from excguard.mach.host import Host
 from excguard.service import Service
 from excguard.sinks.console import ConsoleForm, wants_color
 from excguard.sinks.endpoint import Endpoint, UnprotectedError
+from excguard.sinks.exposition import Exposition
 from excguard.sinks.line_output import LineOutput
 from excguard.sinks.log import EventLog, Form, json_form
-from excguard.sinks.metrics import Metrics
 from excguard.sinks.web_config import WebConfigFile
 from excguard.sinks.web_tls import WebConfigError
 
@@ -79,7 +79,7 @@ def open_endpoint(service: Service, config: Config, host: Host) -> Endpoint | No
     try:
         endpoint = Endpoint(
             *listen,
-            Metrics(service, kernel=host.kernel, release=f"macOS {host.release}"),
+            Exposition(service, kernel=host.kernel, release=f"macOS {host.release}"),
             service.feed,
             service.ready,
             web_config=WebConfigFile(Path(web_config)) if web_config else None,

@@ -16,10 +16,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from excguard.sinks import page
+from excguard.sinks.exposition import Exposition
 from excguard.sinks.gate import Gate
 from excguard.sinks.http_server import HTTPServer, Request, Response, text
 from excguard.sinks.live import LiveFeed
-from excguard.sinks.metrics import CountersGoneError, Metrics
+from excguard.sinks.metrics import CountersGoneError
 from excguard.sinks.web_config import WebConfig, WebConfigFile
 from excguard.sinks.web_tls import WebConfigError
 
@@ -37,7 +38,7 @@ class Endpoint:
         self,
         host: str,
         port: int,
-        metrics: Metrics,
+        metrics: Exposition,
         feed: LiveFeed,
         ready: Callable[[], bool],
         *,

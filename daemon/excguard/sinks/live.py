@@ -143,7 +143,10 @@ class LiveFeed:
         with self._lock:
             self._look_at_targets(counters.targets)
             totals: dict[str, int] = {}
-            for labels, hits, last_ns in zip(*counters.hits, strict=True):
+            hit_counts = counters.hits
+            for labels, hits, last_ns in zip(
+                hit_counts.labels, hit_counts.hits, hit_counts.last_ns, strict=True
+            ):
                 if not hits:
                     continue
                 flavor = f"{labels.guard_type} {labels.flavor}"

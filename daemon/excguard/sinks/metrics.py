@@ -5,8 +5,7 @@ stay few and bounded: never a pid, a port name or a guard id; flavors that no ta
 ``flavor="unknown"``, and their numbers are in the log. `FAMILIES` says what there is; docs/metrics.md is
 made of it.
 
-The hits have thousands of series when many targets are watched. They are written here, from columns of
-numbers and label texts that are made once; everything else goes through prometheus_client.
+`exposition.py` writes them.
 """
 
 import platform
@@ -14,20 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
 
 from excguard import __version__
 from excguard.decode import Violation
-from excguard.sinks.process_metrics import ProcessCollector
 
 UNKNOWN = "unknown"
 NO_FLAVOR = "none"  # of guard types whose flavor bits mean nothing
@@ -52,12 +40,21 @@ def labels_of(target: str, violation: Violation) -> Labels:
     )
 
 
+class Span(NamedTuple):
+    """Where a target's series are."""
+
+    target: str
+    start: int
+    stop: int
+
+
 class HitCounts(NamedTuple):
-    """Every hit series, as columns."""
+    """Every hit series, as columns; those of a target stand together."""
 
     labels: Sequence[Labels]  # the same object for as long as no series is added
     hits: Sequence[int]
     last_ns: Sequence[int]  # when the last one was, since the epoch; 0 when there was none
+    targets: Sequence[Span]
 
 
 class Exemplar(NamedTuple):
@@ -132,6 +129,13 @@ HITS = Family(
     "for each target: one for every flavor of the running release (from 0 on), and one for each guard type "
     "and severity of unknown flavors that were seen",
 )
+REPLIES = Family(
+    "excguard_reply_seconds",
+    "histogram",
+    (),
+    "From receiving an exception message to having answered it: how long the program had to wait.",
+    "17 buckets, sum and count",
+)
 _OTHERS = (
     Family(
         "excguard_last_hit_timestamp_seconds",
@@ -153,13 +157,6 @@ _OTHERS = (
         ("reason",),
         "Messages on an exception port that were refused, and why.",
         "one for each reason there is (from 0 on)",
-    ),
-    Family(
-        "excguard_reply_seconds",
-        "histogram",
-        (),
-        "From receiving an exception message to having answered it: how long the program had to wait.",
-        "17 buckets, sum and count",
     ),
     Family(
         "excguard_journal_records_lost",
@@ -232,145 +229,51 @@ _OTHERS = (
         "1",
     ),
 )
-FAMILIES = (HITS, *_OTHERS)
+FAMILIES = (HITS, REPLIES, *_OTHERS)
 _BY_NAME = {family.name: family for family in FAMILIES}
 
 
-class Metrics:
-    """Writes all metrics in whichever format is asked for."""
+class Values(NamedTuple):
+    """A metric as it is now."""
 
-    def __init__(self, source: Source, *, kernel: str, release: str) -> None:
-        """Read from ``source``."""
-        self._source = source
-        self._others = _Others(
-            {
-                "version": __version__,
-                "python_version": platform.python_version(),
-                "kernel": kernel,
-                "release": release,
-            }
-        )
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self._others)
-        self._registry.register(ProcessCollector())
-        self._labels: Sequence[Labels] = ()
-        self._texts: list[str] = []
-
-    def render(self, accept: str) -> tuple[bytes, str]:
-        """The metrics now, and their content type, in the best format that ``accept`` (the header) allows.
-
-        For one thread at a time.
-        """
-        encode, content_type = choose_encoder(accept)
-        open_metrics = content_type.startswith("application/openmetrics-text")
-        counters = self._others.counters = self._source.counters()
-        self._others.open_metrics = open_metrics
-        return self._hits(counters, open_metrics=open_metrics).encode() + encode(self._registry), content_type
-
-    def _hits(self, counters: Counters, *, open_metrics: bool) -> str:
-        labels, hits, _ = counters.hits
-        if labels is not self._labels:
-            self._labels = labels
-            self._texts = [_label_text(each) for each in labels]
-        name = HITS.name if open_metrics else f"{HITS.name}_total"
-        head = f"# HELP {name} {HITS.help}\n# TYPE {name} counter\n"
-        series = zip(self._texts, hits, strict=True)
-        if not open_metrics:
-            return head + "".join([f"excguard_hits_total{text} {count}\n" for text, count in series])
-        examples = [_exemplar_text(counters.exemplars.get(each)) for each in labels]
-        since = f"{counters.counting_since:.3f}"
-        return head + "".join(
-            [
-                f"excguard_hits_total{text} {count}{example}\nexcguard_hits_created{text} {since}\n"
-                for (text, count), example in zip(series, examples, strict=True)
-            ]
-        )
+    family: Family
+    values: Mapping[tuple[str, ...], float]  # by label values
+    created: float | None = None  # of a counter: since when it counts, seconds since the epoch
 
 
-class _Others(Collector):
-    """All metrics but the hits, made anew at every scrape of the counters that were put here."""
-
-    def __init__(self, build: dict[str, str]) -> None:
-        self._build = build
-        self.counters: Counters | None = None
-        self.open_metrics = False
-
-    def collect(self) -> Iterator[Metric]:
-        counters = self.counters
-        if counters is None:
-            return
-        last: dict[str, int] = {}
-        for labels, time_ns in zip(counters.hits.labels, counters.hits.last_ns, strict=True):
-            if time_ns:
-                last[labels.target] = max(last.get(labels.target, 0), time_ns)
-        targets = counters.targets
-        yield _gauge(
-            "excguard_last_hit_timestamp_seconds", {(name,): time_ns / 1e9 for name, time_ns in last.items()}
-        )
-        yield self._counter("excguard_received_hits", counters.received, counters.counting_since)
-        yield self._counter(
-            "excguard_messages_rejected", {(key,): n for key, n in counters.rejected.items()}, counters.made
-        )
-        yield _replies(counters.replies)
-        yield self._counter(
-            "excguard_journal_records_lost", {(): counters.records_lost}, counters.counting_since
-        )
-        yield _gauge("excguard_journal_pending_records", {(): counters.records_pending})
-        yield _gauge("excguard_journal_capacity_records", {(): counters.records_capacity})
-        yield _gauge("excguard_drain_lag_seconds", {(): counters.drain_lag})
-        suppressed = {(name,): count for name, count in counters.log_suppressed.items()}
-        yield self._counter("excguard_log_suppressed", suppressed, counters.started)
-        failures = {(): counters.log_write_failures}
-        yield self._counter("excguard_log_write_failures", failures, counters.started)
-        yield _gauge("excguard_target_up", {(name,): state.up for name, state in targets.items()})
-        starts = {(name,): state.starts for name, state in targets.items()}
-        yield self._counter("excguard_target_starts", starts, counters.started)
-        exits = {
-            (name, reason): count for name, state in targets.items() for reason, count in state.exits.items()
-        }
-        yield self._counter("excguard_target_exits", exits, counters.started)
-        yield InfoMetricFamily("excguard_build", _BY_NAME["excguard_build"].help, value=self._build)
-
-    def _counter(self, name: str, values: Mapping[Any, float], created: float) -> CounterMetricFamily:
-        """The keys of ``values`` are label values."""
-        family = CounterMetricFamily(name, _BY_NAME[name].help, labels=_BY_NAME[name].labels)
-        for key, value in values.items():
-            # The plain text format has no created timestamps; there they would be series of their own.
-            family.add_metric(key, value, created=created if self.open_metrics else None)
-        return family
+def build_labels(kernel: str, release: str) -> tuple[str, ...]:
+    """The labels of ``excguard_build_info``."""
+    return __version__, platform.python_version(), kernel, release
 
 
-def _gauge(name: str, values: Mapping[Any, float]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, _BY_NAME[name].help, labels=_BY_NAME[name].labels)
-    for key, value in values.items():
-        family.add_metric(key, float(value))
-    return family
+def values(counters: Counters, build: tuple[str, ...]) -> Iterator[Values]:
+    """All metrics but the hits and the histogram of reply times."""
+    hits, targets, since = counters.hits, counters.targets, counters.counting_since
 
+    def of(name: str, found: Mapping[Any, float], created: float | None = None) -> Values:
+        return Values(_BY_NAME[name], found, created)
 
-def _replies(replies: Replies) -> HistogramMetricFamily:
-    buckets = []
-    total = 0
-    for bound, count in zip((*replies.bounds_ns, None), replies.counts, strict=True):
-        total += count
-        buckets.append(("+Inf" if bound is None else f"{bound / 1e9:.10g}", total))
-    name = "excguard_reply_seconds"
-    return HistogramMetricFamily(name, _BY_NAME[name].help, buckets=buckets, sum_value=replies.sum_ns / 1e9)
-
-
-def _label_text(labels: Labels) -> str:
-    """The labels as both formats write them."""
-    return (
-        "{"
-        + ",".join(f'{key}="{_escaped(value)}"' for key, value in zip(HITS.labels, labels, strict=True))
-        + "}"
-    )
-
-
-def _exemplar_text(exemplar: Exemplar | None) -> str:
-    if exemplar is None:
-        return ""
-    return f' # {{seq="{exemplar.seq}"}} 1 {exemplar.time_ns / 1e9:.6f}'
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    last = {
+        (span.target,): time_ns / 1e9
+        for span in hits.targets
+        if (time_ns := max(hits.last_ns[span.start : span.stop]))
+    }
+    yield of("excguard_last_hit_timestamp_seconds", last)
+    yield of("excguard_received_hits", counters.received, since)
+    rejected = {(reason,): count for reason, count in counters.rejected.items()}
+    yield of("excguard_messages_rejected", rejected, counters.made)
+    yield of("excguard_journal_records_lost", {(): counters.records_lost}, since)
+    yield of("excguard_journal_pending_records", {(): counters.records_pending})
+    yield of("excguard_journal_capacity_records", {(): counters.records_capacity})
+    yield of("excguard_drain_lag_seconds", {(): counters.drain_lag})
+    suppressed = {(name,): count for name, count in counters.log_suppressed.items()}
+    yield of("excguard_log_suppressed", suppressed, counters.started)
+    yield of("excguard_log_write_failures", {(): counters.log_write_failures}, counters.started)
+    yield of("excguard_target_up", {(name,): int(state.up) for name, state in targets.items()})
+    starts = {(name,): state.starts for name, state in targets.items()}
+    yield of("excguard_target_starts", starts, counters.started)
+    exits = {
+        (name, reason): count for name, state in targets.items() for reason, count in state.exits.items()
+    }
+    yield of("excguard_target_exits", exits, counters.started)
+    yield of("excguard_build", {build: 1})

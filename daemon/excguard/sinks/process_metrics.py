@@ -9,46 +9,35 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from excguard.sinks.metrics import Family, Values
 
 _STARTED = time.time()  # when this module was read: a moment after the process began
 
 
-class ProcessCollector(Collector):
-    """``process_cpu_seconds_total`` and its kin, of this process."""
+def _one(name: str, kind: str, text: str) -> Family:
+    return Family(name, kind, (), text, "1")
 
-    def collect(self) -> Iterator[Metric]:
-        """The metrics now."""
-        yield CounterMetricFamily(
-            "process_cpu_seconds",
-            "Total user and system CPU time spent in seconds.",
-            value=time.process_time(),
-        )
-        yield GaugeMetricFamily(
-            "process_start_time_seconds",
-            "Start time of the process since unix epoch in seconds.",
-            value=_STARTED,
-        )
-        yield GaugeMetricFamily(
-            "process_open_fds",
-            "Number of open file descriptors.",
-            value=sum(1 for _ in Path("/dev/fd").iterdir()) - 1,
-        )
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        yield GaugeMetricFamily(
-            "process_max_fds",
-            "Maximum number of open file descriptors.",
-            value=float("inf") if most == resource.RLIM_INFINITY else most,
-        )
-        try:
-            pages = Path("/proc/self/statm").read_text(encoding="ascii").split()
-        except OSError:
-            return
-        size = resource.getpagesize()
-        yield GaugeMetricFamily(
-            "process_virtual_memory_bytes", "Virtual memory size in bytes.", value=int(pages[0]) * size
-        )
-        yield GaugeMetricFamily(
-            "process_resident_memory_bytes", "Resident memory size in bytes.", value=int(pages[1]) * size
-        )
+
+_CPU = _one("process_cpu_seconds", "counter", "User and system CPU time that this process has used.")
+_START = _one("process_start_time_seconds", "gauge", "When this process began, in seconds since 1970.")
+_OPEN = _one("process_open_fds", "gauge", "Open file descriptors.")
+_MOST = _one("process_max_fds", "gauge", "How many file descriptors may be open.")
+_VIRTUAL = _one("process_virtual_memory_bytes", "gauge", "Virtual memory. Absent where there is no /proc.")
+_RESIDENT = _one("process_resident_memory_bytes", "gauge", "Resident memory. Absent where there is no /proc.")
+FAMILIES = (_CPU, _START, _OPEN, _MOST, _VIRTUAL, _RESIDENT)
+
+
+def values() -> Iterator[Values]:
+    """The metrics of this process now."""
+    yield Values(_CPU, {(): time.process_time()}, _STARTED)
+    yield Values(_START, {(): _STARTED})
+    yield Values(_OPEN, {(): sum(1 for _ in Path("/dev/fd").iterdir()) - 1})
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    yield Values(_MOST, {(): float("inf") if most == resource.RLIM_INFINITY else most})
+    try:
+        virtual, resident, *_ = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    except OSError:
+        return
+    size = resource.getpagesize()
+    yield Values(_VIRTUAL, {(): int(virtual) * size})
+    yield Values(_RESIDENT, {(): int(resident) * size})
