@@ -1,0 +1,65 @@
+"""Compiles the C core, or parts of it, into test programs. Needs no simulator: Apple's headers are enough."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+NATIVE = ROOT / "daemon/excguard/native"
+SIM_HEADERS = ROOT / "daemon/excguard/sim/include"
+KNOWLEDGE = ROOT / "daemon/excguard/knowledge"
+
+WARNINGS = ["-Wall", "-Wextra", "-Werror"]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"]
+
+# The core without the receiver: it calls nothing of Mach.
+PURE_SOURCES = ["answer.c", "guard.c", "journal.c", "journal_open.c", "parser.c"]
+
+
+def compiler() -> str | None:
+    """The C compiler, as CMake would find it."""
+    return shutil.which("cc")
+
+
+def clang() -> str | None:
+    """Clang, for its sanitizers and its fuzzer."""
+    return shutil.which("clang")
+
+
+def guard_table(directory: Path) -> Path:
+    """Generates guard_table.h in ``directory``."""
+    table = directory / "guard_table.h"
+    if not table.exists():
+        subprocess.run([sys.executable, str(KNOWLEDGE / "generate_c.py"), str(table)], check=True)
+    return table
+
+
+def include_options(directory: Path) -> list[str]:
+    """Where the headers are; on a Mac the SDK has its own."""
+    options = [f"-I{NATIVE}", f"-I{guard_table(directory).parent}"]
+    return options if sys.platform == "darwin" else [*options, f"-I{SIM_HEADERS}", "-D_GNU_SOURCE"]
+
+
+def build(cc: str, directory: Path, program: Path, out: str, *options: str) -> Path:
+    """Compiles ``program`` with the pure part of the core to ``directory/out``."""
+    target = directory / out
+    sources = [str(NATIVE / name) for name in PURE_SOURCES]
+    subprocess.run(
+        [
+            cc,
+            "-std=c11",
+            *WARNINGS,
+            *options,
+            *include_options(directory),
+            str(program),
+            *sources,
+            "-o",
+            str(target),
+        ],
+        check=True,
+    )
+    return target
