@@ -147,7 +147,7 @@ class Drain:
         return Hit(
             violation=decode(record.code, record.subcode, release),
             target=self._names.name(record.target_id),
-            pid=record.pid,
+            pid=None if record.flags & lib.EXCGUARD_RECORD_PID_UNKNOWN else record.pid,
             thread_id=record.thread_id,
             time_ns=record.time_ns,
             behavior=_BEHAVIORS.get(record.behavior, str(record.behavior)),

@@ -15,7 +15,7 @@ class Hit(Struct, frozen=True, kw_only=True):
 
     violation: Violation
     target: str
-    pid: int
+    pid: int | None  # None when the kernel could not say
     thread_id: int
     time_ns: int  # since the epoch, when the receiver took the message
     behavior: str

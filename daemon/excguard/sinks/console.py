@@ -56,7 +56,7 @@ class ConsoleForm:
     def _hit(self, clock: str, event: MutableMapping[str, Any]) -> str:
         severity = event["severity"] or "unknown"
         name = event["flavor_name"] or event["guard_type"]
-        who = f"pid {event['pid']}" + (", inherited" if event["inherited"] else "")
+        who = f"pid {event['pid'] or 'unknown'}" + (", inherited" if event["inherited"] else "")
         where = f"code {event['code']}, subcode {event['subcode']}"
         if "pc" in event:
             where += f", pc {event['pc']}"
