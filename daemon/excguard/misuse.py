@@ -87,17 +87,6 @@ def release_too_many() -> Answer:
     )
 
 
-@_misuse("MOD_REFS_NON_FATAL")
-def deallocate_own_task() -> Answer:
-    """Release the send right to one's own task, which is pinned: it must never go."""
-    refs = ffi.new("mach_port_urefs_t *")
-    _must(lib.mach_port_get_refs(_self(), _self(), lib.MACH_PORT_RIGHT_SEND, refs))
-    result = 0
-    for _ in range(refs[0]):
-        result = lib.mach_port_deallocate(_self(), _self())
-    return Answer(_self(), "mach_port_deallocate", result)
-
-
 # ---- guarded ports ----
 
 
@@ -136,34 +125,14 @@ def guard_twice() -> Answer:
     return Answer(port, "mach_port_guard", lib.mach_port_guard(_self(), port, _WRONG_GUARD, 0))
 
 
-@_misuse("KERN_FAILURE")
-def watch_destruction_twice() -> Answer:
-    """Ask for a port's destruction to be told to two ports."""
-    port = _port(send=False)
-    previous = ffi.new("mach_port_t *")
-    result = 0
-    for _ in range(2):
-        result = lib.mach_port_request_notification(
-            _self(),
-            port,
-            lib.MACH_NOTIFY_PORT_DESTROYED,
-            0,
-            _port(send=False),
-            lib.MACH_MSG_TYPE_MAKE_SEND_ONCE,
-            previous,
-        )
-    return Answer(port, "mach_port_request_notification", result)
-
-
 # ---- messages ----
 
 
 @_misuse("SEND_INVALID_RIGHT")
-def send_right_not_owned() -> Answer:
-    """Put a port into a message that one has no right to."""
-    return Answer(
-        _NO_SUCH_NAME, "mach_msg", _send(_port(), carry=(_NO_SUCH_NAME, lib.MACH_MSG_TYPE_COPY_SEND))
-    )
+def send_right_that_cannot_be_made() -> Answer:
+    """Put a new send right to a port into a message, without owning the port."""
+    result = _send(_port(), carry=(_self(), lib.MACH_MSG_TYPE_MAKE_SEND))
+    return Answer(_self(), "mach_msg", result)
 
 
 @_misuse("SEND_INVALID_REPLY")
@@ -192,15 +161,54 @@ def move_immovable() -> Answer:
 
 
 @_misuse("RCV_INVALID_NAME")
-def receive_from_nowhere() -> Answer:
-    """Wait for messages on a port that does not exist."""
+def receive_on_send_right() -> Answer:
+    """Wait for messages on a port that one has only a send right to."""
     header = ffi.new("mach_msg_header_t *")
     options = lib.MACH_RCV_MSG | lib.MACH_RCV_TIMEOUT
-    return Answer(
-        _NO_SUCH_NAME,
-        "mach_msg",
-        lib.mach_msg(header, options, 0, ffi.sizeof("mach_msg_header_t"), _NO_SUCH_NAME, 0, 0),
-    )
+    result = lib.mach_msg(header, options, 0, ffi.sizeof("mach_msg_header_t"), _self(), 0, 0)
+    return Answer(_self(), "mach_msg", result)
+
+
+@_misuse("INVALID_OPTIONS", fatal=True)
+def send_to_kernel_only() -> Answer:
+    """Send a message to the kernel without waiting for its answer in the same call."""
+    return Answer(_self(), "mach_msg", _send(_self()))
+
+
+@_misuse("SERVICE_PORT_VIOLATION_FATAL", fatal=True)
+def give_service_away() -> Answer:
+    """Send the receive right of a launchd service to somebody else."""
+    port = ffi.new("mach_port_t *")
+    _must(lib.bootstrap_check_in(lib.bootstrap_port, b"org.excguard.misuse", port))
+    return Answer(port[0], "mach_msg", _send(_port(), carry=(port[0], lib.MACH_MSG_TYPE_MOVE_RECEIVE)))
+
+
+# ---- notifications ----
+
+
+@_misuse("KERN_FAILURE")
+def watch_destruction_twice() -> Answer:
+    """Ask for a port's destruction to be told to two ports."""
+    port = _port(send=False)
+    _must(_notify(port, lib.MACH_NOTIFY_PORT_DESTROYED, _port(send=False)))
+    result = _notify(port, lib.MACH_NOTIFY_PORT_DESTROYED, _port(send=False))
+    return Answer(port, "mach_port_request_notification", result)
+
+
+@_misuse("INVALID_NOTIFICATION_REQ", fatal=True)
+def watch_destruction_of_immovable() -> Answer:
+    """Ask to be told of the destruction of a port that must stay in its task."""
+    port = _port(lib.MPO_IMMOVABLE_RECEIVE, send=False)
+    result = _notify(port, lib.MACH_NOTIFY_PORT_DESTROYED, _port(send=False))
+    return Answer(port, "mach_port_request_notification", result)
+
+
+@_misuse("INVALID_NOTIFICATION_PORT")
+def notify_exception_port() -> Answer:
+    """Have notifications sent to a port that was made for exceptions."""
+    port = _port(lib.MPO_EXCEPTION_PORT, send=False)
+    result = _notify(_port(), lib.MACH_NOTIFY_NO_SENDERS, port)
+    return Answer(port, "mach_port_request_notification", result)
 
 
 def _self() -> int:
@@ -214,6 +222,13 @@ def _port(flags: int = 0, *, send: bool = True) -> int:
     name = ffi.new("mach_port_name_t *")
     _must(lib.mach_port_construct(_self(), options, _GUARD if flags & lib.MPO_CONTEXT_AS_GUARD else 0, name))
     return int(name[0])
+
+
+def _notify(port: int, what: int, receiver: int) -> int:
+    """Ask for a notification about ``port`` to be sent to ``receiver``; what the kernel answered."""
+    previous = ffi.new("mach_port_t *")
+    once = lib.MACH_MSG_TYPE_MAKE_SEND_ONCE
+    return int(lib.mach_port_request_notification(_self(), port, what, 0, receiver, once, previous))
 
 
 def _must(kern_return: int) -> None:
@@ -260,7 +275,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.list:
         for name, misuse in MISUSES.items():
-            print(f"{name:26} {misuse.flavor:22} {misuse.mistake}")  # noqa: T201 - what was asked for
+            print(f"{name:31} {misuse.flavor:29} {misuse.mistake}")  # noqa: T201 - what was asked for
         return 0
     unknown = [name for name in options.misuse if name not in (*MISUSES, "all")]
     if unknown or not options.misuse:

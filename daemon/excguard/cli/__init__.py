@@ -10,6 +10,9 @@ import click
 import excguard
 
 _COMMANDS = {
+    "run": "excguard.cli.run:command",
+    "serve": "excguard.cli.serve:command",
+    "demo": "excguard.cli.demo:command",
     "decode": "excguard.cli.decode:command",
     "doctor": "excguard.cli.doctor:command",
     "launchd": "excguard.cli.launchd:command",
@@ -73,11 +76,11 @@ def _line(error: click.ClickException) -> str:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(excguard.__version__, prog_name="excguard")
 def main() -> None:
-    r"""See every EXC_GUARD that the kernel raises in a watched app, and what it means.
+    """See every EXC_GUARD that the kernel raises in a watched app, and what it means.
 
     \b
     Watch one run of a program:        excguard run -- ./app --its arguments
     See what excguard shows:           excguard demo
     Watch programs day and night:      excguard serve --config excguard.toml
     Ask what the numbers mean:         excguard decode 0x2000020000002703
-    """
+    """  # noqa: D301 - click wants the real backspace

@@ -17,7 +17,7 @@ from excguard.sinks.console import wants_color
 @click.command("demo", short_help="See what excguard shows: a program breaks rules on purpose.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of the table.")
 def command(*, as_json: bool) -> None:
-    r"""Start a program that breaks the rules of Mach on purpose, and show each hit with its explanation.
+    """Start a program that breaks the rules of Mach on purpose, and show each hit with its explanation.
 
     Where there is no Mach the program runs on a simulated kernel, which raises the guard exceptions that
     macOS raises. The fatal rules are broken in processes of their own, because the kernel ends those.
@@ -25,7 +25,7 @@ def command(*, as_json: bool) -> None:
     \b
     The same, one at a time and with everything that excguard tells about it:
       excguard run -- python3 -m excguard.misuse double_deallocate
-    """
+    """  # noqa: D301 - click wants the real backspace
     config = Config(
         metrics=Metrics(listen=""),
         target=(

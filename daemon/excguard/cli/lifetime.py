@@ -13,6 +13,7 @@ from excguard.journal import JournalError
 from excguard.mach.errors import MachError, UnsupportedReleaseError
 from excguard.mach.host import Host
 from excguard.service import Service
+from excguard.sim import KernelError
 from excguard.sinks.console import ConsoleForm, wants_color
 from excguard.sinks.endpoint import Endpoint, UnprotectedError
 from excguard.sinks.exposition import Exposition
@@ -22,7 +23,7 @@ from excguard.sinks.web_config import WebConfigFile
 from excguard.sinks.web_tls import WebConfigError
 
 # What can go wrong with the system, as opposed to with what was asked for.
-SYSTEM_ERRORS = (JournalError, MachError, UnsupportedReleaseError, OSError)
+SYSTEM_ERRORS = (JournalError, KernelError, MachError, UnsupportedReleaseError, OSError)
 
 _STDERR = 2
 

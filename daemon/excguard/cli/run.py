@@ -77,7 +77,7 @@ def command(
     as_json: bool,
     **options: Any,  # noqa: ANN401 - what is left goes to `_adapted` as it is
 ) -> int:
-    r"""Run PROGRAM and explain every guard exception (EXC_GUARD) that the kernel raises in it.
+    """Run PROGRAM and explain every guard exception (EXC_GUARD) that the kernel raises in it.
 
     The program's input and output are its own. What excguard has to say goes to standard error: each hit as
     it happens, and a table of all of them in the end. Programs that PROGRAM starts are watched with it.
@@ -95,7 +95,7 @@ def command(
       3    --fail-on was met
       2    the command line or the configuration is wrong
       125  excguard itself failed, or the program could not be started
-    """
+    """  # noqa: D301 - click wants the real backspace
     try:
         config = configuration.load(config_path) if config_path else Config()
         config = _adapted(config, arguments, options)
@@ -136,7 +136,7 @@ class Run:
             one of `lifetime.SYSTEM_ERRORS`: excguard could not.
         """
         with contextlib.ExitStack() as stack:
-            stack.enter_context(sim.start_if_needed())
+            sim.start_if_needed()
             host = mach_host.running()
             self.kernel = host.kernel
             # The program's own words are on standard error as well: for people, only what matters joins them.

@@ -28,7 +28,7 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     "--json", "as_json", is_flag=True, help="JSON lines in the log, whatever the configuration says."
 )
 def command(config_path: Path | None, *, as_json: bool) -> None:
-    r"""Start the programs of the configuration, watch them, and log and count every guard exception in them.
+    """Start the programs of the configuration, watch them, and log and count every guard exception in them.
 
     Runs in the foreground, as launchd wants it, until no program is left to look after. SIGTERM, SIGINT and
     SIGHUP end it: the programs are stopped, everything that waits is logged, and the exit status is 0.
@@ -49,7 +49,7 @@ def command(config_path: Path | None, *, as_json: bool) -> None:
       0    stopped as asked, or no program is left
       2    the command line or the configuration is wrong
       125  excguard failed: the journal, the log or the port of the metrics cannot be had
-    """
+    """  # noqa: D301 - click wants the real backspace
     path = config_path or configuration.default_path()
     try:
         config = configuration.load(path)
@@ -75,7 +75,7 @@ def _serve(config: Config, *, as_json: bool) -> bool:
     if not config.journal.path:
         journal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(sim.start_if_needed())
+        sim.start_if_needed()
         host = mach_host.running()
         form = "json" if as_json else config.log.format
         log = (

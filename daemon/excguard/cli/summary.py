@@ -54,6 +54,11 @@ def site_objects(tallies: Iterable[SiteTally]) -> list[dict[str, Any]]:
     ]
 
 
+def _first_sentence(text: str) -> str:
+    """The first sentence of an advice is about its one rule; the rest repeats, and the log has it."""
+    return text.partition(". ")[0].rstrip(".") + "."
+
+
 def print_table(console: Console, title: str, tallies: Iterable[SiteTally]) -> None:
     """One row a site: how often, how severe, which rule, what that means and how to mend it."""
     sites = explained(tallies)
@@ -71,7 +76,7 @@ def print_table(console: Console, title: str, tallies: Iterable[SiteTally]) -> N
         if tally.pc:
             text.append(f" At pc {tally.pc:#x}.")
         if violation.advice:
-            text.append(f"\nTo mend it: {printable(violation.advice)}", style="green")
+            text.append(f"\nTo mend it: {_first_sentence(printable(violation.advice))}", style="green")
         table.add_row(
             str(tally.hits),
             Text(severity, style=COLORS.get(severity, "")),
