@@ -4,7 +4,6 @@ import sys
 
 import click
 import msgspec
-from rich.console import Console
 
 from excguard import misuse
 from excguard.cli import lifetime, summary
@@ -47,7 +46,8 @@ def command(*, as_json: bool) -> None:
         for site in summary.site_objects(run.sites):
             click.echo(msgspec.json.encode(site).decode())
         return
-    console = Console(width=lifetime.terminal_width(1), no_color=not wants_color(1), highlight=False)
     total = sum(hits.hits for hits in run.hits)
     title = f"{total} guard hits of a program that breaks {len(misuse.MISUSES)} rules ({run.kernel} kernel)"
-    summary.print_table(console, title, run.sites)
+    click.echo(
+        summary.table(title, run.sites, width=lifetime.terminal_width(1), color=wants_color(1)), nl=False
+    )

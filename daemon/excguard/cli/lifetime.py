@@ -29,9 +29,16 @@ _STDERR = 2
 
 
 def complain(text: str) -> None:
-    """One line on standard error; when even that fails there is nobody left to tell."""
+    """One line on standard error that says whose it is."""
+    say(f"excguard: {text}\n")
+
+
+def say(text: str) -> None:
+    """Write to standard error; when even that fails there is nobody left to tell."""
+    rest = text.encode("utf-8", "backslashreplace")
     with contextlib.suppress(OSError):
-        os.write(_STDERR, f"excguard: {text}\n".encode("utf-8", "backslashreplace"))
+        while rest:
+            rest = rest[os.write(_STDERR, rest) :]
 
 
 def reason(error: BaseException) -> str:

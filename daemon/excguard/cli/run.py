@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
 
 from excguard import config as configuration
 from excguard import sim
@@ -220,20 +219,18 @@ def _tell(run: Run, status: int, fail_on: str, *, as_json: bool) -> None:
                 "sites": summary.site_objects(run.sites),
             }
         )
-        click.echo(line.decode(), err=True)
+        lifetime.say(f"{line.decode()}\n")
         return
     name = printable(run.config.target[0].name)
     if not total:
-        click.echo(f"excguard: no guard hits in {name}.", err=True)
+        complain(f"no guard hits in {name}.")
         return
-    console = Console(
-        stderr=True, width=lifetime.terminal_width(2), no_color=not wants_color(2), highlight=False
-    )
-    summary.print_table(console, f"excguard: {total} guard hit{'s' * (total != 1)} in {name}", run.sites)
+    title = f"excguard: {total} guard hit{'s' * (total != 1)} in {name}"
+    lifetime.say(summary.table(title, run.sites, width=lifetime.terminal_width(2), color=wants_color(2)))
     if lost:
-        click.echo(f"excguard: {lost} more could not be told apart: the journal was full.", err=True)
+        complain(f"{lost} more could not be told apart: the journal was full.")
     if status == _FAIL_ON_MET and fail_on != "never":
-        click.echo(f"excguard: --fail-on {fail_on} was met, so the exit status is {status}.", err=True)
+        complain(f"--fail-on {fail_on} was met, so the exit status is {status}.")
 
 
 def _adapted(config: Config, arguments: tuple[str, ...], options: Mapping[str, Any]) -> Config:

@@ -1,5 +1,6 @@
 """How a run went: the hits by site, for the table and the JSON object that close a run."""
 
+import io
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,8 @@ from rich.text import Text
 from excguard.decode import Violation, decode
 from excguard.drain import SiteTally
 from excguard.sinks.console import COLORS, printable
+
+_COLORS: dict[bool, Any] = {True: "standard", False: None}
 
 # What a severity weighs when --fail-on is asked.
 _WEIGHTS = {None: 0, "soft": 1, "optional": 2, "fatal": 3}
@@ -59,17 +62,17 @@ def _first_sentence(text: str) -> str:
     return text.partition(". ")[0].rstrip(".") + "."
 
 
-def print_table(console: Console, title: str, tallies: Iterable[SiteTally]) -> None:
+def table(title: str, tallies: Iterable[SiteTally], *, width: int, color: bool) -> str:
     """One row a site: how often, how severe, which rule, what that means and how to mend it."""
     sites = explained(tallies)
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, expand=False)
-    table.add_column("hits", justify="right")
-    table.add_column("severity")
-    table.add_column("rule")
+    rows = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, expand=False)
+    rows.add_column("hits", justify="right")
+    rows.add_column("severity")
+    rows.add_column("rule")
     many = len({tally.target for tally, _ in sites}) > 1
     if many:
-        table.add_column("target")
-    table.add_column("what happened", ratio=1)
+        rows.add_column("target")
+    rows.add_column("what happened", ratio=1)
     for tally, violation in sites:
         severity = violation.severity or "unknown"
         text = Text(printable(violation.summary))
@@ -77,11 +80,16 @@ def print_table(console: Console, title: str, tallies: Iterable[SiteTally]) -> N
             text.append(f" At pc {tally.pc:#x}.")
         if violation.advice:
             text.append(f"\nTo mend it: {_first_sentence(printable(violation.advice))}", style="green")
-        table.add_row(
+        rows.add_row(
             str(tally.hits),
             Text(severity, style=COLORS.get(severity, "")),
             Text(violation.flavor_name or violation.guard_type or "unknown", style="bold"),
             *([Text(printable(tally.target))] if many else []),
             text,
         )
-    console.print(table)
+    written = io.StringIO()
+    console = Console(
+        file=written, width=width, force_terminal=color, highlight=False, color_system=_COLORS[color]
+    )
+    console.print(rows)
+    return "\n".join(line.rstrip() for line in written.getvalue().splitlines()) + "\n"

@@ -1,0 +1,70 @@
+"""A simulated kernel, programs to watch, and excguard itself as people start it."""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from harness import EXCGUARD, Daemon
+
+from excguard.sim import Kernel
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def child(tmp_path_factory) -> str:
+    """The path of the C program of child.c."""
+    program = tmp_path_factory.mktemp("child") / "child"
+    flags = subprocess.run(
+        [sys.executable, "-m", "excguard.sim", "--cflags", "--libs"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    compiler = os.environ.get("CC", "cc")
+    command = [compiler, "-Wall", "-Wextra", "-Werror", "-o", str(program), str(HERE / "child.c")]
+    subprocess.run([*command, *shlex.split(flags)], check=True)
+    return str(program)
+
+
+@pytest.fixture
+def kernel() -> Iterator[Kernel]:
+    """A simulated kernel of this test's own."""
+    with Kernel() as running:
+        yield running
+
+
+@pytest.fixture
+def serve(kernel: Kernel, tmp_path: Path) -> Iterator[Callable[[str], Daemon]]:
+    """Starts `excguard serve` with a configuration; keeps log, journal and metrics in the test's folder."""
+    daemons = []
+
+    def start(config: str) -> Daemon:
+        daemons.append(Daemon(tmp_path, {**os.environ, **kernel.environ}, config))
+        return daemons[-1]
+
+    yield start
+    for daemon in daemons:
+        daemon.end()
+
+
+@pytest.fixture
+def run(kernel: Kernel):
+    """Runs `excguard run` to its end."""
+
+    def start(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*EXCGUARD, "run", "--metrics", "off", *arguments],
+            env={**os.environ, **kernel.environ},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            **options,
+        )
+
+    return start

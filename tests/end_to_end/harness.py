@@ -1,0 +1,114 @@
+"""What the end-to-end tests share: excguard as people start it, and eyes for its log and metrics."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from prometheus_client.parser import text_string_to_metric_families
+
+EXCGUARD = [sys.executable, "-m", "excguard"]
+
+Found = TypeVar("Found")
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+class Daemon:
+    """A running `excguard serve`."""
+
+    def __init__(self, folder: Path, environ: dict[str, str], config: str) -> None:
+        """Start it with ``config``, which may leave [journal] and [metrics] to the folder and a free port."""
+        self.log = folder / "log.jsonl"
+        path = folder / "excguard.toml"
+        for table, keys in (
+            ("log", f'path = "{self.log}"\nformat = "json"'),
+            ("metrics", 'listen = "127.0.0.1:0"'),
+            ("journal", f'path = "{folder / "journal"}"'),
+        ):
+            if f"[{table}]" not in config:
+                config = f"{config}\n[{table}]\n{keys}\n"
+        path.write_text(config)
+        self.stderr = b""
+        self.process = subprocess.Popen(
+            [*EXCGUARD, "serve", "--config", str(path)], env=environ, stderr=subprocess.PIPE
+        )
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it; its exit status."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Its exit status, once it has ended."""
+        _, self.stderr = self.process.communicate(timeout=60)
+        return self.process.returncode
+
+    def end(self) -> None:
+        """Make sure that nothing is left of it."""
+        if self.process.stderr is not None and not self.process.stderr.closed:
+            self.process.kill()
+            self.wait()
+
+    def events(self, name: str | None = None) -> list[dict]:
+        """The events of its log so far."""
+        return events(self.log, name)
+
+    def wait_for(self, name: str, count: int = 1, **fields) -> list[dict]:
+        """The events of that name and with those fields, once there are ``count``."""
+        return wait_until(
+            lambda: [e for e in self.events(name) if fields.items() <= e.items()],
+            lambda found: len(found) >= count or self.process.poll() is not None,
+        )
+
+    @property
+    def url(self) -> str:
+        """The URL of its metrics."""
+        return self.wait_for("metrics_listening")[-1]["url"]
+
+
+def events(path: Path, name: str | None = None) -> list[dict]:
+    """The whole lines of a log, as objects."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]
+    found = []
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except ValueError:  # half a line, of a daemon that was killed while writing it
+            assert not line.endswith(b"}")
+    return [event for event in found if name is None or event["event"] == name]
+
+
+def wait_until(look: Callable[[], Found], good: Callable[[Found], bool] = bool) -> Found:
+    """What ``look`` finds as soon as it is ``good``; the test's own timeout ends the wait."""
+    pause = threading.Event()
+    for _ in range(6000):
+        found = look()
+        if good(found):
+            return found
+        pause.wait(0.01)
+    raise AssertionError(f"waited in vain; last seen: {found!r}")
+
+
+def scrape(url: str) -> Samples:
+    """The samples of a /metrics page."""
+    with urllib.request.urlopen(url) as response:
+        text = response.read().decode()
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def total(samples: Samples, name: str, **labels: str) -> float:
+    """The sum of the samples of that name with those labels."""
+    return sum(
+        value for (found, its), value in samples.items() if found == name and labels.items() <= set(its)
+    )

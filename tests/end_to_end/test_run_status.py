@@ -1,0 +1,235 @@
+"""`excguard run` from the outside: whose exit status it has, what goes where, how it ends."""
+
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from harness import EXCGUARD, events, wait_until
+
+INVALID_NAME = "0x2000020000002703"
+DESTROY = "0x2000000100002703"
+SOFT = "0x2010000600002703"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--", "true"], 0),
+        (["--", "sh", "-c", "exit 7"], 7),
+        (["--", "sh", "-c", "kill -TERM $$"], 128 + signal.SIGTERM),
+        (["--", "sh", "-c", "kill -KILL $$"], 128 + signal.SIGKILL),
+        (["--", "/nowhere/program"], 125),
+        (["--", "no-program-of-this-name"], 125),
+        (["--log", "/nowhere/log", "--", "true"], 125),
+        (["--config", "/nowhere/excguard.toml", "--", "true"], 2),
+        (["--fail-on", "sometimes", "--", "true"], 2),
+        (["--reply", "consume", "--behavior", "state_identity_protected", "--", "true"], 2),
+        (["--metrics", "nonsense", "--", "true"], 2),
+        (["--no-such-option", "--", "true"], 2),
+        ([], 2),
+    ],
+)
+def test_exit_status(run, arguments: list[str], status: int) -> None:
+    done = run(*arguments)
+
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    if status in (2, 125):
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith("excguard: ")
+        if status == 2:
+            assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "code", "expected"),
+    [
+        ("never", DESTROY, 128 + signal.SIGKILL),
+        ("fatal", DESTROY, 3),
+        ("fatal", INVALID_NAME, 0),
+        ("optional", INVALID_NAME, 3),
+        ("optional", SOFT, 0),
+        ("soft", SOFT, 3),
+        ("soft", None, 0),
+    ],
+)
+def test_fail_on(run, child: str, fail_on: str, code: str | None, expected: int) -> None:
+    program = [child, "raise", code, "1"] if code else ["true"]
+    done = run("--fail-on", fail_on, "--", *program)
+
+    assert done.returncode == expected, done.stderr
+
+
+def test_streams_are_the_programs_own(run) -> None:
+    done = run("--", "sh", "-c", "cat; echo words >&2", input="line\n")
+
+    assert done.stdout == "line\n"
+    assert "words\n" in done.stderr
+    assert done.stderr.endswith("excguard: no guard hits in sh.\n")
+
+
+def test_closing_table_counts_and_explains(run, child: str) -> None:
+    done = run("--", child, "raise", INVALID_NAME, "25")
+    text = " ".join(done.stderr.split())
+
+    assert "excguard: 25 guard hits in child" in text
+    assert "INVALID_NAME" in text
+    assert "To mend it:" in text
+    assert "\x1b" not in done.stderr  # no terminal, no colours
+
+
+def test_json_lines_on_standard_error_end_with_the_summary(run, child: str) -> None:
+    done = run("--json", "--fail-on", "soft", "--", child, "raise", INVALID_NAME, "25")
+    *lines, summary = [json.loads(line) for line in done.stderr.splitlines()]
+
+    whole = [line for line in lines if line["event"] == "guard_hit"]
+    counted = [line for line in lines if line["event"] == "guard_hits_suppressed"]
+    assert len(whole) + sum(line["count"] for line in counted) == 25
+    assert summary["event"] == "run_summary"
+    assert (summary["hits"], summary["exit_status"], summary["program_status"]) == (25, 3, 0)
+    (site,) = summary["sites"]
+    assert (site["flavor_name"], site["hits"]) == ("INVALID_NAME", 25)
+    assert done.stdout == ""
+
+
+def test_signals_are_passed_on(kernel, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    script = "trap 'echo caught; exit 9' TERM; echo ready; while :; do sleep 0.05; done"
+    with subprocess.Popen(
+        [*EXCGUARD, "run", "--metrics", "off", "--log", str(log), "--", "sh", "-c", script],
+        env={**os.environ, **kernel.environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as excguard:
+        assert excguard.stdout is not None
+        assert excguard.stdout.readline() == "ready\n"
+        excguard.send_signal(signal.SIGTERM)
+        assert excguard.stdout.read() == "caught\n"
+        assert excguard.wait() == 9
+
+
+def test_nothing_is_left_behind_after_kill_9(kernel, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    with subprocess.Popen(
+        [*EXCGUARD, "run", "--metrics", "off", "--log", str(log), "--", "sh", "-c", "echo $$; sleep 1000"],
+        env={**os.environ, **kernel.environ, "TMPDIR": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as excguard:
+        assert excguard.stdout is not None
+        pid = int(excguard.stdout.readline())
+        excguard.kill()
+        wait_until(lambda: not Path(f"/proc/{pid}").exists())
+    assert list(folder.iterdir()) == []
+
+
+def test_port_of_the_metrics_taken_is_a_warning(kernel, child: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = subprocess.run(
+            [
+                *EXCGUARD,
+                "run",
+                "--metrics",
+                f"127.0.0.1:{taken.getsockname()[1]}",
+                "--",
+                "sh",
+                "-c",
+                "exit 4",
+            ],
+            env={**os.environ, **kernel.environ},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 4
+    assert "excguard: no metrics on 127.0.0.1:" in done.stderr
+    assert "the run goes on without" in done.stderr
+
+
+def test_closed_standard_error_does_not_stop_the_run(kernel, child: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        done = subprocess.run(
+            [
+                *EXCGUARD,
+                "run",
+                "--metrics",
+                "off",
+                "--log",
+                str(log),
+                "--",
+                child,
+                "raise",
+                INVALID_NAME,
+                "3",
+            ],
+            env={**os.environ, **kernel.environ},
+            stderr=write_end,
+            check=False,
+        )
+    finally:
+        os.close(write_end)
+    assert done.returncode == 0
+    assert len(events(log, "guard_hit")) == 3
+
+
+def test_a_terminal_gets_colours(kernel, child: str) -> None:
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        [*EXCGUARD, "run", "--metrics", "off", "--", child, "raise", INVALID_NAME, "1"],
+        env={**os.environ, **kernel.environ, "TERM": "xterm", "NO_COLOR": ""},
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+    ) as excguard:
+        os.close(slave)
+        text = b""
+        try:
+            while part := os.read(master, 65536):
+                text += part
+        except OSError:  # the last holder of the other end is gone
+            pass
+        os.close(master)
+        assert excguard.wait() == 0
+    assert b"\x1b[" in text
+    assert b"INVALID_NAME" in text
+
+
+def test_demo_breaks_every_rule_and_explains_each(kernel) -> None:
+    done = subprocess.run(
+        [*EXCGUARD, "demo", "--json"],
+        env={**os.environ, **kernel.environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    from excguard.misuse import MISUSES  # noqa: PLC0415 - after the kernel runs
+
+    assert (done.returncode, done.stderr) == (0, "")
+    sites = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {site["flavor_name"] for site in sites} == {misuse.flavor for misuse in MISUSES.values()}
+    assert all(site["hits"] >= 1 and site["advice"] for site in sites)
+    for misuse in MISUSES.values():
+        (site,) = (site for site in sites if site["flavor_name"] == misuse.flavor)
+        assert (site["severity"] == "fatal") == misuse.fatal
+
+
+def test_misuse_runs_alone(run) -> None:
+    done = run("--", sys.executable, "-m", "excguard.misuse", "double_deallocate")
+
+    assert done.returncode == 0
+    assert "mach_port_deallocate -> KERN_INVALID_NAME" in done.stdout
+    assert "INVALID_NAME" in done.stderr

@@ -1,0 +1,58 @@
+"""Names of targets and their numbers: lasting, and on disk before they are used."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from excguard.journal import JournalError
+from excguard.target_names import TargetNames
+
+
+def test_names_get_lasting_numbers(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    names = TargetNames(journal, used=[])
+    assert names.number(["a", "b"]) == [1, 2]
+
+    again = TargetNames(journal, used=[1, 2])
+    assert again.number(["b", "c", "b"]) == [2, 3, 2]
+    assert [again.name(number) for number in (1, 2, 3)] == ["a", "b", "c"]
+
+
+def test_table_is_on_disk_when_a_number_is_given_out(tmp_path: Path) -> None:
+    names = TargetNames(tmp_path / "journal", used=[])
+    names.number(["mail"])
+
+    assert json.loads((tmp_path / "journal.targets.json").read_text())["targets"] == {"mail": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.targets.json"]
+
+
+def test_number_of_a_lost_table_is_not_given_to_another_name(tmp_path: Path) -> None:
+    names = TargetNames(tmp_path / "journal", used=[3, 7])
+
+    assert names.number(["new"]) == [8]
+    assert names.name(3) == "target-3"
+
+
+@pytest.mark.parametrize("name", ["", '"', "a\nb", "\N{PILE OF POO}", "x" * 10_000, "\x00"])
+def test_any_name_survives(tmp_path: Path, name: str) -> None:
+    TargetNames(tmp_path / "journal", used=[]).number([name])
+
+    assert TargetNames(tmp_path / "journal", used=[]).number([name]) == [1]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"targets": {"a": "b"}}', b'{"other": 1}', b"\xff"])
+def test_table_that_cannot_be_read_is_one_line_with_a_way_out(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "journal.targets.json").write_bytes(content)
+    with pytest.raises(
+        JournalError, match=r"journal\.targets\.json: cannot be read: .*move it away"
+    ) as caught:
+        TargetNames(tmp_path / "journal", used=[])
+
+    assert "\n" not in str(caught.value)
+
+
+def test_table_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    names = TargetNames(tmp_path / "folder" / "journal", used=[])
+    with pytest.raises(JournalError, match="cannot be written: no such file or directory"):
+        names.number(["a"])
