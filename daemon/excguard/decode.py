@@ -213,6 +213,8 @@ def decode_words(
 def parse_number(text: str) -> int:
     """A code as people write it: decimal, negative decimal, 0x hex. Raises DecodeError."""
     stripped = text.strip().replace("_", "")
+    if len(stripped) > 200 and stripped.isalnum() and stripped[0].isdigit():
+        raise DecodeError(f"a number of {len(stripped)} digits does not fit 64 bits")
     try:
         value = int(stripped, 16 if stripped.lower().lstrip("+-").startswith("0x") else 10)
     except ValueError:

@@ -15,17 +15,17 @@ class Hit(Struct, frozen=True, kw_only=True):
 
     violation: Violation
     target: str
-    pid: int | None  # None when nobody could say
-    thread_id: int | None  # this, `behavior` and `reply` are None for what came to no exception port
+    pid: int | None  # None when the kernel could not say
+    thread_id: int
     time_ns: int  # since the epoch, when the receiver took the message
-    behavior: str | None
-    reply: str | None  # what was answered: "forward" or "consume"
+    behavior: str
+    reply: str  # what was answered: "forward" or "consume"
     kernel: str  # "xnu-..." or "simulated"
     release: str
     seq: int  # the journal's number; the same hit bears the same number, however often it is logged
     recovered: bool  # read from the journal of an excguard that ended before it had logged the hit
     inherited: bool  # of a process that inherited the exception port, not the target's own
-    source: str = "live"  # or "crash_report", "unified_log"; `seq` counts for each source apart
+    source: str = "live"
     pc: int | None = None
     lr: int | None = None
     sp: int | None = None

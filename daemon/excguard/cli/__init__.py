@@ -18,6 +18,7 @@ _COMMANDS = {
     "launchd": "excguard.cli.launchd:command",
     "explain": "excguard.cli.explain:command",
     "report": "excguard.cli.report:command",
+    "scan": "excguard.cli.scan:command",
 }
 
 

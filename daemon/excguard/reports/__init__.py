@@ -26,6 +26,9 @@ __all__ = ["Check", "Frame", "Report", "read", "read_bytes", "read_file", "read_
 LARGEST = 64 * 2**20
 """Bytes of a report or of text that are read. Real reports are below 4 MiB."""
 
+NOTHING = "no guard violation found in it"
+"""The error of a text that was read and tells of none."""
+
 _HEADER_BYTES = 4096
 
 
@@ -76,17 +79,18 @@ def read_file(file: IO[bytes], name: str = "-", release: str | None = None) -> R
     return read_bytes(data, name, release)
 
 
-def read_bytes(data: bytes, name: str = "-", release: str | None = None) -> Report:
+def read_bytes(data: bytes | memoryview, name: str = "-", release: str | None = None) -> Report:
     """Read the bytes of a report."""
-    if data.startswith(minidump.MAGIC):
+    start = bytes(data[:_HEADER_BYTES])
+    if start.startswith(minidump.MAGIC):
         return _read_minidump(io.BytesIO(data), name, release)
     report = Report(file=name)
-    if data.lstrip()[:1] == b"{":
+    if start.lstrip()[:1] == b"{":
         found = ips.well_formed(data, report)
         if found is not None:
             return _finish(report, found, release)
         report = Report(file=name)
-    decoded = _decode(data)
+    decoded = _decode(bytes(data))
     if decoded is None:
         report.error = "a binary file, not a crash report"
         return report
@@ -136,7 +140,7 @@ def _finish(report: Report, found: list[Found], release: str | None) -> Report:
     elif report.format == "ips" and not found:
         report.notes.append("a report without an exception")
     else:
-        report.error = "no guard violation found in it"
+        report.error = NOTHING
     return report
 
 
@@ -158,11 +162,18 @@ def _decode(data: bytes) -> str | None:
             return data.decode(encoding, "replace").lstrip("\ufeff")
     start = data[:_HEADER_BYTES]
     if b"\0" in start:
-        for encoding, zeros in (("utf-16-le", start[1::2]), ("utf-16-be", start[::2])):
-            if zeros and zeros.count(0) > 0.9 * len(zeros):
-                return data.decode(encoding, "replace")
-        return None
+        return _decode_utf16(data, start)
     return data.decode("utf-8", "replace")
+
+
+def _decode_utf16(data: bytes, start: bytes) -> str | None:
+    """Text of 16-bit characters without a mark: nearly every other byte is zero, and only those."""
+    halves = {"utf-16-be": start[::2], "utf-16-le": start[1::2]}
+    shares = {encoding: half.count(0) / max(1, len(half)) for encoding, half in halves.items()}
+    likely = max(shares, key=lambda encoding: shares[encoding])
+    if shares[likely] < 0.9 or min(shares.values()) > 0.1:
+        return None
+    return data.decode(likely, "replace")
 
 
 def _names_file(source: str) -> bool:

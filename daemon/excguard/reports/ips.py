@@ -36,6 +36,7 @@ _KINDS = {
 }
 """bug_type of the header: which kind of report it is. Others are shown by number: each system adds some."""
 
+_LONGEST_HEADER = 16384
 _TOP_FRAMES = 5
 
 
@@ -80,7 +81,7 @@ _decode_image = msgspec.json.Decoder(_Image).decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
 
-def well_formed(data: bytes, report: Report) -> list[Found] | None:
+def well_formed(data: bytes | memoryview, report: Report) -> list[Found] | None:
     """The violations of a report of valid JSON; None when it is not one.
 
     Args:
@@ -104,6 +105,28 @@ def well_formed(data: bytes, report: Report) -> list[Found] | None:
     found.release = report.os
     report.frames = _frames(body)
     return [found]
+
+
+_GLANCE = re.compile(
+    rb'"exception"\s*:\s*\{([^{}]*"type"\s*:\s*"EXC_([A-Z_]+)"[^{}]*)\}'
+    rb'\s*,\s*"termination"\s*:\s*\{([^{}]*)\}'
+)
+_NO_CODE = re.compile(rb'"rawCodes"\s*:\s*\[\s*0\s*,')
+
+
+def other_crash(head: bytes | bytearray | memoryview) -> bool:
+    """Whether the first bytes of a report are enough to tell that it is a crash without a guard in it.
+
+    ReportCrash writes exception and termination before the threads, which make up most of a report; a scan of
+    many reports need not read those. False when in doubt.
+    """
+    match = _GLANCE.search(head)
+    if match is None or match[2] == b"GUARD" or b"GUARD" in match[3]:
+        return False
+    before = bytes(head[: match.start()])
+    if before.count(b"{") - before.count(b"}") != 1:  # not a key of the body itself
+        return False
+    return match[2] != b"CRASH" or _NO_CODE.search(match[1]) is not None
 
 
 def gather(exception: dict[str, Any], ending: dict[str, Any]) -> Found:
@@ -210,16 +233,17 @@ def _object(text: str, start: int) -> tuple[dict[str, Any], int]:
     return value if isinstance(value, dict) else {}, start + length
 
 
-def _split(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """The header line, where there is one before the body, and the body."""
-    line, newline, rest = data.partition(b"\n")
+def _split(data: bytes | memoryview) -> tuple[dict[str, Any], bytes | memoryview]:
+    """The header line, where there is one before the body, and the body; neither is copied."""
+    start = bytes(data[:_LONGEST_HEADER])
+    line, newline, rest = start.partition(b"\n")
     if newline and line.rstrip().endswith(b"}") and rest.lstrip()[:1] == b"{":
         try:
             head = _decode_any(line)
         except _UNREADABLE:
             return {}, data
         if isinstance(head, dict):
-            return head, rest
+            return head, memoryview(data)[len(line) + 1 :]
     return {}, data
 
 

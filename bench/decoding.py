@@ -1,0 +1,112 @@
+"""How fast the decoder's commands are, as ratios within one run: `python bench/decoding.py`.
+
+* start: the whole process `excguard decode 2305845208236959491` against a bare `python -c 'import click'`;
+  the bar is 2.5.
+* scan: files a second of `excguard scan --json` (the whole process, start included) against a loop that reads
+  the same files and calls `json.loads` on header and body; the bar is 4. Beside it, the same loop spread over
+  as many processes as scan uses.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+STARTS = 30
+FILES = 3000
+ROUNDS = 3
+EXCGUARD = [sys.executable, "-c", "from excguard.cli import main; main()"]
+
+
+def report(seed: int, *, guard: bool) -> str:
+    """A report as macOS 26 writes them, of 160 KiB: of a guard violation, or of another crash."""
+    rng = random.Random(seed)  # noqa: S311 - the same files in every run
+    frames = [
+        {"imageOffset": rng.randrange(10**6), "symbol": f"function_{rng.randrange(999)}",
+         "symbolLocation": 12, "imageIndex": rng.randrange(300)}
+        for _ in range(25)
+    ]  # fmt: skip
+    threads = [{"id": 1000 + i, "triggered": i == 3, "frames": rng.sample(frames, 25)} for i in range(25)]
+    images = [
+        {"source": "P", "arch": "arm64e", "base": rng.randrange(2**40), "size": 65536, "uuid": f"{i:036}",
+         "path": f"/usr/lib/system/lib{i}.dylib", "name": f"lib{i}.dylib"}
+        for i in range(300)
+    ]  # fmt: skip
+    exception = {"type": "EXC_BAD_ACCESS", "signal": "SIGSEGV", "rawCodes": [1, 2], "codes": "0x1, 0x2"}
+    termination: dict[str, object] = {"namespace": "SIGNAL", "code": 11, "flags": 0}
+    if guard:
+        message = " INVALID_NAME on mach port 9987 (guarded with 0x0000000000000000)"
+        exception = {"type": "EXC_GUARD", "subtype": "GUARD_TYPE_MACH_PORT", "message": message, "port": 9987,
+                     "guardId": 0, "violations": ["INVALID_NAME"], "rawCodes": [163587843, 0]}  # fmt: skip
+        termination = {"namespace": "GUARD", "code": 2305845208236959491, "flags": 2}
+    head = {"app_name": "App", "bug_type": "309", "os_version": "macOS 26.4 (25E246)", "name": "App"}
+    body = {"procName": "App", "pid": 7, "osVersion": {"train": "macOS 26.4", "build": "25E246"},
+            "exception": exception, "termination": termination, "faultingThread": 3, "threads": threads,
+            "usedImages": images, "vmSummary": "ReadOnly portion of Libraries: Total=1.6G " * 50}  # fmt: skip
+    return json.dumps(head) + "\n" + json.dumps(body, indent=2)
+
+
+def loads(path: Path) -> bool:
+    """What the plain loop does with one file."""
+    head, _, body = path.read_text().partition("\n")
+    return bool(json.loads(head)["bug_type"]) and json.loads(body)["exception"]["type"] == "EXC_GUARD"
+
+
+def took(command: list[str]) -> float:
+    """Seconds that a process takes."""
+    began = time.perf_counter()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - began
+
+
+def starts() -> None:
+    """Print the ratio of starts."""
+    bare, ours = [], []
+    for _ in range(STARTS):
+        bare.append(took([sys.executable, "-c", "import click"]))
+        ours.append(took([*EXCGUARD, "decode", "2305845208236959491"]))
+    ratio = statistics.median(ours) / statistics.median(bare)
+    print(
+        f"start: import click {statistics.median(bare) * 1e3:.1f} ms, excguard decode "
+        f"{statistics.median(ours) * 1e3:.1f} ms (medians of {STARTS}): {ratio:.2f} times (bar 2.5)"
+    )
+
+
+def scans(folder: Path, every: int) -> None:
+    """Print the ratios of files a second; one file in `every` tells of a guard violation."""
+    paths = []
+    for number in range(FILES):
+        paths.append(folder / f"{number}.ips")
+        paths[-1].write_text(report(number % 50, guard=number % every == 0))
+    jobs = os.cpu_count() or 1
+    loop, spread, ours = [], [], []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        hits = sum(map(loads, paths))
+        loop.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        with ProcessPoolExecutor(jobs) as pool:
+            hits = sum(pool.map(loads, paths, chunksize=64))
+        spread.append(time.perf_counter() - began)
+        ours.append(took([*EXCGUARD, "scan", "--json", str(folder)]))
+    print(
+        f"scan: {FILES} files of {paths[0].stat().st_size >> 10} KiB, {hits} of them guard violations: "
+        f"json.loads loop {FILES / min(loop):.0f} files/s, the loop in {jobs} processes "
+        f"{FILES / min(spread):.0f}, excguard scan {FILES / min(ours):.0f}: "
+        f"{min(loop) / min(ours):.1f} times the loop (bar 4), {min(spread) / min(ours):.1f} times the loop in {jobs} processes"
+    )
+
+
+if __name__ == "__main__":
+    starts()
+    for every in (10, 1):
+        with tempfile.TemporaryDirectory() as temporary:
+            scans(Path(temporary), every)

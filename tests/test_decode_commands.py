@@ -1,0 +1,414 @@
+"""excguard decode, explain, report and scan, as commands: what they print and how they end."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from excguard.cli import main
+
+DATA = Path(__file__).parent / "data"
+GUIDE = "GUARD 2305845208236959491"
+
+
+def run(*args: str, stdin: str | bytes | None = None) -> Result:
+    result = CliRunner().invoke(main, args, input=stdin)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def lines(result: Result) -> list[dict[str, object]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+class TestDecode:
+    @pytest.mark.parametrize(
+        "args",
+        [
+            ("2305845208236959491",),
+            ("0x2000020000002703", "0"),
+            ("Termination Reason: " + GUIDE,),
+            ("Termination", "Reason:", "GUARD", "2305845208236959491"),
+            ("stop reason = EXC_GUARD (code=2305845208236959491, subcode=0x0)",),
+        ],
+    )
+    def test_prints_one_object(self, args: tuple[str, ...]) -> None:
+        result = run("decode", "--json", *args)
+        (found,) = lines(result)
+
+        assert result.exit_code == 0
+        assert (found["code"], found["flavor_name"], found["target"]) == (
+            "0x2000020000002703",
+            "INVALID_NAME",
+            9987,
+        )
+
+    def test_a_negative_number_is_no_option(self) -> None:
+        (found,) = lines(run("decode", "--json", "-6917529023346114560", "-1"))
+
+        assert (found["code"], found["subcode"]) == ("0xa000000100000000", "0xffffffffffffffff")
+
+    def test_a_release_settles_the_readings(self) -> None:
+        code = str(1 << 61 | 0x20000 << 32)
+        (alone,) = lines(run("decode", "--json", code))
+        (then,) = lines(run("decode", "--json", code, "--os", "10.14.6"))
+
+        assert (alone["flavor_name"], then["flavor_name"]) == ("SEND_INVALID_VOUCHER", "SEND_INVALID_RIGHT")
+        assert [reading["releases"] for reading in alone["readings"]] == ["macOS 10.14.1 to 10.14.6"]
+        assert (then["readings"], then["release"]) == ([], "macOS 10.14.6")
+
+    def test_standard_input_with_several_violations(self) -> None:
+        log = "\n".join(
+            f"kernel: [App:7] EXC_GUARD AST: type=0x1 flavor=0x200 target={target:#x} "
+            f"code={1 << 61 | 0x200 << 32 | target:#x} subcode=0x0"
+            for target in (1, 2, 2)
+        )
+
+        assert [found["target"] for found in lines(run("decode", "--json", "-", stdin=log))] == [1, 2, 2]
+        assert "2 times:" in run("decode", "-", stdin=log).stdout
+
+    def test_words_for_people(self) -> None:
+        told = run("decode", "0x2000010000000103", "0x0500000000020000", "--os", "26.4").stdout
+
+        for word in (
+            "INVALID_RIGHT on port 0x103",
+            "mach_port_deallocate",
+            "MACH_PORT_TYPE_RECEIVE",
+            "optional",
+            "mend",
+        ):
+            assert word in told
+
+    @pytest.mark.parametrize(
+        ("args", "status", "said"),
+        [
+            ((), 2, "give a number"),
+            (("18446744073709551616",), 2, "does not fit 64 bits"),
+            (("-9223372036854775809",), 2, "does not fit 64 bits"),
+            (("0xzz",), 2, "not a number"),
+            (("1.5",), 2, "not a number"),
+            (("9" * 5000,), 2, "of 5000 digits does not fit"),
+            (("1", "--os", "macOS 20"), 2, "there is no macOS 20"),
+            (("1", "--os", "x"), 2, "cannot place the release"),
+            (("hello",), 1, "nothing found"),
+            (("--raw", "1"), 2, "standard input only"),
+        ],
+    )
+    def test_misuse_is_one_line(self, args: tuple[str, ...], status: int, said: str) -> None:
+        result = run("decode", *args)
+
+        assert (result.exit_code, result.stdout) == (status, "")
+        assert said in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+        assert len(result.stderr) < 400
+
+    @pytest.mark.parametrize("data", [b"", b"\0\1\2", b"\xff" * 100, b"{" * 10000, b"[1," * 10000])
+    def test_odd_input(self, data: bytes) -> None:
+        result = run("decode", "-", stdin=data)
+
+        assert result.exit_code == 1
+        assert result.stderr.startswith("excguard: nothing found: ")
+        assert len(result.stderr.splitlines()) == 1
+
+
+class TestRaw:
+    def golden(self) -> list[dict[str, object]]:
+        (path,) = (Path(__file__).parent).rglob("mach_exc_golden.jsonl")
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    def test_accepted_messages_with_and_without_trailer(self) -> None:
+        entries = [
+            entry for entry in self.golden() if entry["msgh_id"] in (2408, 2410) and entry["server_returns"]
+        ]
+        for entry in entries:
+            expected = entry["catch_args"]
+            assert isinstance(expected, dict)
+            request = str(entry["request_hex"])
+            padded = request + "00" * (-(len(request) // 2) % 4)
+            for message in (request, padded + str(entry["trailer_hex"])):
+                (found,) = lines(run("decode", "--raw", "--json", stdin=message + "\n"))
+
+                assert found["verdict"] == "accepted"
+                assert found["thread_id"] == expected["thread_id"]
+                assert found["exception"] == expected["exception"]
+                codes = [found[name] for name in ("code", "subcode") if found[name] is not None]
+                assert [int(str(code), 16) for code in codes] == [
+                    code & 2**64 - 1 for code in expected["code"]
+                ]
+                assert ("state_flavor" in found) == (entry["msgh_id"] == 2410)
+        assert entries
+
+    def test_one_object_a_line_and_insecure_behaviors(self) -> None:
+        insecure = next(
+            str(e["request_hex"]) for e in self.golden() if e["msgh_id"] == 2405 and e["server_returns"]
+        )
+        found = lines(run("decode", "--raw", "--json", stdin=f"{insecure}\n\n00\n"))
+
+        assert [entry["verdict"] for entry in found] == ["insecure_behavior", "too_short", "too_short"]
+        assert {entry["sender"] for entry in found} == {"unknown"}
+
+    def test_what_is_no_hex(self) -> None:
+        result = run("decode", "--raw", "--json", stdin="zz\n00\n0\n")
+
+        assert result.exit_code == 2
+        assert len(lines(result)) == 1
+        assert "line 1, 3" in result.stderr
+
+
+class TestExplain:
+    def test_a_page(self) -> None:
+        told = run("explain", "SEND_INVALID_RIGHT").stdout
+
+        for word in (
+            "kGUARD_EXC_SEND_INVALID_RIGHT",
+            "0x20000",
+            "0x40000",
+            "10.14.6",
+            "Apple's guide",
+            "63",
+            "mend",
+        ):
+            assert word in told
+
+    def test_json(self) -> None:
+        (page,) = lines(run("explain", "--json", "SET_EXCEPTION_BEHAVIOR"))
+
+        assert page["name"] == "EXCEPTION_BEHAVIOR_ENFORCE"
+        assert [era["value"] for era in page["timeline"]] == [1 << 24, 6]
+
+    def test_list(self) -> None:
+        told = run("explain", "--list")
+
+        assert told.exit_code == 0
+        assert len(told.stdout.splitlines()) > 85
+        assert len(lines(run("explain", "--list", "--json"))) == len(told.stdout.splitlines())
+
+    @pytest.mark.parametrize(
+        ("args", "status", "said"),
+        [
+            ((), 2, "--list"),
+            (("--list", "CLOSE"), 2, "--list"),
+            (("INVALD_NAME",), 1, "did you mean INVALID_NAME"),
+            (("%",), 1, "no guard is called"),
+            (("0x800000", "--os", "26.4"), 1, "is no guard's number on macOS 26.4"),
+            (("CLOSE", "--os", "?"), 2, "cannot place"),
+        ],
+    )
+    def test_misuse_is_one_line(self, args: tuple[str, ...], status: int, said: str) -> None:
+        result = run("explain", *args)
+
+        assert result.exit_code == status
+        assert said in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+class TestReport:
+    def test_json_has_every_key_of_the_contract(self) -> None:
+        paths = sorted(str(path) for path in (DATA / "reports").iterdir())
+        result = run("report", "--json", *paths)
+
+        assert result.exit_code == 0
+        for path, found in zip(paths, lines(result), strict=True):
+            assert found["file"] == path
+            assert {
+                "file",
+                "format",
+                "process",
+                "os",
+                "exception_type",
+                "violations",
+                "checks",
+                "frames",
+                "error",
+            } <= set(found)
+            assert found["error"] is None
+            assert len(found["violations"]) == 1
+
+    def test_words_for_people(self) -> None:
+        told = run("report", str(DATA / "reports" / "text_04_macos26.5.2_subtype_message.txt")).stdout
+
+        for word in (
+            "dota2 [2166] on macOS 26.5.2",
+            "INVALID_OPTIONS",
+            "MACH64_POLICY_TRANSLATED",
+            "agrees with itself",
+        ):
+            assert word in told
+
+    def test_text_on_standard_input(self) -> None:
+        (found,) = lines(run("report", "--json", "-", stdin=f"Termination Reason: {GUIDE}"))
+
+        assert found["file"] == "-"
+
+    def test_a_mismatch_is_named(self) -> None:
+        words = "Exception Type: EXC_GUARD\nException Message: DESTROY on mach port 9987\n"
+        text = f"{words}Termination Reason: {GUIDE}"
+
+        assert "ReportCrash lags behind" in " ".join(run("report", "-", stdin=text).stdout.split())
+
+    def test_unreadable_files_are_named_and_do_not_stop_it(self, tmp_path: Path) -> None:
+        (tmp_path / "a.ips").write_bytes(b"\0\1")
+        good = DATA / "reports" / "text_05_osx10.9.3_whole_code.txt"
+        result = run("report", str(tmp_path / "a.ips"), str(tmp_path / "none.ips"), str(good))
+
+        assert result.exit_code == 0
+        assert "DUP on fd 0" in result.stdout
+        assert [line.partition("tmp")[0] for line in result.stderr.splitlines()] == ["excguard: /"] * 2
+
+    def test_nothing_found(self, tmp_path: Path) -> None:
+        (tmp_path / "a.txt").write_text("hello")
+
+        assert run("report", str(tmp_path / "a.txt")).exit_code == 1
+
+    def test_misuse(self) -> None:
+        assert run("report").exit_code == 2
+        assert run("report", "x", "--os", "?").exit_code == 2
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three reports of two processes, one of another crash, one unreadable, one of another kind of file."""
+    for name, code, process_name in (
+        ("a", 0x2000020000002703, "App"),
+        ("b", 0x2000020000002704, "App"),
+        ("c", 0x4000000100000000, "Tool"),
+    ):
+        body = {
+            "procName": process_name,
+            "pid": 7,
+            "exception": {"type": "EXC_GUARD", "rawCodes": [code & 0xFFFFF, 5]},
+            "termination": {"namespace": "GUARD", "code": code},
+            "faultingThread": 0,
+            "threads": [
+                {
+                    "frames": [
+                        {"imageIndex": 0, "imageOffset": 1, "symbol": "mach_msg2_trap"},
+                        {"imageIndex": 1, "imageOffset": 2, "symbol": f"work_{name}"},
+                    ]
+                }
+            ],
+            "usedImages": [{"name": "libsystem_kernel.dylib"}, {"name": "Kit"}],
+        }
+        (tmp_path / f"{name}.ips").write_text(
+            '{"bug_type":"309","os_version":"macOS 26.4 (25E246)"}\n' + json.dumps(body)
+        )
+    (tmp_path / "sub").mkdir()
+    other = {
+        "exception": {"type": "EXC_BAD_ACCESS", "rawCodes": [1, 2]},
+        "termination": {"namespace": "SIGNAL"},
+    }
+    (tmp_path / "sub" / "d.ips").write_text('{"bug_type":"309"}\n' + json.dumps(other))
+    (tmp_path / "sub" / "e.crash").write_bytes(b"\0\0\0")
+    (tmp_path / "sub" / "f.log").write_text(f"Termination Reason: {GUIDE}")
+    return tmp_path
+
+
+class TestScan:
+    def test_the_table(self, folder: Path) -> None:
+        result = run("scan", str(folder))
+
+        assert result.exit_code == 0
+        assert "MACH_PORT INVALID_NAME" in result.stdout
+        assert "Kit work_c" in result.stdout
+        assert "3 guard violations in 3 of 5 files; 1 could not be read" in result.stdout
+        assert "e.crash: a binary file" in result.stderr
+
+    def test_grouped_by_process(self, folder: Path) -> None:
+        told = run("scan", str(folder), "--by", "process").stdout
+
+        assert [line.split()[1] for line in told.splitlines() if "App" in line] == ["2"]
+
+    def test_json_lines(self, folder: Path) -> None:
+        rows = lines(run("scan", "--json", str(folder)))
+
+        assert [(row["process"], row["flavor_name"], row["code"]) for row in rows[:3]] == [
+            ("App", "INVALID_NAME", "0x2000020000002703"),
+            ("App", "INVALID_NAME", "0x2000020000002704"),
+            ("Tool", "CLOSE", "0x4000000100000000"),
+        ]
+        assert [row["error"] for row in rows] == [None, None, None, "a binary file, not a crash report"]
+
+    def test_csv_and_json_files(self, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+        out = tmp_path_factory.mktemp("out")
+        run("scan", str(folder), "--output", str(out / "a.csv"))
+        run("scan", str(folder), "--output", str(out / "a.jsonl"))
+        with (out / "a.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+
+        assert [row["code"] for row in rows] == [
+            "0x2000020000002703",
+            "0x2000020000002704",
+            "0x4000000100000000",
+            "",
+        ]
+        assert [json.loads(line)["file"] for line in (out / "a.jsonl").read_text().splitlines()] == [
+            row["file"] for row in rows
+        ]
+
+    def test_parquet(self, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+        parquet = pytest.importorskip("pyarrow.parquet")
+        out = tmp_path_factory.mktemp("out") / "a.parquet"
+        run("scan", str(folder), "--output", str(out))
+
+        assert parquet.read_table(out).column("flavor_name").to_pylist() == [
+            "INVALID_NAME",
+            "INVALID_NAME",
+            "CLOSE",
+            None,
+        ]
+
+    def test_parquet_without_pyarrow(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+        result = run("scan", str(folder), "--output", "x.parquet")
+
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "pip install 'excguard[parquet]'" in result.stderr
+
+    def test_many_files_in_processes_come_out_the_same(self, tmp_path: Path) -> None:
+        for number in range(300):
+            (tmp_path / f"{number:03}.txt").write_text(
+                f"Termination Reason: GUARD {0x2000020000000000 + number}"
+            )
+        one, many = (lines(run("scan", "--json", "--jobs", jobs, str(tmp_path))) for jobs in ("1", "2"))
+
+        assert one == many
+        assert [row["target"] for row in one] == list(range(300))
+
+    def test_a_fifo_does_not_hold_it_up(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "a.ips")
+
+        assert "not a regular file" in run("scan", str(tmp_path)).stderr
+
+    @pytest.mark.parametrize(
+        ("args", "said"),
+        [
+            (("/nowhere",), "there is no /nowhere"),
+            ((".", "--by", "color"), "--by color"),
+            ((".", "--output", "a.xls"), "must end in"),
+            ((".", "--output", "/nowhere/a.csv"), "no directory"),
+            ((".", "--os", "?"), "cannot place"),
+        ],
+    )
+    def test_misuse_is_one_line(self, args: Iterable[str], said: str) -> None:
+        result = run("scan", *args)
+
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert said in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_closed_pipe_is_no_traceback() -> None:
+    code = "from excguard.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "explain", "--list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdout
+        assert child.stderr
+        child.stdout.close()
+        assert b"Traceback" not in child.stderr.read()
