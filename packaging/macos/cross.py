@@ -20,6 +20,11 @@ TOOLCHAIN = Path(__file__).resolve().parent / "zig.cmake"
 ARCHITECTURES = {"x86_64": "x86_64", "arm64": "aarch64"}
 """Apple's name of an architecture -> zig's."""
 
+EXTENSION = "excguard/native/_core.abi3.so"
+GUARDIAN = "excguard/guardian/excguard-guardian"
+BINARIES = (EXTENSION, GUARDIAN)
+"""What is built, relative to the place where packages are installed."""
+
 MINIMUM_MACOS = (12, 0)
 """Deployment target; EXCEPTION_IDENTITY_PROTECTED exists since macOS 12 (mach/exception_types.h)."""
 
@@ -81,8 +86,8 @@ def tool(name: str) -> str:
     return found
 
 
-def build(arch: str, zig: Path, directory: Path, root: Path = ROOT, c_flags: str = "") -> Path:
-    """Builds the extension for `arch` (a key of ARCHITECTURES) in `directory`; returns the Mach-O file.
+def build(arch: str, zig: Path, directory: Path, root: Path = ROOT) -> Path:
+    """Builds for `arch` (a key of ARCHITECTURES) in `directory`; returns where BINARIES are installed.
 
     Warnings are errors. `root` is the checkout whose sources are built. Raises BuildError.
     """
@@ -95,7 +100,6 @@ def build(arch: str, zig: Path, directory: Path, root: Path = ROOT, c_flags: str
             f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN}",
             f"-DEXCGUARD_ZIG={zig}",
             f"-DEXCGUARD_MACOS_ARCH={ARCHITECTURES[arch]}",
-            f"-DCMAKE_C_FLAGS={c_flags}",
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-DPython_INCLUDE_DIR={include}",
             "-DCMAKE_BUILD_TYPE=Release",
@@ -103,6 +107,9 @@ def build(arch: str, zig: Path, directory: Path, root: Path = ROOT, c_flags: str
         ],
     )
     run([tool("cmake"), "--build", directory / "build"])
-    run([tool("cmake"), "--install", directory / "build", "--prefix", directory / "install"])
-    (extension,) = (directory / "install").rglob("_core*.so")
-    return extension
+    installed = directory / "install"
+    run([tool("cmake"), "--install", directory / "build", "--prefix", installed])
+    found = {str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()}
+    if found != set(BINARIES):
+        raise BuildError(f"the build for macOS installs {sorted(found)}, expected were {sorted(BINARIES)}")
+    return installed

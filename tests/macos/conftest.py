@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cross
 import pytest
+import with_macos_core
 
 SDK_OF_ZIGLANG = {"0.13.0": "14.0", "0.14.1": "15.1", "0.16.0": "26.4", "0.17.0": "27.0"}
 """Releases of ziglang that ship another SDK -> its version (lib/libc/darwin/SDKSettings.json of each)."""
@@ -78,3 +79,22 @@ def each_sdk(request: pytest.FixtureRequest) -> Sdk:
     if request.param == EVERYDAY:
         return Sdk(cross.zig_executable(), SDK_OF_ZIGLANG[EVERYDAY])
     return Sdk(cross.zig_executable(install_ziglang(request.param)), SDK_OF_ZIGLANG[request.param])
+
+
+@pytest.fixture(scope="session")
+def macos_builds() -> dict[str, Path]:
+    """Architecture -> where this checkout's C is installed, built for macOS (cross.BINARIES)."""
+    zig = cross.zig_executable()
+    return {arch: with_macos_core.build(arch, zig) for arch in cross.ARCHITECTURES}
+
+
+@pytest.fixture(scope="session", params=cross.ARCHITECTURES)
+def arch(request: pytest.FixtureRequest) -> str:
+    """Each architecture."""
+    return str(request.param)
+
+
+@pytest.fixture
+def macos_build(macos_builds: dict[str, Path], arch: str) -> Path:
+    """The one for `arch`."""
+    return macos_builds[arch]

@@ -166,7 +166,7 @@ class Headers:
                 expression = _same_type(f"&{name}", _pointer_to(node["type"]["qualType"]))
                 self._add(f"{name}()", expression, header)
             case "VarDecl":
-                expression = _same_type(f"&{name}", f"{node['type']['qualType']} *")
+                expression = _same_type(f"&{name}", f"__typeof__({node['type']['qualType']}) *")
                 self._add(f"{name} type", expression, header)
             case _:
                 pass

@@ -23,6 +23,7 @@ _INCLUDES = """
 
 #include "guard.h"
 #include "journal.h"
+#include "newer_constants.h"
 #include "parser.h"
 #include "receiver.h"
 """

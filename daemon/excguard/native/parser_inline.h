@@ -14,6 +14,7 @@
 #include <mach/message.h>
 #include <mach/notify.h>
 
+#include "newer_constants.h"
 #include "parser.h"
 #include "thread_state.h"
 #include "wire.h"
