@@ -1,0 +1,112 @@
+"""The macOS wheel that is assembled here holds what a Mac needs, and pip would take it there."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import re
+import subprocess
+import sys
+import zipfile
+from typing import TYPE_CHECKING
+
+import cross
+import dyld_rules
+import macos_wheel as assembly
+import pytest
+import universal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def linux_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return assembly.linux_wheel(tmp_path_factory.mktemp("linux"))
+
+
+@pytest.fixture(scope="module")
+def macos_wheel(
+    linux_wheel: Path, macos_cores: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    directory = tmp_path_factory.mktemp("macos")
+    universal.merge(macos_cores, directory / "_core.abi3.so")
+    return assembly.assemble(linux_wheel, directory / "_core.abi3.so", directory)
+
+
+def names(path: Path) -> set[str]:
+    with zipfile.ZipFile(path) as archive:
+        return set(archive.namelist())
+
+
+def test_the_tag_is_right(macos_wheel: Path) -> None:
+    """One file for every CPython from 3.11, on both architectures, from macOS 12."""
+    assert re.fullmatch(r"excguard-[0-9.]+-cp311-abi3-macosx_12_0_universal2\.whl", macos_wheel.name)
+    with zipfile.ZipFile(macos_wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/WHEEL"))
+        text = archive.read(metadata).decode()
+    assert "Tag: cp311-abi3-macosx_12_0_universal2\n" in text
+    assert "Root-Is-Purelib: false\n" in text
+
+
+def test_the_contents_are_those_of_the_linux_wheel(macos_wheel: Path, linux_wheel: Path) -> None:
+    """All but what is made for this system: the extension is exchanged, the simulator's programs left out."""
+    left_behind = {name for name in names(linux_wheel) if name.startswith(assembly.LEFT_BEHIND)}
+    assert names(macos_wheel) - {assembly.EXTENSION} == names(linux_wheel) - left_behind
+    assert assembly.EXTENSION in names(macos_wheel)
+    assert {name.rpartition("/")[0] for name in left_behind} >= {"excguard/native", "excguard/sim/bin"}
+
+
+def test_nothing_in_it_is_for_linux(macos_wheel: Path) -> None:
+    with zipfile.ZipFile(macos_wheel) as archive:
+        assert [name for name in archive.namelist() if archive.read(name)[:4] == b"\x7fELF"] == []
+
+
+def test_the_record_fits(macos_wheel: Path) -> None:
+    with zipfile.ZipFile(macos_wheel) as archive:
+        (record,) = (name for name in archive.namelist() if name.endswith(".dist-info/RECORD"))
+        rows = list(csv.reader(io.StringIO(archive.read(record).decode())))
+        assert {row[0] for row in rows} == set(archive.namelist())
+        for name, digest, size in rows:
+            if name != record:
+                content = archive.read(name)
+                raw = base64.urlsafe_b64decode(digest.removeprefix("sha256=") + "=")
+                assert (hashlib.sha256(content).digest(), str(len(content))) == (raw, size)
+
+
+def test_the_extension_is_universal_and_loadable(macos_wheel: Path, macos_cores: dict[str, Path]) -> None:
+    """Both slices are the files that the other proofs looked at, byte for byte; arm64's is still signed."""
+    with zipfile.ZipFile(macos_wheel) as archive:
+        slices = dyld_rules.slices(archive.read(assembly.EXTENSION))
+    for arch, (cpu, _) in universal.CPU_TYPES.items():
+        assert slices[cpu] == macos_cores[arch].read_bytes()
+        assert dyld_rules.violations(slices[cpu]) == []
+        assert dyld_rules.read(slices[cpu]).minimum_os() == cross.MINIMUM_MACOS
+    assert dyld_rules.signature_errors(slices[universal.CPU_TYPES["arm64"][0]]) == []
+
+
+@pytest.mark.parametrize("platform", ["macosx_12_0_arm64", "macosx_12_0_x86_64", "macosx_26_0_arm64"])
+@pytest.mark.parametrize("python", ["3.11", "3.14"])
+def test_pip_takes_it(macos_wheel: Path, tmp_path: Path, platform: str, python: str) -> None:
+    done = pip_install(macos_wheel, tmp_path, platform, python)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / assembly.EXTENSION).is_file()
+
+
+def test_pip_refuses_it_for_an_older_macos(macos_wheel: Path, tmp_path: Path) -> None:
+    done = pip_install(macos_wheel, tmp_path, "macosx_11_0_arm64", "3.11")
+    assert "is not a supported wheel on this platform" in done.stderr
+
+
+def pip_install(path: Path, target: Path, platform: str, python: str) -> subprocess.CompletedProcess[str]:
+    pip = (sys.executable, "-m", "pip", "install", "--no-deps", "--only-binary=:all:", "--no-index")
+    return subprocess.run(
+        [*pip, "--target", target, "--platform", platform, "--python-version", python, path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
