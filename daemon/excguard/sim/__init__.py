@@ -9,6 +9,7 @@ import atexit
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -109,7 +110,8 @@ class Kernel:
             self._process.wait()
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None
-        return self._process.returncode
+        status = self._process.returncode
+        return 0 if status == -signal.SIGTERM else status  # it was stopped before it had begun
 
     def __enter__(self) -> Self:
         """Use it for the length of a block."""

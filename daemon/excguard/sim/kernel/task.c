@@ -469,6 +469,8 @@ void thread_destroy(struct thread *thread) {
 
 void thread_payload(struct thread *thread, const void *bytes, size_t size) {
     size_t needed = thread->reply.size + size;
+    if (!size)
+        return;
     if (needed > thread->reply_room) {
         uint8_t *payload = realloc(thread->reply_payload, needed * 2);
         if (!payload)
