@@ -38,6 +38,11 @@ _LISTEN = Meta(description='"HOST:PORT" such as "127.0.0.1:12012" or "[::1]:1201
 _SWITCH = Meta(description="true or false")
 _CAPACITY = Meta(description="a power of two from 1024 to 16777216", ge=1 << 10, le=1 << 24)
 _DELAY = Meta(description="seconds, from 0 to 3600", ge=0.0, le=3600.0)
+_FOLDERS = Meta(description='a list of paths: ["~/Library/Logs/DiagnosticReports"]')
+_PROCESSES = Meta(
+    description='a list of names of programs, "*" and "?" in them for any text: ["Mail", "My*"]'
+)
+_LOG_COMMAND = Meta(description='a list of text: ["/usr/bin/log", "show", "--style", "ndjson"]')
 
 MAX_TARGETS = 128  # EXCGUARD_MAX_TARGETS of native/receiver.h; a test compares them
 
@@ -73,6 +78,23 @@ class Journal(Struct, frozen=True, forbid_unknown_fields=True):
     capacity: Annotated[int, _CAPACITY] = 65_536
 
 
+class CrashReports(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[crash_reports]``: hits that only ReportCrash can tell of."""
+
+    enabled: bool = True
+    folders: Annotated[tuple[str, ...], _FOLDERS] = ()
+    processes: Annotated[tuple[str, ...], _PROCESSES] = ()
+    run_wait: Annotated[float, _DELAY] = 0.0
+
+
+class UnifiedLog(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[unified_log]``: hits that only the kernel's lines in the unified log tell of."""
+
+    enabled: bool = False
+    processes: Annotated[tuple[str, ...], _PROCESSES] = ()
+    command: Annotated[tuple[str, ...], _LOG_COMMAND] = ()
+
+
 class Target(Struct, frozen=True, forbid_unknown_fields=True):
     """``[[target]]``: one program to watch. A ``behavior`` or ``reply`` of None is that of the top level."""
 
@@ -96,6 +118,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     log: Log = Log()
     metrics: Metrics = Metrics()
     journal: Journal = Journal()
+    crash_reports: CrashReports = CrashReports()
+    unified_log: UnifiedLog = UnifiedLog()
     target: tuple[Target, ...] = ()
 
     def behavior_of(self, target: Target) -> BehaviorName:
@@ -257,6 +281,9 @@ def _absolute(config: Config, folder: Path) -> Config:
         log=replace(config.log, path=path(config.log.path)),
         metrics=replace(config.metrics, web_config=path(config.metrics.web_config)),
         journal=replace(config.journal, path=path(config.journal.path)),
+        crash_reports=replace(
+            config.crash_reports, folders=tuple(path(folder) for folder in config.crash_reports.folders)
+        ),
         target=tuple(
             replace(
                 target,

@@ -8,17 +8,18 @@ Hits that are summed up are told when their summary is written. So their records
 then: for a second at most, and less when they fill half the ring or reach its end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from excguard.decode import Violation, decode
 from excguard.hit import Hit
-from excguard.journal import Journal
+from excguard.journal import Journal, Record
 from excguard.knowledge import releases
 from excguard.mach.host import Host
 from excguard.native import lib
 from excguard.sinks.rate_limit import SiteLimiter, Suppressed
+from excguard.sources.sighting import Source
 from excguard.target_names import TargetNames
 
 _BATCH = 2048  # records between two looks at everything else that waits
@@ -35,6 +36,7 @@ class SiteTally:
     subcode: int
     release: str
     pc: int
+    source: str
     hits: int = 0
 
 
@@ -57,19 +59,29 @@ class Drain:
     Attributes:
         tally: the hits since the start, by site. Recovered ones belong to an earlier start and are not in it.
         own_pids: by target number, every process that was the target's own.
+        on_record: told of each record before it is logged.
     """
 
-    def __init__(
-        self, journal: Journal, logs: Sequence[Sink], limiter: SiteLimiter, names: TargetNames, host: Host
+    def __init__(  # noqa: PLR0913 - what it stands between
+        self,
+        journal: Journal,
+        logs: Sequence[Sink],
+        limiter: SiteLimiter,
+        names: TargetNames,
+        host: Host,
+        *,
+        source: Source = Source.LIVE,
     ) -> None:
-        """Read ``journal`` into each of ``logs``, as ``limiter`` lets through."""
+        """Read ``journal``, which ``source`` fills, into each of ``logs``, as ``limiter`` lets through."""
         self.tally: dict[tuple[int, int, int], SiteTally] = {}
         self.own_pids: dict[int, set[int]] = {}
+        self.on_record: Callable[[Record], None] | None = None
         self._journal = journal
         self._logs = logs
         self._limiter = limiter
         self._names = names
         self._host = host
+        self._source = source
         self._read = 0  # records that have been dealt with and not yet given back
         self._stuck = False  # a log could not be written, and lines wait for it
 
@@ -107,7 +119,9 @@ class Drain:
         for group in self._limiter.take():
             violation = decode(group.code, group.subcode, self._release(group.release))
             for log in self._logs:
-                log.suppressed(group, self._names.name(group.target_id), violation)
+                log.suppressed(
+                    group._replace(source=self._source.value), self._names.name(group.target_id), violation
+                )
         return self.flush()
 
     def flush(self) -> bool:
@@ -121,6 +135,8 @@ class Drain:
 
     def _deal_with(self, record: Any, *, recovered: bool) -> None:  # noqa: ANN401 - a cffi pointer
         """Log one record, or count it."""
+        if self.on_record is not None:
+            self.on_record(record)
         site = (record.target_id, record.code >> 32, record.pc)
         if not recovered:
             tally = self.tally.get(site) or self._new_tally(site, record)
@@ -134,7 +150,9 @@ class Drain:
         if len(self.tally) >= _MOST_SITES:
             site = (site[0], -1, 0)
         name = self._names.name(site[0])
-        new = SiteTally(name, record.code, record.subcode, self._release(record.release), site[2])
+        new = SiteTally(
+            name, record.code, record.subcode, self._release(record.release), site[2], self._source
+        )
         return self.tally.setdefault(site, new)
 
     def _hit(self, record: Any, *, recovered: bool) -> Hit:  # noqa: ANN401 - a cffi pointer
@@ -144,19 +162,22 @@ class Drain:
         if inherited and not recovered:
             # A program can break a rule before the receiver has heard which process it is.
             inherited = record.pid not in self.own_pids.get(record.target_id, ())
+        live = self._source is Source.LIVE
+        subcode = None if record.flags & lib.EXCGUARD_RECORD_NO_SUBCODE else record.subcode
         return Hit(
-            violation=decode(record.code, record.subcode, release),
+            violation=decode(record.code, subcode, release),
             target=self._names.name(record.target_id),
             pid=None if record.flags & lib.EXCGUARD_RECORD_PID_UNKNOWN else record.pid,
-            thread_id=record.thread_id,
+            thread_id=record.thread_id if live else None,
             time_ns=record.time_ns,
-            behavior=_BEHAVIORS.get(record.behavior, str(record.behavior)),
-            reply="consume" if record.reply == lib.KERN_SUCCESS else "forward",
+            behavior=_BEHAVIORS.get(record.behavior, str(record.behavior)) if live else None,
+            reply=("consume" if record.reply == lib.KERN_SUCCESS else "forward") if live else None,
             kernel=self._host.kernel,
             release=f"macOS {release}",
             seq=record.seq,
             recovered=recovered,
             inherited=inherited,
+            source=self._source.value,
             pc=record.pc if registers else None,
             lr=record.lr if registers else None,
             sp=record.sp if registers else None,

@@ -15,17 +15,17 @@ class Hit(Struct, frozen=True, kw_only=True):
 
     violation: Violation
     target: str
-    pid: int | None  # None when the kernel could not say
-    thread_id: int
+    pid: int | None  # None when nobody could say
+    thread_id: int | None  # this, `behavior` and `reply` are None for what came to no exception port
     time_ns: int  # since the epoch, when the receiver took the message
-    behavior: str
-    reply: str  # what was answered: "forward" or "consume"
+    behavior: str | None
+    reply: str | None  # what was answered: "forward" or "consume"
     kernel: str  # "xnu-..." or "simulated"
     release: str
     seq: int  # the journal's number; the same hit bears the same number, however often it is logged
     recovered: bool  # read from the journal of an excguard that ended before it had logged the hit
     inherited: bool  # of a process that inherited the exception port, not the target's own
-    source: str = "live"
+    source: str = "live"  # or "crash_report", "unified_log"; `seq` counts for each source apart
     pc: int | None = None
     lr: int | None = None
     sp: int | None = None

@@ -1,4 +1,4 @@
-"""The journal's hit counters under their names, cheap enough to be read at every scrape.
+"""The journals' hit counters under their names, cheap enough to be read at every scrape.
 
 Fifty targets with all their flavors are thousands of counters. Numbers are taken from the journal a column
 at a time; names are worked out when a counter is new, which is rare.
@@ -16,29 +16,34 @@ from excguard.sinks.metrics import NO_FLAVOR, UNKNOWN, HitCounts, Labels, Span, 
 
 
 class HitTable:
-    """Reads the counters of one journal."""
+    """Reads the counters of all journals."""
 
     def __init__(
-        self, journal: Journal, name: Callable[[int], str], targets: Iterable[str], release: str, version: int
+        self,
+        journals: Sequence[Journal],
+        name: Callable[[int], str],
+        targets: Iterable[str],
+        release: str,
+        version: int,
     ) -> None:
-        """Read ``journal``.
+        """Read ``journals``.
 
         Args:
-            journal: whose counters.
+            journals: whose counters; the same series in several are one.
             name: the target of a number.
             targets: those whose series are there before their first hit, so that it already is an increase
                 that an alert can see.
             release: the running release, for `decode`.
             version: the same as `knowledge.releases` counts them.
         """
-        self._journal = journal
+        self._journals = journals
         self._name = name
         self._release = release
         self._expected = [
             Labels(target, *expected) for target in targets for expected in expected_flavors(version)
         ]
         self._lock = threading.Lock()
-        self._keys: list[int] | None = None
+        self._keys: list[list[int]] | None = None  # by journal
         self._labels: Sequence[Labels] = ()
         self._spans: list[Span] = []
         self._order: list[int] = []  # for each series its counter's place in the journal's columns
@@ -47,12 +52,13 @@ class HitTable:
     def read(self) -> HitCounts:
         """The counts now; from any thread."""
         with self._lock:
-            columns = self._journal.hit_columns()
-            if columns.keys != self._keys:
-                self._relabel(columns.keys)
+            columns = [journal.hit_columns() for journal in self._journals]
+            keys = [one.keys for one in columns]
+            if keys != self._keys:
+                self._relabel(keys)
             # Behind the counters stands the zero of the series that have none.
-            counted = [*map(operator.add, columns.recorded, columns.lost), 0]
-            seen = [*columns.last_ns, 0]
+            counted = [*itertools.chain(*(map(operator.add, one.recorded, one.lost) for one in columns)), 0]
+            seen = [*itertools.chain(*(one.last_ns for one in columns)), 0]
             hits = list(map(counted.__getitem__, self._order))
             last_ns = list(map(seen.__getitem__, self._order))
             for series, places in self._merges:
@@ -60,16 +66,17 @@ class HitTable:
                 last_ns[series] = max(seen[place] for place in places)
             return HitCounts(self._labels, hits, last_ns, self._spans)
 
-    def _relabel(self, keys: list[int]) -> None:
+    def _relabel(self, keys: list[list[int]]) -> None:
         counters = {
             counter.target_id << 32 | counter.guard_type << 29 | counter.flavor: counter
-            for counter in self._journal.hit_counters()
+            for journal in self._journals
+            for counter in journal.hit_counters()
         }
         places: dict[Labels, list[int]] = {labels: [] for labels in self._expected}
-        for place, key in enumerate(keys):
+        for place, key in enumerate(itertools.chain(*keys)):
             places.setdefault(self._named(counters[key]), []).append(place)
         labels = sorted(places)
-        nothing = len(keys)
+        nothing = sum(map(len, keys))
         self._order = [places[each][0] if places[each] else nothing for each in labels]
         self._merges = [(series, places[each]) for series, each in enumerate(labels) if len(places[each]) > 1]
         self._spans = []

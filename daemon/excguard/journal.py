@@ -104,6 +104,25 @@ class Journal:
         """Give the ``count`` oldest records back: they have been dealt with."""
         lib.excguard_journal_advance(self._handle, count)
 
+    def append(  # noqa: PLR0913 - the fields of a record
+        self, *, target_id: int, pid: int, time_ns: int, code: int, subcode: int, flags: int
+    ) -> None:
+        """Record and count a hit that came to no exception port, in a journal that no receiver writes to.
+
+        Args:
+            target_id: whose it is.
+            pid: of the process; 0 when not known.
+            time_ns: when it happened, since the epoch.
+            code: all 64 bits.
+            subcode: likewise.
+            flags: ``EXCGUARD_RECORD_`` bits.
+        """
+        hit = ffi.new("struct excguard_hit *")
+        hit.target_id, hit.pid, hit.time_ns = target_id, pid, time_ns
+        hit.code, hit.subcode, hit.flags = code, subcode, flags
+        hit.reply = lib.KERN_FAILURE  # nothing was answered; whatever handlers there are were not stopped
+        lib.excguard_journal_append(self._handle, hit)
+
     @property
     def pending(self) -> int:
         """How many records wait."""

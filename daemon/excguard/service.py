@@ -8,14 +8,16 @@ import asyncio
 import contextlib
 import queue
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGKILL
 from types import TracebackType
 from typing import Any, Self
 
 from excguard.config import Config, Target
-from excguard.drain import Drain, SiteTally
+from excguard.drain import Drain, Sink, SiteTally
 from excguard.hit_table import HitTable
 from excguard.journal import HitCounter, Journal, JournalError
 from excguard.knowledge import releases
@@ -26,6 +28,8 @@ from excguard.sinks.live import LiveFeed
 from excguard.sinks.log import EventLog, Level
 from excguard.sinks.metrics import Counters, CountersGoneError, Replies, TargetState
 from excguard.sinks.rate_limit import SiteLimiter
+from excguard.sources.intake import Intake, journals_of
+from excguard.sources.sighting import Source
 from excguard.supervisor import (
     Event,
     Exited,
@@ -40,6 +44,7 @@ from excguard.supervisor import Target as Supervised
 from excguard.target_names import TargetNames
 
 _TICK = 1.0  # seconds between two summaries
+_OTHERS_CAPACITY = 8192  # records of each other source that can wait for the log
 
 
 @dataclass
@@ -86,7 +91,6 @@ class Service:
         self._started = time.time()
         self.feed = LiveFeed(self, kernel=host.kernel, release=self._release.text)
         """What the live page shows."""
-        self._limiter = SiteLimiter(config.log.first, config.log.window)
         self._rung = asyncio.Event()
         self._to_tell: queue.SimpleQueue[tuple[Level, str, dict[str, Any]]] = queue.SimpleQueue()
         self.hits: list[HitCounter] = []
@@ -95,22 +99,52 @@ class Service:
             self.journal = stack.enter_context(
                 Journal(journal, capacity=config.journal.capacity, release=self._release.version)
             )
-            self._names = TargetNames(journal, [counter.target_id for counter in self.journal.hit_counters()])
+            self._others = {
+                source: stack.enter_context(
+                    Journal(path, capacity=_OTHERS_CAPACITY, release=self._release.version)
+                )
+                for source, path in journals_of(config, journal)
+            }
+            journals = [self.journal, *self._others.values()]
+            self._names = TargetNames(
+                journal, [counter.target_id for one in journals for counter in one.hit_counters()]
+            )
             numbers = self._names.number(target.name for target in config.target)
             self._targets = {
                 target.name: _Watched(number) for target, number in zip(config.target, numbers, strict=True)
             }
-            self._before = {_key(counter): counter.hits for counter in self.journal.hit_counters()}
+            self._before = [
+                (one, {_key(counter): counter.hits for counter in one.hit_counters()}) for one in journals
+            ]
             self._lost = self.journal.lost
             self._rejected = self.journal.rejected()
             self._table = HitTable(
-                self.journal, self._names.name, self._targets, host.release, self._release.version
+                journals, self._names.name, self._targets, host.release, self._release.version
             )
-            self._drain = Drain(self.journal, [*logs, self.feed], self._limiter, self._names, host)
+            sinks: list[Sink] = [*logs, self.feed]
+            self._limiters = [SiteLimiter(config.log.first, config.log.window) for _ in journals]
+            self._drain = Drain(self.journal, sinks, self._limiters[0], self._names, host)
             self._drain.own_pids = {watched.number: set() for watched in self._targets.values()}
-            if self.journal.pending:
-                self.tell("warning", "journal_recovered", records=self.journal.pending, journal=str(journal))
-                self._drain.all()
+            self._other_drains = {
+                source: Drain(one, sinks, limiter, self._names, host, source=source)
+                for (source, one), limiter in zip(self._others.items(), self._limiters[1:], strict=True)
+            }
+            self._intake = Intake(
+                config,
+                self._others,
+                self.journal,
+                number_of=lambda name: self._names.number([name])[0],
+                drain=self._drain_others,
+                drain_live=self._drain.all,
+                tell=self.tell,
+            )
+            if self._others:
+                self._drain.on_record = self._intake.live_hit
+            for one in journals:
+                if one.pending:
+                    self.tell("warning", "journal_recovered", records=one.pending, journal=str(one.path))
+            self._drain.all()
+            self._drain_others()
             self._supervisor = Supervisor(host, on_event=self._target_event)
             stack.callback(self._supervisor.close)
             watched = [
@@ -127,7 +161,10 @@ class Service:
         """Run the targets until none is left to look after, and log every hit on the way."""
         self.tell("info", "service_started", kernel=self._host.kernel, release=self._release.text)
         main = asyncio.create_task(self._supervise())
-        helpers = [asyncio.create_task(self._drain_on_bell()), asyncio.create_task(self._tick())]
+        helpers = [
+            asyncio.create_task(helper)
+            for helper in (self._drain_on_bell(), self._tick(), self._intake.run())
+        ]
         try:
             # The helpers never end of themselves: when one does, it has failed, and its error ends us.
             done, _ = await asyncio.wait([main, *helpers], return_when=asyncio.FIRST_COMPLETED)
@@ -155,7 +192,8 @@ class Service:
     @property
     def tally(self) -> list[SiteTally]:
         """The hits since the start by site, without those that had no room in the journal."""
-        return list(self._drain.tally.values())
+        drains = [self._drain, *self._other_drains.values()]
+        return [tally for drain in drains for tally in drain.tally.values()]
 
     def ready(self) -> bool:
         """Whether exceptions are being received."""
@@ -168,10 +206,11 @@ class Service:
         """
         self._receiver.close()
         self._drain.all()
+        self._intake.finish()
         self._look_around()
         self.tell("info", "service_stopped")
         self.hits = self._hits_since_start()
-        told = self._drain.all()
+        told = self._drain.all() and self._drain_others()
         self._stack.close()
         return told
 
@@ -192,24 +231,29 @@ class Service:
         try:
             hits = self._table.read()
             replies = self.journal.replies()
+            sources = {Source.LIVE: self.journal, **self._others}
+            received = {(name, source.value): 0 for name in self._targets for source in sources}
+            for source, journal in sources.items():
+                for number, count in _hits_by_target(journal).items():
+                    received[self._names.name(number), source.value] = count
             return Counters(
                 hits=hits,
                 exemplars=self.feed.exemplars,
                 made=self.journal.made,
                 counting_since=self.journal.counting_since,
                 started=self._started,
-                received={
-                    (span.target, "live"): sum(hits.hits[span.start : span.stop]) for span in hits.targets
-                },
+                received=received,
                 rejected=self.journal.rejected(),
                 replies=Replies(replies.bounds_ns, replies.counts, replies.sum_ns),
-                records_lost=self.journal.lost,
+                records_lost=sum(journal.lost for journal in sources.values()),
                 records_pending=self.journal.pending,
                 records_capacity=self.journal.capacity,
                 drain_lag=self.journal.waiting_seconds,
                 log_suppressed={
-                    name: self._limiter.suppressed[watched.number] for name, watched in self._targets.items()
+                    name: sum(limiter.suppressed[watched.number] for limiter in self._limiters)
+                    for name, watched in self._targets.items()
                 },
+                source_failures=self._intake.failures,
                 log_write_failures=sum(log.output.failures for log in self._logs),
                 targets={name: watched.state for name, watched in self._targets.items()},
             )
@@ -218,8 +262,9 @@ class Service:
 
     def _hits_since_start(self) -> list[HitCounter]:
         counted = [
-            counter._replace(hits=counter.hits - self._before.get(_key(counter), 0))
-            for counter in self.journal.hit_counters()
+            counter._replace(hits=counter.hits - before.get(_key(counter), 0))
+            for journal, before in self._before
+            for counter in journal.hit_counters()
         ]
         return [counter for counter in counted if counter.hits]
 
@@ -244,6 +289,7 @@ class Service:
             await asyncio.sleep(_TICK)
             self._look_around()
             self._drain.settle()
+            self._drain_others()
             self._rung.set()  # the log may have been stuck, and the bell rings only once
 
     def _look_around(self) -> None:
@@ -262,6 +308,15 @@ class Service:
                 count = total - self._rejected[reason]
                 self.tell("warning", "messages_rejected", reason=reason, count=count, total=total)
         self._rejected = rejected
+
+        self._intake.look_around()
+
+    def _drain_others(self) -> bool:
+        """Log what came from other sources. False when a log did not take it all."""
+        told = True
+        for drain in self._other_drains.values():
+            told = drain.all() and told
+        return told
 
     def tell_soon(self, level: Level, name: str, **fields: Any) -> None:  # noqa: ANN401 - likewise
         """Log an event, from any thread: within a second."""
@@ -282,11 +337,13 @@ class Service:
                 watched.state.starts += 1
                 self._drain.own_pids[watched.number].add(pid)
                 self._receiver.set_pid(watched.number, pid)
+                self._intake.started(pid, watched.number)
                 self.tell("info", "target_started", target=name, pid=pid)
             case Exited(pid=pid, status=status, signal=signal, reason=reason, seconds=seconds):
                 watched.state.up = False
                 watched.state.exits[reason.value] += 1
                 self._receiver.set_pid(watched.number, 0)
+                self._intake.exited(pid, killed=signal == SIGKILL)
                 good = reason in (ExitReason.EXITED, ExitReason.STOPPED)
                 self.tell(
                     "info" if good else "warning",
@@ -305,6 +362,15 @@ class Service:
         self._drain.flush()
         if self._on_event is not None:
             self._on_event(event)
+
+
+def _hits_by_target(journal: Journal) -> Mapping[int, int]:
+    """All hits in the counters of ``journal``, by the number of their target."""
+    columns = journal.hit_columns()
+    hits: Counter[int] = Counter()
+    for key, recorded, lost in zip(columns.keys, columns.recorded, columns.lost, strict=True):
+        hits[key >> 32] += recorded + lost  # the target is the upper half (native/journal.h)
+    return hits
 
 
 def _key(counter: HitCounter) -> tuple[int, int, int]:

@@ -121,6 +121,7 @@ class World:
             drain_lag=0.0,
             log_suppressed=self.suppressed,
             log_write_failures=0,
+            source_failures={},
             targets=self.targets,
         )
 

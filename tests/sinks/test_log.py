@@ -133,6 +133,7 @@ def test_suppressed_hits_are_told_with_their_count(make_log) -> None:
         "summary": decode(group.code, group.subcode, "26.4").summary,
         "kernel": "simulated",
         "release": "macOS 26.4",
+        "source": "live",
         "first_timestamp": "2026-03-01T12:00:00.000000Z",
         "first_seq": 10,
         "last_seq": 30,

@@ -60,6 +60,7 @@ COUNTERS = Counters(
     drain_lag=0.25,
     log_suppressed={"mail": 7, "quiet": 0},
     log_write_failures=1,
+    source_failures={("unified_log", "garbled"): 2},
     targets={
         "mail": TargetState(up=True, starts=3, exits={"exited": 1, "killed": 1}),
         "quiet": TargetState(exits={"exited": 0}),
@@ -142,6 +143,7 @@ def test_all_metrics_in_both_formats(accept: str, content_type: str, parse) -> N
         ("excguard_drain_lag_seconds", of()): 0.25,
         ("excguard_received_hits_total", of(target="mail", source="live")): 15,
         ("excguard_received_hits_total", of(target="quiet", source="live")): 0,
+        ("excguard_source_failures_total", of(source="unified_log", kind="garbled")): 2,
         ("excguard_log_suppressed_total", of(target="mail")): 7,
         ("excguard_log_suppressed_total", of(target="quiet")): 0,
         ("excguard_log_write_failures_total", of()): 1,
@@ -175,7 +177,13 @@ def test_openmetrics_has_exemplars_and_created_timestamps() -> None:
         for sample in family.samples
         if sample.name.endswith("_created")
     }
-    of_the_process = {"log_suppressed", "log_write_failures", "target_starts", "target_exits"}
+    of_the_process = {
+        "source_failures",
+        "log_suppressed",
+        "log_write_failures",
+        "target_starts",
+        "target_exits",
+    }
     of_its_counters = {"hits", "received_hits", "journal_records_lost"}
     assert created == {
         *((f"excguard_{name}", SINCE + 1) for name in of_the_process),

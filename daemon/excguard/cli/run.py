@@ -14,6 +14,7 @@ import msgspec
 
 from excguard import config as configuration
 from excguard import sim
+from excguard.cli import junit as junit_xml
 from excguard.cli import lifetime, summary
 from excguard.cli.lifetime import Failure, complain
 from excguard.config import Config, ConfigError, LogFormat, Target
@@ -65,6 +66,12 @@ _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, sign
 )
 @click.option("--log-format", type=click.Choice(["json", "console"]), help="Of that file.  [default: json]")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on standard error instead of text.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="Write how the run went to this file, as JSON."
+)
+@click.option(
+    "--junit", type=click.Path(path_type=Path), help="Write it as JUnit XML: each site a failed test."
+)
 @click.argument(
     "arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- PROGRAM [ARGUMENT]..."
 )
@@ -85,6 +92,7 @@ def command(
     Examples:
       excguard run -- ./app --its arguments
       excguard run --fail-on optional --log hits.jsonl -- ./tests
+      excguard run --report run.json --junit run.xml -- ./tests
       excguard run --behavior state_identity_protected -- ./app
       excguard run -- python3 -m excguard.misuse double_deallocate
 
@@ -95,14 +103,20 @@ def command(
       2    the command line or the configuration is wrong
       125  excguard itself failed, or the program could not be started
     """  # noqa: D301 - click wants the real backspace
+    begun = rfc3339(time.time_ns())
     try:
         config = configuration.load(config_path) if config_path else Config()
+        report, junit = options.pop("report"), options.pop("junit")
         config = _adapted(config, arguments, options)
         configuration.check(config)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     run = Run(config, "json" if as_json else "console")
     try:
+        # Made empty at the start: a run that is cut short must not leave the last one's results behind, and a
+        # place that cannot be written is better known before the run than after it.
+        for path in filter(None, (report, junit)):
+            path.write_bytes(b"")
         run.execute()
     except ConfigError as error:
         raise click.UsageError(f"{config_path}: {error}" if config_path else str(error)) from None
@@ -112,6 +126,16 @@ def command(
         raise Failure(f"cannot start {lifetime.reason(run.start_failed.error)}")
     status = _FAIL_ON_MET if summary.meets([hit.severity for hit in run.hits], fail_on) else run.status
     _tell(run, status, fail_on, as_json=as_json)
+    try:
+        if report is not None:
+            outcome = msgspec.json.encode(_outcome(run, status, fail_on))
+            report.write_bytes(msgspec.json.format(outcome) + b"\n")
+        if junit is not None:
+            junit.write_bytes(
+                junit_xml.render(run.name, run.sites, seconds=run.seconds, lost=run.lost, started=begun)
+            )
+    except OSError as error:
+        raise Failure(lifetime.reason(error)) from None
     return status
 
 
@@ -161,6 +185,26 @@ class Run:
         return self._service.hits if self._service else []
 
     @property
+    def name(self) -> str:
+        """What logs and metrics call the program."""
+        return self.config.target[0].name
+
+    @property
+    def total(self) -> int:
+        """How many hits there were."""
+        return sum(counter.hits for counter in self.hits)
+
+    @property
+    def lost(self) -> int:
+        """How many of them belong to no site: the journal was full."""
+        return self.total - sum(site.hits for site in self.sites)
+
+    @property
+    def seconds(self) -> float:
+        """How long the program ran."""
+        return self.exited.seconds if self.exited else 0.0
+
+    @property
     def sites(self) -> list[SiteTally]:
         """The same by site, without the hits that the journal had no room for."""
         return self._service.tally if self._service else []
@@ -196,31 +240,32 @@ class Run:
             self.start_failed = event
 
 
+def _outcome(run: Run, status: int, fail_on: str) -> dict[str, Any]:
+    """How the run went: the last line of ``--json``, and the file of ``--report``."""
+    exited = run.exited
+    return {
+        "timestamp": rfc3339(time.time_ns()),
+        "level": "info",
+        "event": "run_summary",
+        "target": run.config.target[0].name,
+        "command": run.config.target[0].command,
+        "exit_status": status,
+        "program_status": exited.status if exited else None,
+        "program_signal": exited.signal if exited else None,
+        "seconds": round(exited.seconds, 3) if exited else None,
+        "fail_on": fail_on,
+        "hits": run.total,
+        "records_lost": run.lost,
+        "sites": summary.site_objects(run.sites),
+    }
+
+
 def _tell(run: Run, status: int, fail_on: str, *, as_json: bool) -> None:
     """Close the run: a table for people, or one JSON object."""
-    total = sum(counter.hits for counter in run.hits)
-    lost = total - sum(site.hits for site in run.sites)
     if as_json:
-        exited = run.exited
-        line = msgspec.json.encode(
-            {
-                "timestamp": rfc3339(time.time_ns()),
-                "level": "info",
-                "event": "run_summary",
-                "target": run.config.target[0].name,
-                "command": run.config.target[0].command,
-                "exit_status": status,
-                "program_status": exited.status if exited else None,
-                "program_signal": exited.signal if exited else None,
-                "seconds": round(exited.seconds, 3) if exited else None,
-                "fail_on": fail_on,
-                "hits": total,
-                "records_lost": lost,
-                "sites": summary.site_objects(run.sites),
-            }
-        )
-        lifetime.say(f"{line.decode()}\n")
+        lifetime.say(f"{msgspec.json.encode(_outcome(run, status, fail_on)).decode()}\n")
         return
+    total, lost = run.total, run.lost
     name = printable(run.config.target[0].name)
     if not total:
         complain(f"no guard hits in {name}.")

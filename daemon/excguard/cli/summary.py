@@ -42,6 +42,7 @@ def site_objects(tallies: Iterable[SiteTally]) -> list[dict[str, Any]]:
     return [
         {
             "target": tally.target,
+            "source": tally.source,
             "hits": tally.hits,
             "guard_type": violation.guard_type,
             "flavor": violation.flavor,

@@ -35,6 +35,7 @@
 #define EXCGUARD_RECORD_PID_UNKNOWN 4u /* the task identity token could not be turned into a pid; pid is 0 */
 #define EXCGUARD_RECORD_KNOWN 8u       /* the tables know this flavor on this release */
 #define EXCGUARD_RECORD_STATE 16u      /* the message came with thread state */
+#define EXCGUARD_RECORD_NO_SUBCODE 32u /* who told of the hit leaves it out, 0 stands for it; never the receiver's */
 
 /*
  * One guard hit, written once and never changed. 128 bytes, two cache lines: only a hit with thread state needs the

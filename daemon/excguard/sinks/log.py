@@ -110,6 +110,7 @@ class EventLog:
         fields |= {
             "kernel": self._kernel,
             "release": self._release,
+            "source": group.source,
             "first_timestamp": rfc3339(group.first_ns),
             "first_seq": group.first_seq,
             "last_seq": group.last_seq,

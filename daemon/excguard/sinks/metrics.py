@@ -97,6 +97,7 @@ class Counters(NamedTuple):
     drain_lag: float  # seconds
     log_suppressed: Mapping[str, int]
     log_write_failures: int
+    source_failures: Mapping[tuple[str, str], int]  # by source and kind
     targets: Mapping[str, TargetState]
 
 
@@ -150,6 +151,13 @@ _OTHERS = (
         ("target", "source"),
         "The same hits by where excguard learned of them.",
         "one for each target and source",
+    ),
+    Family(
+        "excguard_source_failures",
+        "counter",
+        ("source", "kind"),
+        "What other sources told and could not be read: lines of the unified log, crash reports.",
+        "a few; none before the first",
     ),
     Family(
         "excguard_messages_rejected",
@@ -260,6 +268,7 @@ def values(counters: Counters, build: tuple[str, ...]) -> Iterator[Values]:
     }
     yield of("excguard_last_hit_timestamp_seconds", last)
     yield of("excguard_received_hits", counters.received, since)
+    yield of("excguard_source_failures", counters.source_failures, counters.started)
     rejected = {(reason,): count for reason, count in counters.rejected.items()}
     yield of("excguard_messages_rejected", rejected, counters.made)
     yield of("excguard_journal_records_lost", {(): counters.records_lost}, since)

@@ -59,6 +59,7 @@ class Suppressed(NamedTuple):
     first_ns: int
     last_ns: int
     seqs: tuple[tuple[int, int], ...]  # recovered hits only: the ranges of all their sequence numbers
+    source: str = "live"  # who told of them
 
 
 class _State:

@@ -22,7 +22,7 @@ _PROCESSES = 4096
 _KINDS = 512
 
 # How far the start of a process, as seen here, may lie from the one that a crash report names.
-_SAME_START_NS = 2_000_000_000
+SAME_START_NS = 2_000_000_000
 
 Kind = tuple[int, int | None]
 
@@ -55,7 +55,7 @@ class _Process:
     def is_the_one_started(self, started_ns: int) -> bool:
         if self.started_ns is None:
             return self.last_ns >= started_ns
-        return abs(self.started_ns - started_ns) <= _SAME_START_NS
+        return abs(self.started_ns - started_ns) <= SAME_START_NS
 
 
 class Once:

@@ -1,0 +1,88 @@
+"""A crash report as a sighting: is it whole, whose is it, and which guard does it tell of?
+
+What it says of the guard is read by `excguard.reports`, which takes reports of any kind and in any state.
+Here is what
+a watcher needs besides: a report that is still being written is not read too soon, and when its process was
+started and ended.
+"""
+
+import re
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from excguard import reports
+from excguard.sources.crash_reports import IncompleteReportError
+from excguard.sources.sighting import Sighting, Source
+
+# Each .crash report of text ends with them; nothing that matters follows.
+_LAST_OF_TEXT = b"\nBinary Images:"
+_TEXT_TIMES = re.compile(rb"(?m)^(Date/Time|Launch Time):[ \t]+(\S.*?)[ \t]*$")
+
+
+class _Times(msgspec.Struct):
+    """When the process of an .ips report was started and ended, as ReportCrash writes it."""
+
+    started: str = msgspec.field(name="procLaunch", default="")
+    ended: str = msgspec.field(name="captureTime", default="")
+
+
+def read(path: Path) -> Sighting | None:
+    """Read a report.
+
+    Returns:
+        The guard that its process died of; None when it died of something else.
+
+    Raises:
+        IncompleteReportError: it is not whole, or leaves out the code.
+        OSError: it cannot be read.
+    """
+    data = path.read_bytes()
+    times = _ips_times(data) if data.lstrip()[:1] == b"{" else _text_times(data)
+    report = reports.read_bytes(data, str(path))
+    if not report.violations:
+        return None
+    violation = report.violations[0]
+    if violation.code is None:
+        raise IncompleteReportError("it leaves out the code of the guard")
+    return Sighting(
+        Source.CRASH_REPORT,
+        pid=report.pid or 0,
+        process=report.process or "",
+        code=violation.code,
+        subcode=violation.subcode,
+        time_ns=_nanoseconds(times.ended) or int(path.stat().st_mtime * 1e9),
+        started_ns=_nanoseconds(times.started),
+    )
+
+
+def _ips_times(data: bytes) -> _Times:
+    """The times of a report of one line and one object of JSON, if both are whole."""
+    head, newline, body = data.partition(b"\n")
+    try:
+        if not newline:
+            raise IncompleteReportError("it ends with its first line")
+        msgspec.json.decode(head, type=msgspec.Raw)
+        return msgspec.json.decode(body, type=_Times)
+    except msgspec.MsgspecError as error:
+        raise IncompleteReportError(f"not whole: {error}") from None
+
+
+def _text_times(data: bytes) -> _Times:
+    if _LAST_OF_TEXT not in data:
+        raise IncompleteReportError("not whole: it has no list of binary images")
+    found = {key: value.decode(errors="replace") for key, value in _TEXT_TIMES.findall(data)}
+    return _Times(started=found.get(b"Launch Time", ""), ended=found.get(b"Date/Time", ""))
+
+
+def _nanoseconds(text: str) -> int | None:
+    """A time as reports print it, "2026-07-31 19:28:23.7343 +0300", since the epoch."""
+    day, _, rest = text.partition(" ")
+    clock, _, zone = rest.partition(" ")
+    clock, _, fraction = clock.partition(".")
+    try:
+        moment = datetime.strptime(f"{day} {clock} {zone}", "%Y-%m-%d %H:%M:%S %z")
+        return int(moment.timestamp()) * 1_000_000_000 + int(f"{fraction:0<9.9}")
+    except ValueError:
+        return None
