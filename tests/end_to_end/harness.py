@@ -34,6 +34,7 @@ class Daemon:
                 config = f"{config}\n[{table}]\n{keys}\n"
         path.write_text(config)
         self.stderr = b""
+        self._listened_before = len(self.events("metrics_listening"))  # earlier daemons with the same log
         self.process = subprocess.Popen(
             [*EXCGUARD, "serve", "--config", str(path)], env=environ, stderr=subprocess.PIPE
         )
@@ -68,7 +69,7 @@ class Daemon:
     @property
     def url(self) -> str:
         """The URL of its metrics."""
-        return self.wait_for("metrics_listening")[-1]["url"]
+        return self.wait_for("metrics_listening", self._listened_before + 1)[-1]["url"]
 
 
 def events(path: Path, name: str | None = None) -> list[dict]:
