@@ -22,6 +22,9 @@ from excguard.native import ffi, lib
 
 _WRONG_GUARD = 0xBAD
 _GUARD = 0x600D
+# The environment variable that makes a program of the simulated kernel a hardened one (excsim.h). A Mac's
+# kernel looks at the program's entitlements, and takes no notice of it.
+_HARDENED = "EXCSIM_HARDENED"
 # A name that no port has: names are an index and a generation, and no name space grows this far.
 _NO_SUCH_NAME = 0x7FFF_FF03
 
@@ -39,6 +42,7 @@ class Misuse(NamedTuple):
 
     flavor: str  # the guard that the kernel raises for it
     fatal: bool  # whether it always ends the program
+    hardened: bool  # whether only hardened programs are not allowed to do it
     commit: Callable[[], Answer]
 
     @property
@@ -51,9 +55,11 @@ MISUSES: dict[str, Misuse] = {}
 """Every misuse by its name."""
 
 
-def _misuse(flavor: str, *, fatal: bool = False) -> Callable[[Callable[[], Answer]], Callable[[], Answer]]:
+def _misuse(
+    flavor: str, *, fatal: bool = False, hardened: bool = False
+) -> Callable[[Callable[[], Answer]], Callable[[], Answer]]:
     def register(commit: Callable[[], Answer]) -> Callable[[], Answer]:
-        MISUSES[commit.__name__] = Misuse(flavor, fatal, commit)
+        MISUSES[commit.__name__] = Misuse(flavor, fatal, hardened, commit)
         return commit
 
     return register
@@ -211,6 +217,46 @@ def notify_exception_port() -> Answer:
     return Answer(port, "mach_port_request_notification", result)
 
 
+# ---- what only hardened programs may not do ----
+
+
+@_misuse("MOD_REFS", fatal=True, hardened=True)
+def deallocate_own_task() -> Answer:
+    """Release the send right to one's own task, which must never go."""
+    refs = ffi.new("mach_port_urefs_t *")
+    _must(lib.mach_port_get_refs(_self(), _self(), lib.MACH_PORT_RIGHT_SEND, refs))
+    result = 0
+    for _ in range(refs[0]):
+        result = lib.mach_port_deallocate(_self(), _self())
+    return Answer(_self(), "mach_port_deallocate", result)
+
+
+@_misuse("EXCEPTION_BEHAVIOR_ENFORCE", fatal=True, hardened=True)
+def register_insecure_handler() -> Answer:
+    """Ask for exception messages that carry ports with power over the program."""
+    port = _port(lib.MPO_EXCEPTION_PORT)
+    behavior = ffi.cast("exception_behavior_t", lib.EXCEPTION_DEFAULT | lib.MACH_EXCEPTION_CODES)
+    result = lib.task_set_exception_ports(_self(), lib.EXC_MASK_GUARD, port, behavior, 0)
+    return Answer(port, "task_set_exception_ports", result)
+
+
+@_misuse("INVALID_MPO_ENTITLEMENT", fatal=True, hardened=True)
+def make_port_of_the_entitled() -> Answer:
+    """Make a port of a type that needs an entitlement."""
+    options = ffi.new("mach_port_options_t *")
+    options.flags = lib.MPO_CONNECTION_PORT_WITH_PORT_ARRAY
+    name = ffi.new("mach_port_name_t *")
+    return Answer(0, "mach_port_construct", lib.mach_port_construct(_self(), options, 0, name))
+
+
+@_misuse("REQUIRE_REPLY_PORT_SEMANTICS", fatal=True, hardened=True)
+def reply_to_ordinary_port() -> Answer:
+    """Ask a service that insists on reply ports to reply to an ordinary port."""
+    port = _port()
+    service = _port(lib.MPO_ENFORCE_REPLY_PORT_SEMANTICS)
+    return Answer(port, "mach_msg", _send(service, reply=(port, lib.MACH_MSG_TYPE_MAKE_SEND_ONCE)))
+
+
 def _self() -> int:
     return int(lib.mach_task_self())
 
@@ -284,23 +330,32 @@ def main(arguments: list[str] | None = None) -> int:
         )
     for _ in range(options.times):
         for name in options.misuse:
-            _commit(name, quiet=options.quiet)
+            if name != "all":
+                _commit(name, quiet=options.quiet)
+                continue
+            for one, misuse in MISUSES.items():
+                if misuse.fatal:
+                    _commit_elsewhere(one, {}, quiet=options.quiet)
+                else:
+                    _commit(one, quiet=options.quiet)
     return 0
 
 
 def _commit(name: str, *, quiet: bool) -> None:
-    if name == "all":
-        for one, misuse in MISUSES.items():
-            if misuse.fatal:  # in a process of its own, which it ends
-                command = [sys.executable, "-m", "excguard.misuse", one, *(["--quiet"] if quiet else [])]
-                subprocess.run(command, check=False)  # noqa: S603 - ourselves
-            else:
-                _commit(one, quiet=quiet)
+    misuse = MISUSES[name]
+    if misuse.hardened and not os.environ.get(_HARDENED):
+        _commit_elsewhere(name, {_HARDENED: "1"}, quiet=quiet)
         return
-    answer = MISUSES[name].commit()
+    answer = misuse.commit()
     if not quiet:
         told = f"{answer.function} -> {symbolic_name(answer.kern_return)}"
         print(f"{name}: pid {os.getpid()}, port {answer.port:#x}: {told}", flush=True)  # noqa: T201
+
+
+def _commit_elsewhere(name: str, environment: dict[str, str], *, quiet: bool) -> None:
+    """In a process of its own, which may end by it."""
+    command = [sys.executable, "-m", "excguard.misuse", name, *(["--quiet"] if quiet else [])]
+    subprocess.run(command, env={**os.environ, **environment}, check=False)  # noqa: S603 - ourselves
 
 
 if __name__ == "__main__":

@@ -118,5 +118,6 @@ enum {
 /* The environment: where the kernel listens, and what a child is known by until it speaks for the first time. */
 #define EXCSIM_SOCKET "EXCSIM_SOCKET"
 #define EXCSIM_SPAWN "EXCSIM_SPAWN"
+#define EXCSIM_HARDENED "EXCSIM_HARDENED"
 
 #endif

@@ -119,6 +119,16 @@ static ssize_t exchange(struct connection *connection, const struct wire_request
     return size;
 }
 
+/* In place of entitlements, which are what hardens a program of macOS. */
+static void harden_as_told(struct connection *connection) {
+    const char *level = getenv(EXCSIM_HARDENED);
+    struct wire_request request = {.op = WIRE_HARDEN};
+    if (!level || !*level)
+        return;
+    request.arg[0] = strtoull(level, NULL, 10);
+    exchange(connection, &request, NULL, 0);
+}
+
 static int greet(struct connection *connection) {
     struct wire_request hello = {.op = WIRE_HELLO};
     const char *token = getenv(EXCSIM_SPAWN);
@@ -129,6 +139,7 @@ static int greet(struct connection *connection) {
         return 0;
     memcpy(&reply, connection->packet, sizeof reply);
     connection->thread_id = reply.value[0];
+    harden_as_told(connection);
     return reply.result == KERN_SUCCESS;
 }
 
