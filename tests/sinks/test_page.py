@@ -1,41 +1,21 @@
 """The live page in a real browser."""
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
+from browser import ARGUMENTS, CHROMIUM, NO_PLAYWRIGHT, needs_chromium
 
 from excguard.decode import join
 from excguard.sinks.live import LiveFeed
 from excguard.sinks.metrics import TargetState
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install 'excguard[browser]'")
-CHROMIUM = os.environ.get("EXCGUARD_CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = [
-    pytest.mark.skipif(
-        CHROMIUM is None,
-        reason="no Chromium: apt-get install chromium, or name one in EXCGUARD_CHROMIUM",
-    ),
-    pytest.mark.xdist_group("browser"),
-]
+sync_api = pytest.importorskip("playwright.sync_api", reason=NO_PLAYWRIGHT)
+pytestmark = [needs_chromium, pytest.mark.xdist_group("browser")]
 
 expect = sync_api.expect
 
-# Without the last ones Chromium calls home at every start.
-ARGUMENTS = [
-    "--no-sandbox",  # CI runs as root
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 IMMOVABLE = join(1, 0x20, 0x1203)
 CLOSE = join(2, 1, 9)
 HOSTILE = [

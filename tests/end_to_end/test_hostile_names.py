@@ -1,0 +1,50 @@
+"""Names that try to break out: intact in log, metrics and feed, escaped on a terminal."""
+
+import json
+import urllib.request
+
+from harness import scrape, total, wait_until
+
+INVALID_NAME = "0x2000020000002703"
+NAMES = [
+    'it\'s "quoted" \\ `ticked`',
+    "two\nlines\r\nand\ttabs",
+    "<script>alert(1)</script>",
+    "\N{PILE OF POO} \N{RIGHT-TO-LEFT OVERRIDE}gnp.exe",
+    "\x1b[31mred\x1b[0m\x07",
+    'x",target="y"} 9\n# HELP forged',
+    "x" * 10_000,
+]
+
+
+def test_log_metrics_and_feed_have_them_intact(serve, child: str) -> None:
+    tables = [
+        f'[[target]]\nname = {json.dumps(name, ensure_ascii=False)}\nrestart = "never"\n'
+        f'command = ["{child}", "raise", "{INVALID_NAME}", "2"]\n'
+        for name in NAMES
+    ]
+    daemon = serve("\n".join([*tables, '[[target]]\nname = "still"\ncommand = ["sleep", "600"]\n']))
+    url = daemon.url
+
+    hits = daemon.wait_for("guard_hit", 2 * len(NAMES))
+    assert sorted(hit["target"] for hit in hits) == sorted(NAMES * 2)
+    samples = wait_until(
+        lambda: scrape(url), lambda found: total(found, "excguard_hits_total") == 2 * len(NAMES)
+    )
+    for name in NAMES:
+        assert total(samples, "excguard_hits_total", target=name) == 2
+        assert total(samples, "excguard_target_starts_total", target=name) == 1
+    with urllib.request.urlopen(url.removesuffix("metrics") + "events") as response:
+        state = next(json.loads(line[6:]) for line in response if line.startswith(b"data: "))
+    told = {target["id"]: target["name"] for target in state["targets"]}
+    assert sorted(told.values()) == sorted([*NAMES, "still"])
+    assert sorted(told[hit["target"]] for hit in state["hits"]) == sorted(NAMES * 2)
+    assert daemon.stop() == 0
+
+
+def test_the_terminal_is_shown_them_escaped(run, child: str) -> None:
+    done = run("--name", "".join(NAMES), "--", child, "raise", INVALID_NAME, "1")
+
+    assert done.returncode == 0
+    for told in ("\x1b[31m", "\x07", "\N{RIGHT-TO-LEFT OVERRIDE}", "\n# HELP forged"):
+        assert told not in done.stderr
