@@ -48,9 +48,12 @@ class HitTable:
         self._spans: list[Span] = []
         self._order: list[int] = []  # for each series its counter's place in the journal's columns
         self._merges: list[tuple[int, list[int]]] = []  # series that are of several counters
+        self._targets: list[
+            dict[str, list[int]]
+        ] = []  # for each journal the places of each target's counters
 
-    def read(self) -> HitCounts:
-        """The counts now; from any thread."""
+    def read(self) -> tuple[HitCounts, list[dict[str, int]]]:
+        """The counts now; and for each journal its hits by target. From any thread."""
         with self._lock:
             columns = [journal.hit_columns() for journal in self._journals]
             keys = [one.keys for one in columns]
@@ -64,7 +67,11 @@ class HitTable:
             for series, places in self._merges:
                 hits[series] = sum(counted[place] for place in places)
                 last_ns[series] = max(seen[place] for place in places)
-            return HitCounts(self._labels, hits, last_ns, self._spans)
+            by_target = [
+                {target: sum(map(counted.__getitem__, places)) for target, places in targets.items()}
+                for targets in self._targets
+            ]
+            return HitCounts(self._labels, hits, last_ns, self._spans), by_target
 
     def _relabel(self, keys: list[list[int]]) -> None:
         counters = {
@@ -72,11 +79,19 @@ class HitTable:
             for journal in self._journals
             for counter in journal.hit_counters()
         }
+        self._targets = []
+        first = 0
+        for own in keys:
+            targets: dict[str, list[int]] = {}
+            for place, key in enumerate(own, start=first):
+                targets.setdefault(self._name(key >> 32), []).append(place)
+            self._targets.append(targets)
+            first += len(own)
         places: dict[Labels, list[int]] = {labels: [] for labels in self._expected}
         for place, key in enumerate(itertools.chain(*keys)):
             places.setdefault(self._named(counters[key]), []).append(place)
         labels = sorted(places)
-        nothing = sum(map(len, keys))
+        nothing = first
         self._order = [places[each][0] if places[each] else nothing for each in labels]
         self._merges = [(series, places[each]) for series, each in enumerate(labels) if len(places[each]) > 1]
         self._spans = []

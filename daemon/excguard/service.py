@@ -8,8 +8,7 @@ import asyncio
 import contextlib
 import queue
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGKILL
@@ -229,13 +228,12 @@ class Service:
     def counters(self) -> Counters:
         """Everything that is counted, as it is now. Raises CountersGoneError after `close`."""
         try:
-            hits = self._table.read()
+            hits, by_target = self._table.read()
             replies = self.journal.replies()
             sources = {Source.LIVE: self.journal, **self._others}
             received = {(name, source.value): 0 for name in self._targets for source in sources}
-            for source, journal in sources.items():
-                for number, count in _hits_by_target(journal).items():
-                    received[self._names.name(number), source.value] = count
+            for source, counted in zip(sources, by_target, strict=True):
+                received |= {(target, source.value): count for target, count in counted.items()}
             return Counters(
                 hits=hits,
                 exemplars=self.feed.exemplars,
@@ -362,15 +360,6 @@ class Service:
         self._drain.flush()
         if self._on_event is not None:
             self._on_event(event)
-
-
-def _hits_by_target(journal: Journal) -> Mapping[int, int]:
-    """All hits in the counters of ``journal``, by the number of their target."""
-    columns = journal.hit_columns()
-    hits: Counter[int] = Counter()
-    for key, recorded, lost in zip(columns.keys, columns.recorded, columns.lost, strict=True):
-        hits[key >> 32] += recorded + lost  # the target is the upper half (native/journal.h)
-    return hits
 
 
 def _key(counter: HitCounter) -> tuple[int, int, int]:

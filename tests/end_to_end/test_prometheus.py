@@ -86,9 +86,13 @@ def concrete(expr: str) -> str:
 
 
 def test_every_query_and_rule_has_data(serve, child: str, tmp_path: Path) -> None:
-    """Two targets that break rules again and again, one of them fatally, and one that does nothing."""
+    """Two targets break rules again and again, one fatally, one does nothing; and a log is garbled."""
     daemon = serve(
         f"""
+        [unified_log]
+        enabled = true
+        command = ["sh", "-c", "while sleep 1; do echo nonsense; done"]
+
         [[target]]
         name = "mail"
         command = ["{child}", "raise", "{INVALID_NAME}", "40"]

@@ -1,6 +1,7 @@
 """A storm of hits: page and endpoint answer all the while, and all numbers agree."""
 
 import json
+import os
 import re
 import urllib.request
 
@@ -27,11 +28,12 @@ def feed_of(url: str) -> dict:
 @pytest.mark.parametrize("storm", [20_000, pytest.param(200_000, marks=pytest.mark.slow)])
 def test_all_numbers_agree_and_everything_answers(serve, child: str, tmp_path, storm: int) -> None:
     sync_api = pytest.importorskip("playwright.sync_api", reason=NO_PLAYWRIGHT)
+    os.mkfifo(tmp_path / "go")
     daemon = serve(
         f"""
         [[target]]
         name = "storm"
-        command = ["{child}", "raise", "{INVALID_NAME}", "{storm}"]
+        command = ["sh", "-c", "read go < {tmp_path}/go && exec {child} raise {INVALID_NAME} {storm}"]
         restart = "never"
 
         [[target]]
@@ -47,6 +49,8 @@ def test_all_numbers_agree_and_everything_answers(serve, child: str, tmp_path, s
         page = browser.new_page()
         page.goto(home)
         shown = page.locator("#total")
+        sync_api.expect(page.locator("#link-text")).to_have_text("Live")
+        (tmp_path / "go").write_text("go\n")
         while not daemon.events("target_exited"):
             # While it storms: a scrape, the page's own script, and a click that does something.
             assert total(scrape(metrics), "excguard_target_up", target="still") == 1
