@@ -4,7 +4,8 @@
  *
  * watch [-b BEHAVIOR] [-f FLAVOR] [-m MASK] [-r REPLY] -- PROGRAM ARGUMENT...
  * REPLY: a number answers with that RetCode; "state" and "same" answer a state behavior with success and a changed or the
- * same state; "drop" releases the message unanswered; "mismatch", "short" and "complex" answer with a malformed reply.
+ * same state; "drop" releases the message unanswered; "mismatch", "short" and "complex" answer with a malformed reply;
+ * "wait" never answers.
  */
 #include <mach/mach.h>
 #include <spawn.h>
@@ -98,6 +99,8 @@ static void answer(const mach_msg_header_t *header, const char *how, int state_a
     mig_reply_error_t *reply = (mig_reply_error_t *)reply_buffer;
     uint32_t size = sizeof *reply;
     mach_msg_bits_t bits = MACH_MSGH_BITS(MACH_MSG_TYPE_MOVE_SEND_ONCE, 0);
+    while (!strcmp(how, "wait"))
+        pause();
     memset(reply_buffer, 0, sizeof reply_buffer);
     reply->NDR = NDR_record;
     reply->RetCode = (kern_return_t)strtol(how, NULL, 0);

@@ -75,7 +75,12 @@ bool guard_is(uint64_t code, enum guard guard) {
 
 enum severity guard_severity(uint64_t code) {
     uint32_t type = (uint32_t)(code >> 61), flavor = (uint32_t)(code >> 32) & 0x1fffffff;
-    for (size_t at = 0; at < sizeof severities / sizeof *severities; at++) {
+    for (size_t at = 0; at < sizeof rows / sizeof *rows; at++) {
+        const struct guard_row *row = &rows[at];
+        if (row->type == type && row->flavor == flavor && row->first <= settings.release && settings.release <= row->last)
+            return row->severity;
+    }
+    for (size_t at = 0; at < sizeof severities / sizeof *severities; at++) { /* the kernel looks at ranges */
         const struct severity_row *row = &severities[at];
         if (row->type == type && row->first_flavor <= flavor && flavor <= row->last_flavor &&
             row->first <= settings.release && settings.release <= row->last)
