@@ -13,6 +13,7 @@ _COMMANDS = {
     "run": "excguard.cli.run:command",
     "serve": "excguard.cli.serve:command",
     "demo": "excguard.cli.demo:command",
+    "top": "excguard.cli.top:command",
     "decode": "excguard.cli.decode:command",
     "doctor": "excguard.cli.doctor:command",
     "launchd": "excguard.cli.launchd:command",

@@ -58,6 +58,8 @@ function nameOf(text) {
 
 const severityOf = (thing) => thing.severity ?? "unknown";
 const ruleOf = (hit) => hit.flavor_name ?? (hit.counted && !hit.guard_type ? "many sites" : (hit.guard_type ?? "unknown guard") + (hit.flavor ? ` 0x${hit.flavor.toString(16)}` : ""));
+/** What happened, without the rule that stands above it. */
+const whatOf = (hit) => (hit.flavor_name && hit.summary?.startsWith(hit.flavor_name) ? hit.summary.slice(hit.flavor_name.length).replace(/^:? /, "") : hit.summary ?? "");
 const targetName = (id) => known.targets.get(id)?.name ?? "?";
 
 function ago(milliseconds) {
@@ -397,7 +399,7 @@ function fillRow(row, hit) {
   row.time.dateTime = hit.last_timestamp;
   row.time.title = hit.last_timestamp;
   say(row.time, ago(Date.now() - Date.parse(hit.last_timestamp)));
-  say(row.summary, hit.summary ?? "");
+  say(row.summary, whatOf(hit));
   if (view.open.has(hit.id)) openRow(row);
 }
 

@@ -1,0 +1,231 @@
+"""`excguard top`: the live page for people on a terminal."""
+
+import http.client
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+import click
+import msgspec
+from rich import box
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from excguard.cli.lifetime import Failure
+from excguard.feed_client import Feed, FeedError, messages
+from excguard.sinks.console import COLORS, printable, wants_color
+
+DEFAULT_URL = "http://127.0.0.1:12012"
+_BARS = " ▁▂▃▄▅▆▇█"
+_CHART = 24  # columns of a chart
+_SEVERITIES = ("fatal", "optional", "soft", "unknown")
+_RETRY = 2.0  # seconds
+
+Messages = Iterator[tuple[str, Any]]
+
+
+@click.command("top", short_help="See what happens, live, in the terminal.")
+@click.option("--url", default=DEFAULT_URL, show_default=True, help="Where the excguard to look at listens.")
+@click.option(
+    "--user", default="", metavar="NAME", help="Its user, if it asks; the password in EXCGUARD_PASSWORD."
+)
+@click.option(
+    "--ca", default="", metavar="FILE", help="The authority of its certificate, if the system knows it not."
+)
+@click.option("--once", is_flag=True, help="Show how it is now, and end.")
+@click.option("--json", "as_json", is_flag=True, help="How it is now as one JSON object.")
+def command(url: str, user: str, ca: str, *, once: bool, as_json: bool) -> None:
+    r"""Show targets, counts by flavor and the latest hits of a running excguard, live. Ctrl-C ends it.
+
+    \b
+    Examples:
+      excguard top
+      excguard top --url https://qa-mac.example:12012 --user qa
+      excguard top --json | jq '.counts[] | select(.severity == "fatal")'
+
+    \b
+    Exit status:
+      0    ended by Ctrl-C, or --once or --json were done
+      125  there is no excguard at that address, or it does not let you in
+    """
+
+    def ask() -> Messages:
+        return messages(url, user=user, password=os.environ.get("EXCGUARD_PASSWORD", ""), ca=ca)
+
+    told = ask()
+    feed = Feed()
+    try:
+        feed.take(*next(told))
+    except (FeedError, StopIteration) as error:
+        raise Failure(str(error) or f"{url}: the feed ended") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise Failure(f"{url}: {error}") from None
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(feed.to_dict())).decode())
+        return
+    console = Console(no_color=not wants_color(1), highlight=False)
+    if once or not console.is_terminal:
+        console.print(picture(feed, width=console.width, height=None, link="now"))
+        return
+    _watch(feed, told, ask, console)
+
+
+def _watch(feed: Feed, told: Messages, again: Callable[[], Messages], console: Console) -> None:
+    """Draw until Ctrl-C; come back when the connection was lost."""
+    lock = threading.Lock()
+    link = "live"
+
+    def read() -> None:
+        nonlocal link
+        source = told
+        while True:
+            try:
+                for message in source:
+                    with lock:
+                        feed.take(*message)
+                        link = "live"
+            except (OSError, http.client.HTTPException, FeedError):
+                pass
+            link = "lost, trying again"
+            time.sleep(_RETRY)
+            source = again()
+
+    threading.Thread(target=read, daemon=True).start()
+
+    def now() -> RenderableType:
+        with lock:
+            return picture(feed, width=console.width, height=console.height, link=link)
+
+    try:
+        with Live(get_renderable=now, console=console, screen=True, refresh_per_second=4):
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+def picture(feed: Feed, *, width: int, height: int | None, link: str) -> RenderableType:
+    """All of it, to fit ``height`` lines (None: as many as there are)."""
+    flavors = _flavors(feed)
+    most = 8 if height is None else max(3, (height - 8) // 3)
+    rest = (
+        None if height is None else max(3, height - 10 - min(len(flavors), most) - _target_lines(feed, width))
+    )
+    parts: list[RenderableType] = [_header(feed, link), Text(), _targets(feed), Text()]
+    if not flavors:
+        parts.append(Text("No hits yet.", style="dim"))
+        return Group(*parts)
+    parts += [_flavor_table(feed, flavors[:most]), _hit_table(feed, rest)]
+    if len(flavors) > most:
+        parts.insert(-1, Text(f"  and {len(flavors) - most} more flavors", style="dim"))
+    return Group(*parts)
+
+
+def _header(feed: Feed, link: str) -> Text:
+    sums = dict.fromkeys(_SEVERITIES, 0)
+    for (_, _, _, severity), hits in feed.counts.items():
+        sums[severity] += hits
+    kernel = feed.about.get("kernel", "")
+    kernel = "simulated kernel" if kernel == "simulated" else kernel
+    line = Text.assemble(
+        ("excguard ", "bold"),
+        (f"{feed.about.get('version', '')}  {feed.about.get('release', '')}  {kernel}  ", "dim"),
+        (link, "green" if link == "live" else "dim" if link == "now" else "red"),
+        "\n",
+        (f"{sum(sums.values()):,}", "bold"),
+        " hits  ",
+    )
+    for severity, hits in sums.items():
+        if hits or severity != "unknown":
+            line.append(f" {hits:,} {severity} ", style=COLORS.get(severity, "") if hits else "dim")
+    health = feed.health
+    if health.get("lost"):
+        line.append(f"  {health['lost']:,} missing from the log", style="red")
+    if health.get("rejected"):
+        line.append(f"  {sum(health['rejected'].values()):,} messages refused", style="red")
+    return line
+
+
+def _shown_targets(feed: Feed) -> list[Text]:
+    found = []
+    for number, target in feed.targets.items():
+        hits = sum(count for (owner, *_), count in feed.counts.items() if owner == number)
+        if target["configured"] or hits:
+            sign = ("● ", "green") if target["up"] else ("○ ", "dim")
+            found.append(
+                Text.assemble(sign, _short(target["name"], 30), (f" {hits:,}", "bold" if hits else "dim"))
+            )
+    return found
+
+
+def _targets(feed: Feed) -> RenderableType:
+    return Columns(_shown_targets(feed), padding=(0, 3))
+
+
+def _target_lines(feed: Feed, width: int) -> int:
+    shown = _shown_targets(feed)
+    widest = max((text.cell_len for text in shown), default=1) + 3
+    return -(-len(shown) // max(1, width // widest))
+
+
+def _flavors(feed: Feed) -> list[tuple[str, str, str, int]]:
+    """Guard type, flavor, severity and hits, most hits first."""
+    sums: dict[tuple[str, str, str], int] = {}
+    for (_, guard_type, flavor, severity), hits in feed.counts.items():
+        key = (guard_type, flavor, severity)
+        sums[key] = sums.get(key, 0) + hits
+    return sorted(((*key, hits) for key, hits in sums.items()), key=lambda each: (-each[3], each))
+
+
+def _flavor_table(feed: Feed, flavors: list[tuple[str, str, str, int]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), expand=False)
+    table.add_column("hits", justify="right", header_style="dim")
+    table.add_column("severity", header_style="dim")
+    table.add_column("rule", header_style="dim", overflow="ellipsis", no_wrap=True)
+    table.add_column("last ten minutes", header_style="dim", no_wrap=True)
+    for guard_type, flavor, severity, hits in flavors:
+        name = f"{guard_type} {flavor}" if flavor == "unknown" else guard_type if flavor == "none" else flavor
+        chart = bars(feed.recent(f"{guard_type} {flavor}", _CHART))
+        style = COLORS.get(severity, "")
+        table.add_row(
+            f"{hits:,}", Text(severity, style=style), Text(name, style="bold"), Text(chart, style=style)
+        )
+    return table
+
+
+def _hit_table(feed: Feed, most: int | None) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), expand=True, pad_edge=False)
+    for name, ratio in (("time", None), ("target", None), ("rule", None), ("what happened", 1)):
+        table.add_column(name, header_style="dim", ratio=ratio, no_wrap=True, overflow="ellipsis")
+    for row in feed.latest[:most]:
+        seen = datetime.fromisoformat(row["last_timestamp"]).astimezone()
+        severity = row.get("severity") or "unknown"
+        rule = Text(row.get("flavor_name") or row.get("guard_type") or "many", style=COLORS.get(severity, ""))
+        if row["repeats"]:
+            rule.append(f" +{row['repeats']:,}", style="bold")
+        who = _short(feed.name(row["target"]), 24) + (f" {row['pid']}" if row.get("pid") else "")
+        table.add_row(f"{seen:%H:%M:%S}", who, rule, printable(_what(row)))
+    return table
+
+
+def bars(values: list[int]) -> str:
+    """A chart of one line; heights grow with the square root, so that few show beside many."""
+    most = max(values) ** 0.5 or 1.0
+    return "".join(_BARS[0 if not value else max(1, round(value**0.5 / most * 8))] for value in values)
+
+
+def _what(row: dict[str, Any]) -> str:
+    """What happened, without the rule that stands beside it."""
+    summary = str(row["summary"])
+    return summary.removeprefix(row.get("flavor_name") or "\0").removeprefix(":").strip()
+
+
+def _short(text: str, most: int) -> str:
+    shown = printable(text)
+    return shown if len(shown) <= most else shown[: most - 1] + "…"

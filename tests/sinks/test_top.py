@@ -1,0 +1,160 @@
+"""`excguard top`: the feed on a terminal."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from fcntl import ioctl
+
+import bcrypt
+import pytest
+from click.testing import CliRunner
+
+from excguard.cli import main
+from excguard.cli.top import bars
+from excguard.decode import join
+from excguard.feed_client import Feed, FeedError, messages
+from excguard.sinks.metrics import TargetState
+from excguard.sinks.web_config import WebConfigFile
+
+IMMOVABLE = join(1, 0x20, 0x1203)
+
+
+def top(*arguments: str, env: dict[str, str] | None = None):
+    return CliRunner().invoke(
+        main, ["top", *arguments], standalone_mode=True, env={"COLUMNS": "120", **(env or {})}
+    )
+
+
+def test_once_shows_targets_flavors_and_hits(world, endpoint) -> None:
+    world.targets["maps"] = TargetState(up=False, starts=2)
+    world.hit()
+    hit = world.hit(IMMOVABLE, target="maps", pid=77, more=1_232)
+
+    shown = top("--url", endpoint.url, "--once")
+
+    assert shown.exit_code == 0
+    lines = shown.output.splitlines()
+    assert "simulated kernel" in lines[0]
+    assert re.search(r"1,234 hits +1,233 fatal +1 optional +0 soft", lines[1])
+    assert "● mail 1" in shown.output
+    assert "○ maps 1,233" in shown.output
+    assert re.search(r"1,233 +fatal +IMMOVABLE", shown.output)
+    (row,) = [line for line in lines if "+1,232" in line]
+    assert "maps 77" in row
+    assert hit.violation.summary.removeprefix("IMMOVABLE ")[:20] in row
+
+
+def test_json_is_all_there_is(world, endpoint) -> None:
+    world.hit(subcode=3)
+
+    told = json.loads(top("--url", endpoint.url, "--json").output)
+
+    assert told["kernel"] == "simulated"
+    assert told["counts"] == [
+        {
+            "target": "mail",
+            "guard_type": "MACH_PORT",
+            "flavor": "INVALID_NAME",
+            "severity": "optional",
+            "hits": 1,
+        }
+    ]
+    assert (told["hits"][0]["target"], told["hits"][0]["payload"]) == ("mail", "0x3")
+
+
+def test_what_could_act_on_the_terminal_is_escaped(world, endpoint) -> None:
+    world.hit(target="\x1b]0;owned\x07\N{RIGHT-TO-LEFT OVERRIDE}" + "x" * 500)
+
+    shown = top("--url", endpoint.url, "--once").output
+
+    assert "\x1b" not in shown
+    assert "\x07" not in shown
+    assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in shown
+    assert "x" * 100 not in shown
+
+
+def test_errors_are_one_line_that_says_what_to_do(endpoint, capfd) -> None:
+    for url, words in (
+        ("nonsense", "not an address"),
+        ("http://127.0.0.1:1", "does `excguard serve` run there?"),
+        (endpoint.url + "/metrics", "no feed of excguard (status 404"),
+    ):
+        failed = top("--url", url, "--once")
+
+        assert failed.exit_code == 125
+        assert words in failed.output
+        assert failed.output.count("\n") == 1
+
+
+def test_a_password_comes_from_the_environment(world, open_endpoint, tmp_path) -> None:
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    (tmp_path / "web.yml").write_text(f"basic_auth_users: {{qa: {hashed}}}")
+    endpoint = open_endpoint(web_config=WebConfigFile(tmp_path / "web.yml"))
+
+    assert "EXCGUARD_PASSWORD" in top("--url", endpoint.url, "--once").output
+    known = top("--url", endpoint.url, "--once", "--user", "qa", env={"EXCGUARD_PASSWORD": "secret"})
+    assert known.exit_code == 0
+
+
+def test_the_client_knows_what_the_feed_tells(world, endpoint) -> None:
+    feed = Feed()
+    with contextlib.closing(messages(endpoint.url)) as told:
+        feed.take(*next(told))
+        world.hit(more=9)
+        world.targets["mail"].up = False
+        while not feed.rows or feed.targets[0]["up"]:
+            feed.take(*next(told))
+
+    assert feed.counts == {(0, "MACH_PORT", "INVALID_NAME", "optional"): 10}
+    assert [(row["repeats"], row["severity"]) for row in feed.latest] == [(9, "optional")]
+    assert sum(feed.recent("MACH_PORT INVALID_NAME", 24)) == 10
+
+
+def test_a_feed_that_is_none(endpoint) -> None:
+    with pytest.raises(FeedError, match="no feed"):
+        next(messages(endpoint.url + "/-/healthy"))
+
+
+def test_bars() -> None:
+    assert bars([0, 0]) == "  "
+    assert bars([0, 1, 16, 64]) == " ▁▄█"
+    assert bars([1, 1_000_000]) == "▁█"
+
+
+def test_on_a_terminal_it_follows_until_ctrl_c(world, endpoint) -> None:
+    terminal, other_side = pty.openpty()
+    ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "excguard", "top", "--url", endpoint.url],
+        stdin=other_side,
+        stdout=other_side,
+        env={**os.environ, "TERM": "xterm-256color"},
+    )
+    os.close(other_side)
+    seen = b""
+
+    def until(words: bytes) -> None:
+        nonlocal seen
+        while words not in seen:
+            assert select.select([terminal], [], [], 20)[0], seen[-500:]
+            seen += os.read(terminal, 65536)
+
+    until(b"No hits yet")
+    world.hit(IMMOVABLE)
+    until(b"IMMOVABLE")
+    process.send_signal(signal.SIGINT)
+    with contextlib.suppress(OSError):  # how Linux says that the other side of a terminal is gone
+        while True:
+            seen += os.read(terminal, 65536)
+    os.close(terminal)
+
+    assert process.wait(timeout=20) == 0
+    assert seen.rstrip().endswith(b"\x1b[?1049l")  # the screen is as it was
