@@ -203,15 +203,14 @@ class Service:
 
         What the log would not take stays in the journal for the next start.
         """
-        self._receiver.close()
-        self._drain.all()
-        self._intake.finish()
-        self._look_around()
-        self.tell("info", "service_stopped")
-        self.hits = self._hits_since_start()
-        told = self._drain.all() and self._drain_others()
-        self._stack.close()
-        return told
+        with self._stack:  # everything is let go of, whatever happens here
+            self._receiver.close()
+            self._drain.all()
+            self._intake.finish()
+            self._look_around()
+            self.tell("info", "service_stopped")
+            self.hits = self._hits_since_start()
+            return self._drain.all() and self._drain_others()
 
     def __enter__(self) -> Self:
         """The service, which is closed at the end of the block."""

@@ -98,6 +98,40 @@ def test_json_lines_on_standard_error_end_with_the_summary(run, child: str) -> N
     assert done.stdout == ""
 
 
+def test_arguments_need_not_be_text(run) -> None:
+    done = run("--json", "--", "true", b"\xff\n\x1b[31m")
+
+    assert done.returncode == 0
+    assert json.loads(done.stderr.splitlines()[-1])["command"] == ["true", "\\xff\n\x1b[31m"]
+
+
+def test_hostile_name_is_harmless_on_the_terminal_and_intact_in_the_log(run, child: str, tmp_path) -> None:
+    name = '"<script>\x1b]0;owned\x07\n\N{PILE OF POO}'
+    log = tmp_path / "log"
+    done = run("--name", name, "--log", str(log), "--", child, "raise", INVALID_NAME, "2")
+
+    assert all(line.isprintable() for line in done.stderr.splitlines())
+    assert {event["target"] for event in events(log, "guard_hit")} == {name}
+
+
+def test_own_mistake_is_one_line_and_not_the_program_s_status(kernel, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(
+        "from excguard.cli import main, lifetime\nlifetime.live = lambda *_: 1 / 0\nmain()"
+    )
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "broken.py"), "run", "--metrics", "off", "--", "true"],
+        env=kernel.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 125
+    assert done.stderr.startswith(
+        "excguard: stopped by a mistake of its own, please report it: ZeroDivisionError"
+    )
+    assert done.stderr.count("\n") == 1
+
+
 def test_signals_are_passed_on(kernel, tmp_path: Path) -> None:
     log = tmp_path / "log"
     script = "trap 'echo caught; exit 9' TERM; echo ready; while :; do sleep 0.05; done"

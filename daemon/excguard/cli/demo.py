@@ -36,10 +36,8 @@ def command(*, as_json: bool) -> None:
         ),
     )
     run = Run(config, None)
-    try:
+    with lifetime.one_line_errors():
         run.execute()
-    except lifetime.SYSTEM_ERRORS as error:
-        raise Failure(lifetime.reason(error)) from None
     if run.start_failed is not None:
         raise Failure(f"cannot start {lifetime.reason(run.start_failed.error)}")
     if as_json:

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -116,6 +117,26 @@ def live(service: Service, signals: Iterable[int], on_signal: Callable[[int], No
         await service.run()
 
     asyncio.run(run())
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turns what goes wrong in its block into a `Failure`, mistakes of our own included.
+
+    Errors of the command line and the configuration pass: they end with another status.
+    """
+    try:
+        yield
+    except (click.ClickException, ConfigError):
+        raise
+    except SYSTEM_ERRORS as error:
+        raise Failure(reason(error)) from None
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}:{place.lineno}"
+        raise Failure(
+            f"stopped by a mistake of its own, please report it: {type(error).__name__}: {error} ({where})"
+        ) from error
 
 
 class Failure(click.ClickException):

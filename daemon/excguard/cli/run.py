@@ -113,15 +113,14 @@ def command(
         raise click.UsageError(str(error)) from None
     run = Run(config, "json" if as_json else "console")
     try:
-        # Made empty at the start: a run that is cut short must not leave the last one's results behind, and a
-        # place that cannot be written is better known before the run than after it.
-        for path in filter(None, (report, junit)):
-            path.write_bytes(b"")
-        run.execute()
+        with lifetime.one_line_errors():
+            # Made empty at the start: a run that is cut short must not leave the last one's results behind,
+            # and a place that cannot be written is better known before the run than after it.
+            for path in filter(None, (report, junit)):
+                path.write_bytes(b"")
+            run.execute()
     except ConfigError as error:
         raise click.UsageError(f"{config_path}: {error}" if config_path else str(error)) from None
-    except lifetime.SYSTEM_ERRORS as error:
-        raise Failure(lifetime.reason(error)) from None
     if run.start_failed is not None:
         raise Failure(f"cannot start {lifetime.reason(run.start_failed.error)}")
     status = _FAIL_ON_MET if summary.meets([hit.severity for hit in run.hits], fail_on) else run.status
@@ -248,7 +247,7 @@ def _outcome(run: Run, status: int, fail_on: str) -> dict[str, Any]:
         "level": "info",
         "event": "run_summary",
         "target": run.config.target[0].name,
-        "command": run.config.target[0].command,
+        "command": [_text(part) for part in run.config.target[0].command],
         "exit_status": status,
         "program_status": exited.status if exited else None,
         "program_signal": exited.signal if exited else None,
@@ -281,10 +280,7 @@ def _tell(run: Run, status: int, fail_on: str, *, as_json: bool) -> None:
 def _adapted(config: Config, arguments: tuple[str, ...], options: Mapping[str, Any]) -> Config:
     """``config`` with the one target of the command line, and with what its options say."""
     replace = msgspec.structs.replace
-    # An argument can be any bytes; a name goes to places that want text.
-    name = options["name"] or os.fsencode(Path(arguments[0]).name or arguments[0]).decode(
-        "utf-8", "backslashreplace"
-    )
+    name = _text(options["name"] or Path(arguments[0]).name or arguments[0])
     log, metrics = config.log, config.metrics
     if options["log_path"] is not None:
         log = replace(log, path=str(options["log_path"]))
@@ -300,3 +296,8 @@ def _adapted(config: Config, arguments: tuple[str, ...], options: Mapping[str, A
         metrics=metrics,
         target=(Target(name=name, command=arguments, restart="never"),),
     )
+
+
+def _text(argument: str) -> str:
+    """An argument, which can be any bytes, for places that want text."""
+    return os.fsencode(argument).decode("utf-8", "backslashreplace")

@@ -58,11 +58,10 @@ def command(config_path: Path | None, *, as_json: bool) -> None:
     if not config.target:
         raise click.UsageError(f"{path}: nothing to watch; add a [[target]] with a name and a command")
     try:
-        told = _serve(config, as_json=as_json)
+        with lifetime.one_line_errors():
+            told = _serve(config, as_json=as_json)
     except ConfigError as error:
         raise click.UsageError(f"{path}: {error}") from None
-    except lifetime.SYSTEM_ERRORS as error:
-        raise Failure(lifetime.reason(error)) from None
     if not told:
         raise Failure(
             "the log could not be written to the end; the rest waits in the journal for the next start"
