@@ -81,8 +81,7 @@ def command(  # noqa: PLR0913 - one a command line option
     for part in _watched(scan(found, jobs=jobs, release=release), len(found)):
         rows += part.rows
         if as_json:
-            for row in part.rows:
-                click.echo(msgspec.json.encode(row).decode())
+            click.echo(msgspec.json.Encoder().encode_lines(part.rows).decode(), nl=False)
     hits = [row for row in rows if row.error is None]
     if output:
         _write(rows, output)

@@ -17,8 +17,8 @@ FATES = {
     ),
     "optional": (
         "What happens is up to the task's flags (task_set_exc_guard_behavior; by default those of "
-        "kern.task_exc_guard_default): nothing without DELIVER, one hit in the task's life with ONCE, a report "
-        "with CORPSE, death with FATAL. Platform and hardened processes have FATAL; others usually "
+        "kern.task_exc_guard_default): nothing without DELIVER, one hit in the task's life with ONCE, a "
+        "report with CORPSE, death with FATAL. Platform and hardened processes have FATAL; others usually "
         "do not."
     ),
     "soft": (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,6 +94,7 @@ def read_for(guard_type: str) -> tuple[int, ...]:
     return tuple(release.version for release in known() if guard_type in release.read)
 
 
+@lru_cache(maxsize=512)
 def parse(text: str) -> Release:
     """Place what people write: a version, an OS name and version, a build, a Darwin or an xnu version.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,6 +106,8 @@ def scan(paths: list[str], *, jobs: int | None = None, release: str | None = Non
     if len(paths) <= _FEW or jobs == 1:
         yield from map(read, chunks)
         return
+    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - not for the few
+
     with ProcessPoolExecutor(min(jobs, len(chunks))) as pool:
         yield from pool.map(read, chunks)
 
