@@ -1,7 +1,8 @@
 """Fuzzes the readers of reports with atheris.
 
-`python tests/reports/fuzz.py text|json|minidump [libFuzzer options]`. Seeds are the corpus. Every exception that
-gets out is a bug: readers answer in a Report's `error`. Not collected by pytest; the suite has hypothesis.
+`python tests/reports/fuzz.py text|json|minidump [libFuzzer options]`. Seeds are the corpus. Every
+exception that gets out is a bug: readers answer in a Report's `error`. Not collected by pytest; the suite
+has hypothesis.
 """
 
 from __future__ import annotations

@@ -77,6 +77,76 @@ def test_lines_in_hand(text: str, expected: list[tuple[int, int | None]]) -> Non
     assert _codes(reports.read(text)) == expected
 
 
+# As people pasted them into issues, whole enough to settle.
+SEEN = {
+    "iOS 15 .ips, amid other text": (
+        (
+            '"exception" : {"port":78611,"signal":"SIGKILL","guardId":0,'
+            '"codes":"0x0000000000013313, 0x0000000000000000","violations":["INVALID_NAME"],'
+            '"message":" INVALID_NAME on mach port 78611 (guarded with 0x0000000000000000)",'
+            '"subtype":"GUARD_TYPE_MACH_PORT","type":"EXC_GUARD","rawCodes":[78611,0]},\n'
+            ' "termination" : {"namespace":"GUARD","flags":2,"code":2305845208237028115}'
+        ),
+        ("INVALID_NAME", 0x2000020000013313, 78611, 0),
+    ),
+    "iOS 26, codes packed as EXC_CRASH does": (
+        (
+            "OS Version:          iPhone OS 26.1 (23B85)\n"
+            "Exception Type:  EXC_GUARD (SIGKILL)\n"
+            "Exception Subtype: GUARD_TYPE_MACH_PORT\n"
+            "Exception Message:  SET_EXCEPTION_BEHAVIOR on mach port 2147483651 "
+            "(guarded with 0x00000000000009ce)\n"
+            "Exception Codes:   0x0000000009c00003, 0x00000000000009ce\n"
+            "Termination Reason:  Namespace GUARD, Code 2305843037130981379, \n"
+        ),
+        ("EXCEPTION_BEHAVIOR_ENFORCE", 2305843037130981379, 0x80000003, 0x9CE),
+    ),
+    "underscores escaped for Markdown": (
+        (
+            "Exception Type:        EXC\\_GUARD (SIGKILL)\n"
+            "Exception Subtype:     GUARD\\_TYPE\\_MACH\\_PORT\n"
+            "Exception Codes:       0x0000000000000000, 0x0000000000000000\n"
+            "Termination Reason:    Namespace GUARD, Code 2305843030688530432\n"
+        ),
+        ("THREAD_SET_STATE", 2305843030688530432, 0, 0),
+    ),
+    "memory, words only": (
+        (
+            "Exception Type:  EXC_GUARD (SIGKILL)\n"
+            "Exception Subtype: GUARD_TYPE_VIRT_MEMORY\n"
+            "Exception Message: offset=0x000000010f819000, flavor=0x00000001 (DEALLOC_GAP)\n"
+        ),
+        ("DEALLOC_GAP", 0xA000000100000000, 0, 0x10F819000),
+    ),
+    "simulated, the flavor's name empty": (
+        (
+            "Exception Type:  EXC_GUARD\n"
+            "Exception Subtype: GUARD_TYPE_MACH_PORT\n"
+            "Exception Message:  on mach port 84999 (guarded with 0x0000000000000000)\n"
+            "Exception Codes: 0x0000000000014c07, 0x0000000000000000\n"
+            "Exception Note:  SIMULATED (this is NOT a crash)\n"
+        ),
+        (None, None, 84999, 0),
+    ),
+    "the kernel's line, cut short": (
+        (
+            "2026-09-12 16:18:38.347 E  kernel[0:2373f9a] ERROR: [adb:96399] EXC_GUARD AST: type=0x1 "
+            "flavor=0x200 target=0x2d33"
+        ),
+        ("INVALID_NAME", 0x2000020000002D33, 0x2D33, None),
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), SEEN.values(), ids=SEEN.keys())
+def test_layouts_seen_elsewhere(text: str, expected: tuple[object, ...]) -> None:
+    report = reports.read(text)
+
+    assert [(v.flavor_name, v.code, v.target, v.subcode) for v in report.violations] == [expected]
+    assert report.exception_type == "EXC_GUARD"
+    assert [check for check in report.checks if not check.ok] == []
+
+
 def test_the_kernels_line_names_the_process() -> None:
     line = "ERROR: [Foo Bar:12] EXC_GUARD AST: type=0x1 flavor=0x200 target=0x1 code=0x2000020000000001"
     report = reports.read(line)

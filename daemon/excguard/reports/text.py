@@ -48,7 +48,9 @@ _HANDLER = re.compile(
 _SERVICE = re.compile(rf"\bEXC_GUARD:?\s+({_HEX})(?![0-9a-zA-Z])")
 
 # ReportCrash's words.
-_ON_TARGET = re.compile(r"\b([A-Z][A-Z_]*[A-Z]) on (mach port|file descriptor)(?:\s+(-?\d{1,10})\b)?")
+_ON_TARGET = re.compile(
+    r"(?:\b([A-Z][A-Z_]*[A-Z]) |^\s*)on (mach port|file descriptor)(?:\s+(-?\d{1,10})\b)?"
+)
 _GUARDED = re.compile(rf"\(guarded with ({_HEX}|\d{{1,20}})\b")
 _MEMORY = re.compile(rf"offset=({_HEX}),?\s*flavor=({_HEX})(?:\s*\(([A-Z_]+)\))?")
 _NAMESPACE = re.compile(rf"namespc (\d{{1,10}}) reason_code ({_HEX}|\d{{1,20}})")
@@ -117,6 +119,7 @@ def scan(text: str, report: Report) -> Iterator[Found]:
         text: Any text.
         report: Gets process, system, processor, exception type and frames.
     """
+    text = text.replace("\\_", "_")  # as Markdown has it
     reader = _Reader(text.splitlines(), report)
     yield from reader.read()
     if not reader.anything:
