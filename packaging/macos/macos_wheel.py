@@ -1,8 +1,8 @@
 """Assembles the macOS wheel on another system: `python packaging/macos/macos_wheel.py --out dist`.
 
-Its Python files are those of the wheel that pip builds here; the extension is built for both of Apple's
-architectures (cross.py) and joined into one universal file. The simulator's programs for this system stay
-behind. What such a wheel is worth, and what only a Mac can say of it, is in docs/proof.md.
+Its Python files are those of the wheel that pip builds here; extension and program are built for both of
+Apple's architectures (cross.py) and joined into universal files. The simulator's programs for this system
+stay behind. What such a wheel is worth, and what only a Mac can say of it, is in docs/proof.md.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ import cross
 import universal
 
 PLATFORM = f"macosx_{cross.MINIMUM_MACOS[0]}_{cross.MINIMUM_MACOS[1]}_universal2"
-LEFT_BEHIND = ("excguard/sim/bin/", "excguard/sim/lib/", "excguard/native/_core.")
-"""What the wheel of this system holds for this system's kernel and processor."""
-EXTENSION = "excguard/native/_core.abi3.so"
+LEFT_BEHIND = ("excguard/sim/bin/", "excguard/sim/lib/")
+"""What the wheel of this system holds for systems without Mach."""
 
 
 def linux_wheel(directory: Path) -> Path:
-    """Builds the wheel for this system into `directory`, with pip. Raises cross.BuildError."""
-    cross.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", directory, cross.ROOT])
+    """Builds the source distribution, and from that the wheel for this system. Raises cross.BuildError."""
+    cross.run([sys.executable, "-m", "build", "--outdir", directory, cross.ROOT])
     (wheel,) = directory.glob("excguard-*.whl")
     return wheel
 
@@ -49,29 +48,47 @@ def record_line(name: str, content: bytes) -> str:
     return f"{name},sha256={digest},{len(content)}\n"
 
 
-def assemble(wheel: Path, extension: Path, destination: Path) -> Path:
+def build(directory: Path, zig: Path) -> dict[str, Path]:
+    """Builds cross.BINARIES as universal files under `directory`; their names -> paths."""
+    thin = {arch: cross.build(arch, zig, directory / arch) for arch in cross.ARCHITECTURES}
+    return join(thin, directory / "universal")
+
+
+def join(builds: dict[str, Path], directory: Path) -> dict[str, Path]:
+    """Joins the BINARIES of several builds (architecture -> where they are installed)."""
+    joined = {name: directory / name for name in cross.BINARIES}
+    for name, path in joined.items():
+        path.parent.mkdir(parents=True)
+        universal.merge({arch: installed / name for arch, installed in builds.items()}, path)
+    return joined
+
+
+def assemble(wheel: Path, binaries: dict[str, Path], destination: Path) -> Path:
     """Writes the macOS wheel into the directory `destination`; returns its path.
 
-    `wheel` is the one for this system, `extension` the universal Mach-O file.
+    `wheel` is the one for this system, `binaries` what takes the place of files in it.
     """
     name, version, python, abi, _ = wheel.stem.split("-")
     result = destination / f"{name}-{version}-{python}-{abi}-{PLATFORM}.whl"
     record_name = f"{name}-{version}.dist-info/RECORD"
+    wheel_name = f"{name}-{version}.dist-info/WHEEL"
     record = ""
     with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(result, "w", zipfile.ZIP_DEFLATED) as target:
-        like = next(entry for entry in source.infolist() if entry.filename.startswith(LEFT_BEHIND[2]))
-        entries = [entry for entry in source.infolist() if not entry.filename.startswith(LEFT_BEHIND)]
-        contents = {entry.filename: source.read(entry) for entry in entries if entry.filename != record_name}
-        wheel_file = record_name.replace("RECORD", "WHEEL")
-        contents[wheel_file] = retag(contents[wheel_file].decode()).encode()
-        attributes = {entry.filename: entry for entry in entries} | {EXTENSION: like}
-        contents[EXTENSION] = extension.read_bytes()
-        for path in sorted(contents, key=lambda path: (".dist-info/" in path, path)):
-            record += record_line(path, contents[path])
-            entry = zipfile.ZipInfo(path, attributes[path].date_time)
-            entry.external_attr = attributes[path].external_attr
+        for old in source.infolist():
+            path = old.filename
+            if path.startswith(LEFT_BEHIND) or path == record_name:
+                continue
+            content = binaries[path].read_bytes() if path in binaries else source.read(old)
+            if path == wheel_name:
+                content = retag(content.decode()).encode()
+            entry = zipfile.ZipInfo(path, old.date_time)
+            entry.external_attr = old.external_attr  # the program stays executable
             entry.compress_type = zipfile.ZIP_DEFLATED
-            target.writestr(entry, contents[path])
+            target.writestr(entry, content)
+            record += record_line(path, content)
+        missing = binaries.keys() - set(source.namelist())
+        if missing:
+            raise cross.BuildError(f"{wheel} has no {', '.join(sorted(missing))} to put others in place of")
         target.writestr(record_name, f"{record}{record_name},,\n")
     return result
 
@@ -90,9 +107,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             work = Path(scratch)
             wheel = options.wheel or linux_wheel(work)
-            thin = {arch: cross.build(arch, zig, work / arch) for arch in cross.ARCHITECTURES}
-            universal.merge(thin, work / "_core.abi3.so")
-            print(assemble(wheel, work / "_core.abi3.so", options.out))
+            print(assemble(wheel, build(work, zig), options.out))
     except cross.BuildError as error:
         sys.exit(f"macos_wheel.py: {error}")
 

@@ -9,6 +9,7 @@ import io
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -31,11 +32,20 @@ def linux_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def macos_wheel(
-    linux_wheel: Path, macos_cores: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+    linux_wheel: Path, macos_builds: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     directory = tmp_path_factory.mktemp("macos")
-    universal.merge(macos_cores, directory / "_core.abi3.so")
-    return assembly.assemble(linux_wheel, directory / "_core.abi3.so", directory)
+    return assembly.assemble(linux_wheel, assembly.join(macos_builds, directory / "universal"), directory)
+
+
+def test_the_source_distribution_is_whole(linux_wheel: Path) -> None:
+    """The wheel was built from it; what tests, packages and documents is in it too."""
+    (sdist,) = linux_wheel.parent.glob("excguard-*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = {"packaging/macos/zig.cmake", "tests/macos/linux/adapters.c", "docs/proof.md", "LICENSE"}
+    assert wanted <= held
+    assert [name for name in held if name.endswith((".so", ".pyc", ".o"))] == []
 
 
 def names(path: Path) -> set[str]:
@@ -54,11 +64,18 @@ def test_the_tag_is_right(macos_wheel: Path) -> None:
 
 
 def test_the_contents_are_those_of_the_linux_wheel(macos_wheel: Path, linux_wheel: Path) -> None:
-    """All but what is made for this system: the extension is exchanged, the simulator's programs left out."""
+    """All but the simulator's programs, and with other bytes in the files that are machine code."""
     left_behind = {name for name in names(linux_wheel) if name.startswith(assembly.LEFT_BEHIND)}
-    assert names(macos_wheel) - {assembly.EXTENSION} == names(linux_wheel) - left_behind
-    assert assembly.EXTENSION in names(macos_wheel)
-    assert {name.rpartition("/")[0] for name in left_behind} >= {"excguard/native", "excguard/sim/bin"}
+    assert {"excguard/sim/bin/excsim-kernel", "excguard/sim/lib/libexcsim.a"} == left_behind
+    assert names(macos_wheel) == names(linux_wheel) - left_behind
+    with zipfile.ZipFile(macos_wheel) as macs, zipfile.ZipFile(linux_wheel) as ours:
+        changed = {name for name in macs.namelist() if macs.read(name) != ours.read(name)}
+    assert {name for name in changed if ".dist-info/" not in name} == set(cross.BINARIES)
+
+
+def test_the_program_in_it_is_executable(macos_wheel: Path) -> None:
+    with zipfile.ZipFile(macos_wheel) as archive:
+        assert archive.getinfo(cross.GUARDIAN).external_attr >> 16 & 0o111 == 0o111
 
 
 def test_nothing_in_it_is_for_linux(macos_wheel: Path) -> None:
@@ -78,12 +95,14 @@ def test_the_record_fits(macos_wheel: Path) -> None:
                 assert (hashlib.sha256(content).digest(), str(len(content))) == (raw, size)
 
 
-def test_the_extension_is_universal_and_loadable(macos_wheel: Path, macos_cores: dict[str, Path]) -> None:
+@pytest.mark.parametrize("name", cross.BINARIES)
+def test_the_binaries_are_universal(macos_wheel: Path, macos_builds: dict[str, Path], name: str) -> None:
     """Both slices are the files that the other proofs looked at, byte for byte; arm64's is still signed."""
     with zipfile.ZipFile(macos_wheel) as archive:
-        slices = dyld_rules.slices(archive.read(assembly.EXTENSION))
+        slices = dyld_rules.slices(archive.read(name))
+    assert len(slices) == 2
     for arch, (cpu, _) in universal.CPU_TYPES.items():
-        assert slices[cpu] == macos_cores[arch].read_bytes()
+        assert slices[cpu] == (macos_builds[arch] / name).read_bytes()
         assert dyld_rules.violations(slices[cpu]) == []
         assert dyld_rules.read(slices[cpu]).minimum_os() == cross.MINIMUM_MACOS
     assert dyld_rules.signature_errors(slices[universal.CPU_TYPES["arm64"][0]]) == []
@@ -94,7 +113,7 @@ def test_the_extension_is_universal_and_loadable(macos_wheel: Path, macos_cores:
 def test_pip_takes_it(macos_wheel: Path, tmp_path: Path, platform: str, python: str) -> None:
     done = pip_install(macos_wheel, tmp_path, platform, python)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / assembly.EXTENSION).is_file()
+    assert (tmp_path / cross.EXTENSION).is_file()
 
 
 def test_pip_refuses_it_for_an_older_macos(macos_wheel: Path, tmp_path: Path) -> None:
