@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import cross
 import dyld_rules
+import mach_machine
 import macho
 import pytest
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from conftest import Sdk
 
 LIBSYSTEM = "/usr/lib/libSystem.B.dylib"
+CONFORMANCE = cross.ROOT / "tests" / "mach" / "programs"
 FILETYPES = {cross.EXTENSION: dyld_rules.MH_DYLIB, cross.GUARDIAN: dyld_rules.MH_EXECUTE}
 
 
@@ -46,6 +48,23 @@ def test_the_c_builds_without_a_warning(macos_build: Path, arch: str) -> None:
 @pytest.mark.slow
 def test_the_c_builds_with_every_sdk(each_sdk: Sdk, arch: str, tmp_path: Path) -> None:
     check(cross.build(arch, each_sdk.zig, tmp_path), arch)
+
+
+def build_conformance_programs(sdk: Sdk, arch: str, directory: Path) -> None:
+    include = cross.TOOLCHAIN.parent / "include"
+    for program in sorted(CONFORMANCE.glob("*.c")):
+        command = [*sdk.clang(arch), *mach_machine._FLAGS, "-idirafter", include, program]
+        cross.run([*command, "-o", directory / program.stem])
+
+
+def test_the_conformance_programs_build(sdk: Sdk, arch: str, tmp_path: Path) -> None:
+    """What tests/mach runs on a Mac compiles and links for it, with the flags that it uses there."""
+    build_conformance_programs(sdk, arch, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_conformance_programs_build_with_every_sdk(each_sdk: Sdk, arch: str, tmp_path: Path) -> None:
+    build_conformance_programs(each_sdk, arch, tmp_path)
 
 
 @pytest.mark.parametrize("name", cross.BINARIES)

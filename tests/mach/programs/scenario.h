@@ -9,6 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifndef MPO_EXCEPTION_PORT /* SDKs before macOS 15 */
+#define MPO_EXCEPTION_PORT 0x8000
+#endif
+
 #define SELF mach_task_self()
 #define MUST(call)                                                                                          \
     do {                                                                                                    \
