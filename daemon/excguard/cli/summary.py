@@ -13,6 +13,7 @@ from excguard.decode import Violation, decode
 from excguard.drain import SiteTally
 from excguard.sinks.console import COLORS, printable
 
+_SHORT = 60  # characters of advice that say something
 _COLORS: dict[bool, Any] = {True: "standard", False: None}
 
 # What a severity weighs when --fail-on is asked.
@@ -58,9 +59,13 @@ def site_objects(tallies: Iterable[SiteTally]) -> list[dict[str, Any]]:
     ]
 
 
-def _first_sentence(text: str) -> str:
-    """The first sentence of an advice is about its one rule; the rest repeats, and the log has it."""
-    return text.partition(". ")[0].rstrip(".") + "."
+def _in_short(advice: str) -> str:
+    """The first sentences of an advice are about its one rule; the rest repeats, and the log has it."""
+    short, rest = "", advice
+    while rest and len(short) < _SHORT:
+        sentence, stop, rest = rest.partition(". ")
+        short += sentence + stop
+    return short.rstrip()
 
 
 def table(title: str, tallies: Iterable[SiteTally], *, width: int, color: bool) -> str:
@@ -80,7 +85,7 @@ def table(title: str, tallies: Iterable[SiteTally], *, width: int, color: bool) 
         if tally.pc:
             text.append(f" At pc {tally.pc:#x}.")
         if violation.advice:
-            text.append(f"\nTo mend it: {_first_sentence(printable(violation.advice))}", style="green")
+            text.append(f"\nTo mend it: {printable(_in_short(violation.advice))}", style="green")
         rows.add_row(
             str(tally.hits),
             Text(severity, style=COLORS.get(severity, "")),
