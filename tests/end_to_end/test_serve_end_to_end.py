@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import resource
 import signal
 import socket
 import struct
@@ -169,6 +170,47 @@ def test_no_acknowledged_hit_is_missing_after_kill_9(
         f"{rounds} rounds, {last_answered(answered)} acknowledged, {recovered} recovered, {repeated} repeated"
     )
     print(told)  # noqa: T201 - for whoever runs it with -s
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_full_disk_keeps_hits_waiting_and_loses_none(
+    serve, child: str, tmp_path: Path, *, mended: bool
+) -> None:
+    """A limit on the size of files stands for the full disk; it is lifted, or the daemon ends before."""
+    answered = tmp_path / "answered"
+    tables = f'[log]\npath = "{tmp_path}/log.jsonl"\nformat = "json"\nfirst = 100000\n'
+    daemon: Daemon = serve(target("a", child, "count", str(answered), reply="consume") + tables)
+    daemon.wait_for("guard_hit")
+    pid, limit = daemon.process.pid, resource.RLIMIT_FSIZE
+    unlimited = resource.prlimit(pid, limit)
+    resource.prlimit(pid, limit, (daemon.log.stat().st_size, unlimited[1]))
+    full = last_answered(answered)
+    wait_until(lambda: last_answered(answered), lambda number: number > full + 500)
+    wait_until(lambda: total(scrape(daemon.url), "excguard_log_write_failures_total"), lambda seen: seen > 1)
+
+    if mended:
+        resource.prlimit(pid, limit, unlimited)
+        assert daemon.stop() == 0
+    else:
+        assert daemon.stop() == 125
+        assert b"the rest waits in the journal" in daemon.stderr
+        daemon = serve(target("a", "true") + tables)
+        assert daemon.wait() == 0
+        assert daemon.events("journal_recovered")
+    complaints = daemon.stderr.decode().splitlines()
+    assert len(complaints) == int(mended)
+    hits = daemon.events("guard_hit")
+    assert sorted({hit["seq"] for hit in hits}) == list(range(len({hit["seq"] for hit in hits})))
+    assert {int(hit["subcode"], 16) for hit in hits} >= set(range(1, last_answered(answered) + 1))
+
+
+def test_journal_keeps_the_size_that_it_was_made_with(serve, tmp_path: Path) -> None:
+    for capacity in (1024, 4096):
+        daemon: Daemon = serve(
+            target("a", "true") + f'[journal]\npath = "{tmp_path}/journal"\ncapacity = {capacity}\n'
+        )
+        assert daemon.wait() == 0, daemon.stderr
+    assert (tmp_path / "journal").stat().st_size < 1 << 20
 
 
 def test_term_ends_the_programs_and_exits_with_0(serve, child: str) -> None:
