@@ -28,7 +28,7 @@ def target(name: str, *command: str, **keys: object) -> str:
 
 def test_storm_is_told_exactly_in_log_and_metrics(serve, child: str) -> None:
     """Two storms; whole lines, summaries and lost records add up to the metrics, exactly."""
-    storm = 20_000
+    storm = 10_000
     daemon: Daemon = serve(
         target("a", child, "raise", INVALID_NAME, str(storm))
         + target("b", child, "sites", "700")
@@ -57,7 +57,7 @@ def test_storm_beyond_the_journal_is_lost_record_by_record(serve, child: str, tm
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    storm = 20_000
+    storm = 10_000
     daemon: Daemon = serve(
         target("a", child, "raise", INVALID_NAME, str(storm))
         + target("c", "sleep", "1000")
