@@ -1,12 +1,12 @@
 /*
- * Times excguard_answer, the receiver's own function, over a batch of messages, beside the bare copy of each message's
- * 80 bytes into a ring of slots of a record's size.
+ * Times excguard_answer, the receiver's own function, over a batch of messages, beside the bare copy of each
+ * message's 80 bytes into a ring of slots of a record's size.
  *
  *   hot_path BATCH CAPACITY ROUNDS DIRECTORY
  *
- * Both rings are mapped files of CAPACITY slots, as the journal is; a round is one pass over the batch by each, in turn,
- * so that what disturbs the one disturbs the other. Prints one line a kind of message: kind, then the median and the quartiles
- * of nanoseconds a message, of the copy and of ours.
+ * Both rings are mapped files of CAPACITY slots, as the journal is; a round is one pass over the batch by each, in
+ * turn, so that what disturbs the one disturbs the other. Prints one line a kind of message: kind, then the median
+ * and the quartiles of nanoseconds a message, of the copy and of ours.
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -26,12 +26,12 @@
 #define MESSAGES 1000u
 #define PID 4242u
 
-#define MUST(condition)                                                  \
-    do {                                                                 \
-        if (!(condition)) {                                              \
-            fprintf(stderr, "hot_path: not so: %s\n", #condition);      \
-            exit(1);                                                     \
-        }                                                                \
+#define MUST(condition)                                                                                              \
+    do {                                                                                                             \
+        if (!(condition)) {                                                                                          \
+            fprintf(stderr, "hot_path: not so: %s\n", #condition);                                                   \
+            exit(1);                                                                                                 \
+        }                                                                                                            \
     } while (0)
 
 struct kind {
@@ -64,7 +64,8 @@ static int ascending(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-/* The batch as it is received: each message with the kernel's trailer behind it, and with thread state if asked for. */
+/* The batch as it is received: each message with the kernel's trailer behind it, and with thread state if asked for.
+ */
 static uint8_t *received(const uint8_t *batch, uint64_t state, size_t *stride)
 {
     uint32_t words = (uint32_t)state;

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import toolchain
 
 from excguard import sim
 
@@ -52,21 +53,10 @@ def task(tmp_path: Path) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def raiser(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program raise_guards (see there)."""
-    here = Path(__file__).parent
-    program = tmp_path_factory.mktemp("raiser") / "raise_guards"
-    subprocess.run(
-        [
-            "cc",
-            "-std=c11",
-            "-D_GNU_SOURCE",
-            "-O1",
-            f"-I{sim.INCLUDE}",
-            str(here / "raise_guards.c"),
-            str(sim.LIBRARY),
-            "-pthread",
-            "-o",
-            str(program),
-        ],
-        check=True,
+    cc = toolchain.compiler()
+    if cc is None:
+        pytest.skip("no C compiler")
+    directory = tmp_path_factory.mktemp("raiser")
+    return toolchain.build_with_receiver(
+        cc, directory, toolchain.HERE / "raise_guards.c", "raise_guards", "-O1"
     )
-    return program

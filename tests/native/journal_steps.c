@@ -1,10 +1,11 @@
 /*
- * Kills the journal's writer, or its reader, at every instruction: runs one action in a child step by step (ptrace), and
- * whenever a step has changed the file opens a copy of it, as the next start would after a kill at that point.
+ * Kills the journal's writer, or its reader, at every instruction: runs one action in a child step by step (ptrace),
+ * and whenever a step has changed the file opens a copy of it, as the next start would after a kill at that point.
  *
  *   journal_steps ACTION PATH
  *
- * Prints how many steps there were and how many states of the file. Linux only. Exit status 3: ptrace is not allowed here.
+ * Prints how many steps there were and how many states of the file. Linux only. Exit status 3: ptrace is not allowed
+ * here.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -23,12 +24,12 @@
 #include "journal.h"
 #include "wire.h"
 
-#define MUST(condition)                                                              \
-    do {                                                                             \
-        if (!(condition)) {                                                          \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
-            exit(1);                                                                 \
-        }                                                                            \
+#define MUST(condition)                                                                                              \
+    do {                                                                                                             \
+        if (!(condition)) {                                                                                          \
+            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                                  \
+            exit(1);                                                                                                 \
+        }                                                                                                            \
     } while (0)
 
 #define CAPACITY 8u

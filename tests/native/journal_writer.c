@@ -1,11 +1,11 @@
 /*
- * A daemon reduced to its journal, to be killed at any moment: one thread appends hits as fast as it can and notes each
- * one as acknowledged once it is journalled; another reads records, logs their numbers, and gives them back.
+ * A daemon reduced to its journal, to be killed at any moment: one thread appends hits as fast as it can and notes
+ * each one as acknowledged once it is journalled; another reads records, logs their numbers, and gives them back.
  *
  *   journal_writer JOURNAL ACKNOWLEDGED LOG
  *
- * ACKNOWLEDGED: a file of KINDS 64-bit counts, mapped. LOG: 64-bit sequence numbers, appended. Writes one byte to standard
- * output when it is under way, and ends only by a signal.
+ * ACKNOWLEDGED: a file of KINDS 64-bit counts, mapped. LOG: 64-bit sequence numbers, appended. Writes one byte to
+ * standard output when it is under way, and ends only by a signal.
  */
 #include <fcntl.h>
 #include <pthread.h>

@@ -1,6 +1,6 @@
 /*
- * What must hold for any bytes that arrive: shared by the sanitizer run over a corpus (check_messages.c) and the fuzzer
- * (fuzz_messages.c). A property that fails aborts, so either tool shows the input.
+ * What must hold for any bytes that arrive: shared by the sanitizer run over a corpus (check_messages.c) and the
+ * fuzzer (fuzz_messages.c). A property that fails aborts, so either tool shows the input.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,12 +15,12 @@
 #include "parser.h"
 #include "wire.h"
 
-#define MUST(condition)                                                              \
-    do {                                                                             \
-        if (!(condition)) {                                                          \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
-            abort();                                                                 \
-        }                                                                            \
+#define MUST(condition)                                                                                              \
+    do {                                                                                                             \
+        if (!(condition)) {                                                                                          \
+            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                                  \
+            abort();                                                                                                 \
+        }                                                                                                            \
     } while (0)
 
 #define OWN_PID 4242u
@@ -91,9 +91,9 @@ static uint32_t expected_verdict(const struct excguard_message *message, int is_
                : message->exception != EXC_GUARD         ? EXCGUARD_NOT_GUARD
                                                          : EXCGUARD_ACCEPTED;
     case EXCGUARD_NOTIFICATION:
-        return message->sender != EXCGUARD_SENDER_KERNEL               ? EXCGUARD_SENDER_NOT_KERNEL
+        return message->sender != EXCGUARD_SENDER_KERNEL          ? EXCGUARD_SENDER_NOT_KERNEL
                : message->msgh_id == 70 || message->msgh_id == 71 ? EXCGUARD_NOTIFICATION
-                                                                       : EXCGUARD_UNEXPECTED_NOTIFICATION;
+                                                                  : EXCGUARD_UNEXPECTED_NOTIFICATION;
     case EXCGUARD_UNREGISTERED_BEHAVIOR:
         return message->sender != EXCGUARD_SENDER_KERNEL ? EXCGUARD_SENDER_NOT_KERNEL
                                                          : EXCGUARD_UNREGISTERED_BEHAVIOR;
@@ -108,9 +108,7 @@ static void check_record(const struct excguard_message *message, uint32_t pid, i
     MUST(excguard_journal_peek(journal, &record, 1) == 1);
     uint32_t state = (message->present & EXCGUARD_HAS_STATE) != 0 ? EXCGUARD_RECORD_STATE : 0;
     uint32_t registers = (message->present & EXCGUARD_HAS_REGISTERS) != 0 ? EXCGUARD_RECORD_REGISTERS : 0;
-    uint32_t owner = pid == 0         ? EXCGUARD_RECORD_PID_UNKNOWN
-                     : pid != OWN_PID ? EXCGUARD_RECORD_INHERITED
-                                      : 0;
+    uint32_t owner = pid == 0 ? EXCGUARD_RECORD_PID_UNKNOWN : pid != OWN_PID ? EXCGUARD_RECORD_INHERITED : 0;
     MUST((record->flags & ~EXCGUARD_RECORD_KNOWN) == (state | registers | owner));
     MUST(record->time_ns == NOW_NS);
     MUST(record->code == message->code && record->subcode == message->subcode);

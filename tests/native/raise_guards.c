@@ -1,7 +1,7 @@
 /*
  * raise_guards COUNT [CODE [SUBCODE]]: raises the guard COUNT times and prints the kernel's answer to the last one.
- * A COUNT of 0: raises EXC_BAD_ACCESS once in place of a guard. With EXCGUARD_TEST_HOLD in the environment it stops itself
- * first, so that the test can tell the receiver its pid.
+ * A COUNT of 0: raises EXC_BAD_ACCESS once in place of a guard. With EXCGUARD_TEST_HOLD in the environment it stops
+ * itself first, so that the test can tell the receiver its pid.
  */
 #include <excsim.h>
 #include <signal.h>
@@ -16,8 +16,8 @@ int main(int argc, char **argv)
     if (getenv("EXCGUARD_TEST_HOLD") != NULL) {
         raise(SIGSTOP);
     }
-    kern_return_t result = count == 0 ? excsim_raise_exception(EXC_BAD_ACCESS, 1, 0)
-                                      : excsim_raise_many(code, subcode, count);
+    kern_return_t result =
+        count == 0 ? excsim_raise_exception(EXC_BAD_ACCESS, 1, 0) : excsim_raise_many(code, subcode, count);
     printf("%d\n", result);
     return 0;
 }

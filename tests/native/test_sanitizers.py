@@ -1,15 +1,19 @@
-"""Parser, answer and journal under AddressSanitizer and UndefinedBehaviorSanitizer, and under a fuzzer."""
+"""The core under sanitizers of addresses, of undefined behavior and of threads, and under a fuzzer."""
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import corpus
 import fuzz
 import pytest
 import toolchain
+
+from excguard import sim
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +43,27 @@ def test_properties_hold_and_nothing_is_read_outside(tmp_path: Path, clang: str)
 
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) == len(messages)
+
+
+@needs_clang
+@pytest.mark.skipif(sys.platform == "darwin", reason="raises guards by the simulator's own means")
+def test_no_two_threads_meet(tmp_path: Path, clang: str) -> None:
+    """The receiver, two threads that raise guards, one that reads and one that changes targets."""
+    source = toolchain.HERE / "receiver_threads.c"
+    options = ["-O1", "-g", "-fsanitize=thread"]
+    program = toolchain.build_with_receiver(clang, tmp_path, source, "receiver_threads", *options)
+
+    with sim.Kernel() as kernel:
+        done = subprocess.run(
+            [program, tmp_path / "journal", "1500"],
+            env={**os.environ, **kernel.environ},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 0
 
 
 @needs_clang

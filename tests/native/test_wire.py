@@ -87,7 +87,7 @@ RUN = """
 #include <stdio.h>
 #include <string.h>
 #include "thread_state.h"
-#include "parser_inline.h"
+#include "wire.h"
 
 %s
 

@@ -1,4 +1,4 @@
-"""Compiles the C core, or parts of it, into test programs. Needs no simulator: Apple's headers are enough."""
+"""Compiles the C core into test programs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from excguard import sim
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -46,20 +52,18 @@ def include_options(directory: Path) -> list[str]:
 
 def build(cc: str, directory: Path, program: Path, out: str, *options: str) -> Path:
     """Compiles ``program`` with the pure part of the core to ``directory/out``."""
+    return _link(cc, directory, [program, *(NATIVE / name for name in PURE_SOURCES)], out, options)
+
+
+def build_with_receiver(cc: str, directory: Path, program: Path, out: str, *options: str) -> Path:
+    """Compiles ``program`` with all of the core; the simulator stands in for Mach where there is none."""
+    sources = [program, *(NATIVE / name for name in PURE_SOURCES), NATIVE / "receiver.c"]
+    libraries = [] if sys.platform == "darwin" else [sim.LIBRARY]
+    return _link(cc, directory, [*sources, *libraries], out, ["-pthread", *options])
+
+
+def _link(cc: str, directory: Path, files: list[Path], out: str, options: Sequence[str]) -> Path:
     target = directory / out
-    sources = [str(NATIVE / name) for name in PURE_SOURCES]
-    subprocess.run(
-        [
-            cc,
-            "-std=c11",
-            *WARNINGS,
-            *options,
-            *include_options(directory),
-            str(program),
-            *sources,
-            "-o",
-            str(target),
-        ],
-        check=True,
-    )
+    command = [cc, "-std=c11", *WARNINGS, *options, *include_options(directory)]
+    subprocess.run([*command, *map(str, files), "-o", str(target)], check=True)
     return target

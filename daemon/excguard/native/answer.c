@@ -3,13 +3,15 @@
 #include <mach/exception_types.h>
 #include <mach/kern_return.h>
 #include <mach/message.h>
+#include <mach/notify.h>
 
 #include "journal_inline.h"
 #include "kernel_forms.h"
-#include "parser_inline.h"
+#include "reply.h"
 
 static_assert(sizeof(struct excguard_target) == 64, "an index is a shift");
 
+/* Records ahead whose line is fetched; what memory takes to answer, in records. */
 #define PREFETCH 16
 
 /* ---- whose it is ---- */
@@ -49,8 +51,7 @@ struct excguard_target *excguard_add_target(struct excguard_answerer *answerer, 
 {
     for (uint32_t i = 0; i < EXCGUARD_TARGET_SLOTS; i++) {
         struct excguard_target *target = &answerer->targets[(target_home(port) + i) % EXCGUARD_TARGET_SLOTS];
-        if (excguard_is_target_free(answerer, target) &&
-            port != free_port((uint32_t)(target - answerer->targets))) {
+        if (excguard_is_target_free(answerer, target) && port != free_port((uint32_t)(target - answerer->targets))) {
             target->id_shifted = (uint64_t)id << 32;
             target->own_reply = own_reply;
             target->own_tag = excguard_tag(0, own_reply, 0, EXCEPTION_IDENTITY_PROTECTED, 0);
@@ -177,8 +178,8 @@ __attribute__((noinline)) static uint32_t answer_any(struct excguard_answerer *a
 
 /*
  * A message of a known form, when everything about it is as usual: the target at its home, the thread one of its own
- * process that was seen before, the counter at its home, room in the ring. Otherwise false, and nothing is done. Makes
- * no calls, and loads most things where they are stored, so that few registers have to be saved.
+ * process that was seen before, the counter at its home, room in the ring. Otherwise false, and nothing is done.
+ * Makes no calls, and loads most things where they are stored, so that few registers have to be saved.
  */
 EXCGUARD_INLINE bool answer_form(struct excguard_answerer *answerer, const uint8_t *bytes, uint64_t now_ns,
                                  int32_t msgh_id, uint64_t state_key, uint8_t reply[EXCGUARD_REPLY_SIZE])
@@ -206,7 +207,8 @@ EXCGUARD_INLINE bool answer_form(struct excguard_answerer *answerer, const uint8
         return false;
     }
     struct excguard_record *record = &journal->ring[seq & journal->mask];
-    /* Bring a record's line in good time: it is a lap old, and out of the caches. Beyond the ring's end it does no harm. */
+    /* Bring a record's line in good time: it is a lap old, and out of the caches. Beyond the ring's end it does no
+     * harm. */
     __builtin_prefetch(record + PREFETCH, 1);
     struct journal_entry entry = {
         .time_ns = now_ns,
@@ -248,11 +250,11 @@ __attribute__((noinline)) static uint32_t answer_state(struct excguard_answerer 
                                                        uint64_t now_ns, uint8_t reply[EXCGUARD_REPLY_SIZE])
 {
     const int32_t id = EXCGUARD_ID_RAISE_STATE_IDENTITY_PROTECTED;
-#define TRY_FORM(key)                                                                                    \
-    case EXCGUARD_STATE_FORM_SIZE(key):                                                                  \
-        if (excguard_is_state_form(bytes, key) && answer_form(answerer, bytes, now_ns, id, key, reply)) { \
-            return EXCGUARD_ACCEPTED;                                                                    \
-        }                                                                                                \
+#define TRY_FORM(key)                                                                                                \
+    case EXCGUARD_STATE_FORM_SIZE(key):                                                                              \
+        if (excguard_is_state_form(bytes, key) && answer_form(answerer, bytes, now_ns, id, key, reply)) {            \
+            return EXCGUARD_ACCEPTED;                                                                                \
+        }                                                                                                            \
         break
     switch (excguard_load32(bytes + offsetof(mach_msg_header_t, msgh_size))) {
         TRY_FORM(EXCGUARD_ARM_STATE64);
@@ -266,13 +268,12 @@ __attribute__((noinline)) static uint32_t answer_state(struct excguard_answerer 
     return answer_any(answerer, bytes, now_ns, reply);
 }
 
-uint32_t excguard_answer(struct excguard_answerer *answerer, const uint8_t bytes[EXCGUARD_RECEIVE_SIZE], uint64_t now_ns,
-                         uint8_t reply[EXCGUARD_REPLY_SIZE])
+uint32_t excguard_answer(struct excguard_answerer *answerer, const uint8_t bytes[EXCGUARD_RECEIVE_SIZE],
+                         uint64_t now_ns, uint8_t reply[EXCGUARD_REPLY_SIZE])
 {
-    if (__builtin_expect(
-            excguard_is_stateless_form(bytes) &&
-                answer_form(answerer, bytes, now_ns, EXCGUARD_ID_RAISE_IDENTITY_PROTECTED, 0, reply),
-            1)) {
+    if (__builtin_expect(excguard_is_stateless_form(bytes) &&
+                             answer_form(answerer, bytes, now_ns, EXCGUARD_ID_RAISE_IDENTITY_PROTECTED, 0, reply),
+                         1)) {
         return EXCGUARD_ACCEPTED;
     }
     return answer_state(answerer, bytes, now_ns, reply);

@@ -3,7 +3,8 @@
  * happens between mach_msg's return and the reply, apart from the clock; the benchmark calls this very function.
  *
  * The checks come in this order, and the first that fails names the refusal: known exception port, well formed, of a
- * behavior that is not insecure, sent by the kernel, of a behavior that we register, EXC_GUARD. Internal to the receiver.
+ * behavior that is not insecure, sent by the kernel, of a behavior that we register, EXC_GUARD. Internal to the
+ * receiver.
  */
 #ifndef EXCGUARD_ANSWER_H
 #define EXCGUARD_ANSWER_H
@@ -19,8 +20,8 @@
 #define EXCGUARD_TARGET_SLOTS 256u /* a power of two, twice EXCGUARD_MAX_TARGETS: probing stays short */
 
 /*
- * Written by callers of the receiver's functions, read by its thread without a lock: `port` is stored last when a target is
- * added and first when it is removed.
+ * Written by callers of the receiver's functions, read by its thread without a lock: `port` is stored last when a
+ * target is added and first when it is removed.
  */
 struct excguard_target {
     _Atomic uint32_t port; /* free: a name that has another home (excguard_answerer_init) */
@@ -65,8 +66,8 @@ bool excguard_is_target_free(const struct excguard_answerer *answerer, const str
 
 /*
  * Answers the message in a receive buffer, its trailer behind it. `now_ns`: CLOCK_REALTIME.
- * Returns EXCGUARD_ACCEPTED: a hit, recorded and counted; EXCGUARD_NOTIFICATION: one of the kernel's that we ask for, on a
- * target's port; anything else: refused and counted as that. The reply is made in all cases; whether there is a
+ * Returns EXCGUARD_ACCEPTED: a hit, recorded and counted; EXCGUARD_NOTIFICATION: one of the kernel's that we ask for,
+ * on a target's port; anything else: refused and counted as that. The reply is made in all cases; whether there is a
  * right to send it to is for the caller to see.
  */
 uint32_t excguard_answer(struct excguard_answerer *answerer, const uint8_t message[EXCGUARD_RECEIVE_SIZE],

@@ -16,7 +16,7 @@ static const struct excguard_guard_row guard_rows[] = {
 };
 
 static const struct severity_row severity_rows[] = {
-#define EXCGUARD_SEVERITY_ROW(type, first_flavor, last_flavor, first, last, severity) \
+#define EXCGUARD_SEVERITY_ROW(type, first_flavor, last_flavor, first, last, severity)                                \
     {type, first_flavor, last_flavor, first, last, severity},
 #include "guard_table.h"
 };

@@ -28,9 +28,9 @@ enum excguard_severity {
 struct excguard_guard_row {
     uint32_t guard_type;
     uint32_t flavor;
-    uint32_t first_release; /* inclusive */
-    uint32_t last_release;  /* inclusive; UINT32_MAX: still so in the newest source */
-    uint32_t severity;      /* enum excguard_severity */
+    uint32_t first_release;  /* inclusive */
+    uint32_t last_release;   /* inclusive; UINT32_MAX: still so in the newest source */
+    uint32_t severity;       /* enum excguard_severity */
     const char *kernel_name; /* NULL: the guard type has no flavors */
 };
 

@@ -5,8 +5,8 @@
 #include "journal_inline.h"
 
 const uint64_t excguard_reply_bounds_ns[EXCGUARD_REPLY_BOUNDS] = {
-    1000,    2000,    5000,    10000,    20000,    50000,     100000,    200000,
-    500000,  1000000, 2000000, 5000000,  10000000, 50000000,  100000000, 1000000000,
+    1000,   2000,    5000,    10000,   20000,    50000,    100000,    200000,
+    500000, 1000000, 2000000, 5000000, 10000000, 50000000, 100000000, 1000000000,
 };
 
 /* ---- hit counters ---- */
@@ -142,7 +142,8 @@ void excguard_journal_advance(struct excguard_journal *journal, uint32_t count)
     uint64_t pending = excguard_journal_pending(journal);
     uint64_t tail = atomic_load_explicit(&journal->map->header.tail, memory_order_relaxed);
     /* Release: the slots are the writer's again once it sees this, so all reading of them is over by then. */
-    atomic_store_explicit(&journal->map->header.tail, tail + (count < pending ? count : pending), memory_order_release);
+    atomic_store_explicit(&journal->map->header.tail, tail + (count < pending ? count : pending),
+                          memory_order_release);
 }
 
 /* ---- counters ---- */
@@ -192,7 +193,8 @@ void excguard_journal_rejected(const struct excguard_journal *journal, uint64_t 
 void excguard_journal_replies(const struct excguard_journal *journal, struct excguard_reply_histogram *out)
 {
     for (uint32_t bucket = 0; bucket <= EXCGUARD_REPLY_BOUNDS; bucket++) {
-        out->buckets[bucket] = atomic_load_explicit(&journal->map->header.reply_buckets[bucket], memory_order_relaxed);
+        out->buckets[bucket] =
+            atomic_load_explicit(&journal->map->header.reply_buckets[bucket], memory_order_relaxed);
     }
     out->sum_ns = atomic_load_explicit(&journal->map->header.reply_sum_ns, memory_order_relaxed);
 }

@@ -30,12 +30,12 @@
 #define EXCGUARD_HIT_SLOTS 8192u /* 50 targets with every flavor there is, and room for ones that nobody knows */
 
 /* Flags of a record. */
-#define EXCGUARD_RECORD_REGISTERS 1u /* pc, lr, sp were in the message */
-#define EXCGUARD_RECORD_INHERITED 2u /* of a process that inherited the exception port: pid is not the target's own */
+#define EXCGUARD_RECORD_REGISTERS 1u   /* pc, lr, sp were in the message */
+#define EXCGUARD_RECORD_INHERITED 2u   /* the process inherited the exception port: pid is not the target's own */
 #define EXCGUARD_RECORD_PID_UNKNOWN 4u /* the task identity token could not be turned into a pid; pid is 0 */
 #define EXCGUARD_RECORD_KNOWN 8u       /* the tables know this flavor on this release */
 #define EXCGUARD_RECORD_STATE 16u      /* the message came with thread state */
-#define EXCGUARD_RECORD_NO_SUBCODE 32u /* who told of the hit leaves it out, 0 stands for it; never the receiver's */
+#define EXCGUARD_RECORD_NO_SUBCODE 32u /* the source leaves it out, 0 stands for it; never the receiver's */
 
 /*
  * One guard hit, written once and never changed. 128 bytes, two cache lines: only a hit with thread state needs the
@@ -69,8 +69,8 @@ struct excguard_record {
 /*
  * The count of one (target, guard type, flavor). hits = recorded + lost; both only grow.
  * Every flavor has a counter of its own until too many unknown ones have been seen; those that come later share one
- * with flavor EXCGUARD_FLAVOR_OTHER for their target and guard type. When no counter is left at all, slot 0 (target_id
- * 0, guard_type 0, flavor EXCGUARD_FLAVOR_OTHER) takes the rest.
+ * with flavor EXCGUARD_FLAVOR_OTHER for their target and guard type. When no counter is left at all, slot 0
+ * (target_id 0, guard_type 0, flavor EXCGUARD_FLAVOR_OTHER) takes the rest.
  */
 #define EXCGUARD_FLAVOR_OTHER 0x1fffffffu
 
@@ -115,10 +115,10 @@ struct excguard_journal;
  * Opens the journal at `path`, creating it when there is none, and repairs what a killed writer left half done.
  * `capacity`: number of records, a power of two from 8 to 16777216; 0: whatever an existing file has (65536 for a
  * new one). All of the file's blocks are allocated here, so that a full disk shows now and never as a signal later.
- * `release`: decides severities (guard.h). Hit counters that were kept under another release, or under tables that said
- * otherwise, begin anew; records stay.
- * On failure *out is NULL, and `error` (`error_size` bytes) gets one line: what is wrong with which file, what to do.
- * The file descriptor is close-on-exec. Returns enum excguard_journal_status.
+ * `release`: decides severities (guard.h). Hit counters that were kept under another release, or under tables that
+ * said otherwise, begin anew; records stay. On failure *out is NULL, and `error` (`error_size` bytes) gets one line:
+ * what is wrong with which file, what to do. The file descriptor is close-on-exec. Returns enum
+ * excguard_journal_status.
  */
 int excguard_journal_open(const char *path, uint32_t capacity, uint32_t release, struct excguard_journal **out,
                           char *error, size_t error_size);
@@ -141,8 +141,8 @@ uint64_t excguard_journal_counting_since_ns(const struct excguard_journal *journ
 
 /*
  * The oldest records not yet given back, in order, at most `max`; *records points into the mapping and stays valid
- * until excguard_journal_advance passes them. Returns how many there are there (a batch ends at the ring's end, so ask
- * again until 0).
+ * until excguard_journal_advance passes them. Returns how many there are there (a batch ends at the ring's end, so
+ * ask again until 0).
  */
 uint32_t excguard_journal_peek(const struct excguard_journal *journal, const struct excguard_record **records,
                                uint32_t max);

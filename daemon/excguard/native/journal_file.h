@@ -1,6 +1,6 @@
 /*
- * The journal file, byte by byte: header page, hit counters, ring. Host byte order; the magic number is read as one, so
- * a file from a machine of the other order is foreign. Internal to the journal.
+ * The journal file, byte by byte: header page, hit counters, ring. Host byte order; the magic number is read as one,
+ * so a file from a machine of the other order is foreign. Internal to the journal.
  */
 #ifndef EXCGUARD_JOURNAL_FILE_H
 #define EXCGUARD_JOURNAL_FILE_H
@@ -65,7 +65,7 @@ struct journal_hit_counter {
  * different fields are the tag of all of them.
  */
 EXCGUARD_INLINE uint64_t excguard_tag(uint32_t hit_slot, uint32_t reply, uint32_t flags, uint32_t behavior,
-                                    uint32_t severity)
+                                      uint32_t severity)
 {
     return (uint64_t)hit_slot | (uint64_t)reply << 16 | (uint64_t)flags << 32 | (uint64_t)behavior << 48 |
            (uint64_t)severity << 56;
@@ -136,8 +136,8 @@ static_assert(EXCGUARD_HIT_SLOTS == 1u << 13, "excguard_hit_home");
 struct journal_entry {
     uint64_t time_ns;
     uint64_t thread_id;
-    uint64_t owner; /* target_id << 32 | pid */
-    uint64_t tag;   /* excguard_tag of reply, flags and behavior */
+    uint64_t owner;           /* target_id << 32 | pid */
+    uint64_t tag;             /* excguard_tag of reply, flags and behavior */
     uint64_t release_shifted; /* release << 32 */
 };
 

@@ -1,5 +1,5 @@
 /*
- * The writer's body, inline for the receiver's path from message to reply (see parser_inline.h). The order of the
+ * How a record is written: inline, because the receiver's usual path makes no calls (answer.c). The order of the
  * stores is the whole point: journal.h says why.
  */
 #ifndef EXCGUARD_JOURNAL_INLINE_H

@@ -212,13 +212,15 @@ static int check_header(const struct opening *opening, int fd, size_t size, uint
     }
     if (*capacity != 0 && *capacity != first.header.capacity) {
         return fail(opening, EXCGUARD_JOURNAL_CAPACITY,
-                    "the journal holds %" PRIu32 " records, not %" PRIu32 "; set that capacity, or move the file away",
+                    "the journal holds %" PRIu32 " records, not %" PRIu32
+                    "; set that capacity, or move the file away",
                     first.header.capacity, *capacity);
     }
     *capacity = first.header.capacity;
     if (size != file_size(*capacity)) {
         return fail(opening, EXCGUARD_JOURNAL_CORRUPT,
-                    "the journal is %zu bytes long and should be %zu; move the file away", size, file_size(*capacity));
+                    "the journal is %zu bytes long and should be %zu; move the file away", size,
+                    file_size(*capacity));
     }
     return EXCGUARD_JOURNAL_OK;
 }
@@ -285,9 +287,8 @@ static int finish_last_record(const struct opening *opening, struct excguard_jou
         return corrupt(opening, "its newest record is not in its place");
     }
     struct journal_hit_counter *counter = &journal->hits[record->hit_slot];
-    if (!is_counter_of(counter, record) ||
-        ((uint32_t)counter->recorded != record->count_after &&
-         (uint32_t)counter->recorded + 1 != record->count_after)) {
+    if (!is_counter_of(counter, record) || ((uint32_t)counter->recorded != record->count_after &&
+                                            (uint32_t)counter->recorded + 1 != record->count_after)) {
         return corrupt(opening, "its newest record and its counter contradict each other");
     }
     if ((uint32_t)counter->recorded != record->count_after) {
@@ -311,8 +312,8 @@ static int check_counters(const struct opening *opening, const struct excguard_j
             }
             continue;
         }
-        if (excguard_hit_key(counter->target_id, (uint64_t)counter->guard_type << 61 |
-                                                     (uint64_t)counter->flavor << 32) != key) {
+        if (excguard_hit_key(counter->target_id,
+                             (uint64_t)counter->guard_type << 61 | (uint64_t)counter->flavor << 32) != key) {
             return corrupt(opening, "a hit counter contradicts itself");
         }
         for (uint32_t at = excguard_hit_home(key); slot != 0 && at != slot; at = (at + 1) % EXCGUARD_HIT_SLOTS) {

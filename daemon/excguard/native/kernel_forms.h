@@ -3,13 +3,17 @@
  *
  * The parser takes a message field by field, and could say this of it as well: accepted, from the kernel, EXC_GUARD.
  * But nearly every message that ever arrives has one of these five forms, and one branch for all of a form's words
- * together takes a quarter of the time (bench/hot_path.py). Only what is equal in every bit that MIG, the parser and
- * the receiver look at is recognised; all else goes to the parser. tests/native/test_answer.py holds one against the other.
+ * together takes a quarter of the time. Only what is equal in every bit that MIG, the parser and the receiver look at
+ * is recognised; all else goes to the parser. tests/native/message_properties.h holds the two against each other.
  */
 #ifndef EXCGUARD_KERNEL_FORMS_H
 #define EXCGUARD_KERNEL_FORMS_H
 
-#include "parser_inline.h"
+#include <mach/exception_types.h>
+#include <mach/message.h>
+
+#include "thread_state.h"
+#include "wire.h"
 
 #define EXCGUARD_PROTECTED(field) offsetof(struct excguard_raise_state_identity_protected_request, field)
 static_assert(EXCGUARD_PROTECTED(code) == offsetof(struct excguard_raise_identity_protected_request, code),
@@ -19,7 +23,7 @@ static_assert(EXCGUARD_PROTECTED(code) == offsetof(struct excguard_raise_identit
 #define EXCGUARD_PAIR(first, second) ((uint64_t)(first) | (uint64_t)(second) << 32)
 
 /* Complex, to a send-once right, on a receive right, without a voucher. */
-#define EXCGUARD_KERNEL_BITS \
+#define EXCGUARD_KERNEL_BITS                                                                                         \
     (MACH_MSGH_BITS(MACH_MSG_TYPE_PORT_SEND_ONCE, MACH_MSG_TYPE_PORT_SEND) | MACH_MSGH_BITS_COMPLEX)
 
 /* A request of `id`, `size` bytes long, two codes, with the kernel's audit trailer behind it. */
@@ -27,7 +31,8 @@ EXCGUARD_INLINE bool excguard_is_kernel_guard(const uint8_t *bytes, uint32_t siz
 {
     const uint8_t *descriptor = bytes + EXCGUARD_PROTECTED(task_id_token_t);
     const uint8_t *token = bytes + size + offsetof(mach_msg_audit_trailer_t, msgh_audit);
-    return excguard_load64(bytes + offsetof(mach_msg_header_t, msgh_bits)) == EXCGUARD_PAIR(EXCGUARD_KERNEL_BITS, size) &&
+    return excguard_load64(bytes + offsetof(mach_msg_header_t, msgh_bits)) ==
+               EXCGUARD_PAIR(EXCGUARD_KERNEL_BITS, size) &&
            excguard_load64(bytes + offsetof(mach_msg_header_t, msgh_id)) == EXCGUARD_PAIR(id, 1) && /* descriptors */
            excguard_load16(descriptor + EXCGUARD_DISPOSITION_AT) ==
                (MACH_MSG_TYPE_PORT_SEND | MACH_MSG_PORT_DESCRIPTOR << 8) &&

@@ -32,22 +32,22 @@ enum excguard_verdict {
     EXCGUARD_TOO_SHORT = 4,             /* fewer bytes than a message header, or msgh_size says so */
     EXCGUARD_TRUNCATED = 5,             /* msgh_size is more than was received */
     EXCGUARD_UNKNOWN_ID = 6,
-    EXCGUARD_COMPLEX_BIT = 7,           /* set where it must be clear, or the reverse */
+    EXCGUARD_COMPLEX_BIT = 7, /* set where it must be clear, or the reverse */
     EXCGUARD_DESCRIPTOR_COUNT = 8,
-    EXCGUARD_SIZE_OUT_OF_RANGE = 9,     /* below the least or above the greatest size of this msgh_id */
+    EXCGUARD_SIZE_OUT_OF_RANGE = 9, /* below the least or above the greatest size of this msgh_id */
     EXCGUARD_DESCRIPTOR_TYPE = 10,
     EXCGUARD_DESCRIPTOR_DISPOSITION = 11,
-    EXCGUARD_CODE_COUNT = 12,           /* more than EXCEPTION_CODE_MAX (2) codes */
-    EXCGUARD_SIZE_MISMATCH = 13,        /* the size is not what the counts make it */
-    EXCGUARD_STATE_COUNT = 14,          /* more than THREAD_STATE_MAX (1296) words of state */
-    EXCGUARD_MISSING_TRAILER = 15,      /* too few bytes behind the message for any trailer */
-    EXCGUARD_FOREIGN_TRAILER = 16,      /* of a type or size that no kernel appends */
-    EXCGUARD_TRAILING_BYTES = 17,       /* offline only: bytes behind the trailer */
+    EXCGUARD_CODE_COUNT = 12,      /* more than EXCEPTION_CODE_MAX (2) codes */
+    EXCGUARD_SIZE_MISMATCH = 13,   /* the size is not what the counts make it */
+    EXCGUARD_STATE_COUNT = 14,     /* more than THREAD_STATE_MAX (1296) words of state */
+    EXCGUARD_MISSING_TRAILER = 15, /* too few bytes behind the message for any trailer */
+    EXCGUARD_FOREIGN_TRAILER = 16, /* of a type or size that no kernel appends */
+    EXCGUARD_TRAILING_BYTES = 17,  /* offline only: bytes behind the trailer */
     /* Below: never said by the parser. */
     EXCGUARD_SENDER_NOT_KERNEL = 18,
-    EXCGUARD_UNKNOWN_PORT = 19,         /* on a port of the set that is no target's exception port */
-    EXCGUARD_NOT_GUARD = 20,            /* another exception than EXC_GUARD */
-    EXCGUARD_TOO_LARGE = 21,            /* the kernel threw it away: larger than any exception message can be */
+    EXCGUARD_UNKNOWN_PORT = 19,            /* on a port of the set that is no target's exception port */
+    EXCGUARD_NOT_GUARD = 20,               /* another exception than EXC_GUARD */
+    EXCGUARD_TOO_LARGE = 21,               /* the kernel threw it away: larger than any exception message can be */
     EXCGUARD_UNEXPECTED_NOTIFICATION = 22, /* from the kernel, but nothing that we asked for */
     EXCGUARD_VERDICT_COUNT = 23,
 };
@@ -66,11 +66,11 @@ enum excguard_sender {
 
 /* Bits of excguard_message.present. */
 #define EXCGUARD_HAS_THREAD_ID 1u
-#define EXCGUARD_HAS_CODE 2u      /* codeCnt >= 1 */
-#define EXCGUARD_HAS_SUBCODE 4u   /* codeCnt == 2 */
-#define EXCGUARD_HAS_STATE 8u     /* state_flavor, state_count, state_offset */
+#define EXCGUARD_HAS_CODE 2u       /* codeCnt >= 1 */
+#define EXCGUARD_HAS_SUBCODE 4u    /* codeCnt == 2 */
+#define EXCGUARD_HAS_STATE 8u      /* state_flavor, state_count, state_offset */
 #define EXCGUARD_HAS_REGISTERS 16u /* pc and sp (and lr on arm) of a thread state we know */
-#define EXCGUARD_HAS_AUDIT 32u    /* sender_pid */
+#define EXCGUARD_HAS_AUDIT 32u     /* sender_pid */
 
 /* The fields that the verdict leaves without meaning are zero. */
 struct excguard_message {
@@ -118,9 +118,9 @@ const char *excguard_sender_name(uint32_t sender);
 
 /*
  * Writes the reply to `message` that MIG's server stub would send when its handler returns `ret_code`.
- * KERN_SUCCESS goes out to EXCEPTION_IDENTITY_PROTECTED alone, and becomes KERN_FAILURE for everything else: to a state
- * behavior it would have to bring the state, which the kernel would write back to the thread.
- * Returns the RetCode that the reply bears. The message must have had a whole header (verdict other than TOO_SHORT).
+ * KERN_SUCCESS goes out to EXCEPTION_IDENTITY_PROTECTED alone, and becomes KERN_FAILURE for everything else: to a
+ * state behavior it would have to bring the state, which the kernel would write back to the thread. Returns the
+ * RetCode that the reply bears. The message must have had a whole header (verdict other than TOO_SHORT).
  */
 int32_t excguard_build_reply(const struct excguard_message *message, int32_t ret_code,
                              uint8_t reply[EXCGUARD_REPLY_SIZE]);

@@ -12,8 +12,8 @@
 
 #include "answer.h"
 
-#define RECEIVE_OPTIONS                                                  \
-    (MACH_RCV_MSG | MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) | \
+#define RECEIVE_OPTIONS                                                                                              \
+    (MACH_RCV_MSG | MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) |                                               \
      MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT))
 
 #define STOP_ID 0x73746f70 /* "stop" */
@@ -50,7 +50,7 @@ struct excguard_receiver {
 
     _Atomic bool stopping;
     _Atomic bool armed;
-    _Atomic uint64_t turns; /* odd while a message is being handled */
+    _Atomic uint64_t turns;       /* odd while a message is being handled */
     pthread_mutex_t targets_lock; /* among callers; the thread never takes it */
 
     _Atomic uint64_t messages;
@@ -70,8 +70,8 @@ static uint64_t ticks_to_ns(const struct receiver_clock *clock, uint64_t ticks)
 }
 
 /*
- * The time of day at `ticks`, from one look at the clock a second: so a message costs one clock read before its reply, and a
- * clock that is set is followed within a second.
+ * The time of day at `ticks`, from one look at the clock a second: so a message costs one clock read before its
+ * reply, and a clock that is set is followed within a second.
  */
 static uint64_t wall_time(struct receiver_clock *clock, uint64_t ticks)
 {
@@ -173,8 +173,7 @@ static void take_notification(struct excguard_receiver *receiver)
 static void handle(struct excguard_receiver *receiver, uint64_t received_at)
 {
     uint64_t now_ns = wall_time(&receiver->clock, received_at);
-    uint32_t verdict =
-        excguard_answer(&receiver->answerer, receiver->received.bytes, now_ns, receiver->reply.bytes);
+    uint32_t verdict = excguard_answer(&receiver->answerer, receiver->received.bytes, now_ns, receiver->reply.bytes);
     if (verdict != EXCGUARD_NOTIFICATION) {
         send_reply(receiver);
     }
@@ -222,9 +221,8 @@ static void *run(void *argument)
 {
     struct excguard_receiver *receiver = argument;
     for (bool alive = true; alive;) {
-        mach_msg_return_t result =
-            mach_msg(&receiver->received.header, RECEIVE_OPTIONS, 0, sizeof receiver->received, receiver->port_set,
-                     MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL);
+        mach_msg_return_t result = mach_msg(&receiver->received.header, RECEIVE_OPTIONS, 0, sizeof receiver->received,
+                                            receiver->port_set, MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL);
         uint64_t received_at = mach_absolute_time();
         /* From here to the end of the turn a target is either still there, or its removal waits. */
         atomic_fetch_add(&receiver->turns, 1);

@@ -36,13 +36,13 @@ struct excguard_receiver;
 
 /* What the thread has done besides hits and refusals, which the journal counts. */
 struct excguard_receiver_stats {
-    uint64_t messages;      /* received, of any kind */
-    uint64_t notifications; /* from the kernel, that we ask for */
+    uint64_t messages;       /* received, of any kind */
+    uint64_t notifications;  /* from the kernel, that we ask for */
     uint64_t reply_failures; /* replies that could not be delivered: the waiting thread is gone */
     uint64_t receive_errors; /* mach_msg returns other than a message, an interruption or a too large one */
-    uint64_t wakeups;       /* bytes written to wake_fd */
-    int32_t last_error;     /* mach_msg_return_t of the last receive error or reply failure; 0: none */
-    int32_t running;        /* 1 until the thread has ended */
+    uint64_t wakeups;        /* bytes written to wake_fd */
+    int32_t last_error;      /* mach_msg_return_t of the last receive error or reply failure; 0: none */
+    int32_t running;         /* 1 until the thread has ended */
 };
 
 /*

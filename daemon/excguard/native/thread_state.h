@@ -2,10 +2,10 @@
  * pc, lr and sp out of a thread state of either architecture, 64 or 32 bits wide, bare or in the "unified" state that
  * says inside which of the two it is.
  *
- * Flavor numbers overlap between the architectures (1 is ARM_THREAD_STATE and x86_THREAD_STATE32, 7 is x86_THREAD_STATE
- * and ARM_EXCEPTION_STATE64), so a state is known by flavor and count together; no two of these pairs are equal.
- * Numbers and offsets: osfmk/mach/i386/thread_status.h, osfmk/mach/arm/thread_status.h and the _structs.h beside them,
- * xnu-11417.121.6.
+ * Flavor numbers overlap between the architectures (1 is ARM_THREAD_STATE and x86_THREAD_STATE32, 7 is
+ * x86_THREAD_STATE and ARM_EXCEPTION_STATE64), so a state is known by flavor and count together; no two of these
+ * pairs are equal. Numbers and offsets: osfmk/mach/i386/thread_status.h, osfmk/mach/arm/thread_status.h and the
+ * _structs.h beside them, xnu-11417.121.6.
  */
 #ifndef EXCGUARD_THREAD_STATE_H
 #define EXCGUARD_THREAD_STATE_H
@@ -23,14 +23,14 @@ struct excguard_registers {
 
 #define EXCGUARD_STATE_KEY(flavor, count) ((uint64_t)(flavor) << 32 | (count))
 
-#define EXCGUARD_X86_STATE32 EXCGUARD_STATE_KEY(1, 16)      /* x86_THREAD_STATE32 */
-#define EXCGUARD_X86_STATE64 EXCGUARD_STATE_KEY(4, 42)      /* x86_THREAD_STATE64 */
-#define EXCGUARD_X86_UNIFIED EXCGUARD_STATE_KEY(7, 44)      /* x86_THREAD_STATE */
+#define EXCGUARD_X86_STATE32 EXCGUARD_STATE_KEY(1, 16)       /* x86_THREAD_STATE32 */
+#define EXCGUARD_X86_STATE64 EXCGUARD_STATE_KEY(4, 42)       /* x86_THREAD_STATE64 */
+#define EXCGUARD_X86_UNIFIED EXCGUARD_STATE_KEY(7, 44)       /* x86_THREAD_STATE */
 #define EXCGUARD_X86_FULL_STATE64 EXCGUARD_STATE_KEY(23, 50) /* x86_THREAD_FULL_STATE64, begins like 64 */
-#define EXCGUARD_ARM_STATE EXCGUARD_STATE_KEY(1, 17)        /* ARM_THREAD_STATE of a 32-bit thread */
-#define EXCGUARD_ARM_UNIFIED EXCGUARD_STATE_KEY(1, 70)      /* ARM_THREAD_STATE, ARM_UNIFIED_THREAD_STATE_COUNT */
-#define EXCGUARD_ARM_STATE64 EXCGUARD_STATE_KEY(6, 68)      /* ARM_THREAD_STATE64 */
-#define EXCGUARD_ARM_STATE32 EXCGUARD_STATE_KEY(9, 17)      /* ARM_THREAD_STATE32 */
+#define EXCGUARD_ARM_STATE EXCGUARD_STATE_KEY(1, 17)         /* ARM_THREAD_STATE of a 32-bit thread */
+#define EXCGUARD_ARM_UNIFIED EXCGUARD_STATE_KEY(1, 70)       /* ARM_THREAD_STATE, ARM_UNIFIED_THREAD_STATE_COUNT */
+#define EXCGUARD_ARM_STATE64 EXCGUARD_STATE_KEY(6, 68)       /* ARM_THREAD_STATE64 */
+#define EXCGUARD_ARM_STATE32 EXCGUARD_STATE_KEY(9, 17)       /* ARM_THREAD_STATE32 */
 
 /* Byte offsets in the states themselves. */
 #define EXCGUARD_X86_32_ESP 28
@@ -83,9 +83,8 @@ EXCGUARD_INLINE bool excguard_read_registers(uint32_t flavor, uint32_t count, co
     uint64_t key = EXCGUARD_STATE_KEY(flavor, count);
     if (key == EXCGUARD_ARM_UNIFIED || key == EXCGUARD_X86_UNIFIED) {
         uint64_t inner = EXCGUARD_STATE_KEY(excguard_load32(state), excguard_load32(state + 4));
-        bool fits = key == EXCGUARD_ARM_UNIFIED
-                        ? inner == EXCGUARD_ARM_STATE64 || inner == EXCGUARD_ARM_STATE32
-                        : inner == EXCGUARD_X86_STATE64 || inner == EXCGUARD_X86_STATE32;
+        bool fits = key == EXCGUARD_ARM_UNIFIED ? inner == EXCGUARD_ARM_STATE64 || inner == EXCGUARD_ARM_STATE32
+                                                : inner == EXCGUARD_X86_STATE64 || inner == EXCGUARD_X86_STATE32;
         return fits && excguard_read_bare_registers(inner, state + EXCGUARD_UNIFIED_HEADER, out);
     }
     return excguard_read_bare_registers(key, state, out);

@@ -126,8 +126,8 @@ struct excguard_state_reply {
 
 #pragma pack(pop)
 
-#define EXCGUARD_AT(type, field, offset, size)                                                        \
-    static_assert(offsetof(struct type, field) == (offset), #type "." #field " moved");               \
+#define EXCGUARD_AT(type, field, offset, size)                                                                       \
+    static_assert(offsetof(struct type, field) == (offset), #type "." #field " moved");                              \
     static_assert(sizeof(((struct type *)0)->field) == (size), #type "." #field " has another size")
 
 static_assert(sizeof(mach_msg_header_t) == 24, "mach_msg_header_t");
@@ -239,6 +239,10 @@ static_assert(offsetof(mach_msg_audit_trailer_t, msgh_audit) == 20, "msgh_audit"
 static_assert(offsetof(mach_msg_context_trailer_t, msgh_context) == 52, "msgh_context");
 static_assert(offsetof(mach_msg_mac_trailer_t, msgh_ad) == 60, "msgh_ad");
 static_assert(offsetof(mach_msg_mac_trailer_t, msgh_labels) == 64, "msgh_labels");
+
+/* Bytes of a port descriptor whose bit fields C cannot point to. */
+#define EXCGUARD_DISPOSITION_AT 10
+#define EXCGUARD_DESCRIPTOR_TYPE_AT 11
 
 /* The largest exception message that can arrive, with the largest trailer. */
 #define EXCGUARD_RECEIVE_SIZE (sizeof(struct excguard_raise_state_identity_request) + sizeof(mach_msg_mac_trailer_t))
