@@ -104,6 +104,19 @@ def mutate(message: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
+def one_word_changed() -> Iterator[bytes]:
+    """Messages from the kernel with one word of header, body or trailer changed to something telling."""
+    for message in golden():
+        if message["msgh_id"] not in (2408, 2410) or message["args"]["exception"] != 12:
+            continue
+        whole = request(message) + AUDIT_TRAILER
+        words = [*range(0, 92, 4), *range(len(whole) - 52, len(whole), 4)]
+        for at in words:
+            old = struct.unpack_from("<I", whole, at)[0]
+            for value in {*_TELLING, *_EXTREME, old ^ 1, old ^ 1 << 16, old ^ 1 << 24, old ^ 1 << 31}:
+                yield whole[:at] + struct.pack("<I", value) + whole[at + 4 :]
+
+
 def mutations(count: int, seed: int) -> Iterator[bytes]:
     """``count`` mutated seeds, the same ones for the same ``seed``."""
     rng = random.Random(seed)  # noqa: S311 - to be repeatable

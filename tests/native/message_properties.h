@@ -121,6 +121,16 @@ static void check_record(const struct excguard_message *message, uint32_t pid, i
     excguard_journal_advance(journal, 1);
 }
 
+/* Makes the thread and the code known that the message would have if it were well formed. */
+static void make_usual(const uint8_t *buffer)
+{
+    uint64_t thread_id = excguard_load64(buffer + 48);
+    answerer->pids[thread_id % EXCGUARD_PID_SLOTS] = (struct excguard_pid_entry){thread_id, OWN_PID};
+    struct excguard_hit hit = {.code = excguard_load64(buffer + 64), .target_id = TARGET_ID};
+    excguard_journal_append(journal, &hit);
+    excguard_journal_advance(journal, 1);
+}
+
 /* The receiver's way, by the known forms where they fit, must end where the parser's does. */
 static void check_answer(const uint8_t *bytes, size_t size, int is_target)
 {
@@ -131,20 +141,22 @@ static void check_answer(const uint8_t *bytes, size_t size, int is_target)
     memcpy(buffer, bytes, size < EXCGUARD_RECEIVE_SIZE ? size : EXCGUARD_RECEIVE_SIZE);
     struct excguard_message message;
     excguard_parse(buffer, EXCGUARD_RECEIVE_SIZE, 0, &message);
-    uint32_t pid = pid_of_token(message.task_token);
     uint32_t port = message.local_port;
     is_target = is_target && port != MACH_PORT_NULL && port != MACH_PORT_DEAD;
 
-    /* Twice: the second time the thread and the counter are known, as they usually are. */
-    for (int round = 0; round < 2; round++) {
-        if (round == 0) {
-            memset(answerer, 0, sizeof *answerer);
-            excguard_answerer_init(answerer, journal, pid_of_token);
-            if (is_target) {
-                struct excguard_target *target = excguard_add_target(answerer, port, TARGET_ID, KERN_SUCCESS);
-                MUST(target != NULL);
-                target->pid = OWN_PID;
-            }
+    memset(answerer, 0, sizeof *answerer);
+    excguard_answerer_init(answerer, journal, pid_of_token);
+    if (is_target) {
+        struct excguard_target *target = excguard_add_target(answerer, port, TARGET_ID, KERN_SUCCESS);
+        MUST(target != NULL);
+        target->pid = OWN_PID;
+    }
+    /* Of a thread that was never seen; then of one that is known, with a counter that is there: the usual case. */
+    for (int usual = 0; usual < 2; usual++) {
+        uint32_t pid = pid_of_token(message.task_token);
+        if (usual) {
+            make_usual(buffer);
+            pid = OWN_PID;
         }
         uint8_t reply[EXCGUARD_REPLY_SIZE];
         uint32_t verdict = excguard_answer(answerer, buffer, NOW_NS, reply);

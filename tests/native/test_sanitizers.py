@@ -30,7 +30,7 @@ def clang() -> str:
 
 @needs_clang
 def test_properties_hold_and_nothing_is_read_outside(tmp_path: Path, clang: str) -> None:
-    messages = [*corpus.seeds(), *corpus.mutations(20_000, seed=2)]
+    messages = [*corpus.seeds(), *corpus.one_word_changed(), *corpus.mutations(10_000, seed=2)]
     for message in corpus.seeds()[:8]:
         messages += [message[:length] for length in range(len(message))]
     file = tmp_path / "messages"
