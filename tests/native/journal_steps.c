@@ -199,6 +199,26 @@ static int state_of_state(const char *copy)
     return state_of_lap(copy, EXCGUARD_RECORD_STATE);
 }
 
+static void append_state_in_fresh_slot(const char *path)
+{
+    (void)path;
+    append(journal, INVALID_NAME, 3, EXCGUARD_RECORD_STATE);
+}
+
+static int state_of_fresh(const char *copy)
+{
+    struct excguard_journal *opened = open_journal(copy, RELEASE);
+    struct content content = content_of(opened, EXCGUARD_RECORD_STATE);
+    int appended = content.pending == 4;
+    MUST(content.name_hits == content.pending && (appended ? content.last_is_whole : content.pending == 3));
+    if (!appended) { /* what was begun does not show through in what comes in its place */
+        append(opened, INVALID_NAME, 3, 0);
+        MUST(content_of(opened, 0).last_is_whole);
+    }
+    excguard_journal_close(opened);
+    return appended;
+}
+
 static void append_over_state(const char *path)
 {
     (void)path;
@@ -357,6 +377,7 @@ static const struct action actions[] = {
     {"answer", three_answers, answer, state_of_answered},
     {"first", three_records, append_first_of_its_kind, state_of_first},
     {"state", a_lap_of_states, append_with_state, state_of_state},
+    {"fresh", three_records, append_state_in_fresh_slot, state_of_fresh},
     {"clear", a_lap_of_states, append_over_state, state_of_cleared},
     {"full", full_ring, append_to_full, state_of_full},
     {"advance", three_records, advance, state_of_advanced},

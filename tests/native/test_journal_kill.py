@@ -41,6 +41,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("answer", 9),
         ("first", 12),
         ("state", 9),
+        ("fresh", 9),
         ("clear", 9),
         ("full", 3),
         ("advance", 2),
