@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 FIELDS = ("seq", "code", "subcode", "target_id", "behavior", "reply", "state_flavor", "severity", "flags")
 
 
+ORDINARY = [name for name, what in misuse.MISUSES.items() if not what.hardened]
 A_FEW = ("double_deallocate", "destroy_guarded", "deallocate_receive_right")
 
 
@@ -69,7 +70,7 @@ def main() -> None:
     before = ports.names()
     with Journal(Path(sys.argv[1]), capacity=8, release=260400) as journal:
         found = [
-            hits(journal, exception_ports.Behavior.IDENTITY_PROTECTED, "forward", misuse.MISUSES),
+            hits(journal, exception_ports.Behavior.IDENTITY_PROTECTED, "forward", ORDINARY),
             hits(journal, exception_ports.Behavior.IDENTITY_PROTECTED, "consume", A_FEW),
             hits(journal, exception_ports.Behavior.STATE_IDENTITY_PROTECTED, "forward", A_FEW),
         ]
