@@ -341,6 +341,7 @@ class Service:
                 watched.state.exits[reason.value] += 1
                 self._receiver.set_pid(watched.number, 0)
                 self._intake.exited(pid, killed=signal == SIGKILL)
+                self._drain.batch()  # what it did is told before its end
                 good = reason in (ExitReason.EXITED, ExitReason.STOPPED)
                 self.tell(
                     "info" if good else "warning",

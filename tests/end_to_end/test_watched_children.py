@@ -93,7 +93,8 @@ def test_the_same_kills_a_program_whose_guards_are_fatal(run, tmp_path: Path, pr
     (hit,) = events(log, "guard_hit")
     assert (hit["flavor_name"], hit["severity"]) == ("INVALID_NAME", "optional")
     assert str(hit["pid"]) == done.stdout.split()[0]
-    (exited,) = events(log, "target_exited")
+    *_, exited, _ = events(log)
+    assert exited["event"] == "target_exited"  # after the hit
     assert (exited["reason"], exited["signal"], exited["status"]) == ("killed", signal.SIGKILL, None)
 
 

@@ -55,7 +55,7 @@ def test_unusual_circumstances_show(make_log, make_hit) -> None:
 
 
 def test_color_only_adds_escape_sequences() -> None:
-    event = {"timestamp": "2026-03-01T12:00:00.120000Z", "level": "error", "event": "x_y", "a": 1}
+    event = {"timestamp": "2026-03-01T12:00:00.120000Z", "level": "error", "event": "x_y", "a": 1, "b": None}
 
     plain = ConsoleForm(color=False)(event)
     assert plain == "12:00:00.120 x y  a=1"

@@ -49,9 +49,10 @@ class ConsoleForm:
             return self._hit(clock, event)
         if event["event"] == "guard_hits_suppressed":
             return self._suppressed(clock, event)
-        told = "  ".join(f"{key}={_shown(value)}" for key, value in event.items() if key not in _QUIET)
+        told = [(key, value) for key, value in event.items() if key not in _QUIET and value is not None]
+        words = "  ".join(f"{key}={_shown(value)}" for key, value in told)
         name = self._style(event["event"].replace("_", " "), fg=COLORS.get(event["level"]))
-        return f"{clock} {name}  {told}".rstrip()
+        return f"{clock} {name}  {words}".rstrip()
 
     def _hit(self, clock: str, event: MutableMapping[str, Any]) -> str:
         severity = event["severity"] or "unknown"
