@@ -84,7 +84,7 @@ class CrashReports(Struct, frozen=True, forbid_unknown_fields=True):
     enabled: bool = True
     folders: Annotated[tuple[str, ...], _FOLDERS] = ()
     processes: Annotated[tuple[str, ...], _PROCESSES] = ()
-    run_wait: Annotated[float, _DELAY] = 0.0
+    wait: Annotated[float, _DELAY] = 0.0
 
 
 class UnifiedLog(Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,6 +121,12 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     crash_reports: CrashReports = CrashReports()
     unified_log: UnifiedLog = UnifiedLog()
     target: tuple[Target, ...] = ()
+
+    @property
+    def watches_others(self) -> bool:
+        """Whether there is something to do without any target: programs that nobody starts here."""
+        reports, log = self.crash_reports, self.unified_log
+        return bool((reports.enabled and reports.processes) or (log.enabled and log.processes))
 
     def behavior_of(self, target: Target) -> BehaviorName:
         """The exception behavior that ``target``'s port is registered with."""

@@ -48,6 +48,10 @@ class Receiver:
             lib.excguard_receiver_add_target(self._handle, port, target_id, policy),
         )
 
+    def remove_target(self, target_id: int) -> None:
+        """Forget a target; when this returns, its port can be destroyed. Raises MachError."""
+        check("excguard_receiver_remove_target", lib.excguard_receiver_remove_target(self._handle, target_id))
+
     def set_pid(self, target_id: int, pid: int) -> None:
         """Say which process is the target's own (0: none); all others that use its port have inherited it."""
         check("excguard_receiver_set_pid", lib.excguard_receiver_set_pid(self._handle, target_id, pid))

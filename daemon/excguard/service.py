@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import queue
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,16 @@ from signal import SIGKILL
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
+
+from excguard.attachment import Attachment
 from excguard.config import Config, Target
 from excguard.drain import Drain, Sink, SiteTally
 from excguard.hit_table import HitTable
 from excguard.journal import HitCounter, Journal, JournalError
 from excguard.knowledge import releases
+from excguard.mach import bootstrap
+from excguard.mach.errors import MachError
 from excguard.mach.exception_ports import Behavior
 from excguard.mach.host import Host
 from excguard.receiver import Receiver
@@ -38,6 +44,7 @@ from excguard.supervisor import (
     Started,
     StartFailed,
     Supervisor,
+    Watched,
 )
 from excguard.supervisor import Target as Supervised
 from excguard.target_names import TargetNames
@@ -48,9 +55,10 @@ _OTHERS_CAPACITY = 8192  # records of each other source that can wait for the lo
 
 @dataclass
 class _Watched:
-    """What the service knows of a configured target."""
+    """What the service knows of a target."""
 
     number: int
+    supervised: Watched | None = None  # None: a process that was not started here
     state: TargetState = field(default_factory=lambda: TargetState(exits={r.value: 0 for r in ExitReason}))
 
 
@@ -65,6 +73,8 @@ class Service:
         *,
         journal: Path,
         foreground: bool = False,
+        attach: int | None = None,
+        check_in: str | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         """Open everything that can fail, log what an earlier life has left in the journal, start nothing yet.
@@ -75,6 +85,8 @@ class Service:
             logs: where hits and events are told, each in its own form.
             journal: the path of the journal.
             foreground: the one target gets standard input and the terminal.
+            attach: a process that runs already; it is the one target, and nothing is started.
+            check_in: the Mach service to take over from launchd.
             on_event: told what happens to the targets, after the service has taken note.
 
         Raises:
@@ -91,6 +103,7 @@ class Service:
         self.feed = LiveFeed(self, kernel=host.kernel, release=self._release.text)
         """What the live page shows."""
         self._rung = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._to_tell: queue.SimpleQueue[tuple[Level, str, dict[str, Any]]] = queue.SimpleQueue()
         self.hits: list[HitCounter] = []
         """The hits since the start, by flavor, also those that had no room in the journal; set by `close`."""
@@ -108,22 +121,17 @@ class Service:
             self._names = TargetNames(
                 journal, [counter.target_id for one in journals for counter in one.hit_counters()]
             )
-            numbers = self._names.number(target.name for target in config.target)
-            self._targets = {
-                target.name: _Watched(number) for target, number in zip(config.target, numbers, strict=True)
-            }
+            self._names.number(target.name for target in config.target)
+            self._targets: dict[str, _Watched] = {}  # exchanged, never changed: other threads read it
             self._before = [
                 (one, {_key(counter): counter.hits for counter in one.hit_counters()}) for one in journals
             ]
             self._lost = self.journal.lost
             self._rejected = self.journal.rejected()
-            self._table = HitTable(
-                journals, self._names.name, self._targets, host.release, self._release.version
-            )
+            self._table = self._hit_table()
             sinks: list[Sink] = [*logs, self.feed]
             self._limiters = [SiteLimiter(config.log.first, config.log.window) for _ in journals]
             self._drain = Drain(self.journal, sinks, self._limiters[0], self._names, host)
-            self._drain.own_pids = {watched.number: set() for watched in self._targets.values()}
             self._other_drains = {
                 source: Drain(one, sinks, limiter, self._names, host, source=source)
                 for (source, one), limiter in zip(self._others.items(), self._limiters[1:], strict=True)
@@ -146,14 +154,16 @@ class Service:
             self._drain_others()
             self._supervisor = Supervisor(host, on_event=self._target_event)
             stack.callback(self._supervisor.close)
-            watched = [
-                (target, self._supervisor.add(_supervised(config, target, foreground=foreground)))
-                for target in config.target
-            ]
             self._receiver = stack.enter_context(Receiver(self.journal, self._supervisor.port_set.name))
-            for target, supervised in watched:
-                number = self._targets[target.name].number
-                self._receiver.add_target(supervised.port.name, number, config.reply_of(target))
+            self._attachment: Attachment | None = None
+            for target in config.target:
+                if attach is not None:
+                    self._attachment = stack.enter_context(self._attach(attach, target))
+                else:
+                    self._add(target, foreground=foreground)
+            self._table = self._hit_table()
+            if check_in is not None:
+                self._check_in(check_in, stack)
             self._stack = stack.pop_all()
 
     async def run(self) -> None:
@@ -169,20 +179,120 @@ class Service:
             done, _ = await asyncio.wait([main, *helpers], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+            if self._config.crash_reports.wait and not self._stopping.is_set():
+                await self._intake.wait_for_reports(self._config.crash_reports.wait)
         finally:
             for task in (main, *helpers):
                 task.cancel()
             await asyncio.gather(main, *helpers, return_exceptions=True)
 
     async def _supervise(self) -> None:
+        if self._attachment is not None:
+            await self._attachment.ended(self._stopping.is_set)
+            return
         try:
-            await self._supervisor.run()
+            # With others' programs to look at, there is work to do without any of our own.
+            await self._supervisor.run(stay=self._config.watches_others)
         except ExceptionGroup as group:  # a task for each target; what ails one mostly ails all
             raise group.exceptions[0] from None
 
     def stop(self) -> None:
-        """Begin to end all targets; `run` returns when they have ended."""
+        """Begin to end all targets, or to detach; `run` returns when that is done."""
+        self._stopping.set()
         self._supervisor.stop()
+
+    # ---- targets that come and go ----
+
+    def _add(self, target: Target, *, foreground: bool = False) -> None:
+        """Give a target its number and its port; its program starts with `run`, or at once if that runs."""
+        (number,) = self._names.number([target.name])
+        supervised = self._supervisor.add(_supervised(self._config, target, foreground=foreground))
+        self._targets = {**self._targets, target.name: _Watched(number, supervised)}
+        self._drain.own_pids.setdefault(number, set())
+        # Before the program can have the port: what comes to a port that the receiver does not know is
+        # refused.
+        self._receiver.add_target(supervised.port.name, number, self._config.reply_of(target))
+
+    async def _remove(self, name: str) -> None:
+        """End a target's program and forget it."""
+        watched = self._targets[name]
+        assert watched.supervised is not None  # noqa: S101 - nothing is reloaded while attached
+        await self._supervisor.remove(watched.supervised)
+        self._receiver.remove_target(watched.number)
+        self._supervisor.release(watched.supervised)
+        self._targets = {other: watched for other, watched in self._targets.items() if other != name}
+
+    def _attach(self, pid: int, target: Target) -> Attachment:
+        """Watch a process that runs already."""
+        (number,) = self._names.number([target.name])
+        attachment = Attachment(
+            self._host, pid, Behavior(self._config.behavior_of(target)), self._supervisor.port_set
+        )
+        self._targets = {target.name: _Watched(number)}
+        self._drain.own_pids[number] = {pid}
+        self._receiver.add_target(attachment.port.name, number, self._config.reply_of(target))
+        self._receiver.set_pid(number, pid)
+        try:
+            replaced = attachment.attach()
+        except MachError:
+            attachment.close()
+            raise
+        self._targets[target.name].state.up = True
+        self.tell("info", "target_attached", target=target.name, pid=pid, replaced_handler=replaced)
+        return attachment
+
+    def check(self, config: Config) -> None:
+        """Refuse a configuration that this system cannot carry out.
+
+        Raises:
+            UnsupportedReleaseError: a behavior that this release does not have.
+        """
+        for target in config.target:
+            Behavior(config.behavior_of(target)).arguments(self._host)
+
+    async def reload(self, config: Config) -> None:
+        """Go over to another configuration that `check` has nothing against.
+
+        Targets that are the same in both run on untouched; the others are ended, and started if they are
+        still wanted. `needs_restart` says what else would take a new start.
+
+        Raises:
+            JournalError: the names of new targets cannot be written; nothing has changed then.
+        """
+        self._names.number(target.name for target in config.target)
+        old, self._config = self._config, config
+        for limiter in self._limiters:
+            limiter.change(config.log.first, config.log.window)
+        self._intake.reload(config)
+        before = {target.name: _settled(old, target) for target in old.target}
+        after = {target.name: _settled(config, target) for target in config.target}
+        let_go = self._supervisor.hold()  # while the last one makes room for its successor
+        try:
+            gone = [name for name, target in before.items() if after.get(name) != target]
+            await asyncio.gather(*(self._remove(name) for name in gone))
+            for target in config.target:
+                if target.name not in self._targets:
+                    try:
+                        self._add(target)
+                    except MachError as error:
+                        self.tell("error", "target_start_failed", target=target.name, error=str(error))
+        finally:
+            self._table = self._hit_table()
+            let_go()
+
+    def _check_in(self, name: str, stack: contextlib.ExitStack) -> None:
+        """Take over the port of our service, which launchd holds for us.
+
+        Nothing is served there: who writes to it only makes launchd start us. What comes is refused and
+        counted like anything that is sent to a port of no target.
+        """
+        try:
+            port = stack.enter_context(bootstrap.check_in(name))
+            port.move_to(self._supervisor.port_set)
+        except MachError as error:
+            self.tell("warning", "check_in_failed", service=name, error=error.name, advice=error.advice)
+        else:
+            self.tell("info", "checked_in", service=name)
 
     def forward(self, signal: int) -> None:
         """Pass a signal on to the targets."""
@@ -204,12 +314,17 @@ class Service:
         What the log would not take stays in the journal for the next start.
         """
         with self._stack:  # everything is let go of, whatever happens here
+            if self._attachment is not None and (error := self._attachment.detach()):
+                self.tell("error", "detach_failed", pid=self._attachment.pid, error=str(error))
             self._receiver.close()
             self._drain.all()
             self._intake.finish()
             self._look_around()
-            self.tell("info", "service_stopped")
             self.hits = self._hits_since_start()
+            by_severity = Counter[str]()
+            for counter in self.hits:
+                by_severity[counter.severity or "unknown"] += counter.hits
+            self.tell("info", "service_stopped", hits=by_severity.total(), by_severity=dict(by_severity))
             return self._drain.all() and self._drain_others()
 
     def __enter__(self) -> Self:
@@ -289,6 +404,16 @@ class Service:
             self._drain_others()
             self._rung.set()  # the log may have been stuck, and the bell rings only once
 
+    def _hit_table(self) -> HitTable:
+        """The counters of all journals, with the targets that there are now."""
+        return HitTable(
+            [self.journal, *self._others.values()],
+            self._names.name,
+            self._targets,
+            self._host.release,
+            self._release.version,
+        )
+
     def _look_around(self) -> None:
         """Log what has come up since the last time: other threads, lost records, refused messages."""
         with contextlib.suppress(queue.Empty):
@@ -364,6 +489,27 @@ class Service:
 
 def _key(counter: HitCounter) -> tuple[int, int, int]:
     return counter.target_id, counter.guard_type, counter.flavor
+
+
+def needs_restart(old: Config, new: Config) -> list[str]:
+    """What differs between two configurations and takes effect with the next start only."""
+    keys = {
+        "log.format": (old.log.format, new.log.format),
+        "log.path": (not old.log.path, not new.log.path),  # between a file and standard error
+        "journal": (old.journal, new.journal),
+        "metrics": (
+            msgspec.structs.replace(old.metrics, listen=""),
+            msgspec.structs.replace(new.metrics, listen=""),
+        ),
+        "crash_reports.enabled": (old.crash_reports.enabled, new.crash_reports.enabled),
+        "unified_log.enabled": (old.unified_log.enabled, new.unified_log.enabled),
+    }
+    return [key for key, (before, after) in keys.items() if before != after]
+
+
+def _settled(config: Config, target: Target) -> Target:
+    """``target`` with what it takes from the top level of its configuration."""
+    return msgspec.structs.replace(target, behavior=config.behavior_of(target), reply=config.reply_of(target))
 
 
 def _supervised(config: Config, target: Target, *, foreground: bool) -> Supervised:

@@ -181,12 +181,14 @@ class Watched:
         port: its exception port; the supervisor's.
         pid: the process that its program runs as; 0 while there is none.
         starts: how many times its program was started.
+        stopping: it is to end for good.
     """
 
     target: Target
     port: ReceiveRight
     pid: int = 0
     starts: int = 0
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Supervisor:
@@ -212,12 +214,13 @@ class Supervisor:
         self._clock = clock or LoopClock()
         self._terminal = Terminal()
         self._watched: list[Watched] = []
+        self._tasks: asyncio.TaskGroup | None = None  # while `run` runs
         self._runs: set[_Run] = set()
         self._stopping = asyncio.Event()
         self.port_set = PortSet.allocate()
 
     def add(self, target: Target) -> Watched:
-        """Give a target an exception port. Nothing is started before `run`.
+        """Give a target an exception port. Its program is started by `run`; at once if that runs.
 
         Raises:
             UnsupportedReleaseError: the running system cannot deliver the target's behavior.
@@ -232,10 +235,33 @@ class Supervisor:
             raise
         watched = Watched(target, port)
         self._watched.append(watched)
+        if self._tasks is not None:
+            self._tasks.create_task(self._look_after(watched))
         return watched
 
-    async def run(self) -> None:
+    async def remove(self, watched: Watched) -> None:
+        """End one target for good; its port is still there when this returns, see `release`."""
+        watched.stopping.set()
+        for run in [run for run in self._runs if run.watched is watched]:
+            run.group.end()
+            await run.ended.wait()
+
+    def hold(self) -> Callable[[], None]:
+        """Keep `run` from returning, though no target may be left, until what is returned is called."""
+        over = asyncio.Event()
+        if self._tasks is not None:
+            self._tasks.create_task(over.wait())
+        return over.set
+
+    def release(self, watched: Watched) -> None:
+        """Let go of the port of a target that was removed."""
+        self._watched.remove(watched)
+        watched.port.close()
+
+    async def run(self, *, stay: bool = False) -> None:
         """Start all targets and look after them until none is left that runs or will be restarted.
+
+        With ``stay`` until `stop`, whether there are any or not.
 
         A program that cannot be started is told as `StartFailed`, and restarted by the same policy as one
         that fails. Cancelled, this ends all targets before it returns.
@@ -248,9 +274,13 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGCONT, self._continued)
         try:
             async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                if stay:
+                    tasks.create_task(self._stopping.wait())
                 for watched in self._watched:
                     tasks.create_task(self._look_after(watched))
         finally:
+            self._tasks = None
             loop.remove_signal_handler(signal.SIGCHLD)
             loop.remove_signal_handler(signal.SIGCONT)
 
@@ -290,7 +320,7 @@ class Supervisor:
     async def _look_after(self, watched: Watched) -> None:
         target = watched.target
         delay = min(target.restart_delay, target.restart_delay_max)
-        while not self._stopping.is_set():
+        while not self._ending(watched):
             began = self._clock.time()
             exited = await self._run_once(watched)
             failed = exited is None or exited.reason is not ExitReason.EXITED
@@ -298,10 +328,13 @@ class Supervisor:
                 return
             if self._clock.time() - began > target.restart_delay_max:
                 delay = min(target.restart_delay, target.restart_delay_max)
-            if not self._stopping.is_set():
+            if not self._ending(watched):
                 self._on_event(Restarting(target, delay))
-                await self._sleep(delay)
+                await self._sleep(delay, watched)
             delay = min(delay * 2, target.restart_delay_max)
+
+    def _ending(self, watched: Watched) -> bool:
+        return self._stopping.is_set() or watched.stopping.is_set()
 
     async def _run_once(self, watched: Watched) -> Exited | None:
         """Run the program once, until its whole group has ended; None when it could not be started."""
@@ -415,11 +448,12 @@ class Supervisor:
                         run.stopped = False
                         os.killpg(group, signal.SIGCONT)
 
-    async def _sleep(self, seconds: float) -> None:
-        """Sleep for ``seconds``, or until `stop`."""
+    async def _sleep(self, seconds: float, watched: Watched) -> None:
+        """Sleep for ``seconds``, or until ``watched`` is to end."""
         waits = [
             asyncio.ensure_future(self._clock.sleep(seconds)),
             asyncio.ensure_future(self._stopping.wait()),
+            asyncio.ensure_future(watched.stopping.wait()),
         ]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

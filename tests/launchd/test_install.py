@@ -19,7 +19,7 @@ DOMAIN = "gui/501"
 def layout(tmp_path: Path) -> Layout:
     made = Layout(Kind.AGENT, tmp_path / "home", tmp_path / "root")
     made.config.parent.mkdir(parents=True)
-    made.config.write_text("")
+    made.config.write_text('[[target]]\nname = "a"\ncommand = ["a"]\n')
     return made
 
 
@@ -96,7 +96,7 @@ def test_disabled_job_is_enabled_again(launchctl, layout, program) -> None:
 def test_daemon_also_gets_its_rotation_rule(launchctl, layout, program) -> None:
     daemon = Layout(Kind.DAEMON, layout.home, layout.root)
     daemon.config.parent.mkdir(parents=True)
-    daemon.config.write_text("")
+    daemon.config.write_text('[[target]]\nname = "a"\ncommand = ["a"]\n')
     run(daemon, program, "system")
 
     assert str(daemon.hits) in daemon.newsyslog.read_text()
@@ -157,7 +157,12 @@ def test_uninstall_is_the_reverse_and_can_be_repeated(launchctl, layout, program
 
 
 @pytest.mark.parametrize(
-    ("text", "part"), [("frist = 1", 'unknown key "frist"'), (None, "no such file or directory")]
+    ("text", "part"),
+    [
+        ("frist = 1", 'unknown key "frist"'),
+        ("reply = 'forward'", "nothing to watch"),
+        (None, "no such file or directory"),
+    ],
 )
 def test_job_that_would_fail_at_each_start_is_not_installed(launchctl, layout, program, text, part) -> None:
     layout.config.unlink()
@@ -168,6 +173,13 @@ def test_job_that_would_fail_at_each_start_is_not_installed(launchctl, layout, p
 
     assert launchctl.calls == []
     assert not layout.property_list.exists()
+
+
+def test_job_has_the_time_that_its_slowest_target_takes_to_end(launchctl, layout, program) -> None:
+    layout.config.write_text('[[target]]\nname = "a"\ncommand = ["a"]\nstop_timeout = 90.5\n')
+    run(layout, program)
+
+    assert plistlib.loads(layout.property_list.read_bytes())["ExitTimeOut"] == 25 + 91
 
 
 @pytest.mark.parametrize("bad", ["relative", "/nowhere/excguard"])

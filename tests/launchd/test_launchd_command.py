@@ -16,7 +16,7 @@ def home(tmp_path, monkeypatch, program) -> Path:
     folder = tmp_path / "home"
     config = folder / "Library/Application Support/excguard/config.toml"
     config.parent.mkdir(parents=True)
-    config.write_text("")
+    config.write_text('[[target]]\nname = "a"\ncommand = ["a"]\n')
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setattr("excguard.launchd.job.program_arguments", lambda: program)
     # These tests may be run by root, to whom no agent can belong.

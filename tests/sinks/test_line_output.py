@@ -130,3 +130,75 @@ def test_text_that_is_no_utf8_is_escaped(tmp_path: Path, complaints: list[str]) 
     output.close()
 
     assert (tmp_path / "log").read_bytes() == b"a\\udcffb\n"
+
+
+def test_rotation_moves_on_to_the_new_file(tmp_path: Path, complaints: list[str]) -> None:
+    path = tmp_path / "log"
+    output = LineOutput.open(path, complaints.append)
+    output.msg("one")
+    path.rename(tmp_path / "log.0")
+    output.msg("two")
+    output.reopen()
+    output.msg("three")
+    output.close()
+
+    assert (tmp_path / "log.0").read_text() == "one\ntwo\n"
+    assert path.read_text() == "three\n"
+
+
+def test_another_file_that_ends_in_half_a_line(tmp_path: Path, complaints: list[str]) -> None:
+    (tmp_path / "other").write_text("ha")
+    output = LineOutput.open(tmp_path / "log", complaints.append)
+    output.reopen(tmp_path / "other")
+    output.msg("one")
+    output.close()
+
+    assert (tmp_path / "other").read_text() == "ha\none\n"
+    assert output.name == str(tmp_path / "other")
+
+
+def test_file_that_cannot_be_opened_leaves_the_old_one_in_use(tmp_path: Path, complaints: list[str]) -> None:
+    path = tmp_path / "log"
+    output = LineOutput.open(path, complaints.append)
+    with pytest.raises(IsADirectoryError):
+        output.reopen(tmp_path)
+    output.msg("one")
+    output.close()
+
+    assert path.read_text() == "one\n"
+
+
+def test_rotation_waits_for_a_line_that_is_half_written(tmp_path: Path, complaints: list[str]) -> None:
+    path = tmp_path / "log"
+    output = LineOutput.open(path, complaints.append)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6, before[1]))
+        output.msg("abcdefgh")
+        assert not output.flush()
+        path.rename(tmp_path / "log.0")
+        output.reopen()
+        output.reopen()
+        output.msg("two")
+        assert path.read_bytes() == b""
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert output.flush()
+    output.msg("three")
+    output.close()
+
+    assert (tmp_path / "log.0").read_text() == "abcdefgh\ntwo\n"
+    assert path.read_text() == "three\n"
+
+
+def test_standard_error_stays_what_it_is(complaints: list[str]) -> None:
+    read, write = os.pipe()
+    output = LineOutput(write, "a pipe", complaints.append)
+    output.reopen()
+    output.msg("one")
+    output.flush()
+    assert os.read(read, 100) == b"one\n"
+    os.close(read)
+    os.close(write)

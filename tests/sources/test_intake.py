@@ -290,7 +290,7 @@ def test_source_that_breaks_down_is_tried_again(bench, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("killed", "hit", "comes", "events"),
     [
-        (True, False, False, ["crash_report_missing"]),
+        (True, False, False, ["crash_reports_missing"]),
         (True, False, True, []),
         (True, True, False, []),
         (False, False, False, []),
@@ -303,7 +303,7 @@ def test_waiting_for_a_report(bench, *, killed: bool, hit: bool, comes: bool, ev
             subject.live_hit(7, FATAL)
             subject.drain_live()
         subject.intake.exited(7, killed=killed)
-        waiting = asyncio.create_task(subject.intake.wait_for_report(7, 30.0 if comes else 0.05))
+        waiting = asyncio.create_task(subject.intake.wait_for_reports(30.0 if comes else 0.05))
         await asyncio.sleep(0)
         if comes:
             subject.intake.take(report(started_ns=time.time_ns()))

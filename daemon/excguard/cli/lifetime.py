@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -107,12 +107,12 @@ def open_endpoint(service: Service, config: Config, host: Host) -> Endpoint | No
     return endpoint
 
 
-def live(service: Service, signals: Iterable[int], on_signal: Callable[[int], None]) -> None:
-    """Run the service to its end; each of ``signals`` calls ``on_signal`` meanwhile."""
+def live(service: Service, on_signals: Mapping[int, Callable[[int], None]]) -> None:
+    """Run the service to its end; each of the signals calls its function with its number meanwhile."""
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        for number in signals:
+        for number, on_signal in on_signals.items():
             loop.add_signal_handler(number, on_signal, number)
         await service.run()
 

@@ -141,9 +141,13 @@ def command(
 class Run:
     """One run of one program; what came of it is there after `execute`."""
 
-    def __init__(self, config: Config, form: LogFormat | None) -> None:
-        """Prepare to run the one target of ``config``; the log goes to standard error in ``form``, if any."""
+    def __init__(self, config: Config, form: LogFormat | None, *, attach: int | None = None) -> None:
+        """Prepare to run the one target of ``config``; the log goes to standard error in ``form``, if any.
+
+        With ``attach`` the target is the process of that id, and signals end the run instead of going to it.
+        """
         self.config = config
+        self._attach = attach
         self.kernel = ""
         self.exited: Exited | None = None
         self.start_failed: StartFailed | None = None
@@ -176,7 +180,7 @@ class Run:
             else:
                 if endpoint is not None:
                     stack.callback(endpoint.close)
-            lifetime.live(service, _FORWARDED, self._forward)
+            lifetime.live(service, dict.fromkeys(_FORWARDED, self._forward))
 
     @property
     def hits(self) -> list[HitCounter]:
@@ -218,7 +222,13 @@ class Run:
     def _open(self, host: Host, logs: list[EventLog]) -> Service:
         def open_at(path: Path) -> Service:
             return Service(
-                self.config, host, logs, journal=path, foreground=True, on_event=self._target_event
+                self.config,
+                host,
+                logs,
+                journal=path,
+                foreground=self._attach is None,
+                attach=self._attach,
+                on_event=self._target_event,
             )
 
         if self.config.journal.path:
@@ -229,7 +239,11 @@ class Run:
 
     def _forward(self, number: int) -> None:
         self._signal = number
-        if self._service:
+        if self._service is None:
+            return
+        if self._attach is not None:
+            self._service.stop()
+        else:
             self._service.forward(number)
 
     def _target_event(self, event: Event) -> None:
@@ -294,6 +308,10 @@ def _adapted(config: Config, arguments: tuple[str, ...], options: Mapping[str, A
         reply=options["reply"] or config.reply,
         log=log,
         metrics=metrics,
+        # Reports come when the run is over, so without waiting for them there is nothing to watch.
+        crash_reports=replace(
+            config.crash_reports, enabled=config.crash_reports.enabled and config.crash_reports.wait > 0
+        ),
         target=(Target(name=name, command=arguments, restart="never"),),
     )
 

@@ -1,20 +1,28 @@
 """`excguard serve`: the daemon, for launchd or a terminal."""
 
+import asyncio
 import contextlib
+import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import msgspec
 
 from excguard import config as configuration
 from excguard import sim
 from excguard.cli import lifetime
 from excguard.cli.lifetime import Failure
 from excguard.config import Config, ConfigError
+from excguard.launchd.job import Kind
 from excguard.mach import host as mach_host
-from excguard.service import Service
+from excguard.mach.host import Host
+from excguard.service import Service, needs_restart
+from excguard.sinks.endpoint import Endpoint
+from excguard.sinks.log import EventLog
 
-_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 @click.command("serve", short_help="Watch programs day and night: the daemon.")
@@ -25,13 +33,24 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     help=f"Configuration (TOML).  [default: {configuration.default_path()}]",
 )
 @click.option(
+    "--log", "log_path", type=click.Path(path_type=Path), help="Append the log to this file, as JSON lines."
+)
+@click.option(
+    "--pid-file", type=click.Path(path_type=Path), help="Keep the process id here, for newsyslog and others."
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="JSON lines in the log, whatever the configuration says."
 )
-def command(config_path: Path | None, *, as_json: bool) -> None:
-    """Start the programs of the configuration, watch them, and log and count every guard exception in them.
+def command(config_path: Path | None, log_path: Path | None, pid_file: Path | None, *, as_json: bool) -> None:
+    """Start programs, watch them, and log and count every guard exception in them.
 
-    Runs in the foreground, as launchd wants it, until no program is left to look after. SIGTERM, SIGINT and
-    SIGHUP end it: the programs are stopped, everything that waits is logged, and the exit status is 0.
+    Runs in the foreground, as launchd wants it, until no program is left to look after.
+
+    \b
+    Signals:
+      SIGTERM, SIGINT   the programs are ended, everything that waits is logged, the exit status is 0
+      SIGHUP            the configuration is read again; one that cannot be used changes nothing
+      SIGUSR1           the log is opened again, after a rotation
 
     \b
     Examples:
@@ -50,45 +69,158 @@ def command(config_path: Path | None, *, as_json: bool) -> None:
       2    the command line or the configuration is wrong
       125  excguard failed: the journal, the log or the port of the metrics cannot be had
     """  # noqa: D301 - click wants the real backspace
-    path = config_path or configuration.default_path()
-    try:
-        config = configuration.load(path)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None
-    if not config.target:
-        raise click.UsageError(f"{path}: nothing to watch; add a [[target]] with a name and a command")
+    daemon = _Daemon(config_path or configuration.default_path(), log_path, as_json=as_json)
     try:
         with lifetime.one_line_errors():
-            told = _serve(config, as_json=as_json)
+            told = daemon.serve(daemon.read_config(), pid_file)
     except ConfigError as error:
-        raise click.UsageError(f"{path}: {error}") from None
+        raise click.UsageError(str(error)) from None
     if not told:
         raise Failure(
             "the log could not be written to the end; the rest waits in the journal for the next start"
         )
 
 
-def _serve(config: Config, *, as_json: bool) -> bool:
-    """Serve to the end. False when the log would not take everything."""
-    journal = Path(config.journal.path) if config.journal.path else configuration.default_journal_path()
-    if not config.journal.path:
-        journal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        sim.start_if_needed()
-        host = mach_host.running()
-        form = "json" if as_json else config.log.format
-        log = (
-            lifetime.file_log(Path(config.log.path), host, form)
-            if config.log.path
-            else lifetime.stderr_log(host, form)
-        )
-        stack.callback(log.output.close)
-        service = Service(config, host, [log], journal=journal)
+class _Daemon:
+    """One run of the daemon, and what its signals do."""
+
+    def __init__(self, path: Path, log_path: Path | None, *, as_json: bool) -> None:
+        """Read the configuration from ``path``; about the log the other two have the last word."""
+        self._path = path
+        self._log_path = log_path
+        self._as_json = as_json
+        self._reloading = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def read_config(self) -> Config:
+        """The configuration, with what the command line says on top. Raises ConfigError."""
+        config = configuration.load(self._path)
+        if not config.target and not config.watches_others:
+            raise ConfigError(
+                f"{self._path}: nothing to watch; add a [[target]] with a name and a command, "
+                "or name processes in [crash_reports] or [unified_log]"
+            )
+        log = config.log
+        if self._log_path is not None:
+            log = msgspec.structs.replace(log, path=str(self._log_path.absolute()))
+        if self._as_json:
+            log = msgspec.structs.replace(log, format="json")
+        return msgspec.structs.replace(config, log=log)
+
+    def serve(self, config: Config, pid_file: Path | None) -> bool:
+        """Serve to the end. False when the log would not take everything."""
+        journal = Path(config.journal.path) if config.journal.path else configuration.default_journal_path()
+        if not config.journal.path:
+            journal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            sim.start_if_needed()
+            self._host = mach_host.running()
+            self._config = config
+            self._log = _open_log(config, self._host)
+            stack.callback(self._log.output.close)
+            self._service = Service(config, self._host, [self._log], journal=journal, check_in=service_name())
+            try:
+                self._endpoint = self._open_endpoint(config)
+                stack.callback(self._close_endpoint)
+                if pid_file is not None:
+                    stack.enter_context(_pid_file(pid_file))
+                lifetime.live(
+                    self._service,
+                    {
+                        **dict.fromkeys(_STOPPING, lambda _: self._service.stop()),
+                        signal.SIGHUP: self._on_hup,
+                        signal.SIGUSR1: lambda _: self._reopen_log(),
+                    },
+                )
+            finally:
+                told = self._service.close()
+        return told
+
+    def _close_endpoint(self) -> None:
+        if self._endpoint is not None:
+            self._endpoint.close()
+
+    def _open_endpoint(self, config: Config) -> Endpoint | None:
         try:
-            endpoint = lifetime.open_endpoint(service, config, host)
-            if endpoint is not None:
-                stack.callback(endpoint.close)
-            lifetime.live(service, _STOPPING, lambda _number: service.stop())
-        finally:
-            told = service.close()
-    return told
+            return lifetime.open_endpoint(self._service, config, self._host)
+        except ConfigError as error:
+            raise ConfigError(f"{self._path}: {error}") from None
+
+    def _on_hup(self, _number: int) -> None:
+        task = asyncio.get_running_loop().create_task(self._reload())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reload(self) -> None:
+        """Go over to the configuration as it is now on disk; to all of it, or to none."""
+        async with self._reloading:
+            old, service, tell = self._config, self._service, self._service.tell
+            endpoint = None
+            moved = False
+            try:
+                config = self.read_config()
+                service.check(config)
+                moved = config.metrics.listen != old.metrics.listen
+                if moved:
+                    endpoint = self._open_endpoint(config)
+                if config.log.path and old.log.path:
+                    self._log.output.reopen(Path(config.log.path))
+            except (ConfigError, *lifetime.SYSTEM_ERRORS) as error:
+                if endpoint is not None:
+                    endpoint.close()
+                tell("error", "configuration_rejected", file=str(self._path), error=lifetime.reason(error))
+                self._log.flush()
+                return
+            self._config = config
+            if moved:
+                before, self._endpoint = self._endpoint, endpoint
+                if before is not None:
+                    await asyncio.to_thread(before.close)
+            try:
+                await service.reload(config)
+            except lifetime.SYSTEM_ERRORS as error:
+                tell("error", "configuration_incomplete", file=str(self._path), error=lifetime.reason(error))
+            tell(
+                "info",
+                "configuration_reloaded",
+                file=str(self._path),
+                needs_restart=needs_restart(old, config),
+            )
+            self._log.flush()
+
+    def _reopen_log(self) -> None:
+        try:
+            self._log.output.reopen()
+        except OSError as error:
+            self._service.tell("error", "log_not_reopened", error=lifetime.reason(error))
+        else:
+            self._service.tell("info", "log_reopened", path=self._log.output.name)
+        self._log.flush()
+
+
+def service_name() -> str:
+    """The Mach service that this process offers: its launchd job's, or that of the job it would be."""
+    job = os.environ.get("XPC_SERVICE_NAME", "")  # set by launchd
+    labels = [kind.label for kind in Kind]
+    if job in labels:
+        return job
+    return (Kind.DAEMON if os.geteuid() == 0 else Kind.AGENT).label
+
+
+def _open_log(config: Config, host: Host) -> EventLog:
+    if config.log.path:
+        return lifetime.file_log(Path(config.log.path), host, config.log.format)
+    return lifetime.stderr_log(host, config.log.format)
+
+
+@contextlib.contextmanager
+def _pid_file(path: Path) -> Iterator[None]:
+    """Our process id in a file, for as long as we run. Raises OSError."""
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text(f"{os.getpid()}\n")
+    beside.replace(path)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()

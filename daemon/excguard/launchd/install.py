@@ -123,11 +123,14 @@ def install(layout: Layout, changes: Changes, domain: str, *, program: list[str]
         OSError: a file could not be written.
     """
     try:
-        configuration.load(config)
+        read = configuration.load(config)
     except configuration.ConfigError as error:
         raise InstallError(str(error)) from None
     owner = 0 if layout.kind is Kind.DAEMON else os.geteuid()
-    contents = job.property_list(layout, program, config)
+    if not read.target and not read.watches_others:
+        raise InstallError(f"{config}: nothing to watch; add a [[target]] with a name and a command")
+    stop_timeout = max((target.stop_timeout for target in read.target), default=0.0)
+    contents = job.property_list(layout, program, config, stop_timeout=stop_timeout)
     changes.folder(layout.logs)
     changes.folder(layout.property_list.parent)
     problems = list(contradictions(contents))

@@ -8,6 +8,7 @@ kinds of job:
 * a *daemon* runs as root from boot on, with nobody logged in.
 """
 
+import math
 import plistlib
 import re
 import sys
@@ -20,10 +21,10 @@ from typing import Any
 # Starts are at least this far apart. 10 s is launchd's own default, written down because it is relied on: a
 # configuration that cannot be used costs one start in this time, and a mended one is picked up within it.
 THROTTLE_SECONDS = 10
-# From SIGTERM to SIGKILL; longer than all that `serve` does in between (children have 5 s, unless configured
-# otherwise). launchd's default is "system-defined", and 0 would be for ever.
-EXIT_TIMEOUT_SECONDS = 30
-# launchd's default is 256; this is enough for 256 targets. The watched programs inherit it.
+# From SIGTERM to SIGKILL: what the slowest target may take to end, and this for all the rest. launchd's
+# default is "system-defined", and 0 would be for ever.
+EXIT_SECONDS = 25
+# launchd's default is 256; this is enough for 128 targets. The watched programs inherit it.
 OPEN_FILES = 1024
 
 # newsyslog.conf(5): the size is in KiB.
@@ -107,13 +108,16 @@ def program_arguments() -> list[str]:
     return [str(script)] if script.is_file() else [sys.executable, "-m", "excguard"]
 
 
-def property_list(layout: Layout, program: list[str], config: Path) -> dict[str, Any]:
+def property_list(
+    layout: Layout, program: list[str], config: Path, *, stop_timeout: float = 5.0
+) -> dict[str, Any]:
     """The job's property list, by launchd.plist(5)'s names.
 
     Args:
         layout: where things lie.
         program: how excguard is started, without its arguments; see `program_arguments`.
         config: the configuration that the job reads.
+        stop_timeout: the longest of its targets', in seconds.
     """
     limits = {"Core": 0}  # a core file would hold what the log keeps from others
     if layout.kind is Kind.AGENT:
@@ -134,7 +138,7 @@ def property_list(layout: Layout, program: list[str], config: Path) -> dict[str,
         "RunAtLoad": True,
         "KeepAlive": {"SuccessfulExit": False},
         "ThrottleInterval": THROTTLE_SECONDS,
-        "ExitTimeOut": EXIT_TIMEOUT_SECONDS,
+        "ExitTimeOut": EXIT_SECONDS + math.ceil(stop_timeout),
         # A program that broke a rule stands still until excguard has answered. "Standard" (the same as no
         # ProcessType) throttles CPU and I/O, "Adaptive" does while no XPC activity is on; "Interactive"
         # never.

@@ -13,11 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from excguard.launchd.job import EXIT_TIMEOUT_SECONDS
-
 # bootout answers before the job is gone, and a bootstrap in between gets 5 or 37. So the end of the job is
-# waited for (it has EXIT_TIMEOUT_SECONDS of job.py to go), and bootstrap is tried more than once.
-_BOOTOUT_SECONDS: Final = EXIT_TIMEOUT_SECONDS + 10.0
+# waited for (ExitTimeOut is 30 s, if no target needs longer), and bootstrap is tried more than once.
+_BOOTOUT_SECONDS: Final = 40.0
 _BOOTSTRAP_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 0.5
 

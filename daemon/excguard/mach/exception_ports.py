@@ -183,6 +183,25 @@ def swap(
     return old.taken()
 
 
+def restore(handlers: list[Handler], *, task: SendRight | None = None) -> None:
+    """Put back what `swap` took away, with whatever behavior it had: it was the task's own.
+
+    Args:
+        handlers: from `swap`; their ports stay the caller's.
+        task: a right to its control port; None for this task.
+
+    Raises:
+        MachError: see `task_set_exception_ports`.
+    """
+    for handler in handlers:
+        port = PORT_NULL if handler.port is None else handler.port.name
+        behavior = int(ffi.cast("exception_behavior_t", handler.behavior))  # signed, as in `arguments`
+        check(
+            "task_set_exception_ports",
+            lib.task_set_exception_ports(_name_of(task), handler.mask, port, behavior, handler.flavor),
+        )
+
+
 class _Handlers:
     """The four parallel arrays that the kernel fills, with room for one entry per exception type."""
 

@@ -34,6 +34,8 @@ class LineOutput:
         self._pending = bytearray()
         self._in_trouble = False
         self._given_up = False
+        self._path = Path(name)
+        self._successor: LineOutput | None = None
 
     @classmethod
     def open(cls, path: Path, complain: Callable[[str], None]) -> "LineOutput":
@@ -66,16 +68,53 @@ class LineOutput:
             self._trouble(error)
         else:
             self._in_trouble = False
+            self._move_on()
         return not self._pending
+
+    def reopen(self, path: Path | None = None) -> None:
+        """Go on in another file, or in the one that has taken the place of this one after a rotation.
+
+        Lines that have gathered still go to the old file. When that cannot be written just now, neither can
+        the exchange be made; it is then, as soon as it can. A log that is no file of its own stays what it
+        is.
+
+        Args:
+            path: the file; None for the one that was opened last.
+
+        Raises:
+            OSError: it cannot be opened; the old one stays in use.
+        """
+        if self._owned:
+            successor = LineOutput.open(path or self._path, self._complain)
+            self._drop_successor()
+            self._successor = successor
+            self._path = path or self._path
+            self.flush()
 
     def close(self) -> bool:
         """Flush for the last time and let the descriptor go; False when lines were left unwritten."""
         written = self.flush() and not self._given_up
+        self._drop_successor()
         if self._owned and self.fd >= 0:
             with contextlib.suppress(OSError):
                 os.close(self.fd)
             self.fd = -1
         return written
+
+    def _move_on(self) -> None:
+        """Write to the successor from now on, if there is one."""
+        if self._successor is not None:
+            os.dup2(self._successor.fd, self.fd, inheritable=False)
+            self.name = self._successor.name
+            self._regular = self._successor._regular  # noqa: SLF001 - one of us
+            self._pending += self._successor._pending  # noqa: SLF001 - likewise
+            self._given_up = False
+            self._drop_successor()
+
+    def _drop_successor(self) -> None:
+        if self._successor is not None:
+            os.close(self._successor.fd)
+            self._successor = None
 
     def _gather(self) -> None:
         self._pending += b"".join(self._lines)

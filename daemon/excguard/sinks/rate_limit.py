@@ -94,14 +94,18 @@ class SiteLimiter:
 
     def __init__(self, first: int, window: float, *, sites_per_target: int = SITES_PER_TARGET) -> None:
         """Let ``first`` hits of a site pass in each ``window`` seconds."""
-        self._first = first
-        self._window_ns = int(window * 1_000_000_000)
+        self.change(first, window)
         self._sites_per_target = sites_per_target
         self._states: dict[tuple[int, int, int], _State] = {}
         self._sites: Counter[int] = Counter()
         self._waiting: dict[tuple[int, int, int], _State] = {}
         self._now_ns = 0
         self.suppressed: Counter[int] = Counter()  # by target id, since the start
+
+    def change(self, first: int, window: float) -> None:
+        """From now on let ``first`` hits of a site pass in each ``window`` seconds."""
+        self._first = first
+        self._window_ns = int(window * 1_000_000_000)
 
     def admit(self, site: tuple[int, int, int], record: Record, *, recovered: bool = False) -> bool:
         """Whether this hit of ``site`` (its parts as in `Site`) is logged whole; when not, it is counted."""

@@ -56,7 +56,7 @@ class _Own:
     started_ns: int | None = None
     ended_ns: int | None = None
     killed: bool = False
-    fatal_hit: bool = False  # seen live
+    explained: bool = False  # a hit that can have killed it was seen
 
 
 class Intake:
@@ -103,6 +103,7 @@ class Intake:
         self._lost_matched = live.lost  # of the live hits that have no record, how many had their line
         self._told: Counter[tuple[str, str]] = Counter()
         self._examples: dict[tuple[str, str], str] = {}
+        self._changed = asyncio.Event()
         self._reported = asyncio.Event()
 
     # ---- what is known of targets ----
@@ -125,7 +126,7 @@ class Intake:
         if record.flags & lib.EXCGUARD_RECORD_PID_UNKNOWN:
             return  # whose it was cannot be told: nothing else will be known to be the same
         own = self._own.get(record.pid) or self._remember(record.pid, _Own(record.target_id))
-        own.fatal_hit = own.fatal_hit or record.severity != lib.EXCGUARD_SEVERITY_SOFT
+        own.explained = own.explained or record.severity != lib.EXCGUARD_SEVERITY_SOFT
         self._once.live(record.pid, record.code, record.subcode, record.time_ns)
 
     def _remember(self, pid: int, own: _Own) -> _Own:
@@ -137,22 +138,44 @@ class Intake:
 
     # ---- what sources tell ----
 
+    def reload(self, config: Config) -> None:
+        """Go over to another configuration, with the sources that are on now."""
+        if self._followed(config) != self._followed(self._config):
+            self._changed.set()
+        self._config = config
+
+    @staticmethod
+    def _followed(config: Config) -> tuple[object, ...]:
+        """What the sources themselves are told; the rest is looked up as it is needed."""
+        return config.crash_reports.folders, config.unified_log.command
+
     async def run(self) -> None:
         """Follow the sources until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
+        while True:
+            self._changed.clear()
+            changed = asyncio.create_task(self._changed.wait())
+            tasks = {changed, asyncio.create_task(self._judge_lines())}
             for source, follow in self._sources():
-                tasks.create_task(self._keep_going(source, follow))
-            tasks.create_task(self._judge_lines())
+                tasks.add(asyncio.create_task(self._keep_going(source, follow)))
+            try:
+                while not changed.done():
+                    done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        task.result()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     def _sources(self) -> Iterator[tuple[Source, Callable[[], Awaitable[None]]]]:
         reports, log = self._config.crash_reports, self._config.unified_log
-        if reports.enabled:
+        if Source.CRASH_REPORT in self._journals and reports.enabled:
             folders = [
                 Path(folder).expanduser() for folder in reports.folders or crash_reports.DEFAULT_FOLDERS
             ]
             watcher = crash_reports.CrashReports(folders, report_file.read, self.take, self.fail)
             yield Source.CRASH_REPORT, watcher.run
-        if log.enabled:
+        if Source.UNIFIED_LOG in self._journals and log.enabled:
             command = log.command or unified_log.DEFAULT_COMMAND
             yield Source.UNIFIED_LOG, unified_log.UnifiedLog(command, self.take, self.fail, self._tell).run
 
@@ -203,15 +226,17 @@ class Intake:
         self._lines.clear()
         self.look_around()
 
-    async def wait_for_report(self, pid: int, seconds: float) -> None:
-        """If ``pid`` was killed and nobody knows why, give its crash report that long to come."""
-        own = self._own.get(pid)
-        if own is None or not own.killed or own.fatal_hit:
-            return
-        try:
-            await asyncio.wait_for(self._reported.wait(), seconds)
-        except TimeoutError:
-            self._tell("warning", "crash_report_missing", pid=pid, waited=seconds)
+    async def wait_for_reports(self, seconds: float) -> None:
+        """If programs were killed and nobody knows why, give their crash reports that long to come."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while unexplained := [pid for pid, own in self._own.items() if own.killed and not own.explained]:
+            self._reported.clear()
+            try:
+                await asyncio.wait_for(self._reported.wait(), end - loop.time())
+            except TimeoutError:
+                self._tell("warning", "crash_reports_missing", pids=unexplained, waited=seconds)
+                return
 
     async def _judge_lines(self) -> None:
         loop = asyncio.get_running_loop()
@@ -238,6 +263,7 @@ class Intake:
             if self._is_new(sighting, own):
                 self._record(sighting, own.target_id if own else None, name)
             if own is not None and sighting.source is Source.CRASH_REPORT:
+                own.explained = True
                 self._reported.set()
         self._drain()
 
