@@ -12,6 +12,7 @@ import excguard
 _COMMANDS = {
     "run": "excguard.cli.run:command",
     "serve": "excguard.cli.serve:command",
+    "attach": "excguard.cli.attach:command",
     "demo": "excguard.cli.demo:command",
     "top": "excguard.cli.top:command",
     "decode": "excguard.cli.decode:command",

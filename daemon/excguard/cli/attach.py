@@ -1,0 +1,110 @@
+"""`excguard attach`: watch a process that runs already."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import click
+
+from excguard import config as configuration
+from excguard.cli import lifetime, summary
+from excguard.cli.lifetime import Failure, complain
+from excguard.cli.run import Run
+from excguard.config import Config, ConfigError, CrashReports, Log, Metrics, Target
+from excguard.doctor import attaching
+from excguard.mach.errors import MachError
+from excguard.machine import Machine
+from excguard.sinks.console import printable, wants_color
+
+
+@click.command("attach", short_help="Watch a process that runs already.")
+@click.option(
+    "--behavior",
+    type=click.Choice(["identity_protected", "state_identity_protected"]),
+    default="identity_protected",
+    show_default=True,
+    help="What the kernel tells about a hit; the second adds registers (macOS 15 and later).",
+)
+@click.option(
+    "--reply",
+    type=click.Choice(["forward", "consume"]),
+    default="forward",
+    show_default=True,
+    help="Let the crash reporter have it too, or suppress its report.",
+)
+@click.option("--name", metavar="NAME", help="What logs and metrics call it.  [default: its program's]")
+@click.option(
+    "--metrics", metavar="HOST:PORT|off", default="off", show_default=True, help="Where /metrics listens."
+)
+@click.option(
+    "--log", "log_path", type=click.Path(path_type=Path), help="Append the log to this file as well."
+)
+@click.option("--json", "as_json", is_flag=True, help="JSON lines on standard error instead of text.")
+@click.argument("pid", type=click.IntRange(min=1))
+def command(  # noqa: PLR0913, PLR0917 - one argument an option
+    pid: int,
+    behavior: configuration.BehaviorName,
+    reply: configuration.ReplyName,
+    name: str | None,
+    metrics: str,
+    log_path: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Explain every guard exception that the kernel raises in the process PID, until Ctrl-C or its end.
+
+    What handled the process's guards before is put back in the end; meanwhile it is not asked. Few processes
+    can be attached to: `excguard doctor --pid PID` says whether this one can, and why not. Starting a program
+    with `excguard run` always works.
+
+    \b
+    Examples:
+      excguard attach 4711
+      sudo excguard attach --log hits.jsonl 4711
+
+    \b
+    Exit status:
+      0    detached, or the process has ended
+      2    the command line is wrong
+      125  the kernel would not, or excguard itself failed
+    """  # noqa: D301 - click wants the real backspace
+    config = Config(
+        log=Log(path=str(log_path.absolute()), format="json") if log_path else Log(),
+        metrics=Metrics(listen="" if metrics == "off" else metrics),
+        crash_reports=CrashReports(enabled=False),
+        target=(Target(name=name or _program_of(pid), command=(str(pid),), behavior=behavior, reply=reply),),
+    )
+    try:
+        configuration.check(config)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    run = Run(config, "json" if as_json else "console", attach=pid)
+    with lifetime.one_line_errors():
+        try:
+            run.execute()
+        except MachError as error:
+            raise Failure(_why_not(pid, error)) from None
+    if as_json:
+        return
+    if not run.total:
+        complain(f"no guard hits in {printable(run.name)} while attached.")
+        return
+    many = "s" * (run.total != 1)
+    title = f"excguard: {run.total} guard hit{many} in {printable(run.name)} while attached"
+    lifetime.say(summary.table(title, run.sites, width=lifetime.terminal_width(2), color=wants_color(2)))
+
+
+def _why_not(pid: int, error: MachError) -> str:
+    """Why the process cannot be attached to, in doctor's words; the kernel's own when doctor has none."""
+    if error.function == "task_for_pid":
+        for finding in attaching(Machine(), pid):
+            if finding.advice:
+                return f"cannot attach to {pid}: {error.name}: {finding.meaning}; {finding.advice}"
+    return f"cannot attach to {pid}: {error}"
+
+
+def _program_of(pid: int) -> str:
+    """The name of a process's program; its number when nobody can tell."""
+    command = ["ps", "-o", "comm=", "-p", str(pid)]
+    done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - our own words
+    return os.fsdecode(os.path.basename(done.stdout.strip())) or str(pid)  # noqa: PTH119 - bytes
