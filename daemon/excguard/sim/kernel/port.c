@@ -114,10 +114,13 @@ void port_release_right(struct port *port, mach_msg_type_name_t kind) {
         port_destroy(port);
 }
 
-/* Sends away those who wait to receive from the port itself. */
+/*
+ * Sends away those who wait to receive from the port itself. Whether it dies or only leaves, the result is this one and
+ * never MACH_RCV_PORT_DIED (ipc_mqueue_receive_results, osfmk/ipc/ipc_mqueue.c).
+ */
 static void dismiss_receivers(struct port *port) {
     while (!list_empty(&port->receivers))
-        receive_fail(LIST_MEMBER(port->receivers.next, struct thread, wait), MACH_RCV_PORT_DIED);
+        receive_fail(LIST_MEMBER(port->receivers.next, struct thread, wait), MACH_RCV_PORT_CHANGED);
 }
 
 void port_leave_space(struct port *port) {
@@ -195,7 +198,7 @@ void pset_destroy(struct pset *set) {
     while (!list_empty(&set->members))
         member_free(LIST_MEMBER(set->members.next, struct member, in_set));
     while (!list_empty(&set->receivers))
-        receive_fail(LIST_MEMBER(set->receivers.next, struct thread, wait), MACH_RCV_PORT_DIED);
+        receive_fail(LIST_MEMBER(set->receivers.next, struct thread, wait), MACH_RCV_PORT_CHANGED);
     free(set);
 }
 

@@ -1,0 +1,546 @@
+/* mach_msg(): mach/message.h. */
+#include <signal.h>
+#include <sys/time.h>
+#include <time.h>
+
+#include "check.h"
+
+static mach_port_t new_port(void) {
+    return receive_right(0, 0);
+}
+
+/* ---- plain messages ---- */
+
+CHECK(to_oneself) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    struct letter sent = {.header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), 40, port, 0, 0, 77}, .body = {1234}}, got;
+    EXPECT(MACH_MSG_SUCCESS, mach_msg(&sent.header, MACH_SEND_MSG, 40, 0, 0, 0, 0));
+    EXPECT(port, sent.header.msgh_remote_port); /* the sender's buffer is left alone */
+    EXPECT(1, status_of(port).mps_msgcount);
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
+    EXPECT(0, status_of(port).mps_msgcount);
+    EXPECT(MACH_MSGH_BITS(0, MACH_MSG_TYPE_PORT_SEND), got.header.msgh_bits);
+    EXPECT(40, got.header.msgh_size);
+    EXPECT(MACH_PORT_NULL, got.header.msgh_remote_port);
+    EXPECT(port, got.header.msgh_local_port);
+    EXPECT(77, got.header.msgh_id);
+    EXPECT(1234, got.body.msgh_descriptor_count);
+    EXPECT(1, refs_of(port, MACH_PORT_RIGHT_SEND));
+}
+
+CHECK(order_and_sequence) {
+    mach_port_t port = new_port();
+    struct letter got;
+    for (int id = 0; id < 5; id++)
+        EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_MAKE_SEND, id, 0));
+    for (int id = 0; id < 5; id++) {
+        EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_SEQNO)));
+        EXPECT(id, got.header.msgh_id);
+        EXPECT(id, ((mach_msg_seqno_trailer_t *)((uint8_t *)&got + got.header.msgh_size))->msgh_seqno);
+    }
+    EXPECT(5, status_of(port).mps_seqno);
+}
+
+CHECK(destinations) {
+    static const struct {
+        mach_msg_type_name_t disposition, received;
+    } rows[] = {
+        {MACH_MSG_TYPE_MAKE_SEND, MACH_MSG_TYPE_PORT_SEND},
+        {MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_PORT_SEND},
+        {MACH_MSG_TYPE_MOVE_SEND, MACH_MSG_TYPE_PORT_SEND},
+        {MACH_MSG_TYPE_MAKE_SEND_ONCE, MACH_MSG_TYPE_PORT_SEND_ONCE},
+    };
+    for (size_t at = 0; at < sizeof rows / sizeof *rows; at++) {
+        mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+        struct letter got;
+        EXPECT(MACH_MSG_SUCCESS, send_letter(port, rows[at].disposition, 1, 0));
+        EXPECT(rows[at].disposition == MACH_MSG_TYPE_MOVE_SEND ? 0 : 1, refs_of(port, MACH_PORT_RIGHT_SEND));
+        EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
+        EXPECT(rows[at].received, MACH_MSGH_BITS_LOCAL(got.header.msgh_bits));
+        EXPECT(port, got.header.msgh_local_port);
+    }
+    mach_port_t port = new_port(), once = send_once_right(port);
+    EXPECT(MACH_MSG_SUCCESS, send_letter(once, MACH_MSG_TYPE_MOVE_SEND_ONCE, 1, 0));
+    EXPECT(0, type_of(once));
+    EXPECT(MACH_SEND_INVALID_DEST, send_letter(once, MACH_MSG_TYPE_MOVE_SEND_ONCE, 1, 0));
+}
+
+CHECK(reply_ports) {
+    mach_port_t port = new_port(), reply = receive_right(MPO_INSERT_SEND_RIGHT, 0), once = send_once_right(reply);
+    static const mach_msg_type_name_t dispositions[] = {MACH_MSG_TYPE_MAKE_SEND, MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_MOVE_SEND};
+    struct letter got;
+    for (size_t at = 0; at < 3; at++) {
+        mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, dispositions[at]), sizeof header, port, reply, 0, 1};
+        EXPECT(MACH_MSG_SUCCESS, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
+        EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
+        EXPECT(MACH_MSG_TYPE_PORT_SEND, MACH_MSGH_BITS_REMOTE(got.header.msgh_bits));
+        EXPECT(reply, got.header.msgh_remote_port);
+    }
+    EXPECT(3, refs_of(reply, MACH_PORT_RIGHT_SEND)); /* 1 + made + copied, and moved back */
+    mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, MACH_MSG_TYPE_MOVE_SEND_ONCE), sizeof header, port, once, 0, 1};
+    EXPECT(MACH_MSG_SUCCESS, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
+    EXPECT(0, type_of(once));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
+    EXPECT(MACH_MSG_TYPE_PORT_SEND_ONCE, MACH_MSGH_BITS_REMOTE(got.header.msgh_bits));
+    EXPECT(MACH_PORT_TYPE_SEND_ONCE, type_of(got.header.msgh_remote_port));
+    mach_msg_destroy(&got.header);
+    EXPECT(0, type_of(got.header.msgh_remote_port));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(reply, &got, 0)); /* the unused right tells */
+    EXPECT(MACH_NOTIFY_SEND_ONCE, got.header.msgh_id);
+}
+
+CHECK(dead_reply_ports) {
+    mach_port_t port = new_port(), dead = dead_name();
+    struct letter got;
+    mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, MACH_MSG_TYPE_COPY_SEND), sizeof header, port, dead, 0, 1};
+    EXPECT(MACH_MSG_SUCCESS, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
+    EXPECT(MACH_PORT_DEAD, got.header.msgh_remote_port);
+    header.msgh_local_port = MACH_PORT_DEAD;
+    EXPECT(MACH_MSG_SUCCESS, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
+    EXPECT(MACH_PORT_DEAD, got.header.msgh_remote_port);
+}
+
+CHECK(refused) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    struct letter letter = {.header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), sizeof letter.header, port, 0, 0, 1}};
+    EXPECT(MACH_SEND_INVALID_DEST, send_letter(no_name(), MACH_MSG_TYPE_COPY_SEND, 1, 0));
+    EXPECT(MACH_SEND_INVALID_DEST, send_letter(MACH_PORT_NULL, MACH_MSG_TYPE_COPY_SEND, 1, 0));
+    EXPECT(MACH_SEND_INVALID_DEST, send_letter(dead_name(), MACH_MSG_TYPE_COPY_SEND, 1, 0));
+    EXPECT(MACH_SEND_INVALID_DEST, send_letter(port_set(), MACH_MSG_TYPE_COPY_SEND, 1, 0));
+    EXPECT(MACH_SEND_INVALID_DEST, send_letter(send_right(), MACH_MSG_TYPE_MAKE_SEND, 1, 0));
+    EXPECT(MACH_SEND_INVALID_DEST, send_letter(port, MACH_MSG_TYPE_MOVE_SEND_ONCE, 1, 0));
+    EXPECT(MACH_SEND_INVALID_HEADER, send_letter(port, MACH_MSG_TYPE_MOVE_RECEIVE, 1, 0));
+    EXPECT(MACH_SEND_INVALID_HEADER, send_letter(port, 0, 1, 0));
+    letter.header.msgh_local_port = port; /* without a disposition */
+    EXPECT(MACH_SEND_INVALID_HEADER, mach_msg(&letter.header, MACH_SEND_MSG, 24, 0, 0, 0, 0));
+    letter.header.msgh_local_port = MACH_PORT_NULL;
+    EXPECT(MACH_SEND_MSG_TOO_SMALL, mach_msg(&letter.header, MACH_SEND_MSG, 20, 0, 0, 0, 0));
+    EXPECT(MACH_SEND_MSG_TOO_SMALL, mach_msg(&letter.header, MACH_SEND_MSG, 26, 0, 0, 0, 0));
+    letter.header.msgh_bits |= MACH_MSGH_BITS_COMPLEX;
+    letter.body.msgh_descriptor_count = 2;
+    EXPECT(MACH_SEND_MSG_TOO_SMALL, mach_msg(&letter.header, MACH_SEND_MSG, offsetof(struct letter, text), 0, 0, 0, 0));
+    EXPECT(MACH_SEND_MSG_TOO_SMALL, mach_msg(&letter.header, MACH_SEND_MSG, 24, 0, 0, 0, 0));
+    letter.body.msgh_descriptor_count = 1;
+    letter.port.type = 99;
+    EXPECT(MACH_SEND_INVALID_TYPE, mach_msg(&letter.header, MACH_SEND_MSG, offsetof(struct letter, text), 0, 0, 0, 0));
+    EXPECT(1, refs_of(port, MACH_PORT_RIGHT_SEND));
+    EXPECT(0, status_of(port).mps_msgcount);
+    EXPECT(MACH_MSG_SUCCESS, mach_msg(&letter.header, 0, 0, 0, 0, 0, 0)); /* nothing asked for */
+}
+
+/* ---- rights in bodies ---- */
+
+CHECK(bodies_carry_rights) {
+    mach_port_t to = new_port(), port = receive_right(MPO_INSERT_SEND_RIGHT, 0), other = send_right(), once = send_once_right(port);
+    struct letter got;
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(to, port, MACH_MSG_TYPE_COPY_SEND));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(to, &got, 0));
+    EXPECT(MACH_MSGH_BITS_COMPLEX, got.header.msgh_bits & MACH_MSGH_BITS_COMPLEX);
+    EXPECT(1, got.body.msgh_descriptor_count);
+    EXPECT(MACH_MSG_PORT_DESCRIPTOR, got.port.type);
+    EXPECT(MACH_MSG_TYPE_PORT_SEND, got.port.disposition);
+    EXPECT(port, got.port.name);
+    EXPECT(2, refs_of(port, MACH_PORT_RIGHT_SEND));
+
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(to, port, MACH_MSG_TYPE_MAKE_SEND));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(to, &got, 0));
+    EXPECT(3, refs_of(port, MACH_PORT_RIGHT_SEND));
+    mach_msg_destroy(&got.header);
+    EXPECT(2, refs_of(port, MACH_PORT_RIGHT_SEND));
+
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(to, other, MACH_MSG_TYPE_MOVE_SEND));
+    EXPECT(0, type_of(other));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(to, &got, 0));
+    EXPECT(MACH_PORT_TYPE_SEND, type_of(got.port.name));
+
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(to, once, MACH_MSG_TYPE_MOVE_SEND_ONCE));
+    EXPECT(0, type_of(once));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(to, &got, 0));
+    EXPECT(MACH_PORT_TYPE_SEND_ONCE, type_of(got.port.name));
+    EXPECT(MACH_MSG_TYPE_PORT_SEND_ONCE, got.port.disposition);
+
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(to, port, MACH_MSG_TYPE_MAKE_SEND_ONCE));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(to, &got, 0));
+    EXPECT(MACH_PORT_TYPE_SEND_ONCE, type_of(got.port.name));
+
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(to, port, MACH_MSG_TYPE_MOVE_RECEIVE));
+    EXPECT(MACH_PORT_TYPE_SEND, type_of(port));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(to, &got, 0));
+    EXPECT(MACH_MSG_TYPE_PORT_RECEIVE, got.port.disposition);
+    EXPECT(port, got.port.name);
+    EXPECT(MACH_PORT_TYPE_SEND_RECEIVE, type_of(port));
+}
+
+CHECK(bodies_carry_no_rights) {
+    mach_port_t to = new_port();
+    struct letter got;
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(to, MACH_PORT_NULL, MACH_MSG_TYPE_COPY_SEND));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(to, &got, 0));
+    EXPECT(MACH_PORT_NULL, got.port.name);
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(to, MACH_PORT_DEAD, MACH_MSG_TYPE_COPY_SEND));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(to, &got, 0));
+    EXPECT(MACH_PORT_DEAD, got.port.name);
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(to, dead_name(), MACH_MSG_TYPE_MOVE_SEND));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(to, &got, 0));
+    EXPECT(MACH_PORT_DEAD, got.port.name);
+    EXPECT(MACH_SEND_INVALID_RIGHT, send_right_to(to, no_name(), MACH_MSG_TYPE_COPY_SEND));
+    EXPECT(MACH_SEND_INVALID_RIGHT, send_right_to(to, to, MACH_MSG_TYPE_COPY_SEND));
+    EXPECT(MACH_SEND_INVALID_RIGHT, send_right_to(to, send_right(), MACH_MSG_TYPE_MAKE_SEND));
+    EXPECT(0, status_of(to).mps_msgcount);
+}
+
+CHECK(messages_move_with_their_port) {
+    mach_port_t to = new_port(), port = new_port();
+    struct letter got;
+    EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_MAKE_SEND, 5, 0));
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(to, port, MACH_MSG_TYPE_MOVE_RECEIVE));
+    EXPECT(0, type_of(port));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(to, &got, 0));
+    EXPECT(MACH_PORT_TYPE_RECEIVE, type_of(got.port.name));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(got.port.name, &got, 0));
+    EXPECT(5, got.header.msgh_id);
+}
+
+CHECK(port_in_its_own_queue) {
+    mach_port_t one = receive_right(MPO_INSERT_SEND_RIGHT, 0), other = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(one, one, MACH_MSG_TYPE_MOVE_RECEIVE));
+    EXPECT(MACH_PORT_TYPE_DEAD_NAME, type_of(one));
+    one = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(one, other, MACH_MSG_TYPE_MOVE_RECEIVE));
+    EXPECT(MACH_PORT_TYPE_SEND, type_of(other));
+    struct letter letter = {
+        .header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0) | MACH_MSGH_BITS_COMPLEX, offsetof(struct letter, text), other, 0, 0, 2},
+        .body = {1},
+        .port = {.name = one, .disposition = MACH_MSG_TYPE_MOVE_RECEIVE, .type = MACH_MSG_PORT_DESCRIPTOR},
+    };
+    EXPECT(MACH_MSG_SUCCESS, mach_msg(&letter.header, MACH_SEND_MSG, letter.header.msgh_size, 0, 0, 0, 0));
+    EXPECT(MACH_PORT_TYPE_DEAD_NAME, type_of(one));
+    EXPECT(MACH_PORT_TYPE_DEAD_NAME, type_of(other));
+}
+
+CHECK(unread_messages_release_their_rights) {
+    mach_port_t to = new_port(), port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(to, port, MACH_MSG_TYPE_MOVE_RECEIVE));
+    EXPECT(MACH_PORT_TYPE_SEND, type_of(port));
+    EXPECT(KERN_SUCCESS, mach_port_mod_refs(SELF, to, MACH_PORT_RIGHT_RECEIVE, -1));
+    EXPECT(MACH_PORT_TYPE_DEAD_NAME, type_of(port));
+}
+
+/* ---- receiving ---- */
+
+CHECK(receive_errors) {
+    mach_port_t port = new_port();
+    struct letter got;
+    EXPECT(MACH_RCV_TIMED_OUT, receive_letter(port, &got, 0));
+    EXPECT(MACH_RCV_TIMED_OUT, receive_letter(port_set(), &got, 0));
+    EXPECT(MACH_RCV_INVALID_NAME, receive_letter(no_name(), &got, 0));
+    EXPECT(MACH_RCV_INVALID_NAME, receive_letter(send_right(), &got, 0));
+    EXPECT(MACH_RCV_INVALID_NAME, receive_letter(dead_name(), &got, 0));
+    struct timespec start, end;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    EXPECT(MACH_RCV_TIMED_OUT, mach_msg(&got.header, MACH_RCV_MSG | MACH_RCV_TIMEOUT, 0, sizeof got, port, 30, 0));
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    EXPECT(1, (end.tv_sec - start.tv_sec) * 1000 + (end.tv_nsec - start.tv_nsec) / 1000000 >= 29);
+}
+
+CHECK(too_large) {
+    mach_port_t port = new_port(), inside = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    struct letter got;
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(port, inside, MACH_MSG_TYPE_COPY_SEND));
+    memset(&got, 0, sizeof got);
+    EXPECT(MACH_RCV_TOO_LARGE, mach_msg(&got.header, MACH_RCV_MSG | MACH_RCV_LARGE | MACH_RCV_TIMEOUT, 0, 40, port, 0, 0));
+    EXPECT(offsetof(struct letter, text), got.header.msgh_size);
+    EXPECT(MACH_RCV_TOO_LARGE,
+           mach_msg(&got.header, MACH_RCV_MSG | MACH_RCV_LARGE | MACH_RCV_LARGE_IDENTITY | MACH_RCV_TIMEOUT, 0, 40, port, 0, 0));
+    EXPECT(port, got.header.msgh_local_port);
+    EXPECT(1, status_of(port).mps_msgcount);
+    EXPECT(MACH_RCV_TOO_LARGE, mach_msg(&got.header, MACH_RCV_MSG | MACH_RCV_TIMEOUT, 0, 40, port, 0, 0)); /* and it is gone */
+    EXPECT(0, status_of(port).mps_msgcount);
+    EXPECT(1, refs_of(inside, MACH_PORT_RIGHT_SEND));
+}
+
+CHECK(room_for_the_trailer_counts) {
+    mach_port_t port = new_port();
+    struct letter got;
+    mach_msg_option_t option = MACH_RCV_MSG | MACH_RCV_LARGE | MACH_RCV_TIMEOUT;
+    EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_MAKE_SEND, 1, 0));
+    EXPECT(MACH_RCV_TOO_LARGE, mach_msg(&got.header, option, 0, 24 + 4, port, 0, 0));
+    EXPECT(MACH_RCV_TOO_LARGE, mach_msg(&got.header, option | MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT), 0, 24 + 8, port, 0, 0));
+    EXPECT(MACH_MSG_SUCCESS, mach_msg(&got.header, option, 0, 24 + 8, port, 0, 0));
+}
+
+CHECK(trailers) {
+    static const struct {
+        int element;
+        mach_msg_size_t size;
+    } rows[] = {
+        {MACH_RCV_TRAILER_NULL, sizeof(mach_msg_trailer_t)},       {MACH_RCV_TRAILER_SEQNO, sizeof(mach_msg_seqno_trailer_t)},
+        {MACH_RCV_TRAILER_SENDER, sizeof(mach_msg_security_trailer_t)}, {MACH_RCV_TRAILER_AUDIT, sizeof(mach_msg_audit_trailer_t)},
+        {MACH_RCV_TRAILER_CTX, sizeof(mach_msg_context_trailer_t)}, {MACH_RCV_TRAILER_AV, sizeof(mach_msg_mac_trailer_t)},
+    };
+    mach_port_t port = receive_right(0, 99);
+    for (size_t at = 0; at < sizeof rows / sizeof *rows; at++) {
+        struct letter got;
+        EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_MAKE_SEND, 1, 0));
+        EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, MACH_RCV_TRAILER_ELEMENTS(rows[at].element)));
+        const mach_msg_mac_trailer_t *trailer = (const mach_msg_mac_trailer_t *)(&got.header + 1);
+        EXPECT(MACH_MSG_TRAILER_FORMAT_0, trailer->msgh_trailer_type);
+        EXPECT(rows[at].size, trailer->msgh_trailer_size);
+        if (rows[at].element >= MACH_RCV_TRAILER_SEQNO)
+            EXPECT(at, trailer->msgh_seqno);
+        if (rows[at].element >= MACH_RCV_TRAILER_SENDER)
+            EXPECT(geteuid(), trailer->msgh_sender.val[0]);
+        if (rows[at].element >= MACH_RCV_TRAILER_AUDIT) {
+            EXPECT(getpid(), trailer->msgh_audit.val[5]);
+            EXPECT(geteuid(), trailer->msgh_audit.val[1]);
+            EXPECT(1, trailer->msgh_audit.val[7] != 0);
+        }
+        if (rows[at].element == MACH_RCV_TRAILER_CTX)
+            EXPECT(99, trailer->msgh_context);
+    }
+}
+
+CHECK(sets_tell_the_port_and_are_fair) {
+    mach_port_t first = new_port(), second = new_port(), set = port_set();
+    struct letter got;
+    MUST(mach_port_insert_member(SELF, first, set));
+    for (int at = 0; at < 3; at++)
+        EXPECT(MACH_MSG_SUCCESS, send_letter(first, MACH_MSG_TYPE_MAKE_SEND, 1, 0));
+    EXPECT(MACH_MSG_SUCCESS, send_letter(second, MACH_MSG_TYPE_MAKE_SEND, 2, 0));
+    MUST(mach_port_insert_member(SELF, second, set));
+    int seen[2] = {0, 0};
+    for (int at = 0; at < 4; at++) {
+        EXPECT(MACH_MSG_SUCCESS, receive_letter(set, &got, 0));
+        EXPECT(got.header.msgh_id == 1 ? first : second, got.header.msgh_local_port);
+        seen[got.header.msgh_id - 1]++;
+        if (at == 1)
+            EXPECT(1, seen[1]); /* the long queue did not go first as a whole */
+    }
+    EXPECT(MACH_RCV_TIMED_OUT, receive_letter(set, &got, 0));
+    EXPECT(MACH_MSG_SUCCESS, send_letter(first, MACH_MSG_TYPE_MAKE_SEND, 1, 0));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(first, &got, 0)); /* a member may be read by itself */
+}
+
+/* ---- full queues ---- */
+
+static mach_port_t full_port(void) {
+    mach_port_options_t options = {.flags = MPO_QLIMIT | MPO_INSERT_SEND_RIGHT, .mpl.mpl_qlimit = 1};
+    mach_port_t port;
+    MUST(mach_port_construct(SELF, &options, 0, &port));
+    EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_COPY_SEND, 1, 0));
+    return port;
+}
+
+CHECK(full_queue) {
+    mach_port_t port = full_port(), reply = new_port(), inside = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    struct letter letter = {
+        .header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE) | MACH_MSGH_BITS_COMPLEX,
+                   offsetof(struct letter, text), port, reply, 0, 2},
+        .body = {1},
+        .port = {.name = inside, .disposition = MACH_MSG_TYPE_MOVE_SEND, .type = MACH_MSG_PORT_DESCRIPTOR},
+    };
+    EXPECT(MACH_SEND_TIMED_OUT, mach_msg(&letter.header, MACH_SEND_MSG | MACH_SEND_TIMEOUT, letter.header.msgh_size, 0, 0, 0, 0));
+    /* The message came back, with rights as a receiver would have them (pseudo-receive). */
+    EXPECT(MACH_MSG_TYPE_PORT_SEND, MACH_MSGH_BITS_REMOTE(letter.header.msgh_bits));
+    EXPECT(MACH_MSG_TYPE_PORT_SEND_ONCE, MACH_MSGH_BITS_LOCAL(letter.header.msgh_bits));
+    EXPECT(port, letter.header.msgh_remote_port);
+    EXPECT(2, refs_of(port, MACH_PORT_RIGHT_SEND));
+    EXPECT(MACH_PORT_TYPE_SEND_ONCE, type_of(letter.header.msgh_local_port));
+    EXPECT(inside, letter.port.name);
+    EXPECT(1, refs_of(inside, MACH_PORT_RIGHT_SEND));
+    EXPECT(1, status_of(port).mps_msgcount);
+    EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_MAKE_SEND_ONCE, 3, 0)); /* these always go */
+    EXPECT(2, status_of(port).mps_msgcount);
+}
+
+static mach_port_t shared_port;
+static mach_msg_return_t results[2];
+
+static void *send_in_thread(void *arg) {
+    results[0] = send_letter(shared_port, MACH_MSG_TYPE_COPY_SEND, 2, 0);
+    return arg;
+}
+
+static void *receive_in_thread(void *arg) {
+    struct letter got;
+    results[0] = mach_msg(&got.header, MACH_RCV_MSG, 0, sizeof got, shared_port, 0, 0);
+    results[1] = got.header.msgh_id;
+    return arg;
+}
+
+static pthread_t start(void *(*run)(void *), mach_port_t port) {
+    pthread_t thread;
+    shared_port = port;
+    results[0] = results[1] = -1;
+    pthread_create(&thread, NULL, run, NULL);
+    usleep(30000); /* most likely it waits now; either way the outcome is the same */
+    return thread;
+}
+
+CHECK(blocked_sender_goes_on) {
+    mach_port_t port = full_port();
+    struct letter got;
+    pthread_t sender = start(send_in_thread, port);
+    EXPECT(-1, results[0]);
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
+    pthread_join(sender, NULL);
+    EXPECT(MACH_MSG_SUCCESS, results[0]);
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
+    EXPECT(2, got.header.msgh_id);
+}
+
+CHECK(blocked_sender_and_a_higher_limit) {
+    mach_port_t port = full_port();
+    mach_port_limits_t limits = {2};
+    pthread_t sender = start(send_in_thread, port);
+    MUST(mach_port_set_attributes(SELF, port, MACH_PORT_LIMITS_INFO, (mach_port_info_t)&limits, MACH_PORT_LIMITS_INFO_COUNT));
+    pthread_join(sender, NULL);
+    EXPECT(MACH_MSG_SUCCESS, results[0]);
+    EXPECT(2, status_of(port).mps_msgcount);
+}
+
+CHECK(blocked_sender_and_death_of_the_port) {
+    mach_port_t port = full_port();
+    pthread_t sender = start(send_in_thread, port);
+    MUST(mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -1));
+    pthread_join(sender, NULL);
+    EXPECT(MACH_MSG_SUCCESS, results[0]); /* as any message to a port that dies unread */
+}
+
+CHECK(send_timeout) {
+    mach_port_t port = full_port();
+    mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), sizeof header, port, 0, 0, 1};
+    EXPECT(MACH_SEND_TIMED_OUT, mach_msg(&header, MACH_SEND_MSG | MACH_SEND_TIMEOUT, sizeof header, 0, 0, 20, 0));
+}
+
+/* ---- blocked receivers ---- */
+
+CHECK(blocked_receiver) {
+    mach_port_t port = new_port();
+    pthread_t receiver = start(receive_in_thread, port);
+    EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_MAKE_SEND, 6, 0));
+    pthread_join(receiver, NULL);
+    EXPECT(MACH_MSG_SUCCESS, results[0]);
+    EXPECT(6, results[1]);
+}
+
+CHECK(blocked_receiver_of_a_set) {
+    mach_port_t port = new_port(), later = new_port(), set = port_set();
+    MUST(mach_port_insert_member(SELF, port, set));
+    pthread_t receiver = start(receive_in_thread, set);
+    EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_MAKE_SEND, 6, 0));
+    pthread_join(receiver, NULL);
+    EXPECT(6, results[1]);
+    EXPECT(MACH_MSG_SUCCESS, send_letter(later, MACH_MSG_TYPE_MAKE_SEND, 7, 0));
+    receiver = start(receive_in_thread, set);
+    MUST(mach_port_insert_member(SELF, later, set));
+    pthread_join(receiver, NULL);
+    EXPECT(7, results[1]);
+}
+
+CHECK(blocked_receiver_and_death_of_the_port) {
+    mach_port_t port = new_port();
+    pthread_t receiver = start(receive_in_thread, port);
+    MUST(mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -1));
+    pthread_join(receiver, NULL);
+    EXPECT(1, results[0] == MACH_RCV_PORT_CHANGED || results[0] == MACH_RCV_INVALID_NAME);
+}
+
+CHECK(blocked_receiver_and_death_of_the_set) {
+    mach_port_t set = port_set();
+    pthread_t receiver = start(receive_in_thread, set);
+    MUST(mach_port_mod_refs(SELF, set, MACH_PORT_RIGHT_PORT_SET, -1));
+    pthread_join(receiver, NULL);
+    EXPECT(1, results[0] == MACH_RCV_PORT_CHANGED || results[0] == MACH_RCV_INVALID_NAME);
+}
+
+static void ignore(int signal) {
+    (void)signal;
+}
+
+CHECK(interrupted) {
+    struct sigaction action = {.sa_handler = ignore};
+    struct letter got;
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &(struct itimerval){{0, 20000}, {0, 20000}}, NULL);
+    EXPECT(MACH_RCV_INTERRUPTED, mach_msg(&got.header, MACH_RCV_MSG | MACH_RCV_INTERRUPT, 0, sizeof got, new_port(), 0, 0));
+}
+
+/* ---- both at once ---- */
+
+static void *echo(void *arg) {
+    mach_port_t port = *(mach_port_t *)arg;
+    for (int at = 0; at < 100; at++) {
+        struct letter got;
+        if (mach_msg(&got.header, MACH_RCV_MSG, 0, sizeof got, port, 0, 0))
+            return NULL;
+        mach_msg_header_t reply = {MACH_MSGH_BITS(MACH_MSGH_BITS_REMOTE(got.header.msgh_bits), 0), sizeof reply,
+                                   got.header.msgh_remote_port, 0, 0, got.header.msgh_id + 100};
+        if (mach_msg(&reply, MACH_SEND_MSG, sizeof reply, 0, 0, 0, 0))
+            return NULL;
+    }
+    return arg;
+}
+
+CHECK(call_and_answer) {
+    mach_port_t server = new_port();
+    pthread_t thread;
+    void *finished;
+    pthread_create(&thread, NULL, echo, &server);
+    for (int at = 0; at < 100; at++) {
+        struct letter letter = {.header = {MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE), sizeof letter.header,
+                                           server, mig_get_reply_port(), 0, at}};
+        EXPECT(MACH_MSG_SUCCESS,
+               mach_msg(&letter.header, MACH_SEND_MSG | MACH_RCV_MSG, 24, sizeof letter, letter.header.msgh_local_port, 0, 0));
+        EXPECT(at + 100, letter.header.msgh_id);
+    }
+    pthread_join(thread, &finished);
+    EXPECT(&server, finished);
+}
+
+CHECK(overwrite) {
+    mach_port_t port = new_port();
+    struct letter got;
+    mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, 0), sizeof header, port, 0, 0, 3};
+    EXPECT(MACH_MSG_SUCCESS, mach_msg_overwrite(&header, MACH_SEND_MSG | MACH_RCV_MSG, 24, sizeof got, port, 0, 0, &got.header, 0));
+    EXPECT(3, got.header.msgh_id);
+    EXPECT(port, header.msgh_remote_port);
+    EXPECT(MACH_MSG_SUCCESS, mach_msg_send(&header));
+    got.header.msgh_size = sizeof got;
+    got.header.msgh_local_port = port;
+    EXPECT(MACH_MSG_SUCCESS, mach_msg_receive(&got.header));
+    EXPECT(3, got.header.msgh_id);
+}
+
+CHECK(failed_send_does_not_receive) {
+    mach_port_t port = new_port();
+    mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), sizeof header, no_name(), 0, 0, 3};
+    EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_MAKE_SEND, 1, 0));
+    EXPECT(MACH_SEND_INVALID_DEST, mach_msg(&header, MACH_SEND_MSG | MACH_RCV_MSG, 24, sizeof header, port, 0, 0));
+    EXPECT(1, status_of(port).mps_msgcount);
+}
+
+CHECK(reply_ports_of_threads) {
+    mach_port_t mine = mig_get_reply_port();
+    EXPECT(mine, mig_get_reply_port());
+    mig_put_reply_port(mine);
+    EXPECT(mine, mig_get_reply_port());
+    mig_dealloc_reply_port(mine);
+    EXPECT(0, type_of(mine) & MACH_PORT_TYPE_RECEIVE);
+    EXPECT(1, mig_get_reply_port() != MACH_PORT_NULL);
+    mach_port_t other = mach_reply_port();
+    EXPECT(MACH_PORT_TYPE_RECEIVE, type_of(other));
+    EXPECT(1, other != mach_reply_port());
+}
+
+CHECK(kernel_objects_answer_what_they_do_not_know) {
+    struct {
+        mig_reply_error_t error;
+        mach_msg_trailer_t trailer;
+    } letter = {.error.Head = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE), 24, SELF, mig_get_reply_port(), 0, 9999999}};
+    EXPECT(MACH_MSG_SUCCESS, mach_msg(&letter.error.Head, MACH_SEND_MSG | MACH_RCV_MSG, 24, sizeof letter, mig_get_reply_port(), 0, 0));
+    EXPECT(9999999 + 100, letter.error.Head.msgh_id);
+    EXPECT(MIG_BAD_ID, letter.error.RetCode);
+}

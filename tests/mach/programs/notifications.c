@@ -1,0 +1,223 @@
+/* mach_port_request_notification(): who is told of what becomes of a port. */
+#include <mach/notify.h>
+
+#include "check.h"
+
+static mach_port_t notify;
+
+static mach_port_t ask(mach_port_t port, mach_msg_id_t id, mach_port_mscount_t sync) { /* returns who asked before */
+    mach_port_t previous;
+    if (!notify)
+        notify = receive_right(0, 0);
+    EXPECT(KERN_SUCCESS, mach_port_request_notification(SELF, port, id, sync, notify, MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
+    return previous;
+}
+
+static kern_return_t ask_in_vain(mach_port_t port, mach_msg_id_t id, mach_port_mscount_t sync) {
+    mach_port_t previous;
+    return mach_port_request_notification(SELF, port, id, sync, notify, MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
+}
+
+static mach_port_t cancel(mach_port_t port, mach_msg_id_t id) {
+    mach_port_t previous;
+    EXPECT(KERN_SUCCESS, mach_port_request_notification(SELF, port, id, 0, MACH_PORT_NULL, MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
+    return previous;
+}
+
+static void nothing_came(void) {
+    struct letter got;
+    EXPECT(MACH_RCV_TIMED_OUT, receive_letter(notify, &got, 0));
+}
+
+/* The number that a notification of this id brings, from the kernel and nobody else. */
+static unsigned came(mach_msg_id_t id) {
+    struct letter got;
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(notify, &got, MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT)));
+    EXPECT(id, got.header.msgh_id);
+    EXPECT(MACH_MSGH_BITS(0, MACH_MSG_TYPE_PORT_SEND_ONCE), got.header.msgh_bits);
+    EXPECT(offsetof(mach_dead_name_notification_t, trailer), got.header.msgh_size);
+    const mach_msg_audit_trailer_t *trailer = (const void *)((uint8_t *)&got + got.header.msgh_size);
+    EXPECT(0, trailer->msgh_audit.val[5]);
+    EXPECT(0, trailer->msgh_sender.val[0]);
+    EXPECT(1, trailer->msgh_sender.val[1]);
+    return ((mach_dead_name_notification_t *)&got)->not_port;
+}
+
+CHECK(dead_name_notification) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    EXPECT(MACH_PORT_NULL, ask(port, MACH_NOTIFY_DEAD_NAME, 0));
+    EXPECT(MACH_PORT_TYPE_SEND_RECEIVE | MACH_PORT_TYPE_DNREQUEST, type_of(port));
+    nothing_came();
+    MUST(mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -1));
+    EXPECT(port, came(MACH_NOTIFY_DEAD_NAME));
+    EXPECT(2, refs_of(port, MACH_PORT_RIGHT_DEAD_NAME)); /* the notification brought one */
+}
+
+CHECK(dead_name_of_a_send_once_right) {
+    mach_port_t port = receive_right(0, 0), once = send_once_right(port);
+    ask(once, MACH_NOTIFY_DEAD_NAME, 0);
+    MUST(mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -1));
+    EXPECT(once, came(MACH_NOTIFY_DEAD_NAME));
+}
+
+CHECK(port_deleted) {
+    mach_port_t port = send_right();
+    ask(port, MACH_NOTIFY_DEAD_NAME, 0);
+    MUST(mach_port_deallocate(SELF, port));
+    EXPECT(port, came(MACH_NOTIFY_PORT_DELETED));
+}
+
+CHECK(port_deleted_by_sending_it_away) {
+    mach_port_t port = send_right();
+    ask(port, MACH_NOTIFY_DEAD_NAME, 0);
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(receive_right(0, 0), port, MACH_MSG_TYPE_MOVE_SEND));
+    EXPECT(port, came(MACH_NOTIFY_PORT_DELETED));
+}
+
+CHECK(second_request_replaces_the_first) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    ask(port, MACH_NOTIFY_DEAD_NAME, 0);
+    mach_port_t previous = ask(port, MACH_NOTIFY_DEAD_NAME, 0);
+    EXPECT(MACH_PORT_TYPE_SEND_ONCE, type_of(previous));
+    previous = cancel(port, MACH_NOTIFY_DEAD_NAME);
+    EXPECT(MACH_PORT_TYPE_SEND_ONCE, type_of(previous));
+    EXPECT(MACH_PORT_NULL, cancel(port, MACH_NOTIFY_DEAD_NAME));
+    MUST(mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -1));
+    nothing_came();
+}
+
+CHECK(dead_name_of_the_dead) {
+    mach_port_t dead = dead_name();
+    struct letter got;
+    ask(dead, MACH_NOTIFY_SEND_POSSIBLE, 0);
+    EXPECT(dead, came(MACH_NOTIFY_DEAD_NAME));
+    EXPECT(2, refs_of(dead, MACH_PORT_RIGHT_DEAD_NAME));
+    EXPECT(KERN_INVALID_ARGUMENT, ask_in_vain(dead, MACH_NOTIFY_DEAD_NAME, 0));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(notify, &got, 0));
+    EXPECT(MACH_NOTIFY_SEND_ONCE, got.header.msgh_id); /* the right that was offered in vain */
+}
+
+CHECK(no_senders) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    EXPECT(MACH_PORT_NULL, ask(port, MACH_NOTIFY_NO_SENDERS, 0));
+    EXPECT(1, status_of(port).mps_nsrequest);
+    MUST(mach_port_insert_right(SELF, port, port, MACH_MSG_TYPE_MAKE_SEND));
+    MUST(mach_port_deallocate(SELF, port));
+    nothing_came();
+    MUST(mach_port_deallocate(SELF, port));
+    EXPECT(2, came(MACH_NOTIFY_NO_SENDERS)); /* the make-send count */
+    EXPECT(0, status_of(port).mps_nsrequest);
+}
+
+CHECK(no_senders_already) {
+    mach_port_t port = receive_right(0, 0);
+    ask(port, MACH_NOTIFY_NO_SENDERS, 0);
+    EXPECT(0, came(MACH_NOTIFY_NO_SENDERS));
+    ask(port, MACH_NOTIFY_NO_SENDERS, 1); /* not before another one was made */
+    nothing_came();
+    MUST(mach_port_insert_right(SELF, port, port, MACH_MSG_TYPE_MAKE_SEND));
+    MUST(mach_port_deallocate(SELF, port));
+    EXPECT(1, came(MACH_NOTIFY_NO_SENDERS));
+}
+
+CHECK(no_senders_counts_rights_in_messages) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), to = receive_right(0, 0);
+    ask(port, MACH_NOTIFY_NO_SENDERS, 0);
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(to, port, MACH_MSG_TYPE_MOVE_SEND));
+    EXPECT(MACH_PORT_TYPE_RECEIVE, type_of(port));
+    nothing_came();
+    MUST(mach_port_mod_refs(SELF, to, MACH_PORT_RIGHT_RECEIVE, -1));
+    EXPECT(1, came(MACH_NOTIFY_NO_SENDERS));
+}
+
+CHECK(no_senders_of_a_port_that_dies) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    struct letter got;
+    ask(port, MACH_NOTIFY_NO_SENDERS, 0);
+    MUST(mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -1));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(notify, &got, 0));
+    EXPECT(MACH_NOTIFY_SEND_ONCE, got.header.msgh_id); /* the request ends unused */
+    EXPECT(24, got.header.msgh_size);
+}
+
+CHECK(port_destroyed) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    struct letter got;
+    EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_COPY_SEND, 9, 0));
+    ask(port, MACH_NOTIFY_PORT_DESTROYED, 0);
+    EXPECT(1, status_of(port).mps_pdrequest);
+    MUST(mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -1));
+    EXPECT(MACH_PORT_TYPE_SEND, type_of(port)); /* it lives on, in the notification */
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(notify, &got, 0));
+    EXPECT(MACH_NOTIFY_PORT_DESTROYED, got.header.msgh_id);
+    EXPECT(MACH_MSG_TYPE_PORT_RECEIVE, got.port.disposition);
+    EXPECT(port, got.port.name);
+    EXPECT(MACH_PORT_TYPE_SEND_RECEIVE, type_of(port));
+    EXPECT(0, status_of(port).mps_pdrequest);
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
+    EXPECT(9, got.header.msgh_id);
+}
+
+CHECK(port_destroyed_to_itself) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), previous;
+    EXPECT(KERN_SUCCESS,
+           mach_port_request_notification(SELF, port, MACH_NOTIFY_PORT_DESTROYED, 0, port, MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
+    MUST(mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -1));
+    EXPECT(MACH_PORT_TYPE_DEAD_NAME, type_of(port));
+}
+
+static mach_port_t full_port(void) {
+    mach_port_options_t options = {.flags = MPO_QLIMIT | MPO_INSERT_SEND_RIGHT, .mpl.mpl_qlimit = 1};
+    mach_port_t port;
+    MUST(mach_port_construct(SELF, &options, 0, &port));
+    EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_COPY_SEND, 1, 0));
+    return port;
+}
+
+CHECK(send_possible) {
+    mach_port_t port = full_port();
+    struct letter got;
+    ask(port, MACH_NOTIFY_SEND_POSSIBLE, 1);
+    nothing_came();
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
+    EXPECT(port, came(MACH_NOTIFY_SEND_POSSIBLE));
+    ask(port, MACH_NOTIFY_SEND_POSSIBLE, 1);
+    EXPECT(port, came(MACH_NOTIFY_SEND_POSSIBLE)); /* there is room already */
+}
+
+CHECK(send_possible_armed_by_a_send) {
+    mach_port_t port = full_port();
+    struct letter got;
+    ask(port, MACH_NOTIFY_SEND_POSSIBLE, 0);
+    EXPECT(MACH_SEND_TIMED_OUT, send_letter(port, MACH_MSG_TYPE_COPY_SEND, 2, MACH_SEND_TIMEOUT | MACH_SEND_NOTIFY));
+    nothing_came();
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
+    EXPECT(port, came(MACH_NOTIFY_SEND_POSSIBLE));
+}
+
+CHECK(refused) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), previous;
+    ask(port, MACH_NOTIFY_PORT_DESTROYED, 0);
+    EXPECT(KERN_FAILURE, ask_in_vain(port, MACH_NOTIFY_PORT_DESTROYED, 0)); /* only one */
+    EXPECT(KERN_INVALID_VALUE, ask_in_vain(receive_right(0, 0), MACH_NOTIFY_PORT_DESTROYED, 1));
+    EXPECT(KERN_INVALID_VALUE, ask_in_vain(port, 99, 0));
+    EXPECT(KERN_INVALID_RIGHT, ask_in_vain(send_right(), MACH_NOTIFY_NO_SENDERS, 0));
+    EXPECT(KERN_INVALID_NAME, ask_in_vain(no_name(), MACH_NOTIFY_NO_SENDERS, 0));
+    EXPECT(KERN_INVALID_NAME, ask_in_vain(no_name(), MACH_NOTIFY_DEAD_NAME, 0));
+    EXPECT(KERN_INVALID_ARGUMENT, ask_in_vain(MACH_PORT_NULL, MACH_NOTIFY_DEAD_NAME, 0));
+    EXPECT(KERN_INVALID_CAPABILITY, mach_port_request_notification(SELF, port, MACH_NOTIFY_DEAD_NAME, 0, MACH_PORT_DEAD,
+                                                                   MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
+    EXPECT(MACH_SEND_INVALID_RIGHT, mach_port_request_notification(SELF, port, MACH_NOTIFY_DEAD_NAME, 0, no_name(),
+                                                                   MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
+}
+
+CHECK(notify_by_a_right_of_ones_own) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), previous;
+    notify = receive_right(0, 0);
+    mach_port_t once = send_once_right(notify);
+    EXPECT(KERN_SUCCESS,
+           mach_port_request_notification(SELF, port, MACH_NOTIFY_NO_SENDERS, 0, once, MACH_MSG_TYPE_MOVE_SEND_ONCE, &previous));
+    EXPECT(0, type_of(once));
+    MUST(mach_port_deallocate(SELF, port));
+    EXPECT(1, came(MACH_NOTIFY_NO_SENDERS));
+}

@@ -1,0 +1,364 @@
+/* Tasks: exception ports, guard behavior, identities, special ports, launchd's names, and what libSystem says of them. */
+#include <errno.h>
+#include <mach/mach_error.h>
+#include <mach/mach_time.h>
+#include <spawn.h>
+#include <sys/sysctl.h>
+#include <sys/wait.h>
+
+#include "check.h"
+
+extern char **environ;
+
+enum {
+    PROTECTED = (int)(EXCEPTION_IDENTITY_PROTECTED | MACH_EXCEPTION_CODES),
+    STATE = (int)(EXCEPTION_STATE | MACH_EXCEPTION_CODES),
+    NONE = 0, /* THREAD_STATE_NONE differs between processors; 0 is taken on all */
+};
+
+struct handlers {
+    exception_mask_t masks[EXC_TYPES_COUNT];
+    mach_msg_type_number_t count;
+    exception_handler_t ports[EXC_TYPES_COUNT];
+    exception_behavior_t behaviors[EXC_TYPES_COUNT];
+    thread_state_flavor_t flavors[EXC_TYPES_COUNT];
+};
+
+static struct handlers handlers_of(exception_mask_t mask) {
+    struct handlers handlers = {.count = EXC_TYPES_COUNT};
+    MUST(task_get_exception_ports(SELF, mask, handlers.masks, &handlers.count, handlers.ports, handlers.behaviors, handlers.flavors));
+    return handlers;
+}
+
+CHECK(exception_ports) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    exception_mask_t guard_and_access = EXC_MASK_GUARD | EXC_MASK_BAD_ACCESS;
+    EXPECT(KERN_SUCCESS, task_set_exception_ports(SELF, guard_and_access, port, PROTECTED, NONE));
+    struct handlers handlers = handlers_of(guard_and_access);
+    EXPECT(1, handlers.count);
+    EXPECT(guard_and_access, handlers.masks[0]);
+    EXPECT(port, handlers.ports[0]);
+    EXPECT(PROTECTED, handlers.behaviors[0]);
+    EXPECT(NONE, handlers.flavors[0]);
+    EXPECT(2, refs_of(port, MACH_PORT_RIGHT_SEND)); /* the answer brought one */
+    EXPECT(KERN_SUCCESS, task_set_exception_ports(SELF, EXC_MASK_BAD_ACCESS, port, STATE, MACHINE_THREAD_STATE));
+    handlers = handlers_of(guard_and_access);
+    EXPECT(2, handlers.count);
+    EXPECT(guard_and_access, handlers.masks[0] | handlers.masks[1]);
+    EXPECT(KERN_SUCCESS, task_set_exception_ports(SELF, guard_and_access, MACH_PORT_NULL, EXCEPTION_DEFAULT, NONE));
+    handlers = handlers_of(EXC_MASK_GUARD);
+    EXPECT(MACH_PORT_NULL, handlers.ports[0]);
+}
+
+CHECK(exception_ports_are_swapped) {
+    mach_port_t first = receive_right(MPO_INSERT_SEND_RIGHT, 0), second = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    struct handlers old = {.count = EXC_TYPES_COUNT};
+    MUST(task_set_exception_ports(SELF, EXC_MASK_GUARD, first, PROTECTED, NONE));
+    EXPECT(KERN_SUCCESS, task_swap_exception_ports(SELF, EXC_MASK_GUARD, second, STATE, MACHINE_THREAD_STATE, old.masks, &old.count,
+                                                   old.ports, old.behaviors, old.flavors));
+    EXPECT(1, old.count);
+    EXPECT(EXC_MASK_GUARD, old.masks[0]);
+    EXPECT(first, old.ports[0]);
+    EXPECT(PROTECTED, old.behaviors[0]);
+    EXPECT(second, handlers_of(EXC_MASK_GUARD).ports[0]);
+}
+
+CHECK(exception_port_holds_a_right) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), notify = receive_right(0, 0);
+    struct letter got;
+    MUST(task_set_exception_ports(SELF, EXC_MASK_GUARD, port, PROTECTED, NONE));
+    MUST(mach_port_deallocate(SELF, port));
+    MUST(request(port, MACH_NOTIFY_NO_SENDERS, notify));
+    EXPECT(MACH_RCV_TIMED_OUT, receive_letter(notify, &got, 0));
+    MUST(task_set_exception_ports(SELF, EXC_MASK_GUARD, MACH_PORT_NULL, PROTECTED, NONE));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(notify, &got, 0));
+    EXPECT(MACH_NOTIFY_NO_SENDERS, got.header.msgh_id);
+}
+
+CHECK(exception_port_that_died) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    MUST(task_set_exception_ports(SELF, EXC_MASK_GUARD, port, PROTECTED, NONE));
+    MUST(mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -1));
+    EXPECT(MACH_PORT_DEAD, handlers_of(EXC_MASK_GUARD).ports[0]);
+    EXPECT(KERN_SUCCESS, task_set_exception_ports(SELF, EXC_MASK_GUARD, MACH_PORT_NULL, PROTECTED, NONE));
+}
+
+CHECK(exception_ports_refused) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    struct handlers handlers = {.count = EXC_TYPES_COUNT};
+    EXPECT(KERN_INVALID_ARGUMENT, task_set_exception_ports(SELF, 1u << 31, port, PROTECTED, NONE));
+    EXPECT(KERN_INVALID_ARGUMENT, task_set_exception_ports(SELF, EXC_MASK_GUARD, port, EXCEPTION_IDENTITY_PROTECTED, NONE));
+    EXPECT(KERN_INVALID_ARGUMENT, task_set_exception_ports(SELF, EXC_MASK_GUARD, port, 0, NONE));
+    EXPECT(KERN_INVALID_ARGUMENT, task_set_exception_ports(SELF, EXC_MASK_GUARD, port, 9, NONE));
+    EXPECT(KERN_INVALID_ARGUMENT, task_set_exception_ports(SELF, EXC_MASK_GUARD, port, STATE, 12345));
+    EXPECT(MACH_SEND_INVALID_RIGHT, task_set_exception_ports(SELF, EXC_MASK_GUARD, no_name(), PROTECTED, NONE));
+    EXPECT(MACH_SEND_INVALID_RIGHT, task_set_exception_ports(SELF, EXC_MASK_GUARD, receive_right(0, 0), PROTECTED, NONE));
+    EXPECT(KERN_INVALID_ARGUMENT, task_get_exception_ports(SELF, 1u << 31, handlers.masks, &handlers.count, handlers.ports,
+                                                           handlers.behaviors, handlers.flavors));
+    EXPECT(MACH_SEND_INVALID_DEST, task_set_exception_ports(no_name(), EXC_MASK_GUARD, port, PROTECTED, NONE));
+    EXPECT(1, refs_of(port, MACH_PORT_RIGHT_SEND));
+}
+
+CHECK(guard_behavior) {
+    task_exc_guard_behavior_t behavior;
+    EXPECT(KERN_SUCCESS, task_set_exc_guard_behavior(SELF, TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_VM_DELIVER));
+    EXPECT(KERN_SUCCESS, task_get_exc_guard_behavior(SELF, &behavior));
+    EXPECT(TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_VM_DELIVER, behavior);
+    EXPECT(KERN_INVALID_VALUE, task_set_exc_guard_behavior(SELF, 0x10000));
+}
+
+/* ---- identities ---- */
+
+CHECK(identity_token) {
+    mach_port_t token, port;
+    int pid;
+    EXPECT(KERN_SUCCESS, task_create_identity_token(SELF, &token));
+    for (mach_task_flavor_t flavor = TASK_FLAVOR_CONTROL; flavor <= TASK_FLAVOR_NAME; flavor++) {
+        EXPECT(KERN_SUCCESS, task_identity_token_get_task_port(token, flavor, &port));
+        EXPECT(KERN_SUCCESS, pid_for_task(port, &pid));
+        EXPECT(getpid(), pid);
+        MUST(mach_port_deallocate(SELF, port));
+    }
+    EXPECT(KERN_INVALID_ARGUMENT, task_identity_token_get_task_port(token, TASK_FLAVOR_MAX + 1, &port));
+    EXPECT(KERN_SUCCESS, mach_port_deallocate(SELF, token));
+    EXPECT(MACH_SEND_INVALID_DEST, task_identity_token_get_task_port(token, TASK_FLAVOR_NAME, &port));
+}
+
+CHECK(pid_of_what_is_no_task) {
+    int pid = 7;
+    EXPECT(KERN_FAILURE, pid_for_task(receive_right(MPO_INSERT_SEND_RIGHT, 0), &pid));
+    EXPECT(-1, pid);
+    EXPECT(KERN_FAILURE, pid_for_task(no_name(), &pid));
+    EXPECT(KERN_FAILURE, pid_for_task(MACH_PORT_NULL, &pid));
+}
+
+CHECK(task_of_a_pid) {
+    mach_port_t task, name;
+    int pid;
+    EXPECT(KERN_SUCCESS, task_name_for_pid(SELF, getpid(), &name));
+    EXPECT(KERN_SUCCESS, pid_for_task(name, &pid));
+    EXPECT(getpid(), pid);
+    EXPECT(KERN_SUCCESS, task_for_pid(SELF, getpid(), &task));
+    EXPECT(SELF, task);
+    EXPECT(KERN_FAILURE, task_for_pid(SELF, 0, &task));
+    EXPECT(KERN_FAILURE, task_for_pid(SELF, 0x7ffffffe, &task));
+    EXPECT(KERN_FAILURE, task_for_pid(no_name(), getpid(), &task));
+}
+
+CHECK(special_ports) {
+    static const int which[] = {TASK_KERNEL_PORT, TASK_NAME_PORT, TASK_BOOTSTRAP_PORT, TASK_INSPECT_PORT, TASK_READ_PORT};
+    mach_port_t port, own = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    for (size_t at = 0; at < sizeof which / sizeof *which; at++) {
+        EXPECT(KERN_SUCCESS, task_get_special_port(SELF, which[at], &port));
+        EXPECT(MACH_PORT_TYPE_SEND, type_of(port));
+        if (which[at] == TASK_KERNEL_PORT)
+            EXPECT(SELF, port);
+        if (which[at] == TASK_BOOTSTRAP_PORT)
+            EXPECT(bootstrap_port, port);
+    }
+    EXPECT(KERN_INVALID_ARGUMENT, task_get_special_port(SELF, 99, &port));
+    EXPECT(KERN_SUCCESS, task_set_special_port(SELF, TASK_BOOTSTRAP_PORT, own));
+    EXPECT(KERN_SUCCESS, task_get_special_port(SELF, TASK_BOOTSTRAP_PORT, &port));
+    EXPECT(own, port);
+}
+
+CHECK(what_a_weaker_port_may) {
+    mach_port_t name, token, out;
+    task_exc_guard_behavior_t behavior;
+    MUST(task_get_special_port(SELF, TASK_NAME_PORT, &name));
+    EXPECT(1, mach_port_allocate(name, MACH_PORT_RIGHT_RECEIVE, &out) != KERN_SUCCESS);
+    EXPECT(1, task_create_identity_token(name, &token) != KERN_SUCCESS);
+    EXPECT(1, task_get_exc_guard_behavior(name, &behavior) != KERN_SUCCESS);
+    EXPECT(1, mach_task_is_self(SELF));
+    EXPECT(0, mach_task_is_self(receive_right(MPO_INSERT_SEND_RIGHT, 0)));
+}
+
+CHECK(hosts_and_threads) {
+    mach_port_t host = mach_host_self(), thread = mach_thread_self();
+    uint64_t id = 0;
+    EXPECT(MACH_PORT_TYPE_SEND, type_of(host));
+    EXPECT(MACH_PORT_TYPE_SEND, type_of(thread));
+    EXPECT(thread, mach_thread_self());
+    EXPECT(0, pthread_threadid_np(NULL, &id));
+    EXPECT(1, id != 0);
+}
+
+/* ---- launchd's names ---- */
+
+CHECK(bootstrap) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), found = 0, service;
+    char name[64], *taken = name;
+    snprintf(name, sizeof name, "test.excguard.%d", (int)getpid());
+    EXPECT(BOOTSTRAP_UNKNOWN_SERVICE, bootstrap_look_up(bootstrap_port, name, &found));
+    EXPECT(KERN_SUCCESS, bootstrap_register(bootstrap_port, taken, port));
+    EXPECT(KERN_SUCCESS, bootstrap_look_up(bootstrap_port, name, &found));
+    EXPECT(port, found);
+    EXPECT(2, refs_of(port, MACH_PORT_RIGHT_SEND));
+    EXPECT(1, bootstrap_check_in(bootstrap_port, name, &service) != KERN_SUCCESS);
+    MUST(mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -1));
+    EXPECT(BOOTSTRAP_UNKNOWN_SERVICE, bootstrap_look_up(bootstrap_port, name, &found));
+    EXPECT(0, strcmp("Unknown service name", bootstrap_strerror(BOOTSTRAP_UNKNOWN_SERVICE)));
+}
+
+/* ---- words and clocks ---- */
+
+CHECK(error_strings) {
+    EXPECT(0, strcmp("(os/kern) successful", mach_error_string(KERN_SUCCESS)));
+    EXPECT(0, strcmp("(os/kern) invalid name", mach_error_string(KERN_INVALID_NAME)));
+    EXPECT(0, strcmp("(ipc/send) invalid destination port", mach_error_string(MACH_SEND_INVALID_DEST)));
+    EXPECT(0, strcmp("(ipc/rcv) timed out", mach_error_string(MACH_RCV_TIMED_OUT)));
+    EXPECT(0, strcmp("(ipc/mig) bad request message ID", mach_error_string(MIG_BAD_ID)));
+    EXPECT(1, mach_error_string(0x12345678) != NULL);
+}
+
+CHECK(time_goes_on) {
+    mach_timebase_info_data_t base;
+    EXPECT(KERN_SUCCESS, mach_timebase_info(&base));
+    EXPECT(1, base.numer != 0 && base.denom != 0);
+    uint64_t before = mach_absolute_time(), continuous = mach_continuous_time();
+    usleep(1000);
+    uint64_t nanoseconds = (mach_absolute_time() - before) * base.numer / base.denom;
+    EXPECT(1, nanoseconds >= 1000000 && nanoseconds < 10000000000);
+    EXPECT(1, mach_continuous_time() > continuous);
+}
+
+CHECK(sysctl) {
+    char text[256];
+    size_t size = sizeof text, small = 2;
+    EXPECT(0, sysctlbyname("kern.osproductversion", text, &size, NULL, 0));
+    EXPECT(strlen(text) + 1, size);
+    EXPECT(1, atoi(text) >= 10);
+    EXPECT(0, sysctlbyname("kern.osproductversion", NULL, &size, NULL, 0));
+    EXPECT(strlen(text) + 1, size);
+    EXPECT(-1, sysctlbyname("kern.osproductversion", text, &small, NULL, 0));
+    EXPECT(ENOMEM, errno);
+    EXPECT(-1, sysctlbyname("kern.no_such_thing", text, &size, NULL, 0));
+    EXPECT(ENOENT, errno);
+    EXPECT(-1, sysctlbyname("kern.version", NULL, NULL, text, 1));
+    EXPECT(EPERM, errno);
+}
+
+/* ---- processes ---- */
+
+static int status_of_child(pid_t pid) {
+    int status = -1;
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+CHECK(death_of_a_process) {
+    mach_port_t mine = receive_right(MPO_INSERT_SEND_RIGHT, 0), notify = receive_right(0, 0), theirs, task;
+    struct letter got;
+    char name[64];
+    snprintf(name, sizeof name, "test.excguard.%d", (int)getpid());
+    MUST(bootstrap_register(bootstrap_port, name, mine));
+    pid_t pid = fork();
+    if (!pid) { /* gives its parent a right, and waits */
+        mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), parent;
+        MUST(bootstrap_look_up(bootstrap_port, name, &parent));
+        struct letter letter = {
+            .header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0) | MACH_MSGH_BITS_COMPLEX, offsetof(struct letter, text), parent, 0, 0, 2},
+            .body = {1},
+            .port = {.name = port, .disposition = MACH_MSG_TYPE_MAKE_SEND, .type = MACH_MSG_PORT_DESCRIPTOR},
+        };
+        MUST(mach_msg(&letter.header, MACH_SEND_MSG, letter.header.msgh_size, 0, 0, 0, 0));
+        pause();
+        _exit(0);
+    }
+    EXPECT(MACH_MSG_SUCCESS, mach_msg(&got.header, MACH_RCV_MSG, 0, sizeof got, mine, 0, 0));
+    theirs = got.port.name;
+    EXPECT(MACH_PORT_TYPE_SEND, type_of(theirs));
+    MUST(task_name_for_pid(SELF, pid, &task));
+    MUST(request(theirs, MACH_NOTIFY_DEAD_NAME, notify));
+    MUST(request(task, MACH_NOTIFY_DEAD_NAME, notify));
+    kill(pid, SIGKILL);
+    for (int at = 0; at < 2; at++) {
+        EXPECT(MACH_MSG_SUCCESS, mach_msg(&got.header, MACH_RCV_MSG, 0, sizeof got, notify, 0, 0));
+        EXPECT(MACH_NOTIFY_DEAD_NAME, got.header.msgh_id);
+    }
+    EXPECT(MACH_PORT_TYPE_DEAD_NAME, type_of(theirs));
+    EXPECT(MACH_PORT_TYPE_DEAD_NAME, type_of(task));
+    EXPECT(-SIGKILL, status_of_child(pid));
+}
+
+CHECK(fork_starts_with_few_names) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    MUST(task_set_exception_ports(SELF, EXC_MASK_GUARD, port, PROTECTED, NONE));
+    pid_t pid = fork();
+    if (!pid) {
+        EXPECT(KERN_INVALID_NAME, mach_port_deallocate(SELF, port));
+        struct handlers handlers = handlers_of(EXC_MASK_GUARD); /* but inherits these */
+        EXPECT(1, MACH_PORT_VALID(handlers.ports[0]));
+        EXPECT(PROTECTED, handlers.behaviors[0]);
+        EXPECT(MACH_PORT_TYPE_SEND, type_of(handlers.ports[0]));
+        int self;
+        EXPECT(KERN_SUCCESS, pid_for_task(mach_task_self(), &self));
+        EXPECT(getpid(), self);
+        EXPECT(MACH_PORT_TYPE_SEND, type_of(bootstrap_port));
+        EXPECT(1, mig_get_reply_port() != MACH_PORT_NULL);
+        _exit(0);
+    }
+    EXPECT(0, status_of_child(pid));
+}
+
+CHECK(token_of_a_dead_task) {
+    mach_port_t task, token, port;
+    pid_t pid = fork();
+    if (!pid) {
+        pause();
+        _exit(0);
+    }
+    if (task_for_pid(SELF, pid, &task) != KERN_SUCCESS) { /* a Mac asks for more than the same user */
+        kill(pid, SIGKILL);
+        EXPECT(-SIGKILL, status_of_child(pid));
+        return;
+    }
+    EXPECT(KERN_SUCCESS, task_create_identity_token(task, &token));
+    EXPECT(KERN_SUCCESS, task_identity_token_get_task_port(token, TASK_FLAVOR_NAME, &port));
+    kill(pid, SIGKILL);
+    EXPECT(-SIGKILL, status_of_child(pid));
+    EXPECT(KERN_NOT_FOUND, task_identity_token_get_task_port(token, TASK_FLAVOR_NAME, &port));
+    EXPECT(1, task_create_identity_token(task, &token) != KERN_SUCCESS);
+}
+
+CHECK(spawn_attributes) {
+    posix_spawnattr_t attributes;
+    posix_spawn_file_actions_t actions;
+    char *const command[] = {"sh", "-c", "test $(cat <&9) = word && test \"$(ps -o pgid= -p $$ | tr -d ' ')\" = $$ && ! (: <&8) 2>/dev/null", NULL};
+    int pipes[2], kept[2];
+    pid_t pid;
+    short flags;
+    MUST(pipe(pipes));
+    MUST(pipe(kept));
+    EXPECT(5, write(pipes[1], "word\n", 5));
+    close(pipes[1]);
+    EXPECT(8, dup2(kept[0], 8));
+    EXPECT(0, posix_spawnattr_init(&attributes));
+    EXPECT(0, posix_spawnattr_setflags(&attributes, POSIX_SPAWN_CLOEXEC_DEFAULT | POSIX_SPAWN_SETPGROUP));
+    EXPECT(0, posix_spawnattr_getflags(&attributes, &flags));
+    EXPECT(POSIX_SPAWN_CLOEXEC_DEFAULT | POSIX_SPAWN_SETPGROUP, flags);
+    EXPECT(0, posix_spawn_file_actions_init(&actions));
+    EXPECT(0, posix_spawn_file_actions_addinherit_np(&actions, 0));
+    EXPECT(0, posix_spawn_file_actions_addinherit_np(&actions, 1));
+    EXPECT(0, posix_spawn_file_actions_addinherit_np(&actions, 2));
+    EXPECT(0, posix_spawn_file_actions_adddup2(&actions, pipes[0], 9));
+    EXPECT(0, posix_spawnp(&pid, "sh", &actions, &attributes, command, environ));
+    EXPECT(0, status_of_child(pid));
+    EXPECT(ENOENT, posix_spawnp(&pid, "no-such-program", &actions, &attributes, command, environ));
+    EXPECT(0, posix_spawn_file_actions_destroy(&actions));
+    EXPECT(0, posix_spawnattr_destroy(&attributes));
+}
+
+CHECK(spawn_with_bad_exception_ports) {
+    char *const command[] = {"true", NULL};
+    posix_spawnattr_t attributes;
+    pid_t pid;
+    EXPECT(0, posix_spawnattr_init(&attributes));
+    EXPECT(0, posix_spawnattr_setexceptionports_np(&attributes, EXC_MASK_GUARD, receive_right(MPO_INSERT_SEND_RIGHT, 0), 99, NONE));
+    EXPECT(EINVAL, posix_spawnp(&pid, "true", NULL, &attributes, command, environ));
+    EXPECT(0, posix_spawnattr_destroy(&attributes));
+    EXPECT(0, posix_spawnattr_init(&attributes));
+    EXPECT(0, posix_spawnattr_setexceptionports_np(&attributes, EXC_MASK_GUARD, no_name(), PROTECTED, NONE));
+    EXPECT(EINVAL, posix_spawnp(&pid, "true", NULL, &attributes, command, environ));
+    EXPECT(0, posix_spawnattr_destroy(&attributes));
+}
