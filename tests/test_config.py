@@ -70,7 +70,14 @@ def test_annotated_example_of_a_target_shows_every_key_with_its_default() -> Non
         ('[[target]]\nname = "a"\ncommand = [1]', ['[[target]] "a" command[1]: 1', "a list of text"]),
         (MAIL + "environment = {A = 1}", ['[[target]] "mail" environment: {"A": 1}', "a table of text"]),
         ("[metrics]\nlisten = 12012", ["metrics.listen: 12012", '"127.0.0.1:12012"']),
+        ("[crash_reports]\nenabled = 1", ["crash_reports.enabled: 1", "true or false"]),
+        ('[crash_reports]\nfolders = "/a"', ['crash_reports.folders: "/a"', "a list of paths"]),
+        ("[unified_log]\nprocesses = [1]", ["unified_log.processes[1]: 1", "a list of names of programs"]),
+        ('[unified_log]\ncommand = "log"', ['unified_log.command: "log"', "a list of text"]),
         # values that cannot work
+        ("[crash_reports]\nwait = -1", ["crash_reports.wait: -1", "seconds"]),
+        ('[crash_reports]\nfolders = ["a\\u0000"]', ["crash_reports.folders", "NUL"]),
+        ('[unified_log]\ncommand = ["\\u0000"]', ["unified_log.command", "NUL"]),
         (
             'behavior = "default"',
             ['behavior: "default"', '"identity_protected" or "state_identity_protected"'],
@@ -172,6 +179,7 @@ def test_relative_paths_start_at_the_folder_of_the_file(tmp_path: Path, monkeypa
     (tmp_path / "work").mkdir()
     (tmp_path / "f.toml").write_text(
         '[log]\npath = "log/hits.jsonl"\n[journal]\npath = "~/journal"\n'
+        '[crash_reports]\nfolders = ["reports", "~/Library/Logs/DiagnosticReports"]\n'
         '[[target]]\nname = "a"\ncommand = ["bin/tool", "bin/argument"]\ndirectory = "work"\n'
         '[[target]]\nname = "b"\ncommand = ["ls"]\n'
     )
@@ -179,6 +187,10 @@ def test_relative_paths_start_at_the_folder_of_the_file(tmp_path: Path, monkeypa
 
     assert config.log.path == str(tmp_path / "log/hits.jsonl")
     assert config.journal.path == "/home/someone/journal"
+    assert config.crash_reports.folders == (
+        str(tmp_path / "reports"),
+        "/home/someone/Library/Logs/DiagnosticReports",
+    )
     assert config.target[0].command == (str(tmp_path / "bin/tool"), "bin/argument")
     assert config.target[0].directory == str(tmp_path / "work")
     assert config.target[1].command == ("ls",)

@@ -228,6 +228,10 @@ def _problems(config: Config) -> Iterator[str]:
     capacity = config.journal.capacity
     if capacity & (capacity - 1):
         yield _wrong("journal.capacity", capacity, str(_CAPACITY.description))
+    if any(_NUL in folder for folder in config.crash_reports.folders):
+        yield "crash_reports.folders: a path cannot hold a NUL character"
+    if any(_NUL in word for word in config.unified_log.command):
+        yield "unified_log.command: an argument cannot hold a NUL character"
     yield from _pair_problems("reply", config.behavior, config.reply)
     if len(config.target) > MAX_TARGETS:
         yield f"target: {len(config.target)} of them; allowed: {MAX_TARGETS} at most"
@@ -359,6 +363,8 @@ def _bare(kind: inspect.Type) -> inspect.Type:
 def _allowed(kind: inspect.Type) -> str:
     if isinstance(kind, inspect.Metadata) and kind.extra_json_schema:
         return str(kind.extra_json_schema["description"])
+    if isinstance(kind, inspect.BoolType):
+        return "true or false"
     if isinstance(kind, inspect.UnionType):
         kind = next(one for one in kind.types if not isinstance(one, inspect.NoneType))
     if isinstance(kind, inspect.LiteralType):

@@ -282,6 +282,10 @@ def _tell(run: Run, status: int, fail_on: str, *, as_json: bool) -> None:
     name = printable(run.config.target[0].name)
     if not total:
         complain(f"no guard hits in {name}.")
+        if run.exited is not None and run.exited.signal == signal.SIGKILL:
+            complain(
+                "it was killed all the same; `excguard doctor` says which guards nobody is told of here."
+            )
         return
     title = f"excguard: {total} guard hit{'s' * (total != 1)} in {name}"
     lifetime.say(summary.table(title, run.sites, width=lifetime.terminal_width(2), color=wants_color(2)))

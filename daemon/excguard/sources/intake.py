@@ -103,6 +103,8 @@ class Intake:
         self._lost_matched = live.lost  # of the live hits that have no record, how many had their line
         self._told: Counter[tuple[str, str]] = Counter()
         self._examples: dict[tuple[str, str], str] = {}
+        self._has_lines = Source.UNIFIED_LOG in journals
+        self._last_live = (0, 0)
         self._changed = asyncio.Event()
         self._reported = asyncio.Event()
 
@@ -111,6 +113,7 @@ class Intake:
     def started(self, pid: int, target_id: int) -> None:
         """A target's program was started."""
         now = time.time_ns()
+        self._last_live = (0, 0)
         self._remember(pid, _Own(target_id, now))
         self._once.started(pid, now)
 
@@ -123,6 +126,10 @@ class Intake:
 
     def live_hit(self, record: Any) -> None:  # noqa: ANN401 - a cffi pointer
         """A hit came to an exception port."""
+        kind = (record.pid, record.code)
+        if kind == self._last_live and not self._has_lines:
+            return  # to crash reports it matters that there was one, not how many: storms cost nothing here
+        self._last_live = kind
         if record.flags & lib.EXCGUARD_RECORD_PID_UNKNOWN:
             return  # whose it was cannot be told: nothing else will be known to be the same
         own = self._own.get(record.pid) or self._remember(record.pid, _Own(record.target_id))

@@ -1,0 +1,133 @@
+"""JUnit XML: what build servers make of a run."""
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from excguard.cli import junit
+from excguard.config import parse
+from excguard.drain import SiteTally
+from excguard.service import needs_restart
+from excguard.sim import Kernel
+
+STARTED = "2026-03-01T12:00:00.000000Z"
+
+
+def tally(code: int, **changes: object) -> SiteTally:
+    fields = {"target": "my.app", "subcode": 0, "release": "26.4", "pc": 0, "source": "live", "hits": 3}
+    return SiteTally(code=code, **{**fields, **changes})
+
+
+def suite(*sites: SiteTally, lost: int = 0) -> ET.Element:
+    document = ET.fromstring(junit.render("my.app", sites, seconds=1.5, lost=lost, started=STARTED))  # noqa: S314
+    assert document.tag == "testsuites"
+    (found,) = document
+    assert int(found.get("tests", "")) == len(found)
+    assert int(found.get("failures", "")) == len(found.findall("testcase/failure"))
+    assert len({case.get("name") for case in found}) == len(found)
+    return found
+
+
+def test_each_site_is_a_failure_with_its_explanation() -> None:
+    found = suite(tally(0x2000020000002703), tally(0x2000000500000000, pc=0x1000))
+
+    assert (found.get("failures"), found.get("time"), found.get("timestamp")) == ("2", "1.500", STARTED)
+    worst = found[0]
+    assert worst.get("name") == "THREAD_SET_STATE at 0x1000, code 0x2000000500000000"
+    assert worst.get("classname") == "excguard.my_app"
+    failure = worst[0]
+    assert failure.get("type") == "fatal guard"
+    assert failure.text.startswith(failure.get("message"))
+    assert "To mend it: " in failure.text
+    assert "Hits: 3." in failure.text
+    assert "excguard decode 0x2000000500000000 0x0" in failure.text
+
+
+def test_run_without_hits_is_one_test_that_passed() -> None:
+    (case,) = suite()
+
+    assert (case.get("name"), list(case)) == ("no guard exceptions", [])
+
+
+def test_hits_without_a_site_are_a_failure_too() -> None:
+    (case,) = suite(lost=7)
+
+    assert case[0].get("message") == "7 more guard hits"
+
+
+@pytest.mark.parametrize("name", ["\x00\x1b[31m<&\"'>", "\ud800", "\N{SNOWMAN}" * 300])
+def test_any_name_makes_xml(name: str) -> None:
+    document = junit.render(
+        name, [tally(0xE000000000000000, target=name)], seconds=0, lost=0, started=STARTED
+    )
+
+    assert ET.fromstring(document) is not None  # noqa: S314 - our own
+
+
+def run(kernel: Kernel, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "excguard", "run", "--metrics", "off", *arguments],
+        cwd=folder,
+        env=kernel.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_run_writes_both(tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "excguard.misuse", "double_deallocate"]
+    with Kernel() as kernel:
+        done = run(
+            kernel,
+            tmp_path,
+            "--report",
+            "r.json",
+            "--junit",
+            "r.xml",
+            "--fail-on",
+            "optional",
+            "--",
+            *program,
+        )
+    assert done.returncode == 3
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert (report["exit_status"], report["program_status"], report["hits"]) == (3, 0, 1)
+    (site,) = report["sites"]
+    assert (site["flavor_name"], site["hits"], site["source"]) == ("INVALID_NAME", 1, "live")
+    assert site["advice"]
+    assert ET.parse(tmp_path / "r.xml").getroot()[0].get("failures") == "1"  # noqa: S314 - our own
+
+
+def test_results_of_the_last_run_do_not_survive_one_that_fails(tmp_path: Path) -> None:
+    (tmp_path / "r.xml").write_text("of the last run")
+    with Kernel() as kernel:
+        assert run(kernel, tmp_path, "--junit", "r.xml", "--", "/nowhere/program").returncode == 125
+        nowhere = run(kernel, tmp_path, "--report", "nowhere/r.json", "--", "true")
+
+    assert (tmp_path / "r.xml").read_bytes() == b""
+    assert nowhere.returncode == 125
+    assert "nowhere/r.json" in nowhere.stderr
+
+
+def test_program_that_was_killed_without_a_hit_is_not_left_at_that(tmp_path: Path) -> None:
+    with Kernel() as kernel:
+        done = run(kernel, tmp_path, "--", "sh", "-c", "kill -9 $$")
+
+    assert done.returncode == 137
+    assert "excguard doctor" in done.stderr
+
+
+def test_what_a_reload_leaves_for_the_next_start() -> None:
+    def config(text: str) -> object:
+        return parse(text, file="", folder=Path(os.sep))
+
+    base = config("")
+    assert needs_restart(base, config("[log]\nfirst = 3\n[metrics]\nlisten = 'localhost:1'")) == []
+    assert needs_restart(base, config("[log]\npath = 'a'\nformat = 'json'")) == ["log.format", "log.path"]
+    assert needs_restart(base, config("[unified_log]\nenabled = true")) == ["unified_log.enabled"]
