@@ -7,7 +7,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <mach/mach_time.h>
 #include <mach/notify.h>
 
 #include "answer.h"
@@ -29,10 +28,9 @@ union reply_buffer {
     uint8_t bytes[EXCGUARD_REPLY_SIZE];
 };
 
-/* Ticks of mach_absolute_time, and what CLOCK_REALTIME was at one of them. */
+/* A moment of the clock that never stands still nor jumps, and what the time of day was then. */
 struct receiver_clock {
-    mach_timebase_info_data_t timebase;
-    uint64_t ticks;
+    uint64_t steady_ns;
     uint64_t wall_ns;
 };
 
@@ -64,26 +62,33 @@ struct excguard_receiver {
 
 /* ---- time ---- */
 
-static uint64_t ticks_to_ns(const struct receiver_clock *clock, uint64_t ticks)
+static uint64_t clock_ns(clockid_t clock)
 {
-    return ticks * clock->timebase.numer / clock->timebase.denom;
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
 }
 
 /*
- * The time of day at `ticks`, from one look at the clock a second: so a message costs one clock read before its
+ * On macOS this is mach_continuous_time, which goes on while the system sleeps; mach_absolute_time does not, and
+ * times of day reckoned from it would be late by the sleep. Neither system needs a system call for it.
+ */
+static uint64_t steady_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC_RAW);
+}
+
+/*
+ * The time of day at `steady`, from one look at that clock a second: so a message costs one clock read before its
  * reply, and a clock that is set is followed within a second.
  */
-static uint64_t wall_time(struct receiver_clock *clock, uint64_t ticks)
+static uint64_t wall_time(struct receiver_clock *clock, uint64_t steady)
 {
-    uint64_t since = ticks_to_ns(clock, ticks - clock->ticks);
-    if (since >= NS_PER_SECOND) {
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
-        clock->ticks = ticks;
-        clock->wall_ns = (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
-        since = 0;
+    if (clock->wall_ns == 0 || steady - clock->steady_ns >= NS_PER_SECOND) {
+        clock->steady_ns = steady;
+        clock->wall_ns = clock_ns(CLOCK_REALTIME);
     }
-    return clock->wall_ns + since;
+    return clock->wall_ns + (steady - clock->steady_ns);
 }
 
 /* ---- rights ---- */
@@ -178,8 +183,7 @@ static void handle(struct excguard_receiver *receiver, uint64_t received_at)
         send_reply(receiver);
     }
     if (verdict == EXCGUARD_ACCEPTED) {
-        uint64_t taken = mach_absolute_time() - received_at;
-        excguard_journal_reply_time(receiver->answerer.journal, ticks_to_ns(&receiver->clock, taken));
+        excguard_journal_reply_time(receiver->answerer.journal, steady_ns() - received_at);
         mach_msg_destroy(&receiver->received.header); /* the task identity token */
         wake(receiver);
         return;
@@ -223,7 +227,7 @@ static void *run(void *argument)
     for (bool alive = true; alive;) {
         mach_msg_return_t result = mach_msg(&receiver->received.header, RECEIVE_OPTIONS, 0, sizeof receiver->received,
                                             receiver->port_set, MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL);
-        uint64_t received_at = mach_absolute_time();
+        uint64_t received_at = steady_ns();
         /* From here to the end of the turn a target is either still there, or its removal waits. */
         atomic_fetch_add(&receiver->turns, 1);
         atomic_thread_fence(memory_order_seq_cst); /* the turn is seen before any target is looked at */
@@ -280,13 +284,7 @@ kern_return_t excguard_receiver_start(struct excguard_journal *journal, mach_por
     receiver->port_set = port_set;
     receiver->wake_fd = wake_fd;
     pthread_mutex_init(&receiver->targets_lock, NULL);
-    kern_return_t result = mach_timebase_info(&receiver->clock.timebase);
-    if (result == KERN_SUCCESS) {
-        /* A second ago and more: the first message looks at the clock. */
-        receiver->clock.ticks = mach_absolute_time() -
-                                NS_PER_SECOND * receiver->clock.timebase.denom / receiver->clock.timebase.numer - 1;
-        result = mach_port_allocate(receiver->task, MACH_PORT_RIGHT_RECEIVE, &receiver->control);
-    }
+    kern_return_t result = mach_port_allocate(receiver->task, MACH_PORT_RIGHT_RECEIVE, &receiver->control);
     if (result == KERN_SUCCESS) {
         result = mach_port_move_member(receiver->task, receiver->control, port_set);
     }
