@@ -150,6 +150,16 @@ def test_status_is_that_of_the_program() -> None:
     assert run_module("--", "sh", "-c", "kill -TERM $$").returncode == 128 + signal.SIGTERM
 
 
+def test_signal_goes_on_to_the_program() -> None:
+    command = [sys.executable, "-m", "excguard.sim", "--", "sh", "-c", "echo; exec sleep 60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        running.send_signal(signal.SIGTERM)
+
+        assert running.wait(30) == 128 + signal.SIGTERM
+
+
 def test_program_that_is_not_there() -> None:
     done = run_module("--", "/no/such/program")
 

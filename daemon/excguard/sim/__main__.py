@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.cflags or options.libs:
         print(shlex.join(_flags(cflags=options.cflags, libs=options.libs)))  # noqa: T201 (what was asked for)
         return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with Kernel(
             release=options.release,
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KernelError, ValueError) as error:
         print(f"excguard.sim: {error}", file=sys.stderr)  # noqa: T201
         return 2 if isinstance(error, ValueError) else 125
+    except KeyboardInterrupt:
+        return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,6 +73,7 @@ def _run(command: Sequence[str], kernel: Kernel) -> int:
     try:
         with subprocess.Popen(command, env=kernel.environ) as program:  # noqa: S603 (what the user asked to run)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the program as well
+            signal.signal(signal.SIGTERM, lambda number, _: program.send_signal(number))
             status = program.wait()
     except OSError as error:
         raise KernelError(f"{command[0]}: {error.strerror}") from error
@@ -78,11 +82,7 @@ def _run(command: Sequence[str], kernel: Kernel) -> int:
 
 def _wait(kernel: Kernel) -> int:
     print(f"{SOCKET_VARIABLE}={shlex.quote(kernel.socket)}", flush=True)  # noqa: T201 (for `export`)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        os.waitid(os.P_PID, kernel.pid, os.WEXITED | os.WNOWAIT)
-    except KeyboardInterrupt:
-        return 0
+    os.waitid(os.P_PID, kernel.pid, os.WEXITED | os.WNOWAIT)
     print("excguard.sim: the simulated kernel has ended", file=sys.stderr)  # noqa: T201
     return 125
 
