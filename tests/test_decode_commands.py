@@ -72,6 +72,7 @@ class TestDecode:
 
         assert [found["target"] for found in lines(run("decode", "--json", "-", stdin=log))] == [1, 2, 2]
         assert "2 times:" in run("decode", "-", stdin=log).stdout
+        assert run("decode", stdin=log).stdout == run("decode", "-", stdin=log).stdout
 
     def test_words_for_people(self) -> None:
         told = run("decode", "0x2000010000000103", "0x0500000000020000", "--os", "26.4").stdout

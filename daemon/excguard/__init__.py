@@ -5,7 +5,7 @@ What the numbers mean, without the daemon::
     >>> import excguard
     >>> excguard.decode(0x2000020000002703, 0).summary
     'INVALID_NAME: ...'
-    >>> excguard.reports.read("Crash.ips")
+    >>> excguard.reports.read("Crash.ips").violations
     [...]
 """
 

@@ -147,6 +147,26 @@ def test_layouts_seen_elsewhere(text: str, expected: tuple[object, ...]) -> None
     assert [check for check in report.checks if not check.ok] == []
 
 
+@pytest.mark.parametrize(
+    ("line", "flavor", "said"),
+    [
+        ("EXC_GUARD AST: type=0x7 flavor=0x3 target=0x5", 3, "guard type 0x7, which is not known"),
+        ("EXC_GUARD AST: type=0x1 flavor=0x3333", 0x3333, "leaves the code out"),
+        ("EXC_GUARD AST: type=0x1 flavor=0xffffffff target=0x5", None, "0xffffffff does not fit a code"),
+        (
+            "Exception Subtype: GUARD_TYPE_MACH_P\nException Message: offset=0x0, flavor=0xa",
+            0xA,
+            "leaves the code out",
+        ),
+    ],
+)
+def test_a_flavor_without_a_code_is_kept(line: str, flavor: int | None, said: str) -> None:
+    (found,) = reports.read(line).violations
+
+    assert (found.flavor, found.flavor_name, found.code) == (flavor, None, None)
+    assert said in " ".join(found.notes)
+
+
 def test_the_kernels_line_names_the_process() -> None:
     line = "ERROR: [Foo Bar:12] EXC_GUARD AST: type=0x1 flavor=0x200 target=0x1 code=0x2000020000000001"
     report = reports.read(line)
@@ -365,6 +385,9 @@ def test_duplicate_keys_take_the_last() -> None:
 PIECES = st.sampled_from(
     [
         "Exception Type: EXC_GUARD",
+        "Exception Subtype: GUARD_TYPE_MACH_P",
+        "Exception Message: offset=0x1, flavor=0xffffffff (DEALLOC_GAP)",
+        "EXC_GUARD AST: type=0x7 flavor=0x3",
         "Exception Codes: 0x4000000200000001, 0x1",
         "Exception Message: CLOSE on file descriptor 3 (guarded with 0x1)",
         "Termination Reason: Namespace GUARD, Code 2305845208236959491",

@@ -30,13 +30,14 @@ def command(words: tuple[str, ...], release: str | None, *, raw: bool, as_json: 
     r"""Say what EXC_GUARD numbers mean: the rule that was broken, on what, and how to mend it.
 
     Takes one or two numbers (decimal, negative or hex), or text with a guard violation in it: a line of a
-    crash report, of lldb or of the kernel's log, or a whole report; - reads standard input.
+    crash report, of lldb or of the kernel's log, or a whole report. Without any, or with -, the text is read
+    from standard input.
 
     \b
     excguard decode 2305845208236959491
     excguard decode 0x4000000100000000 0x08fd4dbfade2dead --os 14.4
     excguard decode "Termination Reason: GUARD 2305845208236959491"
-    pbpaste | excguard decode -
+    pbpaste | excguard decode
 
     RELEASE is a version (14.4, "macOS 14.4.1", "iOS 17.4"), a build (23E214), "Darwin 25.6.0" or
     xnu-10063.101.15. Without it the newest meaning is told, and the others with their releases.
@@ -50,8 +51,6 @@ def command(words: tuple[str, ...], release: str | None, *, raw: bool, as_json: 
 
         read_messages(sys.stdin, as_json=as_json)
         return
-    if not words:
-        raise click.UsageError('give a number or two, a text, or "-" for standard input')
     try:
         violations = _find(words, release)
     except (DecodeError, ReleaseError) as error:
@@ -60,16 +59,25 @@ def command(words: tuple[str, ...], release: str | None, *, raw: bool, as_json: 
 
 
 def _find(words: tuple[str, ...], release: str | None) -> list[PartialViolation]:
-    if words == ("-",):
-        from excguard import reports  # noqa: PLC0415 - numbers need no reader of reports
-
-        return _of(reports.read_file(sys.stdin.buffer, "-", release))
+    if words in {(), ("-",)}:
+        return _of(_standard_input(release, asked=bool(words)))
     if len(words) <= 2 and all(_is_number(word) for word in words):
         numbers = [parse_number(word) for word in words]
         return [decode(numbers[0], numbers[1] if len(numbers) > 1 else None, release)]
     from excguard import reports  # noqa: PLC0415 - likewise
 
     return _of(reports.read_text(" ".join(words), release))
+
+
+def _standard_input(release: str | None, *, asked: bool) -> Report:
+    from excguard import reports  # noqa: PLC0415 - numbers need no reader of reports
+
+    report = reports.Report(error="empty")
+    if asked or not sys.stdin.isatty():
+        report = reports.read_file(sys.stdin.buffer, "-", release)
+    if report.error == "empty" and not asked:
+        raise click.UsageError("give a number or two, a text, or a text on standard input")
+    return report
 
 
 def _is_number(word: str) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from excguard.decode import (
+    FLAVOR_MASK,
     FLAVOR_SHIFT,
     TARGET_MASK,
     TYPE_SHIFT,
@@ -153,6 +154,9 @@ def settle(found: Found, release: str | None) -> tuple[PartialViolation | None, 
     if not _tells_of_guard(found):
         return None, []
     at = release if release is not None else _placeable(found.release)
+    if found.flavor is not None and found.flavor > FLAVOR_MASK:
+        found.notes.append(f"the flavor {found.flavor:#x} does not fit a code, and is left out")
+        found.flavor = None
     code = _whole_code(found)
     subcode = found.subcode if found.subcode is not None else found.guard
     if code is None:
@@ -160,8 +164,8 @@ def settle(found: Found, release: str | None) -> tuple[PartialViolation | None, 
             code = join(flavors.TYPE_NUMBERS[found.guard_type], found.flavor, found.target)
             return decode(code, subcode, at), []
         told = decode_words(found.guard_type, _known_name(found), found.target, subcode, at)
-        if found.flavor is not None and told.flavor is None and found.guard_type:
-            told = _partial_number(found, subcode, at)
+        if found.flavor is not None and told.flavor is None:
+            told = _partial_number(found, found.flavor, told, at)
         return _noted(told, found, at), _subcode_check(found)
     violation = decode(code, subcode, at)
     return _noted(violation, found, at), [*_code_checks(found, violation), *_subcode_check(found)]
@@ -223,9 +227,13 @@ def _known_name(found: Found) -> str | None:
     return None
 
 
-def _partial_number(found: Found, subcode: int | None, at: str | None) -> PartialViolation:
-    number = flavors.TYPE_NUMBERS[found.guard_type or ""]
-    whole = decode(join(number, found.flavor or 0, 0), subcode, at)
+def _partial_number(found: Found, flavor: int, told: PartialViolation, at: str | None) -> PartialViolation:
+    """What `told` is when the line gives the flavor's number, but not all of the code."""
+    number = flavors.TYPE_NUMBERS.get(found.guard_type or "")
+    if number is None:
+        summary = f"{told.guard_type or 'guard'} violation of flavor {flavor:#x}, of a guard type not known."
+        return msgspec.structs.replace(told, flavor=flavor, summary=summary)
+    whole = decode(join(number, flavor, 0), told.subcode, at)
     summary = f"{whole.flavor_name}: {whole.summary.partition(': ')[2]}" if whole.known else whole.summary
     values = {name: getattr(whole, name) for name in whole.__struct_fields__}
     values |= {

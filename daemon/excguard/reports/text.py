@@ -257,6 +257,8 @@ def _single(line: str, block: Found | None) -> list[Found]:
         found.code, found.subcode = number(match[6]), number(match[7])
         kind, found.flavor, found.target = _word32(match[3]), _word32(match[4]), _word32(match[5])
         found.guard_type = flavors.GUARD_TYPES.get(kind or 0)
+        if found.guard_type is None and found.code is None:
+            found.notes.append(f"the line says guard type {match[3]}, which is not known")
         return [found]
     for origin, pattern in (("lldb", _LLDB), ("handler-log", _HANDLER)):
         if match := pattern.search(line):
