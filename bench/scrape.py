@@ -2,11 +2,14 @@
 
     python bench/scrape.py
 
-Prints milliseconds for a scrape, best and median of many, beside prometheus_client's own writer on the same
-numbers in the same run. Then reply times of the receiver under guard exceptions in a row, without scrapes and
-with 100 a second.
+Prints milliseconds for a scrape, beside prometheus_client's own writer on the same numbers in the same run;
+the bar is for the CPU time that excguard takes for one, HTTP and all. Then reply times of the receiver
+under guard exceptions in a row, without scrapes and with 100 a second.
 """
 
+import http.client
+import json
+import shlex
 import statistics
 import subprocess
 import sys
@@ -32,6 +35,7 @@ from excguard.sinks.metrics import HITS
 TARGETS = 50
 ROUNDS = 60
 BAR_MS = 5.0
+HITS_IN_A_ROW = 50_000
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
@@ -69,19 +73,19 @@ class Slow(Collector):
 
 
 def timed(what, rounds: int = ROUNDS, before=None) -> tuple[float, float]:  # noqa: ANN001 - a call
-    """Best and median milliseconds of ``what``."""
+    """Best and median of the CPU time of ``what``, in milliseconds: what else runs here does not count."""
     times = []
     for _ in range(rounds):
         if before:
             before()
-        begun = time.perf_counter()
+        begun = time.thread_time()
         what()
-        times.append((time.perf_counter() - begun) * 1e3)
+        times.append((time.thread_time() - begun) * 1e3)
     return min(times), statistics.median(times)
 
 
 def scrapes() -> float:
-    """Measure the cost of a scrape; the worst median over HTTP."""
+    """Measure the cost of a scrape; the most CPU time over HTTP, milliseconds."""
     host = mach_host.running()
     names = tuple(Target(name=f"target {number}", command=("/bin/true",)) for number in range(TARGETS))
     with tempfile.TemporaryDirectory() as folder:
@@ -104,9 +108,10 @@ def scrapes() -> float:
                     again = timed(lambda a=accept: metrics.render(a), before=lambda: fill(service))
                     report(f"{name}, all new", *again)
                     for news in (False, True):
-                        times, size = ask(service if news else None, endpoint.url, accept)
+                        wall, cpu, size = ask(service if news else None, endpoint.url, accept)
                         title = f"{name}, {'all' if news else 'nothing'} new, over HTTP"
-                        worst = max(worst, report(title, min(times), statistics.median(times)))
+                        print(f"  {title:36} best {min(wall):7.2f} ms   CPU    {cpu:7.2f} ms")
+                        worst = max(worst, cpu)
                     print(f"  {size / 1024:.0f} KiB")
             finally:
                 endpoint.close()
@@ -124,9 +129,14 @@ for line in sys.stdin:
 """
 
 
-def ask(service: Service | None, url: str, accept: str) -> tuple[list[float], int]:
-    """Milliseconds of scrapes by another process, and the size. With a service, its counters rise between."""
+def ask(service: Service | None, url: str, accept: str) -> tuple[list[float], float, int]:
+    """Scrape from another process. With a service, all counters rise in between.
+
+    Returns:
+        What the scraper waited each time and what this process worked for one scrape, in milliseconds; bytes.
+    """
     times = []
+    working = 0.0
     with subprocess.Popen(
         [sys.executable, "-c", CLIENT, urlsplit(url).netloc, accept],
         stdin=subprocess.PIPE,
@@ -136,26 +146,111 @@ def ask(service: Service | None, url: str, accept: str) -> tuple[list[float], in
         for _ in range(ROUNDS):
             if service:
                 fill(service)
+            begun = time.process_time()
             client.stdin.write("\n")
             client.stdin.flush()
             milliseconds, size = client.stdout.readline().split()
+            working += time.process_time() - begun
             times.append(float(milliseconds))
         client.stdin.close()
-    return times, int(size)
+    return times, working / ROUNDS * 1e3, int(size)
 
 
 def report(name: str, best: float, median: float) -> float:
     """Print one line."""
-    print(f"  {name:32} best {best:7.2f} ms   median {median:7.2f} ms")
+    print(f"  {name:36} best {best:7.2f} ms   median {median:7.2f} ms")
     return median
+
+
+RAISER = """
+#include <excsim.h>
+#include <stdlib.h>
+int main(int count, char **arguments)
+{
+    (void)count;
+    excsim_raise_many(0x2000020000002703u, 0, strtoull(arguments[1], NULL, 0));
+    return 0;
+}
+"""
+
+
+def replies() -> None:
+    """Measure the receiver's reply times, without scrapes and with 100 a second, in turn."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "raiser.c").write_text(RAISER)
+        flags = subprocess.run(
+            [sys.executable, "-m", "excguard.sim", "--cflags", "--libs"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        program = str(folder / "raiser")
+        subprocess.run(
+            ["cc", "-O2", "-o", program, str(folder / "raiser.c"), *shlex.split(flags)], check=True
+        )
+        print(f"reply times of {HITS_IN_A_ROW} hits in a row: mean, share within 10 and 100 microseconds")
+        for _ in range(3):
+            for rate in (0, 100):
+                mean, tens, hundreds, made = answered(folder, program, rate)
+                print(f"  {made:4.0f} scrapes/s   {mean:7.2f} us   {tens:7.3%}   {hundreds:8.4%}")
+
+
+def answered(folder: Path, program: str, rate: int) -> tuple[float, float, float, float]:
+    """Run ``program`` under excguard while scraping ``rate`` times a second; what its replies took."""
+    config = folder / "excguard.toml"
+    log = folder / "log"
+    log.unlink(missing_ok=True)
+    (folder / "journal").unlink(missing_ok=True)
+    config.write_text(
+        f'[log]\npath = "{log}"\n[journal]\npath = "{folder}/journal"\ncapacity = 1048576\n'
+        f'[metrics]\nlisten = "127.0.0.1:0"\n[crash_reports]\nenabled = false\n'
+        f'[[target]]\nname = "raiser"\ncommand = ["{program}", "{HITS_IN_A_ROW}"]\nrestart = "never"\n'
+        f'[[target]]\nname = "still"\ncommand = ["sleep", "600"]\n'
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "excguard", "serve", "--json", "--config", str(config)]
+    ) as daemon:
+        place, count, begun = "", 0, time.perf_counter()
+        connection = None
+        while b'"target_exited"' not in (text := log.read_bytes() if log.exists() else b""):
+            if not place and b"metrics_listening" in text:
+                url = next(
+                    json.loads(line)["url"] for line in text.splitlines() if b"metrics_listening" in line
+                )
+                place = urlsplit(url).netloc
+                connection, begun = http.client.HTTPConnection(place), time.perf_counter()
+            if connection and rate:
+                get(connection)
+                count += 1
+                time.sleep(max(0.0, begun + count / rate - time.perf_counter()))
+            else:
+                time.sleep(0.01)
+        seconds = time.perf_counter() - begun
+        text = get(connection or http.client.HTTPConnection(place)).decode()
+        daemon.terminate()
+    found = dict(
+        line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("excguard_reply_seconds")
+    )
+    values = {name.removeprefix("excguard_reply_seconds_"): float(value) for name, value in found.items()}
+    total = values["count"]
+    tens, hundreds = values['bucket{le="1e-05"}'] / total, values['bucket{le="0.0001"}'] / total
+    return values["sum"] / total * 1e6, tens, hundreds, count / seconds
+
+
+def get(connection: http.client.HTTPConnection) -> bytes:
+    """One scrape."""
+    connection.request("GET", "/metrics")
+    return connection.getresponse().read()
 
 
 def main() -> int:
     """Run the benchmark; 1 when the bar was missed."""
     sim.start_if_needed()
-    median = scrapes()
-    print(f"bar: a scrape in less than {BAR_MS} ms: {'met' if median < BAR_MS else 'MISSED'}")
-    return int(median >= BAR_MS)
+    spent = scrapes()
+    print(f"bar: less than {BAR_MS} ms a scrape: {'met' if spent < BAR_MS else 'MISSED'}")
+    replies()
+    return int(spent >= BAR_MS)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,12 @@
 
 import json
 import urllib.request
+import xml.etree.ElementTree as ET
+from pathlib import Path
 
 from harness import scrape, total, wait_until
+
+from excguard.sinks.console import printable
 
 INVALID_NAME = "0x2000020000002703"
 NAMES = [
@@ -42,9 +46,19 @@ def test_log_metrics_and_feed_have_them_intact(serve, child: str) -> None:
     assert daemon.stop() == 0
 
 
-def test_the_terminal_is_shown_them_escaped(run, child: str) -> None:
-    done = run("--name", "".join(NAMES), "--", child, "raise", INVALID_NAME, "1")
+def test_terminal_report_and_junit_of_a_run(run, child: str, tmp_path: Path) -> None:
+    name = "".join(NAMES)
+    report, junit = tmp_path / "run.json", tmp_path / "run.xml"
+    files = ("--report", str(report), "--junit", str(junit))
+
+    done = run("--name", name, *files, "--", child, "raise", INVALID_NAME, "1")
 
     assert done.returncode == 0
     for told in ("\x1b[31m", "\x07", "\N{RIGHT-TO-LEFT OVERRIDE}", "\n# HELP forged"):
         assert told not in done.stderr
+    assert json.loads(report.read_bytes())["target"] == name
+    # XML has no way to write control characters: there they are escaped, and nothing else is lost.
+    suite = ET.parse(junit).getroot()[0]  # noqa: S314 - of our own making
+    assert suite.get("name") == f"excguard: {printable(name)}"
+    assert [case.get("classname") for case in suite] == ["excguard." + printable(name).replace(".", "_")]
+    assert suite.get("failures") == "1"

@@ -15,6 +15,8 @@ from prometheus_client.exposition import choose_encoder
 from excguard.sinks import metrics, process_metrics
 from excguard.sinks.metrics import HITS, REPLIES, Counters, Exemplar, Family, Labels, Replies, Source, Values
 
+_END = b"\n"
+
 
 class Exposition:
     """Writes all metrics in whichever format is asked for."""
@@ -34,14 +36,16 @@ class Exposition:
         _, content_type = choose_encoder(accept)
         open_metrics = content_type.startswith("application/openmetrics-text")
         counters = self._source.counters()
-        parts = [(self._open if open_metrics else self._plain).write(counters), _replies(counters.replies)]
+        hits = (self._open if open_metrics else self._plain).write(counters)
+        parts = [_replies(counters.replies)]
         parts += [
             _family(each, open_metrics=open_metrics)
             for each in (*metrics.values(counters, self._build), *process_metrics.values())
         ]
         if open_metrics:
             parts.append("# EOF\n")
-        return "".join(parts).encode(), content_type
+        # One copy of what may be a megabyte: each more costs as much as making it.
+        return b"".join([*hits, "".join(parts).encode()]), content_type
 
 
 class _HitLines:
@@ -49,45 +53,46 @@ class _HitLines:
 
     def __init__(self, *, open_metrics: bool) -> None:
         self._open_metrics = open_metrics
-        self._head = _head(HITS, open_metrics=open_metrics)
+        self._head = _head(HITS, open_metrics=open_metrics).encode()
         self._labels: Sequence[Labels] = ()
-        self._begins: list[str] = []
-        self._ends: list[str] = []
+        self._begins: list[bytes] = []
+        self._ends: list[bytes] = []
         self._index: dict[Labels, int] = {}
         self._hits: list[int] = []
         self._exemplars: dict[Labels, Exemplar] = {}
-        self._lines: list[str] = []
+        self._lines: list[bytes] = []
 
-    def write(self, counters: Counters) -> str:
-        """All of them."""
+    def write(self, counters: Counters) -> list[bytes]:
+        """All of them, in pieces; they are this object's until the next call."""
         labels, hits = counters.hits.labels, counters.hits.hits
         if labels is not self._labels:
             self._relabel(labels, counters.counting_since)
         changed = [number for number, now in enumerate(map(operator.ne, hits, self._hits)) if now]
         if len(changed) * 2 > len(hits):
             parts = zip(self._begins, hits, self._ends, strict=True)
-            self._lines = [f"{begin}{count}{end}" for begin, count, end in parts]
+            self._lines = [b"%b%d%b" % (begin, count, end if count else _END) for begin, count, end in parts]
             self._exemplars = {}
         else:
             for number in changed:
-                self._lines[number] = f"{self._begins[number]}{hits[number]}{self._ends[number]}"
+                self._lines[number] = b"%b%d%b" % (self._begins[number], hits[number], self._ends[number])
         if self._open_metrics:
             self._exemplify(counters.exemplars, hits)
         self._hits = list(hits)
-        return self._head + "".join(self._lines)
+        return [self._head, *self._lines]
 
     def _relabel(self, labels: Sequence[Labels], counting_since: float) -> None:
         texts = [_label_text.__wrapped__(HITS.labels, each) for each in labels]
         self._labels = labels
-        self._begins = [f"excguard_hits_total{text} " for text in texts]
+        self._begins = [f"excguard_hits_total{text} ".encode() for text in texts]
         if self._open_metrics:
-            self._ends = [f"\nexcguard_hits_created{text} {counting_since:.3f}\n" for text in texts]
+            # Of series that have counted something: of a zero everybody knows since when it is one.
+            self._ends = [f"\nexcguard_hits_created{text} {counting_since:.3f}\n".encode() for text in texts]
         else:
-            self._ends = ["\n"] * len(texts)
+            self._ends = [_END] * len(texts)
         self._index = {each: number for number, each in enumerate(labels)}
         self._hits = [-1] * len(labels)
         self._exemplars = {}
-        self._lines = [""] * len(labels)
+        self._lines = [b""] * len(labels)
 
     def _exemplify(self, exemplars: Mapping[Labels, Exemplar], hits: Sequence[int]) -> None:
         """Put the exemplars behind the counts, where they or the counts have changed."""
@@ -97,8 +102,9 @@ class _HitLines:
             if number is None:  # a target of an earlier life, whose counters have begun anew
                 continue
             if exemplar != self._exemplars.get(labels) or hits[number] != self._hits[number]:
-                example = f' # {{seq="{exemplar.seq}"}} 1 {exemplar.time_ns / 1e9:.6f}'
-                self._lines[number] = f"{self._begins[number]}{hits[number]}{example}{self._ends[number]}"
+                example = f' # {{seq="{exemplar.seq}"}} 1 {exemplar.time_ns / 1e9:.6f}'.encode()
+                begin, end = self._begins[number], self._ends[number]
+                self._lines[number] = b"%b%d%b%b" % (begin, hits[number], example, end)
         self._exemplars = now
 
 

@@ -23,6 +23,7 @@ HEAD_SECONDS = 10.0  # for a TLS handshake; for all of a request, from its first
 IDLE_SECONDS = 120.0  # between two requests of a connection: longer than anybody's scrape interval
 WRITE_SECONDS = 30.0  # for a client to take what we write
 _LINGER_SECONDS = 1.0
+_LARGE = 64 * 1024
 _READ = 16 * 1024
 
 
@@ -265,6 +266,16 @@ class _Connection:
                 await self._hung_up()
 
     async def _send(self, *events: h11.Response | h11.Data | h11.EndOfMessage) -> None:
-        self._writer.write(b"".join(self._http.send(event) or b"" for event in events))
+        # As few writes as can be without copying what is large.
+        small = []
+        for event in events:
+            data = self._http.send(event) or b""
+            if len(data) < _LARGE:
+                small.append(data)
+                continue
+            self._writer.write(b"".join(small))
+            self._writer.write(data)
+            small = []
+        self._writer.write(b"".join(small))
         async with asyncio.timeout(WRITE_SECONDS):
             await self._writer.drain()

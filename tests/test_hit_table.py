@@ -1,0 +1,129 @@
+"""Hit counters under their names: all that can happen, from 0, unknown flavors together, exactly."""
+
+from pathlib import Path
+
+import pytest
+
+from excguard.decode import decode, join
+from excguard.hit_table import HitTable, expected_flavors
+from excguard.journal import Journal
+from excguard.knowledge import flavors, releases
+from excguard.sinks.metrics import Labels, labels_of
+
+RELEASE = "26.4"
+VERSION = releases.parse(RELEASE).version
+NAMES = {1: "mail", 2: "maps", 3: "gone"}
+
+
+@pytest.fixture
+def journal(tmp_path: Path):
+    with Journal(tmp_path / "journal", capacity=1024, release=VERSION) as opened:
+        yield opened
+
+
+@pytest.fixture
+def other(tmp_path: Path):
+    with Journal(tmp_path / "other", capacity=1024, release=VERSION) as opened:
+        yield opened
+
+
+def hit(journal: Journal, code: int, target_id: int = 1, time_ns: int = 5) -> None:
+    journal.append(target_id=target_id, pid=1, time_ns=time_ns, code=code, subcode=0, flags=0)
+
+
+def table(*journals: Journal) -> HitTable:
+    return HitTable(journals, NAMES.__getitem__, ["mail", "maps"], RELEASE, VERSION)
+
+
+def counted(found) -> dict[Labels, int]:
+    counts, _ = found.read()
+    return dict(zip(counts.labels, counts.hits, strict=True))
+
+
+def test_every_flavor_of_the_release_is_there_from_zero_on(journal: Journal) -> None:
+    counts = counted(table(journal))
+
+    assert set(counts.values()) == {0}
+    assert {labels.target for labels in counts} == {"mail", "maps"}
+    assert len(counts) == 2 * len(expected_flavors(VERSION))
+    assert Labels("mail", "MACH_PORT", "INVALID_NAME", "optional") in counts
+    assert Labels("maps", "USER", "none", "soft") in counts
+
+
+def test_labels_are_those_of_decode_for_every_flavor(journal: Journal) -> None:
+    """C decides severity and whether a flavor is known, Python the names; both read the same tables."""
+    wanted = {}
+    for row in flavors.table():
+        code = join(flavors.TYPE_NUMBERS[row.guard_type], row.value, 0)
+        if code not in wanted:
+            hit(journal, code)
+            wanted[code] = labels_of("mail", decode(code, None, RELEASE))
+
+    counts = counted(table(journal))
+
+    assert {labels for labels, hits in counts.items() if hits} == set(wanted.values())
+    assert sum(counts.values()) == len(wanted)
+
+
+def test_unknown_flavors_are_one_series(journal: Journal) -> None:
+    for flavor, time_ns in ((0x1234567, 7), (0x1234568, 9), (0x1234569, 8)):
+        hit(journal, join(1, flavor, 1), time_ns=time_ns)
+    hit(journal, join(7, 5, 1))
+
+    counts, _ = table(journal).read()
+    found = {
+        labels: (hits, last)
+        for labels, hits, last in zip(counts.labels, counts.hits, counts.last_ns, strict=True)
+        if hits
+    }
+
+    assert found[Labels("mail", "MACH_PORT", "unknown", "soft")] == (3, 9)
+    assert [labels for labels in found if labels.guard_type == "unknown"] == [
+        Labels("mail", "unknown", "unknown", "unknown")
+    ]
+
+
+def test_labels_stay_the_same_object_until_one_is_added(journal: Journal) -> None:
+    found = table(journal)
+    first = found.read()[0].labels
+    hit(journal, join(1, 1, 1))
+    second = found.read()[0].labels
+    hit(journal, join(1, 1, 1))
+
+    assert found.read()[0].labels is second
+    assert second is not first
+
+
+def test_targets_stand_together_and_journals_are_added_up(journal: Journal, other: Journal) -> None:
+    hit(journal, join(1, 1, 1), 1, 3)
+    hit(journal, join(1, 1, 1), 3)
+    hit(other, join(1, 1, 9), 1, 8)
+    hit(other, join(2, 1, 9), 2)
+
+    counts, by_target = table(journal, other).read()
+
+    assert by_target == [{"mail": 1, "gone": 1}, {"mail": 1, "maps": 1}]
+    assert [span.target for span in counts.targets] == ["gone", "mail", "maps"]
+    for span in counts.targets:
+        assert {labels.target for labels in counts.labels[span.start : span.stop]} == {span.target}
+    assert counts.targets[-1].stop == len(counts.labels)
+    destroy = counts.labels.index(labels_of("mail", decode(join(1, 1, 0), None, RELEASE)))
+    assert (counts.hits[destroy], counts.last_ns[destroy]) == (2, 8)
+
+
+def test_fifty_targets_with_all_flavors_have_room(journal: Journal) -> None:
+    codes = {
+        join(flavors.TYPE_NUMBERS[row.guard_type], row.value, 0)
+        for row in flavors.table()
+        if flavors.at(row.guard_type, row.value, VERSION)
+    }
+    for target_id in range(1, 51):
+        for code in codes:
+            hit(journal, code, target_id)
+    found = HitTable([journal], str, (), RELEASE, VERSION)
+
+    counts = counted(found)
+
+    assert len(counts) == 50 * len({labels[1:] for labels in counts})
+    assert sum(counts.values()) == 50 * len(codes)
+    assert {labels.flavor for labels in counts}.isdisjoint({"unknown"})
