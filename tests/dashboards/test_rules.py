@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from excguard import config as configuration
+
 ROOT = Path(__file__).parents[2]
 DASHBOARDS = ROOT / "dashboards"
 ALERTS = [
@@ -43,6 +45,12 @@ def test_rules_do_what_their_unit_tests_say():
 @needs_promtool
 def test_the_example_configuration_is_valid():
     assert "SUCCESS" in promtool("check", "config", "prometheus.yml")
+
+
+def test_the_demonstration_is_a_valid_configuration():
+    config = configuration.load(DASHBOARDS / "demo.toml")
+
+    assert [target.name for target in config.target] == ["mail", "photos", "calendar"]
 
 
 def test_every_alert_has_a_unit_test_that_makes_it_fire():

@@ -125,8 +125,8 @@ def test_a_feed_that_is_none(endpoint) -> None:
 
 def test_bars() -> None:
     assert bars([0, 0]) == "  "
-    assert bars([0, 1, 16, 64]) == " ▁▄█"
-    assert bars([1, 1_000_000]) == "▁█"
+    assert bars([0, 1, 16, 64]) == " ▁▄▇"
+    assert bars([1, 1_000_000]) == "▁▇"
 
 
 def test_on_a_terminal_it_follows_until_ctrl_c(world, endpoint) -> None:

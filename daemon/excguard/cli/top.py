@@ -23,7 +23,7 @@ from excguard.feed_client import Feed, FeedError, messages
 from excguard.sinks.console import COLORS, printable, wants_color
 
 DEFAULT_URL = "http://127.0.0.1:12012"
-_BARS = " ▁▂▃▄▅▆▇█"
+_BARS = " ▁▂▃▄▅▆▇"  # a full block would touch the row above
 _CHART = 24  # columns of a chart
 _SEVERITIES = ("fatal", "optional", "soft", "unknown")
 _RETRY = 2.0  # seconds
@@ -217,7 +217,7 @@ def _hit_table(feed: Feed, most: int | None) -> Table:
 def bars(values: list[int]) -> str:
     """A chart of one line; heights grow with the square root, so that few show beside many."""
     most = max(values) ** 0.5 or 1.0
-    return "".join(_BARS[0 if not value else max(1, round(value**0.5 / most * 8))] for value in values)
+    return "".join(_BARS[0 if not value else max(1, round(value**0.5 / most * 7))] for value in values)
 
 
 def _what(row: dict[str, Any]) -> str:
