@@ -35,7 +35,7 @@ class Sdk:
 
     def linux_clang(self, arch: str) -> list[str]:
         """The command that compiles (and does not link) for Linux on `arch`."""
-        return [str(self.zig), "cc", "-target", f"{cross.ARCHITECTURES[arch]}-linux-musl", "-D_GNU_SOURCE"]
+        return [str(self.zig), "cc", "-target", f"{cross.ARCHITECTURES[arch]}-linux-gnu", "-D_GNU_SOURCE"]
 
 
 def cache() -> Path:

@@ -20,11 +20,14 @@ import dyld_rules
 import macho
 import pytest
 import with_macos_core
+from header_facts import failing_lines
 
 from excguard.sim import Kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from conftest import Sdk
 
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
@@ -106,6 +109,60 @@ def test_the_whole_way_of_a_hit_is_the_same(
     assert macs["answered"] == sum(len(hits) for hits in macs["hits"])
     assert macs["ports_left"] == 0
     assert not any(macs["rejected"].values())
+
+
+HEADERS = ("dlfcn", "errno", "fcntl", "pthread", "signal", "stddef", "stdint", "time", "unistd")
+HEADERS += ("sys/file", "sys/mman", "sys/stat")
+OTHER_NAMES = {"PTHREAD_MUTEX_SIGNATURE": "_PTHREAD_MUTEX_SIG_init", "RTLD_DEFAULT": "(long)RTLD_DEFAULT"}
+
+
+def failing_facts(clang: Sequence[str], text: str, facts: Sequence[str]) -> list[str]:
+    prologue = "".join(f"#include <{header}.h>\n" for header in HEADERS) + text
+    asserts = "".join(f'_Static_assert({fact}, "");\n' for fact in facts)
+    first = prologue.count("\n") + 1
+    return [facts[line - first] for line in failing_lines(clang, prologue + asserts)]
+
+
+def test_the_adapters_know_macos(sdk: Sdk) -> None:
+    """Each number and struct that adapters.c ascribes to macOS, against Apple's headers."""
+    text = (HERE / "linux" / "adapters.c").read_text()
+    text = text[text.index("#define DARWIN_") : text.index("/* ---- end of what is compared ---- */")]
+    darwin = re.findall(r"#define DARWIN_(\w+)", text)
+    same = [f"{name} == SAME_{name}" for name in re.findall(r"#define SAME_(\w+)", text)]
+    stat = text[text.index("struct darwin_stat") : text.index("struct darwin_opaque")]
+    facts = [
+        *same,
+        *(f"{OTHER_NAMES.get(name, name)} == DARWIN_{name}" for name in darwin),
+        *(
+            f"offsetof(struct stat, {field}) == offsetof(struct darwin_stat, {field})"
+            for field in re.findall(r"\b(st_\w+)(?:\[2\])?[,;]", stat)
+        ),
+        *(
+            f"sizeof({name}) == sizeof(((struct darwin_opaque *)0)->{name}_)"
+            for name in re.findall(r"char (\w+)_\[", text)
+        ),
+    ]
+
+    assert len(facts) > 60
+    assert failing_facts(sdk.clang("x86_64"), text, facts) == []
+    assert failing_facts(sdk.linux_clang("x86_64"), text, same) == []
+    assert failing_facts(sdk.clang("x86_64"), text, ["EAGAIN == 11"]) == ["EAGAIN == 11"]
+
+
+def test_an_import_that_nothing_provides_is_named(core: Path, tmp_path: Path) -> None:
+    """The loader binds by name, to what adapters.c lists and to nothing else."""
+    environment = with_macos_core.prepare(tmp_path, core)
+    plan = json.loads((tmp_path / "core.json").read_text())
+    plan["imports"][0]["name"] = "_system"
+    (tmp_path / "core.json").write_text(json.dumps(plan))
+    done = subprocess.run(
+        [sys.executable, "-c", "import excguard.native"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "ImportError: no symbol for _system: see tests/macos/linux/adapters.c" in done.stderr
 
 
 SUITES = {

@@ -27,16 +27,120 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* ---- errno: numbers above 34 differ (sys/errno.h, macOS 26.4 SDK) ---- */
+/*
+ * What macOS means by these names. A test compiles this part with Apple's headers and compares
+ * (test_execution.py, test_the_adapters_know_macos).
+ */
+#define DARWIN_EDEADLK 11
+#define DARWIN_EAGAIN 35
+#define DARWIN_EINPROGRESS 36
+#define DARWIN_EALREADY 37
+#define DARWIN_ENOTSOCK 38
+#define DARWIN_EMSGSIZE 40
+#define DARWIN_ETIMEDOUT 60
+#define DARWIN_ELOOP 62
+#define DARWIN_ENAMETOOLONG 63
+#define DARWIN_ENOTEMPTY 66
+#define DARWIN_EDQUOT 69
+#define DARWIN_ESTALE 70
+#define DARWIN_ENOLCK 77
+#define DARWIN_ENOSYS 78
+#define DARWIN_EOVERFLOW 84
+#define DARWIN_ECANCELED 89
+#define DARWIN_EPROTO 100
+#define DARWIN_EOPNOTSUPP 102
+#define DARWIN_O_NONBLOCK 0x0004
+#define DARWIN_O_APPEND 0x0008
+#define DARWIN_O_NOFOLLOW 0x0100
+#define DARWIN_O_CREAT 0x0200
+#define DARWIN_O_TRUNC 0x0400
+#define DARWIN_O_EXCL 0x0800
+#define DARWIN_O_DIRECTORY 0x100000
+#define DARWIN_O_CLOEXEC 0x1000000
+#define DARWIN_SEEK_HOLE 3
+#define DARWIN_SEEK_DATA 4
+#define DARWIN_MAP_SHARED 0x0001
+#define DARWIN_MAP_PRIVATE 0x0002
+#define DARWIN_MAP_FIXED 0x0010
+#define DARWIN_MAP_ANON 0x1000
+#define DARWIN_CLOCK_REALTIME 0
+#define DARWIN_CLOCK_MONOTONIC 6
+#define DARWIN_SIG_BLOCK 1
+#define DARWIN_SIG_UNBLOCK 2
+#define DARWIN_SIG_SETMASK 3
+#define DARWIN_PTHREAD_MUTEX_SIGNATURE 0x32AAABA7 /* pthread_impl.h: _PTHREAD_MUTEX_SIG_init */
+#define DARWIN_RTLD_DEFAULT -2
+
+/* What the functions under SAME below take for granted: the number is one in both systems. */
+#define SAME_O_ACCMODE 3
+#define SAME_LOCK_EX 2
+#define SAME_LOCK_NB 4
+#define SAME_SEEK_SET 0
+#define SAME_SEEK_CUR 1
+#define SAME_SEEK_END 2
+#define SAME_PROT_READ 1
+#define SAME_PROT_WRITE 2
+#define SAME_EINTR 4
+#define SAME_EIO 5
+#define SAME_ENOMEM 12
+#define SAME_EACCES 13
+#define SAME_EEXIST 17
+#define SAME_ENOSPC 28
+
+/* struct stat with 64-bit inode numbers (sys/stat.h, __DARWIN_STRUCT_STAT64). */
+struct darwin_stat {
+	int32_t st_dev;
+	uint16_t st_mode;
+	uint16_t st_nlink;
+	uint64_t st_ino;
+	uint32_t st_uid;
+	uint32_t st_gid;
+	int32_t st_rdev;
+	struct timespec st_atimespec, st_mtimespec, st_ctimespec, st_birthtimespec;
+	int64_t st_size;
+	int64_t st_blocks;
+	int32_t st_blksize;
+	uint32_t st_flags;
+	uint32_t st_gen;
+	int32_t st_lspare;
+	int64_t st_qspare[2];
+};
+
+/* The least room that macOS's opaque types have for Linux's (sys/_pthread/_pthread_types.h). */
+struct darwin_opaque {
+	char pthread_t_[8];
+	char pthread_attr_t_[64];
+	char pthread_mutex_t_[64];
+	char sigset_t_[4];
+};
+/* ---- end of what is compared ---- */
+
+/* ---- errno: 11 and what lies above 34 differ ---- */
+
+#define BOTH(name) { name, DARWIN_##name }
 
 static const struct {
 	int here;
 	int darwin;
 } errors[] = {
-	{ EAGAIN, 35 },	     { EDEADLK, 11 },	   { EINPROGRESS, 36 }, { EALREADY, 37 },  { ENOTSOCK, 38 },
-	{ EMSGSIZE, 40 },    { EOPNOTSUPP, 102 },  { ETIMEDOUT, 60 },	{ ELOOP, 62 },	   { ENAMETOOLONG, 63 },
-	{ ENOTEMPTY, 66 },   { EDQUOT, 69 },	   { ESTALE, 70 },	{ ENOLCK, 77 },	   { ENOSYS, 78 },
-	{ EOVERFLOW, 84 },   { ECANCELED, 89 },	   { EPROTO, 100 },
+	BOTH(EAGAIN),
+	BOTH(EDEADLK),
+	BOTH(EINPROGRESS),
+	BOTH(EALREADY),
+	BOTH(ENOTSOCK),
+	BOTH(EMSGSIZE),
+	BOTH(EOPNOTSUPP),
+	BOTH(ETIMEDOUT),
+	BOTH(ELOOP),
+	BOTH(ENAMETOOLONG),
+	BOTH(ENOTEMPTY),
+	BOTH(EDQUOT),
+	BOTH(ESTALE),
+	BOTH(ENOLCK),
+	BOTH(ENOSYS),
+	BOTH(EOVERFLOW),
+	BOTH(ECANCELED),
+	BOTH(EPROTO),
 };
 
 static int to_darwin(int number)
@@ -82,15 +186,14 @@ static char *darwin_strerror(int number)
 
 /* ---- files ---- */
 
-/* Flags of open (sys/fcntl.h, macOS 26.4 SDK). */
 static int darwin_open(const char *path, int flags, ...)
 {
 	static const struct {
-		int darwin;
 		int here;
+		int darwin;
 	} bits[] = {
-		{ 0x0004, O_NONBLOCK }, { 0x0008, O_APPEND }, { 0x0100, O_NOFOLLOW },	{ 0x0200, O_CREAT },
-		{ 0x0400, O_TRUNC },	{ 0x0800, O_EXCL },   { 0x100000, O_DIRECTORY }, { 0x1000000, O_CLOEXEC },
+		BOTH(O_NONBLOCK), BOTH(O_APPEND), BOTH(O_NOFOLLOW),  BOTH(O_CREAT),
+		BOTH(O_TRUNC),	  BOTH(O_EXCL),	  BOTH(O_DIRECTORY), BOTH(O_CLOEXEC),
 	};
 	int translated = flags & O_ACCMODE;
 	flags &= ~O_ACCMODE;
@@ -110,26 +213,6 @@ static int darwin_open(const char *path, int flags, ...)
 	va_end(arguments);
 	return open(path, translated, mode);
 }
-
-/* struct stat with 64-bit inode numbers (sys/stat.h, __DARWIN_STRUCT_STAT64, macOS 26.4 SDK). */
-struct darwin_stat {
-	int32_t st_dev;
-	uint16_t st_mode;
-	uint16_t st_nlink;
-	uint64_t st_ino;
-	uint32_t st_uid;
-	uint32_t st_gid;
-	int32_t st_rdev;
-	struct timespec st_atimespec, st_mtimespec, st_ctimespec, st_birthtimespec;
-	int64_t st_size;
-	int64_t st_blocks;
-	int32_t st_blksize;
-	uint32_t st_flags;
-	uint32_t st_gen;
-	int32_t st_lspare;
-	int64_t st_qspare[2];
-};
-_Static_assert(sizeof(struct darwin_stat) == 144, "struct stat of macOS");
 
 static int darwin_fstat(int fd, struct darwin_stat *out)
 {
@@ -154,31 +237,30 @@ static int darwin_fstat(int fd, struct darwin_stat *out)
 	return 0;
 }
 
-/* MAP_SHARED, MAP_PRIVATE and MAP_FIXED are the same; MAP_ANON is not (sys/mman.h, macOS 26.4 SDK). */
 static void *darwin_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset)
 {
-	int translated = (flags & 0x13) | (flags & 0x1000 ? MAP_ANONYMOUS : 0);
-	if (flags & ~0x1013) {
+	int same = DARWIN_MAP_SHARED | DARWIN_MAP_PRIVATE | DARWIN_MAP_FIXED;
+	if (flags & ~(same | DARWIN_MAP_ANON)) {
 		fprintf(stderr, "adapters.c: mmap: no translation for flags 0x%x\n", flags);
 		abort();
 	}
-	return mmap(address, size, protection, translated, fd, offset);
+	return mmap(address, size, protection, (flags & same) | (flags & DARWIN_MAP_ANON ? MAP_ANONYMOUS : 0), fd, offset);
 }
+_Static_assert(MAP_SHARED == DARWIN_MAP_SHARED && MAP_PRIVATE == DARWIN_MAP_PRIVATE && MAP_FIXED == DARWIN_MAP_FIXED, "");
 
-/* SEEK_HOLE is 3 and SEEK_DATA 4 there, and the other way round here (unistd.h, macOS 26.4 SDK). */
+/* Linux has these two the other way round. */
 static off_t darwin_lseek(int fd, off_t offset, int whence)
 {
-	return lseek(fd, offset, whence == 3 ? SEEK_HOLE : whence == 4 ? SEEK_DATA : whence);
+	return lseek(fd, offset, whence == DARWIN_SEEK_HOLE ? SEEK_HOLE : whence == DARWIN_SEEK_DATA ? SEEK_DATA : whence);
 }
 
 /* ---- time ---- */
 
-/* CLOCK_REALTIME is 0 in both, CLOCK_MONOTONIC 6 there (_time.h, macOS 26.4 SDK). */
 static int darwin_clock_gettime(int clock, struct timespec *out)
 {
 	switch (clock) {
-	case 0: return clock_gettime(CLOCK_REALTIME, out);
-	case 6: return clock_gettime(CLOCK_MONOTONIC, out);
+	case DARWIN_CLOCK_REALTIME: return clock_gettime(CLOCK_REALTIME, out);
+	case DARWIN_CLOCK_MONOTONIC: return clock_gettime(CLOCK_MONOTONIC, out);
 	default: fprintf(stderr, "adapters.c: clock_gettime: no translation for clock %d\n", clock); abort();
 	}
 }
@@ -186,19 +268,19 @@ static int darwin_clock_gettime(int clock, struct timespec *out)
 /* ---- threads ---- */
 
 /*
- * The opaque types are at least as large as Linux's (pthread_t, 8 bytes; pthread_mutex_t, 64; pthread_cond_t, 48;
- * pthread_attr_t, 64: sys/_pthread/_pthread_types.h, macOS 26.4 SDK), so Linux's functions can keep theirs in them. Only
- * a static initialiser must be undone: it begins with a signature (pthread_impl.h).
+ * Linux's functions keep theirs in macOS's opaque types, which are large enough. Only a static initialiser must be undone: it
+ * begins with a signature.
  */
-_Static_assert(sizeof(pthread_mutex_t) <= 64 && sizeof(pthread_cond_t) <= 48 && sizeof(pthread_attr_t) <= 64, "");
-#define DARWIN_MUTEX_SIGNATURE 0x32AAABA7l
-#define DARWIN_COND_SIGNATURE 0x3CB0B1BBl
+_Static_assert(sizeof(pthread_t) <= sizeof((struct darwin_opaque *)0)->pthread_t_ &&
+		       sizeof(pthread_attr_t) <= sizeof((struct darwin_opaque *)0)->pthread_attr_t_ &&
+		       sizeof(pthread_mutex_t) <= sizeof((struct darwin_opaque *)0)->pthread_mutex_t_,
+	       "");
 
 static pthread_mutex_t *mutex_here(void *mutex)
 {
 	static pthread_mutex_t first_use = PTHREAD_MUTEX_INITIALIZER;
 	pthread_mutex_lock(&first_use);
-	if (*(long *)mutex == DARWIN_MUTEX_SIGNATURE) {
+	if (*(long *)mutex == DARWIN_PTHREAD_MUTEX_SIGNATURE) {
 		pthread_mutex_init(mutex, NULL);
 	}
 	pthread_mutex_unlock(&first_use);
@@ -241,7 +323,6 @@ static void signals_here(const uint32_t *set, sigset_t *out)
 	}
 }
 
-/* SIG_BLOCK 1, SIG_UNBLOCK 2, SIG_SETMASK 3 (sys/signal.h); the old set is never asked for by name of a signal. */
 static int darwin_sigmask(int how, const uint32_t *set, uint32_t *old)
 {
 	sigset_t here, before;
@@ -249,7 +330,7 @@ static int darwin_sigmask(int how, const uint32_t *set, uint32_t *old)
 	if (set != NULL) {
 		signals_here(set, &here);
 	}
-	result = pthread_sigmask(how == 1 ? SIG_BLOCK : how == 2 ? SIG_UNBLOCK : SIG_SETMASK, set ? &here : NULL, &before);
+	result = pthread_sigmask(how == DARWIN_SIG_BLOCK ? SIG_BLOCK : how == DARWIN_SIG_UNBLOCK ? SIG_UNBLOCK : SIG_SETMASK, set ? &here : NULL, &before);
 	if (result == 0 && old != NULL) {
 		*old = 0;
 		for (int number = 1; number <= 32; number++) {
@@ -275,15 +356,13 @@ static int darwin_spawn_setsigmask(posix_spawnattr_t *attributes, const uint32_t
 
 /* ---- the rest ---- */
 
-#define DARWIN_RTLD_DEFAULT ((void *)-2) /* dlfcn.h, macOS 26.4 SDK */
-
 EXPORT void *macos_symbol(const char *name);
 
 /* Only ever used to ask whether libSystem has a function. */
 static void *darwin_dlsym(void *handle, const char *name)
 {
 	char with_underscore[256];
-	if (handle != DARWIN_RTLD_DEFAULT) {
+	if (handle != (void *)DARWIN_RTLD_DEFAULT) {
 		fprintf(stderr, "adapters.c: dlsym: no translation for handle %p\n", handle);
 		abort();
 	}
@@ -400,7 +479,7 @@ static const struct {
 	SAME(aligned_alloc),
 	SAME(calloc),
 	SAME(close),
-	SAME(flock), /* LOCK_EX 2, LOCK_NB 4 */
+	SAME(flock),
 	SAME(free),
 	SAME(fsync),
 	SAME(ftruncate),
