@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 PROGRAMS = Path(__file__).parent / "programs"
 CHECKS = [
     (program, check)
-    for program in ("rights", "messages", "notifications", "tasks")
+    for program in ("rights", "messages", "notifications", "tasks", "spawn")
     for check in re.findall(r"^CHECK\((\w+)\)", (PROGRAMS / f"{program}.c").read_text(), re.MULTILINE)
 ]
 

@@ -522,6 +522,8 @@ CHECK(failed_send_does_not_receive) {
     EXPECT(1, status_of(port).mps_msgcount);
 }
 
+extern mach_port_t mach_reply_port(void); /* libSystem has it, no public header does */
+
 CHECK(reply_ports_of_threads) {
     mach_port_t mine = mig_get_reply_port();
     EXPECT(mine, mig_get_reply_port());

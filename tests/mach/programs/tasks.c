@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <mach/mach_error.h>
 #include <mach/mach_time.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/sysctl.h>
 #include <sys/wait.h>
@@ -222,7 +223,7 @@ CHECK(time_goes_on) {
     EXPECT(1, mach_continuous_time() > continuous);
 }
 
-CHECK(sysctl) {
+CHECK(sysctl_by_name) {
     char text[256];
     size_t size = sizeof text, small = 2;
     EXPECT(0, sysctlbyname("kern.osproductversion", text, &size, NULL, 0));

@@ -1,0 +1,58 @@
+"""Nothing that the simulated kernel does is without a test: its functions, and the guards that it raises.
+
+What can be shown on a Mac as well is tested in tests/mach; the rest, which takes a hardened process or
+another release, in tests/sim.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import test_delivery
+import test_guard_releases
+import test_guards
+
+from excguard import sim
+from excguard.knowledge import flavors
+
+TESTS = Path(__file__).resolve().parents[1]
+KERNEL = TESTS.parent / "daemon" / "excguard" / "sim" / "kernel"
+
+ELSEWHERE = {
+    r"audit_token_to_\w+": "of libbsm, which the product does not use; a Mac links it only by name",
+}
+"""Functions (regular expressions) that no program of tests/mach calls -> why."""
+
+
+def functions() -> set[str]:
+    """What the headers declare, by Apple's names."""
+    found: set[str] = set()
+    for header in sim.INCLUDE.rglob("*.h"):
+        if header.name != "excsim.h":
+            found |= set(re.findall(r"^extern [^;()]*?\b(\w+)\(", header.read_text(), re.MULTILINE))
+    return found
+
+
+def test_every_function_is_called_by_a_conformance_program() -> None:
+    programs = (TESTS / "mach" / "programs").glob("*.[ch]")
+    called = set(re.findall(r"\b(\w+)\(", "".join(path.read_text() for path in programs)))
+    missing = functions() - called
+
+    assert len(functions()) > 80
+    assert {name for name in missing if not any(re.fullmatch(p, name) for p in ELSEWHERE)} == set()
+
+
+def test_every_guard_is_raised_by_a_test() -> None:
+    """Whatever flavor number it has on the release that the test is about."""
+    raised = {
+        *(case.flavor for case in test_guards.CASES),
+        *(case.flavor for case in test_guard_releases.HARDENED),
+        *(case.flavor for case in test_guard_releases.DRIFT),
+        *(flavor for case in test_delivery.CHANGED for flavor in case.hits),
+    }
+    names = re.findall(r'\] = "(kGUARD_EXC_\w+)"', (KERNEL / "guard.c").read_text())
+    numbers = {name: {row.value for row in flavors.table() if row.kernel_name == name} for name in names}
+
+    assert len(names) > 20
+    assert [name for name in names if not numbers[name] & raised] == []
