@@ -3,7 +3,7 @@
     python docs/take_screenshots.py [SECONDS]
 
 Runs the demonstration of dashboards/demo.toml with a Prometheus of its own for SECONDS (150), on free ports
-and in a folder of its own. Needs Prometheus, Chromium and Playwright (excguard[browser]).
+and in a folder of its own. Needs Prometheus, Chromium and Playwright (excguard[test]).
 """
 
 import os

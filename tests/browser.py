@@ -11,7 +11,7 @@ CHROMIUM = os.environ.get("EXCGUARD_CHROMIUM") or next(
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium: apt-get install chromium, or name one in EXCGUARD_CHROMIUM"
 )
-NO_PLAYWRIGHT = "no Playwright: pip install 'excguard[browser]'"
+NO_PLAYWRIGHT = "no Playwright: pip install 'excguard[test]'"
 
 # The last ones keep Chromium from calling home at every start.
 ARGUMENTS = [
