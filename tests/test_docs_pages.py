@@ -1,4 +1,4 @@
-"""What the pages say of commands, options, keys and events is so; links lead somewhere, man pages are current."""
+"""What the pages say of commands, options, keys and events is so; links and man pages are right."""
 
 import re
 import shutil

@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
+import pytest
 from harness import Daemon, scrape, total, wait_until
+
+from excguard.cli.serve import service_name
 
 QUIET = '[[target]]\nname = "quiet"\ncommand = ["sleep", "1000"]\n'
 LABEL = "org.excguard.daemon" if os.geteuid() == 0 else "org.excguard.agent"
@@ -59,3 +62,22 @@ def test_name_that_is_taken_is_told_and_done_without(serve, kernel) -> None:
     assert event["service"] == LABEL
     assert event["error"] == "BOOTSTRAP_SERVICE_ACTIVE"
     assert event["advice"]
+
+
+@pytest.mark.parametrize(
+    ("job", "uid", "name"),
+    [
+        ("org.excguard.daemon", 501, "org.excguard.daemon"),
+        ("org.excguard.agent", 0, "org.excguard.agent"),
+        ("application.com.apple.Terminal.1", 501, "org.excguard.agent"),
+        (None, 0, "org.excguard.daemon"),
+    ],
+)
+def test_name_is_that_of_the_job_that_runs(monkeypatch, job: str | None, uid: int, name: str) -> None:
+    if job is None:
+        monkeypatch.delenv("XPC_SERVICE_NAME", raising=False)
+    else:
+        monkeypatch.setenv("XPC_SERVICE_NAME", job)
+    monkeypatch.setattr("os.geteuid", lambda: uid)
+
+    assert service_name() == name

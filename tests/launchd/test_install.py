@@ -1,6 +1,7 @@
 """Installing and removing: every file and command, once; again changes nothing; cut short it is finished next
 time."""
 
+import os
 import plistlib
 import stat
 from pathlib import Path
@@ -93,6 +94,7 @@ def test_disabled_job_is_enabled_again(launchctl, layout, program) -> None:
     assert f"bootstrap {DOMAIN} {layout.property_list}" in launchctl.commands
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can install a daemon")
 def test_daemon_also_gets_its_rotation_rule(launchctl, layout, program) -> None:
     daemon = Layout(Kind.DAEMON, layout.home, layout.root)
     daemon.config.parent.mkdir(parents=True)
@@ -105,6 +107,18 @@ def test_daemon_also_gets_its_rotation_rule(launchctl, layout, program) -> None:
     uninstall(daemon, changes, "system")
     assert [change.verb for change in changes.done] == ["run", "remove", "remove"]
     assert not daemon.newsyslog.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can install a daemon")
+def test_program_that_others_can_exchange_is_no_daemon(launchctl, layout, program) -> None:
+    daemon = Layout(Kind.DAEMON, layout.home, layout.root)
+    daemon.config.parent.mkdir(parents=True)
+    daemon.config.write_text(layout.config.read_text())
+    Path(program[0]).chmod(0o777)
+    with pytest.raises(InstallError, match=f"{program[0]}: others than root may write"):
+        run(daemon, program, "system")
+
+    assert launchctl.calls == []
 
 
 def test_dry_run_shows_all_and_touches_nothing(launchctl, layout, program) -> None:

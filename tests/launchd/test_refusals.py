@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from excguard.launchd.refusals import contradictions, refusals
+from excguard.launchd.refusals import contradictions, exchangeable, refusals
 
 OWNER = os.getuid()
 
@@ -113,3 +113,29 @@ def test_program_without_the_right_to_run(contents, program) -> None:
     (problem,) = contradictions(contents)
 
     assert f"chmod +x {program[0]}" in problem
+
+
+@pytest.mark.skipif(OWNER != 0, reason="the files of others than root are never fit")
+def test_what_root_runs_belongs_to_root_on_all_its_way(program, tmp_path) -> None:
+    assert list(exchangeable(Path(program[0]))) == []
+    folder = tmp_path / "open"
+    folder.mkdir()
+    moved = Path(program[0]).rename(folder / "excguard")
+    folder.chmod(0o775)
+    link = tmp_path / "link"
+    link.symlink_to(moved)
+
+    assert [problem.split(":")[0] for problem in exchangeable(link)] == [str(folder)]
+    folder.chmod(0o1777)
+    assert list(exchangeable(link)) == []
+    os.chown(moved, 65534, -1)
+    assert [problem.split(":")[0] for problem in exchangeable(moved)] == [str(moved)]
+
+
+def test_interpreter_counts_too(program, tmp_path) -> None:
+    shared = tmp_path / "python"
+    shared.touch()
+    shared.chmod(0o777)
+    Path(program[0]).write_text(f"#!{shared}\n")
+
+    assert str(shared) in [problem.split(":")[0] for problem in exchangeable(Path(program[0]))]

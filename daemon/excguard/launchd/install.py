@@ -16,7 +16,7 @@ from excguard import config as configuration
 from excguard.launchd import job
 from excguard.launchd.job import Kind, Layout
 from excguard.launchd.launchctl import Answer, Launchctl, LaunchctlError, Run, run_launchctl
-from excguard.launchd.refusals import contradictions, refusals
+from excguard.launchd.refusals import contradictions, exchangeable, refusals
 
 _NO_SUCH_JOB = Answer(113, "", "")
 
@@ -122,27 +122,19 @@ def install(layout: Layout, changes: Changes, domain: str, *, program: list[str]
         LaunchctlError: launchd refused it.
         OSError: a file could not be written.
     """
-    try:
-        read = configuration.load(config)
-    except configuration.ConfigError as error:
-        raise InstallError(str(error)) from None
+    contents = job.property_list(layout, program, config, stop_timeout=_stop_timeout(config))
     owner = 0 if layout.kind is Kind.DAEMON else os.geteuid()
-    if not read.target and not read.watches_others:
-        raise InstallError(f"{config}: nothing to watch; add a [[target]] with a name and a command")
-    stop_timeout = max((target.stop_timeout for target in read.target), default=0.0)
-    contents = job.property_list(layout, program, config, stop_timeout=stop_timeout)
     changes.folder(layout.logs)
     changes.folder(layout.property_list.parent)
     problems = list(contradictions(contents))
+    if layout.kind is Kind.DAEMON and not problems:
+        problems += exchangeable(Path(program[0]))
     if changes.dry_run:  # which has not made the folders
         problems = [problem for problem in problems if str(layout.logs) not in problem]
-    if problems:
-        raise InstallError("\n".join(problems))
+    _refuse(problems)
     written = changes.file(layout.property_list, job.render(contents), owner)
     if not changes.dry_run:
-        problems = list(refusals(layout.property_list, owner=owner))
-        if problems:
-            raise InstallError("\n".join(problems))
+        _refuse(list(refusals(layout.property_list, owner=owner)))
     if layout.kind is Kind.DAEMON:
         changes.folder(layout.newsyslog.parent)
         changes.file(layout.newsyslog, job.newsyslog_rule(layout, "root:wheel").encode(), owner)
@@ -156,6 +148,22 @@ def install(layout: Layout, changes: Changes, domain: str, *, program: list[str]
         launchctl.enable()
         launchctl.bootstrap(str(layout.property_list))
     return launchctl
+
+
+def _stop_timeout(config: Path) -> float:
+    """The longest time that a target may take to end. Raises InstallError when the job could not start."""
+    try:
+        read = configuration.load(config)
+    except configuration.ConfigError as error:
+        raise InstallError(str(error)) from None
+    if not read.target and not read.watches_others:
+        raise InstallError(f"{config}: nothing to watch; add a [[target]] with a name and a command")
+    return max((target.stop_timeout for target in read.target), default=0.0)
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise InstallError("\n".join(problems))
 
 
 def uninstall(layout: Layout, changes: Changes, domain: str) -> None:

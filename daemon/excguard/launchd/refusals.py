@@ -1,9 +1,10 @@
 """What launchd refuses in a property list, said before launchd answers "5: Input/output error" for all of it.
 
 launchctl(1): a property list must disallow writes by group and others, and belong to root or to the user who
-loads it. launchd.plist(5): the program is an absolute path. A program, interpreter or log folder that does
-not exist is loaded all the same, and the job then fails at each start (exit status 78, EX_CONFIG) without a
-word in its own log.
+loads it. launchd.plist(5): the program is an absolute path. One thing launchd does not refuse, and we do: a
+daemon whose program somebody other than root could exchange is everybody's way to become root. A program,
+interpreter or log folder that does not exist is loaded all the same, and the job then fails at each start
+(exit status 78, EX_CONFIG) without a word in its own log.
 """
 
 import os
@@ -13,6 +14,33 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+
+def exchangeable(program: Path) -> Iterator[str]:
+    """Why a program is not fit to be run by root: somebody else may write to it, or to what leads there.
+
+    Yields:
+        One line for each such file or folder, those of the interpreter in a script's first line included.
+    """
+    interpreter = _interpreter(program)
+    told = set()
+    for path in (program, interpreter):
+        if path is None:
+            continue
+        resolved = path.resolve()
+        for part in (*path.parents, resolved, *resolved.parents):
+            try:
+                status = part.stat()
+            except OSError:
+                continue  # that it is not there is said elsewhere
+            # In a sticky folder such as /tmp nobody can rename what belongs to another.
+            shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
+            if (shared or status.st_uid != 0) and part not in told:
+                told.add(part)
+                yield (
+                    f"{part}: others than root may write to it, and so decide what root runs; install excguard "
+                    "where only root can (sudo python3 -m venv /opt/excguard), or use an agent"
+                )
 
 
 def refusals(file: Path, *, owner: int) -> Iterator[str]:
@@ -110,19 +138,25 @@ def _unstartable(program: Path) -> Iterator[str]:
         if not os.access(program, os.X_OK):
             yield f"{program} may not be executed; chmod +x {shlex.quote(str(program))}"
             return
-        with program.open("rb") as file:
-            first = file.readline(1024)
+        interpreter = _interpreter(program)
     except OSError as error:
         yield f"{program}: {_reason(error)}; install excguard there, or install the job again"
         return
-    if first.startswith(b"#!"):
-        words = first[2:].split()
-        interpreter = Path(os.fsdecode(words[0])) if words else Path()
-        if not interpreter.is_absolute() or not os.access(interpreter, os.X_OK):
-            yield (
-                f"{program} is run by {interpreter}, which is not there; was its Python upgraded or its "
-                "virtual environment moved? Install excguard and the job again"
-            )
+    if interpreter and (not interpreter.is_absolute() or not os.access(interpreter, os.X_OK)):
+        yield (
+            f"{program} is run by {interpreter}, which is not there; was its Python upgraded or its "
+            "virtual environment moved? Install excguard and the job again"
+        )
+
+
+def _interpreter(program: Path) -> Path | None:
+    """What runs a script, by its first line; None for other programs. Raises OSError."""
+    with program.open("rb") as file:
+        first = file.readline(1024)
+    if not first.startswith(b"#!"):
+        return None
+    words = first[2:].split()
+    return Path(os.fsdecode(words[0])) if words else Path()
 
 
 def _reason(error: OSError) -> str:

@@ -161,7 +161,9 @@ class Intake:
         while True:
             self._changed.clear()
             changed = asyncio.create_task(self._changed.wait())
-            tasks = {changed, asyncio.create_task(self._judge_lines())}
+            tasks: set[asyncio.Task[Any]] = {changed}
+            if self._has_lines:
+                tasks.add(asyncio.create_task(self._judge_lines()))
             for source, follow in self._sources():
                 tasks.add(asyncio.create_task(self._keep_going(source, follow)))
             try:
