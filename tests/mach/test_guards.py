@@ -18,7 +18,8 @@ TOP = 1 << 56
 INVALID_NAME, INVALID_RIGHT, INVALID_VALUE, INVALID_ARGUMENT = 0x200, 0x100, 0x400, 0x800
 KERN_NAME, KERN_RIGHT, KERN_VALUE, KERN_ARGUMENT, KERN_CAPABILITY = 15, 17, 18, 4, 20
 KERN_DENIED, KERN_FAILURE = 53, 5
-SEND_INVALID_RIGHT, SEND_INVALID_REPLY, RCV_INVALID_NAME = 0x1000000A, 0x10000009, 0x10004002
+SEND_INVALID_RIGHT, SEND_INVALID_REPLY, SEND_INVALID_VOUCHER = 0x1000000A, 0x10000009, 0x10000005
+RCV_INVALID_NAME = 0x10004002
 
 
 class Case(NamedTuple):
@@ -81,9 +82,11 @@ CASES = [
         SEND_INVALID_REPLY,
         lambda port: (bits(port, SEND, 1) & 0xFFFFFF) << 32 | 21,
     ),
+    Case("send_bad_voucher", 0x20000, SEND_INVALID_VOUCHER, 19),
     Case("receive_on_send", 0x80000, RCV_INVALID_NAME),
     Case("port_destroyed_twice", 0x4000, KERN_FAILURE, 4 * TOP, target=0),
     Case("port_destroyed_immovable", 0x41, None, 0o105, target=1),
+    Case("no_senders_of_notification_port", 0x41, None, 0o106, target=7),
     Case("notify_exception_port", 0x100006, 0, 8),
     Case("kernel_call_without_receive", 0x3, None, 1, target=0),
     Case("move_service_port", 0x7, None, lambda port: port, target=0),

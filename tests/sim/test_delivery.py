@@ -29,6 +29,9 @@ VM_OPTIONAL = code(VIRT_MEMORY, 0x1)  # DEALLOC_GAP
 VM_ALWAYS_FATAL = code(VIRT_MEMORY, 0x4)  # RECLAIM_INDEX_FAILURE
 FD_CLOSE = code(FD, 0x1)
 USER_REASON = code(USER, 0)
+UNNAMED_FATAL = code(MACH_PORT, 0x33)
+UNNAMED_OPTIONAL = code(MACH_PORT, 0x333)
+UNNAMED_SOFT = code(MACH_PORT, 0x333333)
 
 
 def raise_one(machine: Machine, raised: int, *options: str, watch: tuple[str, ...] = ()) -> Watched:
@@ -79,6 +82,9 @@ RULES = [
     ),
     Rule("memory, always fatal", VM_ALWAYS_FATAL, 0, FAILURE, 1, ends=True, report=True),
     Rule("descriptor", FD_CLOSE, 0, FAILURE, 1, ends=True, report=True),
+    Rule("fatal by its number", UNNAMED_FATAL, 0, FAILURE, 1, ends=True, report=True),
+    Rule("optional by its number", UNNAMED_OPTIONAL, DELIVER | MP_FATAL, 5, 1, ends=True, report=True),
+    Rule("soft by its number", UNNAMED_SOFT, DELIVER | MP_FATAL, 5, 1, ends=False, result=5, report=False),
     Rule("user", USER_REASON, 0, FAILURE, 1, ends=False, result=FAILURE),
 ]
 

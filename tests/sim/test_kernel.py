@@ -202,6 +202,23 @@ def test_alone_it_tells_its_variable_and_ends_when_told() -> None:
 # ---- what it holds ----
 
 
+def test_help() -> None:
+    done = subprocess.run([sim.KERNEL_PROGRAM, "--help"], capture_output=True, text=True, check=True)
+
+    assert "it runs no Mach code and protects nothing" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--release", "9"], ["--arch", "ppc"], ["--task-exc-guard", "256"], ["--listen-fd", "x"], ["word"]],
+)
+def test_kernel_refuses_other_options(arguments: list[str]) -> None:
+    done = subprocess.run([sim.KERNEL_PROGRAM, *arguments], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr
+
+
 def test_it_says_that_it_is_a_simulation(boot: Callable[..., Machine]) -> None:
     machine = boot(release="15.5")
     done = machine.run("sysctl", "kern.version", "kern.osproductversion", "kern.osversion", "kern.ostype")

@@ -70,10 +70,21 @@ def _flags(*, cflags: bool, libs: bool) -> list[str]:
 
 
 def _run(command: Sequence[str], kernel: Kernel) -> int:
+    program: subprocess.Popen[bytes] | None = None
+    terminated = False
+
+    def terminate(*_: object) -> None:
+        nonlocal terminated
+        terminated = True
+        if program is not None:
+            program.terminate()
+
+    signal.signal(signal.SIGTERM, terminate)
     try:
         with subprocess.Popen(command, env=kernel.environ) as program:  # noqa: S603 (what the user asked to run)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the program as well
-            signal.signal(signal.SIGTERM, lambda number, _: program.send_signal(number))
+            if terminated:
+                program.terminate()
             status = program.wait()
     except OSError as error:
         raise KernelError(f"{command[0]}: {error.strerror}") from error

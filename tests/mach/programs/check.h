@@ -14,8 +14,10 @@ struct check {
     struct check *next;
 };
 static struct check *checks;
+__attribute__((unused)) static char *program; /* this one */
 
-/* CHECK(name) { ... }: test_conformance.py finds them by this form. */
+/* CHECK(name) { ... }: test_conformance.py finds them by this form. PART(name) is one that others start. */
+#define PART(id) CHECK(id)
 #define CHECK(id)                                                                                             \
     static void id(void);                                                                                     \
     static struct check id##_check = {#id, id, 0};                                                            \
@@ -87,6 +89,7 @@ static inline mach_msg_return_t receive_letter(mach_port_t from, struct letter *
 }
 
 int main(int argc, char **argv) {
+    program = argv[0];
     task_set_exc_guard_behavior(SELF, 0); /* the misuses here are on purpose */
     for (struct check *check = checks; argc == 2 && check; check = check->next) {
         if (!strcmp(check->name, argv[1])) {

@@ -9,6 +9,12 @@ static kern_return_t send_to_kernel(mach_port_t port) {
     return mach_msg(&message, MACH_SEND_MSG, sizeof message, 0, 0, 0, 0);
 }
 
+static kern_return_t send_with_voucher(mach_port_t voucher) {
+    mach_msg_header_t message = {MACH_MSGH_BITS_SET(MACH_MSG_TYPE_COPY_SEND, 0, MACH_MSG_TYPE_COPY_SEND, 0), sizeof message,
+                                 receive_right(MPO_INSERT_SEND_RIGHT, 0), 0, voucher, 1};
+    return mach_msg(&message, MACH_SEND_MSG, sizeof message, 0, 0, 0, 0);
+}
+
 static mach_port_t check_in(void) {
     mach_port_t port;
     MUST(bootstrap_check_in(bootstrap_port, "test.service", &port));
@@ -56,6 +62,7 @@ SCENARIO(send_wrong_right, send_right(), send_with_descriptor(port, MACH_MSG_TYP
 SCENARIO(send_move_once_of_send, send_right(), send_with_descriptor(port, MACH_MSG_TYPE_MOVE_SEND_ONCE))
 SCENARIO(send_bad_reply, no_name(), send_with_reply_port(port, MACH_MSG_TYPE_MAKE_SEND_ONCE))
 SCENARIO(send_bad_reply_right, send_right(), send_with_reply_port(port, MACH_MSG_TYPE_MAKE_SEND_ONCE))
+SCENARIO(send_bad_voucher, send_right(), send_with_voucher(port))
 SCENARIO(receive_on_send, send_right(), receive_on(port))
 SCENARIO(receive_on_no_name, no_name(), receive_on(port))
 SCENARIO(receive_on_former, receive_right(MPO_INSERT_SEND_RIGHT, 0),
@@ -65,6 +72,7 @@ SCENARIO(port_destroyed_twice, receive_right(0, 0),
          (request(port, MACH_NOTIFY_PORT_DESTROYED, receive_right(0, 0)), request(port, MACH_NOTIFY_PORT_DESTROYED, receive_right(0, 0))))
 SCENARIO(port_destroyed_immovable, receive_right(MPO_CONTEXT_AS_GUARD | MPO_IMMOVABLE_RECEIVE, GUARD),
          request(port, MACH_NOTIFY_PORT_DESTROYED, receive_right(0, 0)))
+SCENARIO(no_senders_of_notification_port, receive_right(MPO_NOTIFICATION_PORT, 0), request(port, MACH_NOTIFY_NO_SENDERS, receive_right(0, 0)))
 SCENARIO(notify_exception_port, receive_right(MPO_EXCEPTION_PORT, 0), request(receive_right(0, 0), MACH_NOTIFY_NO_SENDERS, port))
 /* policies */
 SCENARIO(kernel_call_without_receive, SELF, send_to_kernel(port))
@@ -115,11 +123,13 @@ static const struct scenario_row rows[] = {
     {"send_move_once_of_send", send_move_once_of_send},
     {"send_bad_reply", send_bad_reply},
     {"send_bad_reply_right", send_bad_reply_right},
+    {"send_bad_voucher", send_bad_voucher},
     {"receive_on_send", receive_on_send},
     {"receive_on_no_name", receive_on_no_name},
     {"receive_on_former", receive_on_former},
     {"port_destroyed_twice", port_destroyed_twice},
     {"port_destroyed_immovable", port_destroyed_immovable},
+    {"no_senders_of_notification_port", no_senders_of_notification_port},
     {"notify_exception_port", notify_exception_port},
     {"kernel_call_without_receive", kernel_call_without_receive},
     {"move_service_port", move_service_port},

@@ -113,6 +113,13 @@ CHECK(references_of_send_rights) {
     EXPECT(KERN_INVALID_NAME, mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_SEND, 1));
 }
 
+CHECK(references_of_no_right) {
+    EXPECT(1, refs_of(MACH_PORT_NULL, MACH_PORT_RIGHT_SEND));
+    EXPECT(1, refs_of(MACH_PORT_DEAD, MACH_PORT_RIGHT_SEND_ONCE));
+    EXPECT(KERN_SUCCESS, mach_port_mod_refs(SELF, MACH_PORT_NULL, MACH_PORT_RIGHT_SEND, 1));
+    EXPECT(KERN_INVALID_NAME, mach_port_mod_refs(SELF, MACH_PORT_DEAD, MACH_PORT_RIGHT_RECEIVE, -1));
+}
+
 CHECK(references_stay_at_their_maximum) {
     mach_port_t port = send_right();
     EXPECT(KERN_SUCCESS, mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_SEND, 65000));

@@ -225,6 +225,8 @@ CHECK(time_goes_on) {
 
 CHECK(sysctl_by_name) {
     char text[256];
+    int number;
+    size_t number_size = sizeof number;
     size_t size = sizeof text, small = 2;
     EXPECT(0, sysctlbyname("kern.osproductversion", text, &size, NULL, 0));
     EXPECT(strlen(text) + 1, size);
@@ -233,6 +235,8 @@ CHECK(sysctl_by_name) {
     EXPECT(strlen(text) + 1, size);
     EXPECT(-1, sysctlbyname("kern.osproductversion", text, &small, NULL, 0));
     EXPECT(ENOMEM, errno);
+    EXPECT(0, sysctlbyname("kern.task_exc_guard_default", &number, &number_size, NULL, 0));
+    EXPECT(sizeof number, number_size);
     EXPECT(-1, sysctlbyname("kern.no_such_thing", text, &size, NULL, 0));
     EXPECT(ENOENT, errno);
     EXPECT(-1, sysctlbyname("kern.version", NULL, NULL, text, 1));
@@ -348,6 +352,25 @@ CHECK(spawn_attributes) {
     EXPECT(ENOENT, posix_spawnp(&pid, "no-such-program", &actions, &attributes, command, environ));
     EXPECT(0, posix_spawn_file_actions_destroy(&actions));
     EXPECT(0, posix_spawnattr_destroy(&attributes));
+}
+
+PART(talks_to_its_bootstrap_port) {
+    EXPECT(MACH_MSG_SUCCESS, send_letter(bootstrap_port, MACH_MSG_TYPE_COPY_SEND, 55, 0));
+}
+
+CHECK(spawn_with_a_bootstrap_port) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    char *const command[] = {program, "talks_to_its_bootstrap_port", NULL};
+    posix_spawnattr_t attributes;
+    struct letter got;
+    pid_t pid;
+    EXPECT(0, posix_spawnattr_init(&attributes));
+    EXPECT(0, posix_spawnattr_setspecialport_np(&attributes, port, TASK_BOOTSTRAP_PORT));
+    EXPECT(0, posix_spawn(&pid, program, NULL, &attributes, command, environ));
+    EXPECT(0, posix_spawnattr_destroy(&attributes));
+    EXPECT(MACH_MSG_SUCCESS, mach_msg(&got.header, MACH_RCV_MSG, 0, sizeof got, port, 0, 0));
+    EXPECT(55, got.header.msgh_id);
+    EXPECT(0, status_of_child(pid));
 }
 
 CHECK(spawn_with_bad_exception_ports) {

@@ -815,6 +815,7 @@ static kern_return_t task_set_guard(struct thread *thread, const struct wire_req
         return result;
     if (word(request, 1) & ~(uint32_t)TASK_EXC_GUARD_ALL)
         return KERN_INVALID_VALUE;
+    /* Any change, as a development kernel allows it; others let nobody clear DELIVER or FATAL, nor set ONCE. */
     task->exc_guard = word(request, 1);
     return KERN_SUCCESS;
 }

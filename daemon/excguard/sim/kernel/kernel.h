@@ -44,7 +44,10 @@ struct settings {
 };
 extern struct settings settings;
 
-enum { RELEASE_10_15 = 101500, RELEASE_26_4 = 260400 };
+/* What hardened tasks start with (_TASK_EXC_GUARD_ALL_FATAL, osfmk/kern/task.c). */
+enum { HARDENED_FLAGS = TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_MP_FATAL | TASK_EXC_GUARD_VM_DELIVER | TASK_EXC_GUARD_VM_FATAL };
+
+enum { RELEASE_26_4 = 260400 };
 static inline bool release_is_before(uint32_t release) {
     return settings.release < release;
 }

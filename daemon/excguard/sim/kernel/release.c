@@ -58,8 +58,8 @@ bool release_sysctl(const char *name, void *value, size_t *size) {
     else if (!strcmp(name, "kern.version"))
         snprintf(text, sizeof text, "excguard simulated kernel, in the place of macOS %s", settings.release_text);
     else if (!strcmp(name, "kern.task_exc_guard_default"))
-        /* System processes in the low byte, all others in the next (TASK_EXC_GUARD_THIRD_PARTY_DEFAULT_SHIFT). */
-        number = (int32_t)(settings.guard_default | settings.guard_default << 8);
+        /* Hardened tasks in the low byte, all others in the next (TASK_EXC_GUARD_THIRD_PARTY_DEFAULT_SHIFT). */
+        number = (int32_t)(HARDENED_FLAGS | settings.guard_default << 8);
     else if (!strcmp(name, "hw.optional.arm64") && settings.arch == ARCH_ARM64)
         number = 1;
     else if (!strcmp(name, "security.mac.amfi.developer_mode_status") && !release_is_before(130000))

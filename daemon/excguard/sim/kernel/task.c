@@ -179,10 +179,7 @@ static void close_space(struct task *task) {
 }
 
 static uint32_t default_guard_behavior(const struct task *task) {
-    uint32_t behavior = settings.guard_default;
-    if (task->hardened)
-        behavior |= TASK_EXC_GUARD_MP_FATAL | TASK_EXC_GUARD_VM_FATAL;
-    return behavior;
+    return task->hardened ? HARDENED_FLAGS : settings.guard_default;
 }
 
 static struct task *task_new(pid_t pid, int pidfd, uid_t uid, gid_t gid, struct task *parent) {
@@ -232,7 +229,7 @@ struct task *task_of_pid(pid_t pid) {
 
 void task_harden(struct task *task, int level) {
     task->hardened = level;
-    task->exc_guard |= TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_VM_DELIVER | TASK_EXC_GUARD_MP_FATAL | TASK_EXC_GUARD_VM_FATAL;
+    task->exc_guard |= HARDENED_FLAGS;
     mark_own_port(task, WIRE_TASK_SELF_NAME, task->ports[TASK_FLAVOR_CONTROL]);
 }
 
