@@ -1,5 +1,6 @@
 """Each outcome of each probe: what it says, how bad it is, and what to do."""
 
+import os
 import plistlib
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class Fake:
                 **host,
             }
         )
-        self.uid = 501
+        self.uid = os.geteuid() or 501  # whose files these tests write; root's will do for anybody
         self.home = home
         self.answered: dict[str, Answer] = {
             "csrutil status": Answer(0, "System Integrity Protection status: enabled.\n", ""),
@@ -402,7 +403,7 @@ def test_launchd_job(mac, tmp_path, *, answer, installed, status, part) -> None:
     machine = mac()
     machine.answered.pop("launchctl")
     if answer:
-        machine.answered["launchctl print gui/501/org.excguard.agent"] = answer
+        machine.answered[f"launchctl print gui/{machine.uid}/org.excguard.agent"] = answer
     if installed:
         path = Layout(Kind.AGENT, tmp_path).property_list
         path.parent.mkdir(parents=True)

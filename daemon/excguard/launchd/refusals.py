@@ -38,8 +38,8 @@ def exchangeable(program: Path) -> Iterator[str]:
             if (shared or status.st_uid != 0) and part not in told:
                 told.add(part)
                 yield (
-                    f"{part}: others than root may write to it, and so decide what root runs; install excguard "
-                    "where only root can (sudo python3 -m venv /opt/excguard), or use an agent"
+                    f"{part}: others than root may write to it, and so decide what root runs; install "
+                    "excguard where only root can (sudo python3 -m venv /opt/excguard), or use an agent"
                 )
 
 
