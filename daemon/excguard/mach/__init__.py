@@ -10,7 +10,8 @@ Apple's names. One concept a module:
   port;
 * `guard_behavior`: what the kernel does to a task that breaks a soft or optional rule;
 * `spawn`: a child whose guard exceptions arrive at a port of ours from its first instruction on;
-* `bootstrap`: finding and offering services by name.
+* `bootstrap`: finding and offering services by name;
+* `rendezvous`: port rights for a child that is being born.
 
 No right to a task or thread control port is ever sent anywhere from here, and no thread's state is ever
 written.

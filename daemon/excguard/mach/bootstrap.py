@@ -17,7 +17,7 @@ def check_in(name: str) -> ReceiveRight:
     """
     port = ffi.new("mach_port_t *")
     check("bootstrap_check_in", lib.bootstrap_check_in(_bootstrap_port(), _encoded(name), port))
-    return ReceiveRight(port[0])
+    return ReceiveRight(port[0], movable=False)
 
 
 def look_up(name: str) -> SendRight:

@@ -155,13 +155,33 @@ class PortSet(_Right):
         check("mach_port_mod_refs", lib.mach_port_mod_refs(_self(), name, lib.MACH_PORT_RIGHT_PORT_SET, -1))
 
 
+# What a port may be and still be moved to another task: none of the kinds that are bound to one, such as
+# reply and exception ports (ipc_port_init of osfmk/ipc/ipc_port.c, xnu-11417.121.6).
+_MOVABLE: Final = (
+    lib.MPO_QLIMIT
+    | lib.MPO_TEMPOWNER
+    | lib.MPO_IMPORTANCE_RECEIVER
+    | lib.MPO_INSERT_SEND_RIGHT
+    | lib.MPO_STRICT
+    | lib.MPO_DENAP_RECEIVER
+)
+
+
 class ReceiveRight(_Right):
     """A port: the one right to receive what is sent to it. Releasing it destroys the port."""
 
-    def __init__(self, name: int, guard: int = 0) -> None:
-        """Take over a receive right; ``guard`` is the value that it is guarded with, 0 for none."""
+    def __init__(self, name: int, guard: int = 0, *, movable: bool = True) -> None:
+        """Take over a receive right.
+
+        Args:
+            name: its name.
+            guard: the value that it is guarded with, 0 for none.
+            movable: whether it may go to another task. The kernel does not tell before it is tried, and then
+                it answers with a fatal EXC_GUARD.
+        """
         super().__init__(name)
         self._guard = guard
+        self.movable = movable
 
     @classmethod
     def construct(cls, flags: int = 0, *, guarded: bool = False) -> Self:
@@ -181,7 +201,7 @@ class ReceiveRight(_Right):
         options.flags = flags | (lib.MPO_CONTEXT_AS_GUARD if guarded else 0)
         name = ffi.new("mach_port_name_t *")
         check("mach_port_construct", lib.mach_port_construct(_self(), options, guard, name))
-        return cls(name[0], guard)
+        return cls(name[0], guard, movable=not flags & ~_MOVABLE)
 
     def make_send(self) -> SendRight:
         """A new send right to this port, under the same name.
@@ -194,6 +214,16 @@ class ReceiveRight(_Right):
             lib.mach_port_insert_right(_self(), self.name, self.name, lib.MACH_MSG_TYPE_MAKE_SEND),
         )
         return SendRight(self.name)
+
+    def unguard(self) -> None:
+        """Take off the guard that `construct` put on, so that a message may move the right away.
+
+        Raises:
+            MachError: see `mach_port_unguard`.
+        """
+        if self._guard:
+            check("mach_port_unguard", lib.mach_port_unguard(_self(), self.name, self._guard))
+            self._guard = 0
 
     def move_to(self, port_set: PortSet | None) -> None:
         """Make this port a member of ``port_set`` and of no other; None takes it out of its set.

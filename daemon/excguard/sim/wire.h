@@ -74,6 +74,8 @@ enum wire_op {
     WIRE_KERNEL_CENSUS, /* -> struct excsim_kernel_census */
     WIRE_CRASH_REPORT,  /* index -> struct excsim_crash_report */
     WIRE_PIN,           /* name */
+    WIRE_SIGN,          /* struct wire_signature */
+    WIRE_SIGNATURE,     /* pid, pid version -> struct wire_signature */
     WIRE_OP_COUNT,
 };
 
@@ -83,6 +85,13 @@ struct wire_action {
     uint32_t port;
     uint32_t behavior;
     uint32_t flavor;
+};
+
+/* A code signature, as far as requirements ask about it. All zeros: unsigned. */
+struct wire_signature {
+    char identifier[WIRE_NAME_MAX];
+    char team[32];
+    uint32_t certificate; /* enum excsim_certificate */
 };
 
 struct wire_request {

@@ -76,6 +76,21 @@ struct excsim_crash_report {
 /* Report number `index`, from 0 (the newest 4096 are kept). KERN_NOT_FOUND past the last, KERN_INVALID_ARGUMENT before the oldest kept. */
 extern kern_return_t excsim_crash_report(uint64_t index, struct excsim_crash_report *report);
 
+/* Who signed a program, as far as certificates tell. */
+enum excsim_certificate {
+    EXCSIM_AD_HOC,       /* nobody: the signature has an identifier and no certificate */
+    EXCSIM_DEVELOPER_ID, /* the team, for distribution outside of the App Store */
+    EXCSIM_APP_STORE,    /* Apple, so the certificate does not name the team */
+    EXCSIM_DEVELOPMENT,  /* the team, for its own machines */
+};
+
+/*
+ * Gives the program that the calling task runs a code signature; a program starts without one. It stays over fork and goes
+ * with exec. The Security framework's functions, which dlsym finds here too, answer by it. KERN_INVALID_ARGUMENT: an
+ * identifier of 128 bytes or more, a team of 32 or more, a certificate that is none.
+ */
+extern kern_return_t excsim_sign(const char *identifier, const char *team, enum excsim_certificate certificate);
+
 /* Lets a special-purpose test play the kernel's part of IOT types: pins the last send right of a port of this task. */
 extern kern_return_t excsim_pin(mach_port_name_t name);
 

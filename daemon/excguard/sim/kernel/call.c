@@ -1009,6 +1009,25 @@ static kern_return_t pin(struct thread *thread, const struct wire_request *reque
     return KERN_SUCCESS;
 }
 
+static kern_return_t sign(struct thread *thread, const struct wire_request *request, const uint8_t *payload) {
+    struct wire_signature *signature = &thread->task->signature;
+    if (request->size != sizeof *signature)
+        return KERN_INVALID_ARGUMENT;
+    memcpy(signature, payload, sizeof *signature);
+    signature->identifier[sizeof signature->identifier - 1] = signature->team[sizeof signature->team - 1] = '\0';
+    return KERN_SUCCESS;
+}
+
+/* The process is meant that sent the audit token, not one that has its pid by now, nor what it runs after an exec. */
+static kern_return_t signature(struct thread *thread, const struct wire_request *request, const uint8_t *payload) {
+    (void)payload;
+    struct task *task = task_find((pid_t)word(request, 0));
+    if (!task || task->pid_version != word(request, 1))
+        return KERN_NOT_FOUND;
+    thread_payload(thread, &task->signature, sizeof task->signature);
+    return KERN_SUCCESS;
+}
+
 static call *const calls[WIRE_OP_COUNT] = {
     [WIRE_PORT_ALLOCATE] = port_allocate,
     [WIRE_PORT_CONSTRUCT] = port_construct,
@@ -1062,6 +1081,8 @@ static call *const calls[WIRE_OP_COUNT] = {
     [WIRE_KERNEL_CENSUS] = census,
     [WIRE_CRASH_REPORT] = crash_report,
     [WIRE_PIN] = pin,
+    [WIRE_SIGN] = sign,
+    [WIRE_SIGNATURE] = signature,
 };
 
 bool call_dispatch(struct thread *thread, const struct wire_request *request, const uint8_t *payload, bool *sane) {

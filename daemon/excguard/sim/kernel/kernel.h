@@ -360,6 +360,7 @@ struct task {
     gid_t gid;
     uint32_t pid_version;
     uint64_t image[2]; /* of the program that runs, {0, 0} until it spoke */
+    struct wire_signature signature; /* of that program */
     int hardened;      /* level */
     uint32_t exc_guard;
     bool reply_port_telemetry; /* one report a task (REQUIRE_REPLY_PORT_SEMANTICS before 26) */

@@ -279,6 +279,7 @@ static void task_exec(struct task *task, struct thread *by) {
     }
     close_space(task);
     task->pid_version = next_pid_version++;
+    memset(&task->signature, 0, sizeof task->signature);
     task->exc_guard = default_guard_behavior(task);
     open_space(task);
 }
@@ -417,6 +418,7 @@ bool thread_hello(struct thread *thread, pid_t pid, uid_t uid, gid_t gid) {
             task_reference(task);
         } else if (parent && !memcmp(parent->image, hello->arg, sizeof parent->image)) {
             task->exc_guard = parent->exc_guard; /* forked, and still the same program */
+            task->signature = parent->signature;
         }
     } else if ((task->image[0] || task->image[1]) && memcmp(task->image, hello->arg, sizeof task->image)) {
         task_exec(task, thread);

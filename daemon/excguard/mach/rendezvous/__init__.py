@@ -1,0 +1,60 @@
+"""Port rendezvous: handing Mach port rights to a child that is being born.
+
+Port rights are not inherited as descriptors are. So the parent keeps a keyed set of rights ready under the
+child's process id, and the child asks for them, once, by a message whose sender the kernel vouches for::
+
+    with RendezvousServer("org.example.rendezvous") as server:       # the parent
+        port = ReceiveRight.construct()
+        environment = {**os.environ, **server.environment}
+        with server.launch({KEY: Port.make_send(port)}) as launch:
+            launch.register(spawn(host, ["app"], environment=environment))
+
+    client = RendezvousClient.get()                                   # the child
+    with client.take_send_right(KEY) as send:
+        ...
+
+Why the lock that `launch` holds: the pid is known only when the child may already be asking. Whatever it asks
+is answered under the same lock, so it waits until its ports are registered.
+
+Each port says whether the rights that the child will get are made, copied or moved out of this task; moved
+ones belong to the server from registration on, and it releases them wherever they do not reach the child.
+`docs/rendezvous.md` describes the messages; `excguard/client/` holds the client for programs in C.
+"""
+
+from excguard.mach.rendezvous.client import Outcome, RendezvousClient, RendezvousError
+from excguard.mach.rendezvous.port import Disposition, Port
+from excguard.mach.rendezvous.requirement import Requirement, Validation
+from excguard.mach.rendezvous.server import (
+    Attached,
+    Claimed,
+    Event,
+    Launch,
+    NothingToGive,
+    Refused,
+    Rejected,
+    RendezvousServer,
+    SendFailed,
+    Unclaimed,
+    Validated,
+)
+
+__all__ = [
+    "Attached",
+    "Claimed",
+    "Disposition",
+    "Event",
+    "Launch",
+    "NothingToGive",
+    "Outcome",
+    "Port",
+    "Refused",
+    "Rejected",
+    "RendezvousClient",
+    "RendezvousError",
+    "RendezvousServer",
+    "Requirement",
+    "SendFailed",
+    "Unclaimed",
+    "Validated",
+    "Validation",
+]

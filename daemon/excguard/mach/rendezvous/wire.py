@@ -1,0 +1,218 @@
+"""The messages of a rendezvous, in bytes: what arrives at a server is checked here, what it answers is built.
+
+Nothing here calls the kernel. Numbers are native-endian: both ends are on one machine. The layouts are those
+of `client/excguard_client.h` (and mach/message.h); the replies are parsed there.
+"""
+
+import enum
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from excguard.native import lib
+
+HEADER: Final = struct.Struct("=IIIIIi")  # mach_msg_header_t
+_TRAILER: Final = struct.Struct("=II4x8x8I")  # mach_msg_audit_trailer_t
+_REQUEST: Final = struct.Struct("=III")  # behind the header: version, total length, flags
+_ATTACHED: Final = struct.Struct("=IIIi")  # behind the header: version, total length, outcome, result
+_DEAD_NAME: Final = struct.Struct("=8xI")  # behind the header: NDR record, name
+_COUNT: Final = struct.Struct("=I")  # mach_msg_body_t
+_DESCRIPTOR: Final = struct.Struct("=I4x2xBB")  # mach_msg_port_descriptor_t
+_TAIL: Final = struct.Struct("=III")  # version, total length, status
+
+# Room for what is received: the largest request, some more so that one that is a little too long is told from
+# one that is far too long, and the trailer.
+RECEIVE_SIZE: Final = 512
+
+# mach/message.h: MACH_MSGH_BITS_REMOTE_MASK.
+_REMOTE_MASK: Final = 0x1F
+
+
+class Protocol(enum.Enum):
+    """Whose messages."""
+
+    EXCGUARD = "excguard"
+    CHROMIUM = "chromium"
+    """Generation 3 of Chromium's base/apple/mach_port_rendezvous.h."""
+
+
+class MalformedError(ValueError):
+    """A message that is none of the protocol's; the text says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Who sent a message: the audit token that the kernel put on it."""
+
+    token: tuple[int, ...]
+
+    @property
+    def pid(self) -> int:
+        """`audit_token_to_pid` of bsm/libbsm.h: field 5."""
+        return self.token[5]
+
+    @property
+    def is_kernel(self) -> bool:
+        """Whether it is KERNEL_AUDIT_TOKEN_VALUE of mach/message.h."""
+        return not any(self.token)
+
+
+@dataclass(frozen=True)
+class Request:
+    """Somebody asks for ports.
+
+    Attributes:
+        sender: who.
+        protocol: in whose words, and so in whose an answer is due.
+        version: of the protocol; a version that is not ours is answered, but not with ports.
+        wants_data: Chromium's wish for the Info.plist.
+    """
+
+    sender: Sender
+    protocol: Protocol
+    version: int = 0
+    wants_data: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """A child says how `excguard_client_watch_self` went: an outcome and a kern_return_t."""
+
+    sender: Sender
+    outcome: int
+    result: int
+
+
+@dataclass(frozen=True)
+class DeadName:
+    """The kernel says that the port under a name is gone."""
+
+    name: int
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """A send-once right of ours went unused: the wish to hear of an end was withdrawn."""
+
+
+def sender_of(received: bytes) -> Sender:
+    """Who sent the message.
+
+    Raises:
+        MalformedError: there is no audit trailer behind it.
+    """
+    size = HEADER.unpack_from(received)[1]
+    at = (size + 3) & ~3  # round_msg: where the kernel puts the trailer
+    if size < HEADER.size or at + _TRAILER.size > len(received):
+        raise MalformedError("no room for a trailer")
+    kind, trailer_size, *token = _TRAILER.unpack_from(received, at)
+    if kind != 0 or trailer_size < _TRAILER.size:  # MACH_MSG_TRAILER_FORMAT_0
+        raise MalformedError("no audit trailer")
+    return Sender(tuple(token))
+
+
+def parse(received: bytes, protocol: Protocol) -> Request | Report | DeadName | Cancelled:
+    """Check a message that was received.
+
+    Args:
+        received: the message and its trailer.
+        protocol: of the port that it came to.
+
+    Raises:
+        MalformedError: it is none that a server can use. The caller still owns all rights in it.
+    """
+    if len(received) < HEADER.size:
+        raise MalformedError("shorter than a header")
+    bits, size, remote, _local, _voucher, msgh_id = HEADER.unpack_from(received)
+    sender = sender_of(received)
+    if bits & lib.MACH_MSGH_BITS_COMPLEX:
+        raise MalformedError("complex: no request carries rights or memory")
+    if sender.is_kernel:
+        if msgh_id == lib.MACH_NOTIFY_DEAD_NAME and size == HEADER.size + _DEAD_NAME.size:
+            return DeadName(_DEAD_NAME.unpack_from(received, HEADER.size)[0])
+        if msgh_id == lib.MACH_NOTIFY_SEND_ONCE:
+            return Cancelled()
+        raise MalformedError(f"notification {msgh_id} that nobody asked for")
+    if protocol is Protocol.EXCGUARD and msgh_id == lib.EXCGUARD_RENDEZVOUS_ATTACHED:
+        return _report(received, size, remote, sender)
+    return _request(received, protocol, sender)
+
+
+def _request(received: bytes, protocol: Protocol, sender: Sender) -> Request:
+    bits, size, remote, _local, _voucher, msgh_id = HEADER.unpack_from(received)
+    expected = (
+        {lib.EXCGUARD_RENDEZVOUS_REQUEST: HEADER.size + _REQUEST.size}
+        if protocol is Protocol.EXCGUARD
+        else dict.fromkeys((lib.EXCGUARD_CHROMIUM_REQUEST, lib.EXCGUARD_CHROMIUM_REQUEST_PLIST), HEADER.size)
+    )
+    if msgh_id not in expected:
+        raise MalformedError(f"unknown msgh_id {msgh_id:#x}")
+    if size != expected[msgh_id]:
+        raise MalformedError(f"{size} bytes instead of {expected[msgh_id]}")
+    # Before anything is claimed: who cannot be answered must not use up what a child will ask for.
+    if remote in (lib.MACH_PORT_NULL, lib.MACH_PORT_DEAD):
+        raise MalformedError("no reply right")
+    if bits & _REMOTE_MASK != lib.MACH_MSG_TYPE_PORT_SEND_ONCE:
+        raise MalformedError("a reply right that is not send-once")
+    if protocol is Protocol.CHROMIUM:
+        return Request(sender, protocol, wants_data=msgh_id == lib.EXCGUARD_CHROMIUM_REQUEST_PLIST)
+    version, total_length, flags = _REQUEST.unpack_from(received, HEADER.size)
+    if total_length != size:
+        raise MalformedError(f"a total length of {total_length} in {size} bytes")
+    if flags and version == lib.EXCGUARD_RENDEZVOUS_VERSION:
+        raise MalformedError(f"unknown flags {flags:#x}")
+    return Request(sender, protocol, version=version)
+
+
+def _report(received: bytes, size: int, remote: int, sender: Sender) -> Report:
+    if size != HEADER.size + _ATTACHED.size:
+        raise MalformedError(f"{size} bytes instead of {HEADER.size + _ATTACHED.size}")
+    if remote != lib.MACH_PORT_NULL:
+        raise MalformedError("a reply right where no reply is due")
+    version, total_length, outcome, result = _ATTACHED.unpack_from(received, HEADER.size)
+    if version != lib.EXCGUARD_RENDEZVOUS_VERSION or total_length != size:
+        raise MalformedError(f"version {version} and a total length of {total_length} in {size} bytes")
+    if outcome >= lib.EXCGUARD_CLIENT_OUTCOME_COUNT:
+        raise MalformedError(f"unknown outcome {outcome}")
+    return Report(sender, outcome, result)
+
+
+def build_reply(reply_port: int, ports: Sequence[tuple[int, int, int]], *, status: int) -> bytes:
+    """The answer to a request.
+
+    Args:
+        reply_port: the send-once right that came with it; sending moves it.
+        ports: key, name and disposition of each.
+        status: one of the first ``EXCGUARD_CLIENT_`` outcomes.
+    """
+    size = HEADER.size + _COUNT.size + len(ports) * (_DESCRIPTOR.size + 4) + _TAIL.size
+    tail = _TAIL.pack(lib.EXCGUARD_RENDEZVOUS_VERSION, size, status)
+    keys = _keys(ports)
+    return _head(reply_port, size, lib.EXCGUARD_RENDEZVOUS_REPLY, ports) + tail + keys
+
+
+def build_chromium_reply(reply_port: int, ports: Sequence[tuple[int, int, int]], data: bytes) -> bytes:
+    """The answer in Chromium's words: nothing but the number of ports tells how it went.
+
+    ``data`` of more than 18 KiB is left out, as there.
+    """
+    if len(data) > lib.EXCGUARD_CHROMIUM_MAX_DATA:
+        data = b""
+    # 64 bits at an offset that is never a multiple of 8: bytes, then.
+    tail = _keys(ports) + struct.pack("=Q", len(data)) + data + bytes(-len(data) % 4)
+    size = HEADER.size + _COUNT.size + len(ports) * _DESCRIPTOR.size + len(tail)
+    return _head(reply_port, size, lib.EXCGUARD_CHROMIUM_REPLY, ports) + tail
+
+
+def _head(reply_port: int, size: int, msgh_id: int, ports: Sequence[tuple[int, int, int]]) -> bytes:
+    bits = lib.MACH_MSG_TYPE_MOVE_SEND_ONCE | lib.MACH_MSGH_BITS_COMPLEX
+    header = HEADER.pack(bits, size, reply_port, lib.MACH_PORT_NULL, lib.MACH_PORT_NULL, msgh_id)
+    descriptors = b"".join(
+        _DESCRIPTOR.pack(name, disposition, lib.MACH_MSG_PORT_DESCRIPTOR) for _, name, disposition in ports
+    )
+    return header + _COUNT.pack(len(ports)) + descriptors
+
+
+def _keys(ports: Sequence[tuple[int, int, int]]) -> bytes:
+    return struct.pack(f"={len(ports)}I", *(key for key, _, _ in ports))
