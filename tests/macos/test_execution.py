@@ -168,6 +168,7 @@ def test_an_import_that_nothing_provides_is_named(core: Path, tmp_path: Path) ->
 SUITES = {
     "native": ["native"],
     "mach": ["mach", "mach_api"],
+    "rendezvous": ["rendezvous"],
     "supervisor": ["test_supervisor.py", "test_supervisor_killed.py"],
 }
 

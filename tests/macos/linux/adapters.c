@@ -19,6 +19,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -297,6 +298,18 @@ static int darwin_mutex_unlock(void *mutex)
 	return pthread_mutex_unlock(mutex_here(mutex));
 }
 
+/* A pthread_once_t begins with a signature too, and Linux's with 0. */
+static int darwin_once(void *once, void (*routine)(void))
+{
+	static pthread_mutex_t first_use = PTHREAD_MUTEX_INITIALIZER;
+	pthread_mutex_lock(&first_use);
+	if (*(long *)once == 0x30B1BCBAl) {
+		*(long *)once = PTHREAD_ONCE_INIT;
+	}
+	pthread_mutex_unlock(&first_use);
+	return pthread_once(once, routine);
+}
+
 /* Names the calling thread; Linux wants it said which, and at most 15 bytes. */
 static int darwin_setname(const char *name)
 {
@@ -354,14 +367,56 @@ static int darwin_spawn_setsigmask(posix_spawnattr_t *attributes, const uint32_t
 	return posix_spawnattr_setsigmask(attributes, &here);
 }
 
+/* ---- children ---- */
+
+/* siginfo_t (sys/signal.h, macOS 26.4 SDK), as far as waitid fills it. */
+struct darwin_siginfo {
+	int signo, error, code, pid; /* each with si_ before it, which are macros here */
+	uint32_t uid;
+	int status;
+	char others[80];
+};
+_Static_assert(sizeof(struct darwin_siginfo) == 104, "siginfo_t of macOS");
+
+/* P_ALL, P_PID and P_PGID are the same, WCONTINUED and WNOWAIT are not (sys/wait.h, macOS 26.4 SDK). */
+static int darwin_waitid(int kind, id_t id, struct darwin_siginfo *out, int options)
+{
+	siginfo_t here = { 0 };
+	int translated = (options & 0x0f) | (options & 0x10 ? WCONTINUED : 0) | (options & 0x20 ? WNOWAIT : 0);
+	int result = waitid((idtype_t)kind, id, &here, translated);
+	if (result == 0) {
+		out->signo = here.si_signo;
+		out->code = here.si_code;
+		out->pid = here.si_pid;
+		out->uid = here.si_uid;
+		out->status = here.si_status;
+	}
+	return result;
+}
+
 /* ---- the rest ---- */
 
 EXPORT void *macos_symbol(const char *name);
 
-/* Only ever used to ask whether libSystem has a function. */
+/* Of the Security framework and what it needs, which the simulator has: RTLD_LAZY is 1 and RTLD_LOCAL 4 there. */
+static void *framework;
+
+static void *darwin_dlopen(const char *path, int mode)
+{
+	if (mode != 5) {
+		fprintf(stderr, "adapters.c: dlopen: no translation for mode 0x%x\n", mode);
+		abort();
+	}
+	return framework = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
+}
+
+/* Else only ever used to ask whether libSystem has a function. */
 static void *darwin_dlsym(void *handle, const char *name)
 {
 	char with_underscore[256];
+	if (framework != NULL && handle == framework) {
+		return dlsym(handle, name);
+	}
 	if (handle != (void *)DARWIN_RTLD_DEFAULT) {
 		fprintf(stderr, "adapters.c: dlsym: no translation for handle %p\n", handle);
 		abort();
@@ -450,6 +505,9 @@ static const struct {
 	ADAPTED("_pthread_mutex_unlock", darwin_mutex_unlock),
 	ADAPTED("_pthread_setname_np", darwin_setname),
 	ADAPTED("_pthread_sigmask", darwin_sigmask),
+	ADAPTED("_pthread_once", darwin_once),
+	ADAPTED("_waitid", darwin_waitid),
+	ADAPTED("_dlopen", darwin_dlopen),
 	ADAPTED("_dlsym", darwin_dlsym),
 	ADAPTED("dyld_stub_binder", stub_binder),
 	ADAPTED("___stack_chk_guard", &stack_guard),
@@ -483,6 +541,7 @@ static const struct {
 	SAME(free),
 	SAME(fsync),
 	SAME(ftruncate),
+	SAME(getenv),
 	SAME(malloc),
 	SAME(memcmp),
 	SAME(memcpy),
@@ -501,6 +560,8 @@ static const struct {
 	SAME(snprintf),
 	SAME(strcmp),
 	SAME(strlen),
+	SAME(strtol),
+	SAME(unsetenv),
 	SAME(vsnprintf), /* va_list is one type in the System V ABI */
 	SAME(write),
 };
