@@ -112,8 +112,12 @@ def test_the_whole_way_of_a_hit_is_the_same(
 
 
 HEADERS = ("dlfcn", "errno", "fcntl", "pthread", "signal", "stddef", "stdint", "time", "unistd")
-HEADERS += ("sys/file", "sys/mman", "sys/stat")
-OTHER_NAMES = {"PTHREAD_MUTEX_SIGNATURE": "_PTHREAD_MUTEX_SIG_init", "RTLD_DEFAULT": "(long)RTLD_DEFAULT"}
+HEADERS += ("sys/file", "sys/mman", "sys/stat", "sys/wait")
+OTHER_NAMES = {
+    "PTHREAD_MUTEX_SIGNATURE": "_PTHREAD_MUTEX_SIG_init",
+    "PTHREAD_ONCE_SIGNATURE": "_PTHREAD_ONCE_SIG_init",
+    "RTLD_DEFAULT": "(long)RTLD_DEFAULT",
+}
 
 
 def failing_facts(clang: Sequence[str], text: str, facts: Sequence[str]) -> list[str]:

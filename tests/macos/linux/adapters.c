@@ -70,7 +70,12 @@
 #define DARWIN_SIG_UNBLOCK 2
 #define DARWIN_SIG_SETMASK 3
 #define DARWIN_PTHREAD_MUTEX_SIGNATURE 0x32AAABA7 /* pthread_impl.h: _PTHREAD_MUTEX_SIG_init */
+#define DARWIN_PTHREAD_ONCE_SIGNATURE 0x30B1BCBA /* pthread_impl.h: _PTHREAD_ONCE_SIG_init */
 #define DARWIN_RTLD_DEFAULT -2
+#define DARWIN_RTLD_LAZY 1
+#define DARWIN_RTLD_LOCAL 4
+#define DARWIN_WCONTINUED 0x10
+#define DARWIN_WNOWAIT 0x20
 
 /* What the functions under SAME below take for granted: the number is one in both systems. */
 #define SAME_O_ACCMODE 3
@@ -81,6 +86,9 @@
 #define SAME_SEEK_END 2
 #define SAME_PROT_READ 1
 #define SAME_PROT_WRITE 2
+#define SAME_P_PID 1
+#define SAME_WNOHANG 1
+#define SAME_WEXITED 4
 #define SAME_EINTR 4
 #define SAME_EIO 5
 #define SAME_ENOMEM 12
@@ -303,7 +311,7 @@ static int darwin_once(void *once, void (*routine)(void))
 {
 	static pthread_mutex_t first_use = PTHREAD_MUTEX_INITIALIZER;
 	pthread_mutex_lock(&first_use);
-	if (*(long *)once == 0x30B1BCBAl) {
+	if (*(long *)once == DARWIN_PTHREAD_ONCE_SIGNATURE) {
 		*(long *)once = PTHREAD_ONCE_INIT;
 	}
 	pthread_mutex_unlock(&first_use);
@@ -378,11 +386,11 @@ struct darwin_siginfo {
 };
 _Static_assert(sizeof(struct darwin_siginfo) == 104, "siginfo_t of macOS");
 
-/* P_ALL, P_PID and P_PGID are the same, WCONTINUED and WNOWAIT are not (sys/wait.h, macOS 26.4 SDK). */
 static int darwin_waitid(int kind, id_t id, struct darwin_siginfo *out, int options)
 {
 	siginfo_t here = { 0 };
-	int translated = (options & 0x0f) | (options & 0x10 ? WCONTINUED : 0) | (options & 0x20 ? WNOWAIT : 0);
+	int translated = (options & (SAME_WNOHANG | SAME_WEXITED)) | (options & DARWIN_WCONTINUED ? WCONTINUED : 0) |
+			 (options & DARWIN_WNOWAIT ? WNOWAIT : 0);
 	int result = waitid((idtype_t)kind, id, &here, translated);
 	if (result == 0) {
 		out->signo = here.si_signo;
@@ -398,12 +406,12 @@ static int darwin_waitid(int kind, id_t id, struct darwin_siginfo *out, int opti
 
 EXPORT void *macos_symbol(const char *name);
 
-/* Of the Security framework and what it needs, which the simulator has: RTLD_LAZY is 1 and RTLD_LOCAL 4 there. */
+/* Of the Security framework and what it needs, which the simulator has. */
 static void *framework;
 
 static void *darwin_dlopen(const char *path, int mode)
 {
-	if (mode != 5) {
+	if (mode != (DARWIN_RTLD_LAZY | DARWIN_RTLD_LOCAL)) {
 		fprintf(stderr, "adapters.c: dlopen: no translation for mode 0x%x\n", mode);
 		abort();
 	}
