@@ -12,7 +12,7 @@ from excguard.sinks.live import LiveFeed
 from excguard.sinks.metrics import TargetState
 
 sync_api = pytest.importorskip("playwright.sync_api", reason=NO_PLAYWRIGHT)
-pytestmark = [needs_chromium, pytest.mark.xdist_group("browser")]
+pytestmark = needs_chromium
 
 expect = sync_api.expect
 

@@ -1,0 +1,57 @@
+"""Who may come in: refused at the start in one line, and told in the log when it goes wrong later."""
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from harness import wait_until
+
+STILL = '[[target]]\nname = "still"\ncommand = ["sleep", "600"]\n'
+# Nobody's password; its form is what counts.
+USERS = f"basic_auth_users:\n  prometheus: $2b$04${'a' * 53}\n"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "words"),
+    [
+        ('listen = "0.0.0.0:0"', "metrics.listen: other machines can reach 0.0.0.0"),
+        ('listen = "127.0.0.1:0"\nweb_config = "none.yml"', "metrics.web_config: "),
+    ],
+)
+def test_a_start_that_is_refused(serve, metrics: str, words: str) -> None:
+    daemon = serve(f"[metrics]\n{metrics}\n{STILL}")
+
+    assert daemon.wait() == 2
+    assert words in daemon.stderr.decode()
+    assert daemon.stderr.count(b"\n") == 1
+
+
+def test_it_is_forced_by_configuration(serve) -> None:
+    daemon = serve(f'[metrics]\nlisten = "0.0.0.0:0"\nallow_unprotected = true\n{STILL}')
+
+    assert daemon.url.startswith("http://0.0.0.0:")
+    assert daemon.stop() == 0
+
+
+def test_a_web_config_that_breaks_later_is_told_once_and_mended(serve, tmp_path: Path) -> None:
+    (tmp_path / "web.yml").write_text(USERS)
+    daemon = serve(f'[metrics]\nlisten = "127.0.0.1:0"\nweb_config = "web.yml"\n{STILL}')
+    url = daemon.url
+
+    def status() -> int:
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(url)
+        with caught.value as error:
+            return error.code
+
+    assert status() == 401
+    (tmp_path / "web.yml").write_text("basic_auth_users: nonsense")
+    assert status() == 500
+    assert status() == 500
+    (told,) = daemon.wait_for("web_config_error")
+    assert told["error"].startswith(str(tmp_path / "web.yml"))
+    (tmp_path / "web.yml").write_text(USERS)
+    assert wait_until(lambda: status() == 401)
+    assert daemon.stop() == 0
+    assert len(daemon.events("web_config_error")) == 1
