@@ -9,7 +9,6 @@ Texts and numbers: launchctl(1), and what macOS 13 to 26 print.
 
 import json
 import os
-import plistlib
 import stat
 import sys
 from pathlib import Path
@@ -83,6 +82,8 @@ def planned(verb: str, target: str) -> None:
 
 
 def bootstrap(domain: str, path: str) -> None:
+    import plistlib  # noqa: PLC0415 - most calls need none of it, and there are many
+
     try:
         status = Path(path).stat()
         contents = plistlib.loads(Path(path).read_bytes())

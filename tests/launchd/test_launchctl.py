@@ -124,7 +124,7 @@ def test_bootout_waits_until_the_job_is_gone(launchctl, plist) -> None:
 
     assert subject.bootout()
     assert subject.state() is None
-    assert clock.seconds == 1.0
+    assert clock.seconds == 2.0
 
 
 def test_bootout_of_a_job_that_never_goes_says_so(launchctl, plist) -> None:

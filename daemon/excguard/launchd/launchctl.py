@@ -17,7 +17,7 @@ from typing import Final
 # waited for (ExitTimeOut is 30 s, if no target needs longer), and bootstrap is tried more than once.
 _BOOTOUT_SECONDS: Final = 40.0
 _BOOTSTRAP_SECONDS: Final = 5.0
-_PAUSE_SECONDS: Final = 0.5
+_PAUSE_SECONDS: Final = 1.0
 
 _NOT_PERMITTED = 1
 _NO_PROCESS = 3
