@@ -21,6 +21,7 @@ from excguard.mach.exception_ports import Behavior
 from excguard.mach.guard_behavior import GuardBehavior
 from excguard.mach.host import version
 from excguard.machine import System
+from excguard.sources.crash_reports import DEFAULT_FOLDERS
 
 # osfmk/kern/exception.c of xnu-10002.41.9: from here on a fatal guard is told to no handler without Developer
 # Mode.
@@ -79,6 +80,7 @@ def examine(system: System, config_path: Path | None = None, pid: int | None = N
         findings += targets(system, config)
         findings += metrics_port(system, config)
         findings += folders(system, config)
+        findings += report_folders(system, config)
     findings += attaching(system, pid)
     for kind in Kind:
         findings += launchd_job(system, kind)
@@ -393,6 +395,30 @@ def folders(system: System, config: Config) -> Iterator[Finding]:
                 f"{folder}: {reason}",
                 "excguard serve does not start",
                 f"make it writable for user id {system.uid}, or name another in the configuration",
+            )
+
+
+def report_folders(system: System, config: Config) -> Iterator[Finding]:
+    """Can crash reports be read."""
+    check = "crash reports"
+    if not config.crash_reports.enabled:
+        yield Finding(
+            check, Status.OK, "off", "hits that only they tell of are not seen; [crash_reports] is off"
+        )
+        return
+    names = config.crash_reports.folders or (() if system.host.simulated else DEFAULT_FOLDERS)
+    for name in names:
+        folder = Path(name.replace("~", str(system.home), 1) if name.startswith("~/") else name)
+        reason = system.unreadable(folder)
+        if reason is None:
+            yield Finding(check, Status.OK, str(folder), "new reports in it are read")
+        else:
+            yield Finding(
+                check,
+                Status.WARNING,
+                f"{folder}: {reason}",
+                "reports of what root runs are there, and administrators alone can read them",
+                "run excguard as an administrator or as a daemon, if you watch such programs",
             )
 
 

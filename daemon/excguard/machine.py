@@ -38,6 +38,9 @@ class System(Protocol):
     def unwritable(self, folder: Path) -> str | None:
         """Why no file can be made in a folder (or made along with it); None when one can."""
 
+    def unreadable(self, folder: Path) -> str | None:
+        """Why the files of a folder cannot be listed; None when they can, or there is no such folder."""
+
     def task_for_pid(self, pid: int) -> str | None:
         """The error that the kernel refuses a task port with; None when it would give one."""
 
@@ -108,6 +111,10 @@ class Machine:
         if not existing.is_dir():
             return f"{existing} is no folder"
         return None if os.access(existing, os.W_OK | os.X_OK) else "no leave to write"
+
+    def unreadable(self, folder: Path) -> str | None:
+        """See `System`."""
+        return "no leave to read" if folder.exists() and not os.access(folder, os.R_OK | os.X_OK) else None
 
     def task_for_pid(self, pid: int) -> str | None:
         """See `System`. The port is given back at once."""

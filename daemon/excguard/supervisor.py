@@ -23,10 +23,10 @@ import contextlib
 import enum
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from excguard.guardian import ProcessGroup
 from excguard.mach.errors import MachError
@@ -235,8 +235,7 @@ class Supervisor:
             raise
         watched = Watched(target, port)
         self._watched.append(watched)
-        if self._tasks is not None:
-            self._tasks.create_task(self._look_after(watched))
+        self._create_task(self._look_after(watched))
         return watched
 
     async def remove(self, watched: Watched) -> None:
@@ -249,8 +248,7 @@ class Supervisor:
     def hold(self) -> Callable[[], None]:
         """Keep `run` from returning, though no target may be left, until what is returned is called."""
         over = asyncio.Event()
-        if self._tasks is not None:
-            self._tasks.create_task(over.wait())
+        self._create_task(over.wait())
         return over.set
 
     def release(self, watched: Watched) -> None:
@@ -332,6 +330,14 @@ class Supervisor:
                 self._on_event(Restarting(target, delay))
                 await self._sleep(delay, watched)
             delay = min(delay * 2, target.restart_delay_max)
+
+    def _create_task(self, work: Coroutine[Any, Any, object]) -> None:
+        """Have `run` wait for ``work`` too; without a `run`, or when that is over, nothing is done."""
+        if self._tasks is not None:
+            with contextlib.suppress(RuntimeError):  # the group is over: its last task has just ended
+                self._tasks.create_task(work)
+                return
+        work.close()
 
     def _ending(self, watched: Watched) -> bool:
         return self._stopping.is_set() or watched.stopping.is_set()

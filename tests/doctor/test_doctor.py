@@ -47,6 +47,7 @@ class Fake:
         self.port: str | None = None
         self.excguard_listens = False
         self.unwritable_folders: dict[Path, str] = {}
+        self.unreadable_folders: dict[str, str] = {}
         self.task_error: str | None = None
 
     def run(self, *command: str) -> Answer | None:
@@ -68,6 +69,9 @@ class Fake:
 
     def unwritable(self, folder: Path) -> str | None:
         return self.unwritable_folders.get(folder)
+
+    def unreadable(self, folder: Path) -> str | None:
+        return self.unreadable_folders.get(str(folder))
 
     def task_for_pid(self, _pid: int) -> str | None:
         return self.task_error
@@ -276,6 +280,22 @@ def test_folders(mac, tmp_path) -> None:
 
     assert (log.status, log.found) == (Status.PROBLEM, "/logs: no leave to write")
     assert journal.status is Status.OK
+
+
+def test_report_folders(mac, tmp_path) -> None:
+    machine = mac()
+    machine.unreadable_folders = {"/Library/Logs/DiagnosticReports": "no leave to read"}
+    own, system = doctor.report_folders(machine, Config())
+    assert (own.status, own.found) == (Status.OK, f"{tmp_path}/Library/Logs/DiagnosticReports")
+    assert (system.status, system.found) == (
+        Status.WARNING,
+        "/Library/Logs/DiagnosticReports: no leave to read",
+    )
+
+    given = config('[crash_reports]\nfolders = ["/reports"]', tmp_path)
+    assert only(doctor.report_folders(machine, given)).found == "/reports"
+    off = config("[crash_reports]\nenabled = false", tmp_path)
+    assert only(doctor.report_folders(machine, off)).found == "off"
 
 
 def test_behavior_that_the_release_does_not_have(mac, tmp_path) -> None:

@@ -54,7 +54,10 @@ def test_folders(machine, tmp_path, monkeypatch) -> None:
 
     assert machine.unwritable(tmp_path / "made" / "later") is None
     assert machine.unwritable(tmp_path / "file" / "in") == f"{tmp_path / 'file'} is no folder"
+    assert machine.unreadable(tmp_path) is None
     monkeypatch.setattr("os.access", lambda *_: False)
+    assert machine.unreadable(tmp_path) == "no leave to read"
+    assert machine.unreadable(tmp_path / "nowhere") is None
     assert machine.unwritable(tmp_path) == "no leave to write"
 
 

@@ -54,6 +54,23 @@ def test_unusual_circumstances_show(make_log, make_hit) -> None:
         assert part in first
 
 
+def test_hit_of_another_source_says_so(make_log, make_hit) -> None:
+    log, read = make_log(ConsoleForm(color=False))
+    log.hit(
+        make_hit(
+            violation=decode(0x2000020000002703, None, "26.4"),
+            source="crash_report",
+            thread_id=None,
+            behavior=None,
+            reply=None,
+        )
+    )
+    text = read()
+
+    assert "mail (pid 4242, from a crash report)" in text
+    assert "subcode" not in text.splitlines()[0]
+
+
 def test_color_only_adds_escape_sequences() -> None:
     event = {"timestamp": "2026-03-01T12:00:00.120000Z", "level": "error", "event": "x_y", "a": 1, "b": None}
 

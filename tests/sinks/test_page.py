@@ -253,9 +253,7 @@ def test_the_policy_forbids_what_the_page_does_not_do(browser, endpoint) -> None
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_accessibility(open_page, world, scheme: str) -> None:
-    axe = pytest.importorskip(
-        "axe_playwright_python.sync_playwright", reason="pip install 'excguard[test]'"
-    )
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install 'excguard[test]'")
     world.targets["maps"] = TargetState(up=False, starts=1)
     for code in (IMMOVABLE, CLOSE, join(1, 0x1234567, 1), join(7, 3, 4)):
         world.hit(code, 0x20000, more=3)

@@ -58,7 +58,9 @@ class ConsoleForm:
         severity = event["severity"] or "unknown"
         name = event["flavor_name"] or event["guard_type"]
         who = f"pid {event['pid'] or 'unknown'}" + (", inherited" if event["inherited"] else "")
-        where = f"code {event['code']}, subcode {event['subcode']}"
+        if event["source"] != "live":
+            who += f", from a {event['source'].replace('_', ' ')}"
+        where = f"code {event['code']}" + (f", subcode {event['subcode']}" if event["subcode"] else "")
         if "pc" in event:
             where += f", pc {event['pc']}"
         lines = [

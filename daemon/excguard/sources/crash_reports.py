@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import watchfiles
-
 from excguard.sources.sighting import OnFailure, OnSighting, Sighting, Source
 
 DEFAULT_FOLDERS: Final = ("~/Library/Logs/DiagnosticReports", "/Library/Logs/DiagnosticReports")
@@ -137,6 +135,8 @@ class CrashReports:
 
 async def _changes(folders: list[Path]) -> AsyncIterator[list[Path]]:
     """The files that have changed, from time to time none."""
+    import watchfiles  # noqa: PLC0415 - with what it brings along it is slow to import, and seldom needed
+
     async for changes in watchfiles.awatch(
         *folders,
         watch_filter=None,
