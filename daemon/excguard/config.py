@@ -21,8 +21,11 @@ import click
 import msgspec
 from msgspec import Meta, Struct, inspect
 
+from excguard.mach.guard_behavior import GuardBehavior
+
 BehaviorName = Literal["identity_protected", "state_identity_protected"]
 ReplyName = Literal["forward", "consume"]
+AttachName = Literal["spawn", "rendezvous", "both"]
 RestartName = Literal["never", "on_failure", "always"]
 LogFormat = Literal["auto", "console", "json"]
 
@@ -37,6 +40,7 @@ _WINDOW = Meta(description="seconds, from 1 to 86400", ge=1.0, le=86_400.0)
 _LISTEN = Meta(description='"HOST:PORT" such as "127.0.0.1:12012" or "[::1]:12012", or "" for no endpoint')
 _SWITCH = Meta(description="true or false")
 _CAPACITY = Meta(description="a power of two from 1024 to 16777216", ge=1 << 10, le=1 << 24)
+_GUARD_BEHAVIOR = Meta(description='names such as "MP_DELIVER|MP_FATAL", or "" to leave it as it is')
 _DELAY = Meta(description="seconds, from 0 to 3600", ge=0.0, le=3600.0)
 _FOLDERS = Meta(description='a list of paths: ["~/Library/Logs/DiagnosticReports"]')
 _PROCESSES = Meta(
@@ -108,6 +112,8 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True):
     stop_timeout: Annotated[float, _DELAY] = 5.0
     behavior: BehaviorName | None = None
     reply: ReplyName | None = None
+    attach: AttachName = "spawn"
+    guard_behavior: Annotated[str, _GUARD_BEHAVIOR] = ""
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -262,7 +268,22 @@ def _target_problems(key: str, config: Config, target: Target) -> Iterator[str]:
             f"{key} restart_delay: {target.restart_delay:g} s is more than restart_delay_max "
             f"({target.restart_delay_max:g} s); it is where the delay starts to grow from"
         )
+    yield from _guard_behavior_problems(key, target)
     yield from _pair_problems(f"{key} reply", config.behavior_of(target), config.reply_of(target))
+
+
+def _guard_behavior_problems(key: str, target: Target) -> Iterator[str]:
+    if not target.guard_behavior:
+        return
+    try:
+        GuardBehavior.parse(target.guard_behavior)
+    except ValueError as error:
+        yield f"{key} guard_behavior: {error}"
+    if target.attach == "spawn":
+        yield (
+            f'{key} guard_behavior: only the program itself can set it; attach = "rendezvous" or "both" lets '
+            "it (with excguard_client.c built in)"
+        )
 
 
 def _pair_problems(key: str, behavior: BehaviorName, reply: ReplyName) -> Iterator[str]:

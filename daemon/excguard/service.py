@@ -6,6 +6,7 @@ leisure. `drain.py` says how hits get from there into the logs, `supervisor.py` 
 
 import asyncio
 import contextlib
+import os
 import queue
 import time
 from collections import Counter
@@ -27,8 +28,10 @@ from excguard.knowledge import releases
 from excguard.mach import bootstrap
 from excguard.mach.errors import MachError
 from excguard.mach.exception_ports import Behavior
+from excguard.mach.guard_behavior import GuardBehavior
 from excguard.mach.host import Host
 from excguard.receiver import Receiver
+from excguard.rendezvous import TargetRendezvous
 from excguard.sinks.live import LiveFeed
 from excguard.sinks.log import EventLog, Level
 from excguard.sinks.metrics import Counters, CountersGoneError, Replies, TargetState
@@ -36,6 +39,7 @@ from excguard.sinks.rate_limit import SiteLimiter
 from excguard.sources.intake import Intake, journals_of
 from excguard.sources.sighting import Source
 from excguard.supervisor import (
+    Attach,
     Event,
     Exited,
     ExitReason,
@@ -152,7 +156,9 @@ class Service:
                     self.tell("warning", "journal_recovered", records=one.pending, journal=str(one.path))
             self._drain.all()
             self._drain_others()
-            self._supervisor = Supervisor(host, on_event=self._target_event)
+            self._rendezvous = TargetRendezvous(_rendezvous_name(check_in), self.tell_soon)
+            stack.callback(self._rendezvous.close)
+            self._supervisor = Supervisor(host, on_event=self._target_event, rendezvous=self._rendezvous)
             stack.callback(self._supervisor.close)
             self._receiver = stack.enter_context(Receiver(self.journal, self._supervisor.port_set.name))
             self._attachment: Attachment | None = None
@@ -316,6 +322,7 @@ class Service:
         with self._stack:  # everything is let go of, whatever happens here
             if self._attachment is not None and (error := self._attachment.detach()):
                 self.tell("error", "detach_failed", pid=self._attachment.pid, error=str(error))
+            self._rendezvous.close()
             self._receiver.close()
             self._drain.all()
             self._intake.finish()
@@ -512,6 +519,11 @@ def _settled(config: Config, target: Target) -> Target:
     return msgspec.structs.replace(target, behavior=config.behavior_of(target), reply=config.reply_of(target))
 
 
+def _rendezvous_name(job: str | None) -> str:
+    """The Mach service for targets that fetch their exception port: one that a launchd job declares."""
+    return f"{job}.rendezvous" if job is not None else f"org.excguard.rendezvous.{os.getpid()}"
+
+
 def _supervised(config: Config, target: Target, *, foreground: bool) -> Supervised:
     return Supervised(
         name=target.name,
@@ -523,5 +535,7 @@ def _supervised(config: Config, target: Target, *, foreground: bool) -> Supervis
         restart_delay_max=target.restart_delay_max,
         stop_timeout=target.stop_timeout,
         behavior=Behavior(config.behavior_of(target)),
+        attach=Attach(target.attach),
+        guard_behavior=GuardBehavior.parse(target.guard_behavior) if target.guard_behavior else None,
         foreground=foreground,
     )

@@ -31,9 +31,12 @@ from typing import Any, Protocol, Self
 from excguard.guardian import ProcessGroup
 from excguard.mach.errors import MachError
 from excguard.mach.exception_ports import Behavior, construct_exception_port
+from excguard.mach.guard_behavior import GuardBehavior
 from excguard.mach.host import Host
 from excguard.mach.ports import PortSet, ReceiveRight
+from excguard.mach.rendezvous import Launch, environment
 from excguard.mach.spawn import spawn
+from excguard.rendezvous import TargetRendezvous
 from excguard.terminal import Terminal
 
 
@@ -44,6 +47,17 @@ class Restart(enum.Enum):
     ON_FAILURE = "on_failure"
     """After a status other than 0 and after a signal."""
     ALWAYS = "always"
+
+
+class Attach(enum.Enum):
+    """How a target's exception port comes to its program; the values are the words of the configuration."""
+
+    SPAWN = "spawn"
+    """The kernel has it from the start."""
+    RENDEZVOUS = "rendezvous"
+    """The program fetches and registers it."""
+    BOTH = "both"
+    """The kernel has it from the start, and the program may register it once more, and set its own flags."""
 
 
 class ExitReason(enum.Enum):
@@ -156,6 +170,9 @@ class Target:
         restart_delay_max: seconds that the delay never exceeds.
         stop_timeout: seconds between SIGTERM and SIGKILL, for the program and for what it leaves behind.
         behavior: what the kernel tells about its guard hits.
+        attach: how its exception port comes to it.
+        guard_behavior: flags that it sets for itself when it registers its exception port; None for those
+            that it has.
         foreground: it gets standard input, and the terminal behind it if there is one; the others read
             /dev/null.
     """
@@ -169,6 +186,8 @@ class Target:
     restart_delay_max: float = 60.0
     stop_timeout: float = 5.0
     behavior: Behavior = Behavior.IDENTITY_PROTECTED
+    attach: Attach = Attach.SPAWN
+    guard_behavior: GuardBehavior | None = None
     foreground: bool = False
 
 
@@ -198,13 +217,21 @@ class Supervisor:
         port_set: all exception ports of the targets.
     """
 
-    def __init__(self, host: Host, *, on_event: Callable[[Event], None], clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        host: Host,
+        *,
+        on_event: Callable[[Event], None],
+        clock: Clock | None = None,
+        rendezvous: TargetRendezvous | None = None,
+    ) -> None:
         """Make a supervisor without targets.
 
         Args:
             host: the running system.
             on_event: called with each `Event` as it happens, on the event loop's thread; must not block.
             clock: the time that restarts go by; None for the event loop's own.
+            rendezvous: for targets that fetch their exception port; without one they have it from the start.
 
         Raises:
             MachError: there is no port set to be had.
@@ -212,6 +239,7 @@ class Supervisor:
         self._host = host
         self._on_event = on_event
         self._clock = clock or LoopClock()
+        self._rendezvous = rendezvous
         self._terminal = Terminal()
         self._watched: list[Watched] = []
         self._tasks: asyncio.TaskGroup | None = None  # while `run` runs
@@ -366,17 +394,20 @@ class Supervisor:
         if target.foreground:
             self._terminal.lend(run.group.number)
         try:
-            with watched.port.make_send() as send:
+            with watched.port.make_send() as send, self._launch(watched) as launched:
+                launch, variables = launched or (None, {})
                 run.pid = spawn(
                     self._host,
                     target.command,
-                    exception_port=send,
+                    exception_port=None if launch and target.attach is Attach.RENDEZVOUS else send,
                     behavior=target.behavior,
-                    environment={**os.environ, **target.environment},
+                    environment={**_own_environment(), **target.environment, **variables},
                     directory=target.directory,
                     process_group=run.group.number,
                     null_stdin=not target.foreground,
                 )
+                if launch:
+                    launch.register(run.pid)
         except (OSError, MachError, ValueError) as error:
             self._terminal.take_back()
             run.group.end()
@@ -388,6 +419,14 @@ class Supervisor:
         with contextlib.suppress(BrokenPipeError):  # the guardian was killed: SIGCHLD tells so
             run.group.register(run.pid)
         self._on_event(Started(target, run.pid))
+
+    def _launch(
+        self, watched: Watched
+    ) -> contextlib.AbstractContextManager[tuple[Launch, dict[str, str]] | None]:
+        target = watched.target
+        if target.attach is Attach.SPAWN or self._rendezvous is None:
+            return contextlib.nullcontext()
+        return self._rendezvous.launch(target.name, watched.port, target.behavior, target.guard_behavior)
 
     def _children_changed(self) -> None:
         """Handle SIGCHLD. Signals of several children may have become one, so all are asked."""
@@ -408,6 +447,8 @@ class Supervisor:
         if os.WIFSTOPPED(status):
             self._program_stopped(run)
             return
+        if self._rendezvous is not None:
+            self._rendezvous.forget(pid)
         watched = run.watched
         code = os.waitstatus_to_exitcode(status)
         run.pid = watched.pid = 0
@@ -479,6 +520,12 @@ class _Run:
     began: float = 0.0
     exited: Exited | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def _own_environment() -> dict[str, str]:
+    """This process's environment without what told it of a rendezvous of its own."""
+    others = (environment.SERVICE, environment.SERVER_PID, environment.VALIDATION, environment.GUARD_BEHAVIOR)
+    return {name: value for name, value in os.environ.items() if name not in others}
 
 
 def _may_have_died() -> contextlib.suppress:

@@ -144,7 +144,7 @@ def test_job_keeps_what_an_exception_handler_needs(layout: Layout) -> None:
     contents = job.property_list(layout, PROGRAM, layout.config)
 
     assert contents["Label"] == layout.property_list.stem
-    assert contents["MachServices"] == {contents["Label"]: True}
+    assert contents["MachServices"] == {contents["Label"]: True, f"{contents['Label']}.rendezvous": True}
     assert contents["KeepAlive"] == {"SuccessfulExit": False}
     assert contents["ProcessType"] == "Interactive"  # the one type that is never throttled
     assert 0 < contents["ThrottleInterval"] <= 10

@@ -1,16 +1,15 @@
 """A server in this process, and children that are C programs with the C client in them."""
 
 import ctypes
-import fcntl
 import itertools
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import rendezvous_child
 
 from excguard import sim
 from excguard.mach import ports
@@ -18,37 +17,11 @@ from excguard.mach.host import Host
 from excguard.mach.rendezvous import Event, Port, RendezvousServer, Requirement
 from excguard.mach.spawn import spawn
 
-CLIENT = Path(__file__).parents[2] / "daemon" / "excguard" / "client"
-PROGRAM = Path(__file__).parent / "programs" / "child.c"
-
-
-def compile_child(output: Path, *, sanitize: bool) -> None:
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        pytest.skip("needs a C compiler")
-    command = [compiler, "-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", f"-I{CLIENT}"]
-    command += [str(PROGRAM), str(CLIENT / "excguard_client.c")]
-    if sys.platform != "darwin":
-        command += ["-D_GNU_SOURCE", f"-I{sim.INCLUDE}", str(sim.LIBRARY), "-pthread", "-ldl"]
-    command += ["-o", str(output)]
-    sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"] if sanitize else []
-    if subprocess.run([*command, *sanitizers], check=False, capture_output=True).returncode:
-        subprocess.run(command, check=True)  # a compiler without the sanitizers' libraries
-
 
 @pytest.fixture(scope="session")
 def child_program(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The child, with sanitizers where the compiler has them."""
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent
-    program = base / "rendezvous-child"
-    with (base / "rendezvous-lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not program.exists():
-            compile_child(program.with_suffix(".new"), sanitize=True)
-            program.with_suffix(".new").rename(program)
-    return str(program)
+    """The child."""
+    return rendezvous_child.built(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +29,7 @@ def _signer(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes, bytes,
     if sys.platform == "darwin":
         pytest.skip("on a Mac this process has the signature of Python")
     library = tmp_path_factory.mktemp("sign") / "sign.so"
-    source = PROGRAM.with_name("sign.c")
+    source = Path(__file__).parent / "programs" / "sign.c"
     command = [
         "cc",
         "-shared",

@@ -133,7 +133,7 @@ def property_list(
             *("--pid-file", str(layout.pid_file)),
         ],
         # launchd holds the receive right; `serve` takes it over with bootstrap_check_in.
-        "MachServices": {layout.kind.label: True},
+        "MachServices": {layout.kind.label: True, f"{layout.kind.label}.rendezvous": True},
         # Started at load, and again after it died or refused to start. A clean exit is meant, and stays one.
         "RunAtLoad": True,
         "KeepAlive": {"SuccessfulExit": False},
