@@ -25,7 +25,11 @@ def send(message: bytes) -> int:
     buffer = ffi.new("uint64_t[]", (len(message) + 7) // 8)
     ffi.buffer(buffer)[: len(message)] = message
     header = ffi.cast("mach_msg_header_t *", buffer)
-    return int(lib.mach_msg(header, lib.MACH_SEND_MSG | lib.MACH_SEND_TIMEOUT, len(message), 0, 0, 1000, 0))
+    options = lib.MACH_SEND_MSG | lib.MACH_SEND_TIMEOUT
+    result = int(lib.mach_msg(header, options, len(message), 0, 0, 100, 0))
+    if result == 0x10000004:  # MACH_SEND_TIMED_OUT: its rights came back
+        lib.mach_msg_destroy(header)
+    return result
 
 
 def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:

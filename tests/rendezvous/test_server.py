@@ -482,7 +482,7 @@ def test_a_service_can_be_offered_again(family: Make) -> None:
 
 
 def test_forty_children_at_once(family: Make) -> None:
-    """The full numbers are those of bench/rendezvous.py."""
+    """The full numbers are those of bench/port_rendezvous.py."""
     parent = family()
     with ReceiveRight.construct() as port:
         pids = [

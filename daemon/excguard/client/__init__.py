@@ -1,0 +1,9 @@
+"""The rendezvous client for other programs, in C: ``excguard_client.h`` and ``excguard_client.c``.
+
+``python -m excguard.client`` tells the folder that they are in.
+"""
+
+from pathlib import Path
+from typing import Final
+
+FOLDER: Final = Path(__file__).parent

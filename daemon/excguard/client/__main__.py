@@ -1,0 +1,7 @@
+"""Print the folder of the C client: ``cc -I$(python -m excguard.client) ...``."""
+
+import sys
+
+from excguard.client import FOLDER
+
+sys.stdout.write(f"{FOLDER}\n")
