@@ -174,6 +174,7 @@ SUITES = {
     "mach": ["mach", "mach_api"],
     "rendezvous": ["rendezvous"],
     "supervisor": ["test_supervisor.py", "test_supervisor_killed.py"],
+    "daemon": ["end_to_end/test_watched_children.py", "end_to_end/test_serve_end_to_end.py"],
 }
 
 

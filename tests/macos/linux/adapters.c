@@ -65,6 +65,7 @@
 #define DARWIN_MAP_FIXED 0x0010
 #define DARWIN_MAP_ANON 0x1000
 #define DARWIN_CLOCK_REALTIME 0
+#define DARWIN_CLOCK_MONOTONIC_RAW 4
 #define DARWIN_CLOCK_MONOTONIC 6
 #define DARWIN_SIG_BLOCK 1
 #define DARWIN_SIG_UNBLOCK 2
@@ -269,6 +270,7 @@ static int darwin_clock_gettime(int clock, struct timespec *out)
 {
 	switch (clock) {
 	case DARWIN_CLOCK_REALTIME: return clock_gettime(CLOCK_REALTIME, out);
+	case DARWIN_CLOCK_MONOTONIC_RAW: return clock_gettime(CLOCK_MONOTONIC_RAW, out);
 	case DARWIN_CLOCK_MONOTONIC: return clock_gettime(CLOCK_MONOTONIC, out);
 	default: fprintf(stderr, "adapters.c: clock_gettime: no translation for clock %d\n", clock); abort();
 	}
