@@ -155,11 +155,12 @@ class TestRaw:
         assert {entry["sender"] for entry in found} == {"unknown"}
 
     def test_what_is_no_hex(self) -> None:
-        result = run("decode", "--raw", "--json", stdin="zz\n00\n0\n")
+        result = run("decode", "--raw", "--json", stdin=b"zz\n00\r\n0\n\xff")
 
         assert result.exit_code == 2
-        assert len(lines(result)) == 1
-        assert "line 1, 3" in result.stderr
+        assert [entry["verdict"] for entry in lines(result)] == ["not_hex", "too_short", "not_hex", "not_hex"]
+        assert {entry["sender"] for entry in lines(result)} == {"unknown"}
+        assert "line 1, 3, 4" in result.stderr
 
 
 class TestExplain:

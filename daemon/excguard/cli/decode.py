@@ -49,7 +49,7 @@ def command(words: tuple[str, ...], release: str | None, *, raw: bool, as_json: 
             raise click.UsageError("--raw reads standard input only, and no release matters to it")
         from excguard.cli.raw import read_messages  # noqa: PLC0415 - the rest works without the built extension
 
-        read_messages(sys.stdin, as_json=as_json)
+        read_messages(sys.stdin.buffer, as_json=as_json)
         return
     try:
         violations = _find(words, release)

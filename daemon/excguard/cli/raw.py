@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 _BEHAVIORS = {4: "identity_protected", 5: "state_identity_protected"}
 """By the number of exception_types.h, in the words of the configuration and the log."""
 
-_LONGEST = 1 << 20
-"""Characters of a line: the largest exception message has 6 kB."""
+_NOT_HEX = {"verdict": "not_hex", "sender": "unknown"}
+"""About a line that holds no message at all; the other verdicts are those of `excguard_parse`."""
 
 
-def read_messages(lines: Iterable[str], *, as_json: bool) -> None:
+def read_messages(lines: Iterable[bytes], *, as_json: bool) -> None:
     """Judge the message on each line (hex, spaces allowed; an empty line is a message of no bytes).
+
+    Each line has its verdict, those that are no hex included.
 
     Raises:
         click.UsageError: after the last line, when some lines were no hex.
@@ -30,17 +32,16 @@ def read_messages(lines: Iterable[str], *, as_json: bool) -> None:
         message = _bytes(line)
         if message is None:
             bad.append(number)
-            continue
-        judged = judge(message)
+        judged = _NOT_HEX if message is None else judge(message)
         click.echo(msgspec.json.encode(judged).decode() if as_json else _text(judged))
     if bad:
         shown = ", ".join(map(str, bad[:5])) + (" ..." if len(bad) > 5 else "")
         raise click.UsageError(f"standard input, line {shown}: not a message as hex digits, two a byte")
 
 
-def _bytes(line: str) -> bytes | None:
+def _bytes(line: bytes) -> bytes | None:
     try:
-        return bytes.fromhex(line) if len(line) <= _LONGEST else None
+        return bytes.fromhex(line.decode("ascii"))
     except ValueError:
         return None
 
