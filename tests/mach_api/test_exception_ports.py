@@ -66,7 +66,7 @@ def test_systems_that_have_a_behavior_are_taken(behavior: Behavior, release: str
         (
             "state_identity_protected",
             "14.6.1",
-            'needs macOS 15 or later, and this is 14.6.1, or use "identity_protected"',
+            'needs macOS 15 or later, and this is 14.6.1; use "identity_protected"',
         ),
         ("state_identity_protected", "11.0", "needs macOS 15 or later, and this is 11.0"),
     ],

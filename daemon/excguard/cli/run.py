@@ -125,17 +125,21 @@ def command(
         raise Failure(f"cannot start {lifetime.reason(run.start_failed.error)}")
     status = _FAIL_ON_MET if summary.meets([hit.severity for hit in run.hits], fail_on) else run.status
     _tell(run, status, fail_on, as_json=as_json)
-    try:
-        if report is not None:
-            outcome = msgspec.json.encode(_outcome(run, status, fail_on))
-            report.write_bytes(msgspec.json.format(outcome) + b"\n")
-        if junit is not None:
-            junit.write_bytes(
-                junit_xml.render(run.name, run.sites, seconds=run.seconds, lost=run.lost, started=begun)
-            )
-    except OSError as error:
-        raise Failure(lifetime.reason(error)) from None
+    if report is not None:
+        outcome = msgspec.json.encode(_outcome(run, status, fail_on))
+        _write(report, msgspec.json.format(outcome) + b"\n")
+    if junit is not None:
+        _write(
+            junit, junit_xml.render(run.name, run.sites, seconds=run.seconds, lost=run.lost, started=begun)
+        )
     return status
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:  # which names no file when it was the writing that failed
+        raise Failure(f"{path}: {error.strerror}") from None
 
 
 class Run:

@@ -73,7 +73,7 @@ class Behavior(enum.Enum):
         self.state_flavor(host)
         if host.version < version(self.since):
             older = Behavior.IDENTITY_PROTECTED
-            way_out = f', or use "{older.value}"' if host.version >= version(older.since) else ""
+            way_out = f'; use "{older.value}"' if host.version >= version(older.since) else ""
             raise UnsupportedReleaseError(
                 f'behavior "{self.value}" needs macOS {self.since} or later, '
                 f"and this is {host.release}{way_out}"
