@@ -174,6 +174,13 @@ def test_bad_release() -> None:
     assert "10.9 or later" in done.stderr
 
 
+def test_guard_flags_that_are_no_number() -> None:
+    done = run_module("--task-exc-guard", "zz", "--", "true")
+
+    assert done.returncode == 2
+    assert "argument --task-exc-guard: 'zz' is no number: 0 to 0xff" in done.stderr
+
+
 def test_flags_build_a_program(tmp_path: Path, machine: Machine) -> None:
     source = tmp_path / "program.c"
     source.write_text(

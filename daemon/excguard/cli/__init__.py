@@ -1,5 +1,6 @@
 """The command line: one module a command, imported when it is asked for."""
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -8,6 +9,10 @@ from typing import Any
 import click
 
 import excguard
+from excguard import standard_streams
+
+FAILED = 125
+"""Exit status when excguard itself failed, as of env(1) and timeout(1)."""
 
 _COMMANDS = {
     "run": "excguard.cli.run:command",
@@ -55,6 +60,7 @@ class LazyGroup(click.Group):
         """Run the command line and exit, unless ``standalone_mode`` is off."""
         if not standalone_mode:
             return super().main(args, standalone_mode=False, **extra)
+        standard_streams.open_missing()
         try:
             status = super().main(args, standalone_mode=False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
@@ -69,6 +75,13 @@ class LazyGroup(click.Group):
             sys.exit(error.exit_code)
         except click.Abort:
             sys.exit(130)
+        except OSError as error:
+            # Files are told of where they are opened, so this is the output. What it did not take is given
+            # up: the interpreter would try again at its end, and end with a status of its own.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            place = error.filename or "standard output"
+            click.echo(f"excguard: {place}: {error.strerror or error}", err=True)
+            sys.exit(FAILED)
         sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from excguard.cli import FAILED
 from excguard.config import Config, ConfigError, LogFormat, parse_listen
 from excguard.journal import JournalError
 from excguard.mach.errors import MachError, UnsupportedReleaseError
@@ -142,4 +143,4 @@ def one_line_errors() -> Iterator[None]:
 class Failure(click.ClickException):
     """Excguard itself could not do what it was asked for."""
 
-    exit_code = 125  # as of env(1) and timeout(1)
+    exit_code = FAILED

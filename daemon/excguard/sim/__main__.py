@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from excguard import standard_streams
 from excguard.sim import INCLUDE, LIBRARY, SOCKET_VARIABLE, Kernel, KernelError
 
 _DESCRIPTION = """\
@@ -19,6 +20,7 @@ it. It is a simulation for tests on machines that have no Mach; it protects noth
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: the program's, 128+N for signal N, 125 when the kernel failed."""
+    standard_streams.open_missing()
     options = _parser().parse_args(arguments)
     if options.cflags or options.libs:
         print(shlex.join(_flags(cflags=options.cflags, libs=options.libs)))  # noqa: T201 (what was asked for)
@@ -53,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--task-exc-guard",
-        type=lambda text: int(text, 0),
+        type=_flag_bits,
         metavar="FLAGS",
         help="TASK_EXC_GUARD_ flags of new tasks (0x11: delivered, not fatal)",
     )
@@ -63,6 +65,13 @@ def _parser() -> argparse.ArgumentParser:
         "command", nargs="*", metavar="-- COMMAND", help="the program to run, and its arguments"
     )
     return parser
+
+
+def _flag_bits(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number: 0 to 0xff") from None
 
 
 def _flags(*, cflags: bool, libs: bool) -> list[str]:

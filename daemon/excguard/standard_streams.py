@@ -1,0 +1,17 @@
+"""Standard streams that are there, whoever started this process and however little it left open."""
+
+import os
+import sys
+
+
+def open_missing() -> None:
+    """Put /dev/null where a standard stream was closed.
+
+    Otherwise the next file, socket or pipe that is opened gets its number: it would be written to by whoever
+    means standard error, and be lost in a child whose stream is put in that place.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            fd = os.open(os.devnull, os.O_RDWR)  # the lowest free number: the one that is missing
+            os.set_inheritable(fd, True)  # noqa: FBT003 - it takes no keyword
+            setattr(sys, name, os.fdopen(fd, mode, encoding="utf-8"))
