@@ -1,6 +1,7 @@
 """A guard hit: a violation, and the circumstances in which a watched program committed it."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from msgspec import Struct
 
@@ -29,6 +30,22 @@ class Hit(Struct, frozen=True, kw_only=True):
     pc: int | None = None
     lr: int | None = None
     sp: int | None = None
+
+    def circumstances(self) -> dict[str, Any]:
+        """What the log and the page tell beside the violation; addresses as hex strings."""
+        told = {
+            "behavior": self.behavior,
+            "reply": self.reply,
+            "kernel": self.kernel,
+            "release": self.release,
+            "source": self.source,
+            "seq": self.seq,
+            "recovered": self.recovered,
+            "inherited": self.inherited,
+        }
+        if self.pc is not None:
+            told |= {"pc": f"{self.pc:#x}", "lr": f"{self.lr or 0:#x}", "sp": f"{self.sp or 0:#x}"}
+        return told
 
 
 def rfc3339(time_ns: int) -> str:

@@ -7,68 +7,9 @@ numbers do not overlap, so one table names them all; a number that is not in it 
 
 from typing import Final
 
-KERN_SUCCESS: Final = 0
+from excguard.knowledge.names import KERN_RETURNS
 
-# mach/kern_return.h (macOS 26.4 SDK); 47 (KERN_NODE_DOWN) and 57 are the newest readings of their numbers.
-_KERN: Final = {
-    1: "KERN_INVALID_ADDRESS",
-    2: "KERN_PROTECTION_FAILURE",
-    3: "KERN_NO_SPACE",
-    4: "KERN_INVALID_ARGUMENT",
-    5: "KERN_FAILURE",
-    6: "KERN_RESOURCE_SHORTAGE",
-    7: "KERN_NOT_RECEIVER",
-    8: "KERN_NO_ACCESS",
-    9: "KERN_MEMORY_FAILURE",
-    10: "KERN_MEMORY_ERROR",
-    11: "KERN_ALREADY_IN_SET",
-    12: "KERN_NOT_IN_SET",
-    13: "KERN_NAME_EXISTS",
-    14: "KERN_ABORTED",
-    15: "KERN_INVALID_NAME",
-    16: "KERN_INVALID_TASK",
-    17: "KERN_INVALID_RIGHT",
-    18: "KERN_INVALID_VALUE",
-    19: "KERN_UREFS_OVERFLOW",
-    20: "KERN_INVALID_CAPABILITY",
-    21: "KERN_RIGHT_EXISTS",
-    22: "KERN_INVALID_HOST",
-    23: "KERN_MEMORY_PRESENT",
-    24: "KERN_MEMORY_DATA_MOVED",
-    25: "KERN_MEMORY_RESTART_COPY",
-    26: "KERN_INVALID_PROCESSOR_SET",
-    27: "KERN_POLICY_LIMIT",
-    28: "KERN_INVALID_POLICY",
-    29: "KERN_INVALID_OBJECT",
-    30: "KERN_ALREADY_WAITING",
-    31: "KERN_DEFAULT_SET",
-    32: "KERN_EXCEPTION_PROTECTED",
-    33: "KERN_INVALID_LEDGER",
-    34: "KERN_INVALID_MEMORY_CONTROL",
-    35: "KERN_INVALID_SECURITY",
-    36: "KERN_NOT_DEPRESSED",
-    37: "KERN_TERMINATED",
-    38: "KERN_LOCK_SET_DESTROYED",
-    39: "KERN_LOCK_UNSTABLE",
-    40: "KERN_LOCK_OWNED",
-    41: "KERN_LOCK_OWNED_SELF",
-    42: "KERN_SEMAPHORE_DESTROYED",
-    43: "KERN_RPC_SERVER_TERMINATED",
-    44: "KERN_RPC_TERMINATE_ORPHAN",
-    45: "KERN_RPC_CONTINUE_ORPHAN",
-    46: "KERN_NOT_SUPPORTED",
-    47: "KERN_NODE_DOWN",
-    48: "KERN_NOT_WAITING",
-    49: "KERN_OPERATION_TIMED_OUT",
-    50: "KERN_CODESIGN_ERROR",
-    51: "KERN_POLICY_STATIC",
-    52: "KERN_INSUFFICIENT_BUFFER_SIZE",
-    53: "KERN_DENIED",
-    54: "KERN_MISSING_KC",
-    55: "KERN_INVALID_KC",
-    56: "KERN_NOT_FOUND",
-    57: "KERN_INVALID_GUARD_OBJECT_SLOT",
-}
+KERN_SUCCESS: Final = 0
 
 # mach/message.h (macOS 26.4 SDK).
 _MACH_MSG: Final = {
@@ -149,7 +90,7 @@ _BOOTSTRAP: Final = {
     1106: "BOOTSTRAP_NO_CHILDREN",
 }
 
-_NAMES: Final = _KERN | _MACH_MSG | _MIG | _BOOTSTRAP
+_NAMES: Final = KERN_RETURNS | _MACH_MSG | _MIG | _BOOTSTRAP
 
 # What to do, for those codes that a user of excguard can meet and mend. A function's own advice goes first.
 _ADVICE: Final = {

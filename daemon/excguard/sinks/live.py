@@ -312,25 +312,15 @@ class _History:
 def _fields(hit: Hit) -> dict[str, Any]:
     """A hit as the log's event tells it, with all that `Violation.to_dict` adds."""
     violation = hit.violation
-    fields = {
+    return {
         **violation.to_dict(),
         "timestamp": rfc3339(hit.time_ns),
         "target": hit.target,
         "guard_target": violation.target,
         "pid": hit.pid,
         "thread_id": hit.thread_id,
-        "behavior": hit.behavior,
-        "reply": hit.reply,
-        "kernel": hit.kernel,
-        "release": hit.release,
-        "source": hit.source,
-        "seq": hit.seq,
-        "recovered": hit.recovered,
-        "inherited": hit.inherited,
+        **hit.circumstances(),
     }
-    if hit.pc is not None:
-        fields |= {"pc": f"{hit.pc:#x}", "lr": f"{hit.lr or 0:#x}", "sp": f"{hit.sp or 0:#x}"}
-    return fields
 
 
 def _many(group: Suppressed, target: str, violation: Violation) -> dict[str, Any]:

@@ -79,17 +79,8 @@ class EventLog:
             "pid": hit.pid,
             "thread_id": hit.thread_id,
             **_violation_fields(violation),
-            "behavior": hit.behavior,
-            "reply": hit.reply,
-            "kernel": hit.kernel,
-            "release": hit.release,
-            "source": hit.source,
-            "seq": hit.seq,
-            "recovered": hit.recovered,
-            "inherited": hit.inherited,
+            **hit.circumstances(),
         }
-        if hit.pc is not None:
-            fields |= {"pc": _hex(hit.pc), "lr": _hex(hit.lr), "sp": _hex(hit.sp)}
         self._write(_LEVELS.get(violation.severity or "", "warning"), "guard_hit", violation, fields)
 
     def suppressed(self, group: Suppressed, target: str, violation: Violation) -> None:
