@@ -5,6 +5,7 @@ in the reply, a refused child is told so; Chromium's cannot tell that from havin
 """
 
 import os
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -46,8 +47,10 @@ def test_cleanup_if_no_rendezvous(family: Make, policy: Validation) -> None:
     parent = family(validation=policy)
     with ReceiveRight.construct() as port:
         with parent.server.lock:
-            pid = parent.start("exit", 42, gets={KEY: Port.make_send(port)})
+            pid = parent.start("stop", "exit", 42, gets={KEY: Port.make_send(port)})
+            os.waitpid(pid, os.WUNTRACED)
             assert parent.server.waiting == 1
+            os.kill(pid, signal.SIGCONT)
 
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 42
         until(lambda: parent.server.known == 0)

@@ -29,6 +29,7 @@ from excguard.mach.rendezvous import (
     Validation,
     wire,
 )
+from excguard.mach.rendezvous.table import Table
 from excguard.mach.spawn import spawn
 from excguard.native import ffi, lib
 
@@ -335,8 +336,8 @@ def test_a_pid_that_is_used_again_inherits_nothing(family: Make, moved: Moved) -
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         # As if the kernel's notice of the end had not been handled yet, and the pid were taken again.
-        assert pid in server._entries
-        assert server._living(pid) is None
+        assert pid in server._table
+        assert server._table.living(pid) is None
 
     until(moved.released)
 
@@ -349,6 +350,28 @@ def test_what_a_parent_has_reaped_it_can_forget_at_once(family: Make, moved: Mov
 
     assert parent.server.known == 0
     until(moved.released)
+
+
+def test_a_child_of_which_the_kernel_shows_no_task(
+    family: Make, moved: Moved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user's, say. It gets its ports; its end is noticed at the next registration."""
+    monkeypatch.setattr(Table, "_watch", lambda _table, _entry: False)
+    parent = family()
+    with ReceiveRight.construct() as port:
+        earlier = parent.start("stop", gets={KEY: Port.make_send(port)})
+        os.waitpid(earlier, os.WUNTRACED)
+        os.kill(earlier, signal.SIGCONT)
+        parent.wait(earlier)
+        assert parent.server.known == 1
+        pid = parent.start("stop", "acquire", "release", gets={KEY: moved.port})
+        os.waitpid(pid, os.WUNTRACED)
+        assert (parent.server.known, parent.server.waiting) == (1, 1)
+        os.kill(pid, signal.SIGCONT)
+        assert parent.wait(pid) == ["stopped", "0 0 1"]
+    parent.server.forget(pid)
+
+    assert parent.server.known == 0
 
 
 def test_a_child_that_is_dead_before_it_is_registered(family: Make, moved: Moved) -> None:

@@ -22,21 +22,20 @@ ones belong to the server from registration on, and it releases them wherever th
 """
 
 from excguard.mach.rendezvous.client import Outcome, RendezvousClient, RendezvousError
-from excguard.mach.rendezvous.port import Disposition, Port
-from excguard.mach.rendezvous.requirement import Requirement, Validation
-from excguard.mach.rendezvous.server import (
+from excguard.mach.rendezvous.events import (
     Attached,
     Claimed,
     Event,
-    Launch,
     NothingToGive,
     Refused,
     Rejected,
-    RendezvousServer,
     SendFailed,
     Unclaimed,
     Validated,
 )
+from excguard.mach.rendezvous.port import Disposition, Port
+from excguard.mach.rendezvous.requirement import Requirement, Validation
+from excguard.mach.rendezvous.server import Launch, RendezvousServer
 
 __all__ = [
     "Attached",

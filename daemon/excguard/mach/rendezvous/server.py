@@ -1,21 +1,13 @@
 """The parent's half: rights kept ready by process id, given once to the process that the kernel says it is.
 
 One thread, one loop, one message at a time: requests and the kernel's notices of processes that have ended.
-The table is shared with whoever registers, under `RendezvousServer.lock`.
-
-A process is watched through the name port of its task, which dies with the task: the loop is told by a
-dead-name notification. The task also goes when the process puts another program in its place (exec keeps the
-pid and the claim), so `waitid` is asked what it was. Until the parent has reaped its child nobody else can
-have the pid; a name port that died and a child that is no longer ours mean that whoever has the pid now is a
-stranger.
+The table (`table.py`) is shared with whoever registers, under `RendezvousServer.lock`.
 """
 
-import enum
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -23,8 +15,20 @@ from excguard.mach.bootstrap import check_in
 from excguard.mach.errors import MachError, check
 from excguard.mach.ports import PortSet, ReceiveRight, SendOnceRight
 from excguard.mach.rendezvous import environment, wire
+from excguard.mach.rendezvous.events import (
+    Attached,
+    Claimed,
+    Event,
+    NothingToGive,
+    Refused,
+    Rejected,
+    SendFailed,
+    Unclaimed,
+    Validated,
+)
 from excguard.mach.rendezvous.port import Port, type_of
 from excguard.mach.rendezvous.requirement import Requirement, Validation
+from excguard.mach.rendezvous.table import Entry, State, Table, destroy
 from excguard.mach.rendezvous.wire import MalformedError, Protocol
 from excguard.native import ffi, lib
 
@@ -32,92 +36,6 @@ MAX_PORTS: Final = int(lib.EXCGUARD_RENDEZVOUS_MAX_PORTS)
 """As many as a client takes."""
 
 _MAX_KEY: Final = 0xFFFFFFFF
-
-
-@dataclass(frozen=True)
-class Claimed:
-    """A child has its ports."""
-
-    pid: int
-    ports: int
-
-
-@dataclass(frozen=True)
-class NothingToGive:
-    """A process asked that has nothing registered, or (`before`) that had its ports already."""
-
-    pid: int
-    before: bool
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A child did not fulfil its requirement and got nothing; `status` is an OSStatus."""
-
-    pid: int
-    status: int
-
-
-@dataclass(frozen=True)
-class Validated:
-    """A child's requirement was checked: `status` is 0 or an OSStatus. Told under either policy."""
-
-    pid: int
-    status: int
-
-
-@dataclass(frozen=True)
-class SendFailed:
-    """An answer could not be sent: the child is gone, or a right that was to be copied is."""
-
-    pid: int
-    error: MachError
-
-
-@dataclass(frozen=True)
-class Unclaimed:
-    """A process ended without having asked for what was registered for it."""
-
-    pid: int
-    ports: int
-
-
-@dataclass(frozen=True)
-class Attached:
-    """A child reports how `excguard_client_watch_self` went: an outcome and a kern_return_t."""
-
-    pid: int
-    outcome: int
-    result: int
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A message was none of the protocol's and was destroyed; `pid` is 0 when its sender is unknown."""
-
-    pid: int
-    reason: str
-
-
-Event = Claimed | NothingToGive | Refused | Validated | SendFailed | Unclaimed | Attached | Rejected
-
-
-class _State(enum.Enum):
-    WAITING = lib.EXCGUARD_CLIENT_GRANTED
-    CLAIMED = lib.EXCGUARD_CLIENT_CLAIMED_BEFORE
-    REFUSED = lib.EXCGUARD_CLIENT_REFUSED
-
-
-@dataclass(eq=False)
-class _Entry:
-    """What is known of one process. It stays until the process ends: a second claim is told from none."""
-
-    pid: int
-    task_name: int
-    """A send right (or, later, a dead name) for the name port of its task."""
-    ports: dict[int, Port] = field(default_factory=dict)
-    requirement: Requirement | None = None
-    state: _State = _State.WAITING
 
 
 class Launch:
@@ -148,35 +66,7 @@ class Launch:
     def abandon(self) -> None:
         """Destroy what was not registered."""
         ports, self._ports = self._ports, {}
-        _destroy(ports)
-
-
-class _LaunchLock:
-    """A lock that the same thread may take again, and that knows whose it is."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._owner = 0
-        self._depth = 0
-
-    def __enter__(self) -> Self:
-        self._lock.acquire()
-        self._owner = threading.get_ident()
-        self._depth += 1
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._depth -= 1
-        if not self._depth:
-            self._owner = 0
-        self._lock.release()
-
-    @property
-    def held(self) -> bool:
-        """Whether it is the calling thread's."""
-        return self._owner == threading.get_ident()
+        destroy(ports)
 
 
 class RendezvousServer:
@@ -217,17 +107,16 @@ class RendezvousServer:
         """
         self.service = service
         self.validation = validation
-        self.lock = _LaunchLock()
         self._on_event = on_event or (lambda _event: None)
         self._data = chromium_data
         self._max_ports = MAX_PORTS if not chromium_bundle else int(lib.EXCGUARD_CHROMIUM_MAX_PORTS)
-        self._entries: dict[int, _Entry] = {}
-        self._by_task_name: dict[int, _Entry] = {}
         self._closing = False
         with ExitStack() as stack:
             self._set = stack.enter_context(PortSet.allocate())
             # Exits and the end of the loop come to a port that nobody else can send to.
             self._own = stack.enter_context(ReceiveRight.construct())
+            self._table = Table(self._own)
+            self.lock = self._table.lock
             self._protocols: dict[int, Protocol] = {self._own.name: Protocol.EXCGUARD}
             self._own.move_to(self._set)
             names = {service: Protocol.EXCGUARD}
@@ -278,6 +167,7 @@ class RendezvousServer:
                 yield launch
         finally:
             launch.abandon()
+            self._tell_gone()
 
     def register_ports(self, pid: int, ports: Mapping[int, Port]) -> None:
         """Keep ports ready for a child of this process. `lock` must be held since before it was started.
@@ -292,11 +182,11 @@ class RendezvousServer:
         """
         mine = dict(ports)
         with ExitStack() as stack:
-            stack.callback(_destroy, mine)
+            stack.callback(destroy, mine)
             self._check(mine)
             if not mine:
                 raise ValueError("no ports to register")
-            entry = self._entry(pid)
+            entry = self._to_register(pid)
             if entry is None:
                 self._on_event(Unclaimed(pid, len(mine)))
                 return
@@ -312,7 +202,7 @@ class RendezvousServer:
             ValueError: there is one for this pid already; a server that was closed.
             RuntimeError: the lock is not held.
         """
-        entry = self._entry(pid)
+        entry = self._to_register(pid)
         if entry is not None:
             if entry.requirement is not None:
                 raise ValueError(f"process {pid} has a requirement already")
@@ -324,22 +214,20 @@ class RendezvousServer:
         The kernel tells of the end of processes too, a moment later.
         """
         with self.lock:
-            entry = self._entries.get(pid)
-            event = self._drop(entry) if entry is not None else None
-        if event is not None:
-            self._on_event(event)
+            self._table.forget([pid])
+        self._tell_gone()
 
     @property
     def waiting(self) -> int:
         """How many processes have not asked yet for what is registered for them."""
         with self.lock:
-            return sum(entry.state is _State.WAITING for entry in self._entries.values())
+            return self._table.waiting()
 
     @property
     def known(self) -> int:
         """How many living processes the table knows: those that wait and those that had their ports."""
         with self.lock:
-            return len(self._entries)
+            return len(self._table)
 
     def close(self) -> None:
         """Stop serving and destroy what nobody has claimed. Who waits for an answer is woken without one."""
@@ -350,9 +238,9 @@ class RendezvousServer:
         check("mach_msg", self._wake())
         self._thread.join()
         with self.lock:
-            for entry in list(self._entries.values()):
-                self._drop(entry)
+            self._table.forget()
         self._drain_exits()
+        self._tell_gone()
         self._stack.close()
 
     def _drain_exits(self) -> None:
@@ -374,93 +262,19 @@ class RendezvousServer:
         """Close it."""
         self.close()
 
+    def _to_register(self, pid: int) -> Entry | None:
+        if not self.lock.held:
+            raise RuntimeError("hold the launch lock from before the child is started until it is registered")
+        if self._closing:
+            raise ValueError("this server was closed")
+        return self._table.to_register(pid)
+
     def _check(self, ports: Mapping[int, Port]) -> None:
         if len(ports) > self._max_ports:
             raise ValueError(f"{len(ports)} ports for one process; {self._max_ports} is the limit")
         for key in ports:
             if not 0 <= key <= _MAX_KEY:
                 raise ValueError(f"{key!r} is no key: they are 32-bit numbers")
-
-    # ---- the table; all with the lock ----
-
-    def _entry(self, pid: int) -> _Entry | None:
-        """The entry that waits for a claim of this process, made if need be; None when it has ended."""
-        if not self.lock.held:
-            raise RuntimeError("hold the launch lock from before the child is started until it is registered")
-        if self._closing:
-            raise ValueError("this server was closed")
-        entry = self._living(pid)
-        if entry is None:
-            entry = self._watch(_Entry(pid, 0))
-        elif entry.state is not _State.WAITING:
-            # Once more: it had its ports, and may ask for others.
-            entry.state, entry.requirement = _State.WAITING, None
-        return entry
-
-    def _living(self, pid: int) -> _Entry | None:
-        """The entry of the process that has this pid now. One that is older than the process is dropped."""
-        entry = self._entries.get(pid)
-        if entry is None or not type_of(entry.task_name) & lib.MACH_PORT_TYPE_DEAD_NAME:
-            return entry
-        return self._task_has_gone(entry)
-
-    def _task_has_gone(self, entry: _Entry) -> _Entry | None:
-        """Its task is no more: the process has ended, or runs another program (and so has another task)."""
-        self._unwatch(entry)
-        if _is_running_child(entry.pid) and self._watch(entry) is not None:
-            return entry
-        self._entries.pop(entry.pid, None)
-        _destroy(entry.ports)
-        return None
-
-    def _watch(self, entry: _Entry) -> _Entry | None:
-        """Have the loop told when the entry's process ends; None when it has."""
-        name = ffi.new("mach_port_name_t *")
-        if lib.task_name_for_pid(lib.mach_task_self(), entry.pid, name) != lib.KERN_SUCCESS:
-            return None
-        previous = ffi.new("mach_port_t *")
-        result = lib.mach_port_request_notification(
-            lib.mach_task_self(),
-            name[0],
-            lib.MACH_NOTIFY_DEAD_NAME,
-            0,
-            self._own.name,
-            lib.MACH_MSG_TYPE_MAKE_SEND_ONCE,
-            previous,
-        )
-        if result != lib.KERN_SUCCESS:
-            lib.mach_port_deallocate(lib.mach_task_self(), name[0])
-            return None
-        entry.task_name = name[0]
-        self._by_task_name[entry.task_name] = entry
-        self._entries[entry.pid] = entry
-        return entry
-
-    def _unwatch(self, entry: _Entry) -> None:
-        self._by_task_name.pop(entry.task_name, None)
-        previous = ffi.new("mach_port_t *")
-        # No longer there when the notification is on its way; that one brings a reference of its own.
-        cancelled = lib.mach_port_request_notification(
-            lib.mach_task_self(), entry.task_name, lib.MACH_NOTIFY_DEAD_NAME, 0, 0, 0, previous
-        )
-        if cancelled == lib.KERN_SUCCESS and previous[0]:
-            lib.mach_port_deallocate(lib.mach_task_self(), previous[0])
-        lib.mach_port_deallocate(lib.mach_task_self(), entry.task_name)
-        entry.task_name = 0
-
-    def _drop(self, entry: _Entry) -> Unclaimed | None:
-        self._unwatch(entry)
-        self._entries.pop(entry.pid, None)
-        return self._after(entry)
-
-    @staticmethod
-    def _after(entry: _Entry) -> Unclaimed | None:
-        """What is to be told of an entry that has gone; its ports go too."""
-        ports, entry.ports = entry.ports, {}
-        _destroy(ports)
-        if entry.state is _State.WAITING:
-            return Unclaimed(entry.pid, len(ports))
-        return None
 
     # ---- the loop ----
 
@@ -480,6 +294,7 @@ class RendezvousServer:
                     self._handle(header, bytes(ffi.buffer(buffer)))
                 except MachError as error:
                     self._on_event(Rejected(0, str(error)))
+                self._tell_gone()
             elif result == lib.MACH_RCV_TOO_LARGE:  # the kernel has destroyed it
                 self._on_event(Rejected(0, f"longer than {wire.RECEIVE_SIZE} bytes"))
             else:
@@ -499,7 +314,8 @@ class RendezvousServer:
             return
         match message:
             case wire.DeadName(name=name):
-                self._task_name_died(name)
+                with self.lock:
+                    self._table.task_name_died(name)
             case wire.Cancelled():
                 pass
             case wire.Report(sender=sender, outcome=outcome, result=result):
@@ -508,17 +324,11 @@ class RendezvousServer:
                 with SendOnceRight(header.msgh_remote_port) as reply:
                     self._answer(message, reply)
 
-    def _task_name_died(self, name: int) -> None:
-        event = None
+    def _tell_gone(self) -> None:
+        """Tell of processes that ended without having asked; without the lock."""
         with self.lock:
-            entry = self._by_task_name.get(name)
-            if entry is not None:
-                count, state = len(entry.ports), entry.state
-                if self._task_has_gone(entry) is None and state is _State.WAITING:
-                    event = Unclaimed(entry.pid, count)
-        # The notification carries a reference to the name.
-        lib.mach_port_deallocate(lib.mach_task_self(), name)
-        if event is not None:
+            gone, self._table.gone = self._table.gone, []
+        for event in gone:
             self._on_event(event)
 
     def _answer(self, request: wire.Request, reply: SendOnceRight) -> None:
@@ -529,19 +339,19 @@ class RendezvousServer:
             return
         checked, status = self._validate(request)
         with self.lock:
-            entry = self._living(pid)
+            entry = self._table.living(pid)
             if entry is not checked:  # it went while its signature was looked at
                 entry = None
-            if entry is None or entry.state is not _State.WAITING:
+            if entry is None or entry.state is not State.WAITING:
                 found = lib.EXCGUARD_CLIENT_UNKNOWN if entry is None else entry.state.value
                 ports: dict[int, Port] = {}
             else:
                 refused = status != 0 and self.validation is Validation.ENFORCE
-                entry.state = _State.REFUSED if refused else _State.CLAIMED
+                entry.state = State.REFUSED if refused else State.CLAIMED
                 found = lib.EXCGUARD_CLIENT_REFUSED if refused else lib.EXCGUARD_CLIENT_GRANTED
                 ports, entry.ports = entry.ports, {}
                 if refused:
-                    _destroy(ports)
+                    destroy(ports)
                     ports = {}
         count = len(ports)
         if not self._send(request, reply, ports, found):
@@ -553,15 +363,15 @@ class RendezvousServer:
         else:
             self._on_event(NothingToGive(pid, before=found == lib.EXCGUARD_CLIENT_CLAIMED_BEFORE))
 
-    def _validate(self, request: wire.Request) -> tuple[_Entry | None, int]:
+    def _validate(self, request: wire.Request) -> tuple[Entry | None, int]:
         """The asker's entry, and its requirement checked: 0 or an OSStatus.
 
         Without the lock: this can take long, and others want to start their children.
         """
         pid = request.sender.pid
         with self.lock:
-            entry = self._living(pid)
-            waiting = entry is not None and entry.state is _State.WAITING
+            entry = self._table.living(pid)
+            waiting = entry is not None and entry.state is State.WAITING
             requirement = entry.requirement if entry is not None and waiting else None
         if requirement is None or self.validation is Validation.OFF:
             return entry, 0
@@ -576,7 +386,7 @@ class RendezvousServer:
         try:
             rights = [(key, port.name, int(port.disposition)) for key, port in ordered]
         except ValueError:  # a right that was to be copied was closed meanwhile
-            _destroy(ports)
+            destroy(ports)
             self._on_event(SendFailed(request.sender.pid, MachError("mach_msg", lib.MACH_SEND_INVALID_RIGHT)))
             return False
         if request.protocol is Protocol.CHROMIUM:
@@ -620,20 +430,8 @@ def _discard(header: Any, received: bytes) -> None:  # noqa: ANN401 (a C pointer
     lib.mach_msg_destroy(header)
 
 
-def _destroy(ports: dict[int, Port]) -> None:
-    for port in ports.values():
-        port.destroy()
-
-
 def _pid_of(received: bytes) -> int:
     try:
         return wire.sender_of(received).pid
     except MalformedError:
         return 0
-
-
-def _is_running_child(pid: int) -> bool:
-    """Whether this process has a child of that pid that has not ended; asking does not reap it."""
-    info = ffi.new("siginfo_t *")  # zeroed: si_pid stays 0 while there is nothing to tell
-    options = lib.WEXITED | lib.WNOHANG | lib.WNOWAIT
-    return bool(lib.waitid(lib.P_PID, pid, info, options) == 0 and info.si_pid == 0)
