@@ -11,6 +11,10 @@
 #include <servers/bootstrap.h>
 #include <sys/sysctl.h>
 
+#ifndef EXCEPTION_STATE_IDENTITY_PROTECTED /* SDKs before macOS 15 (mach/exception_types.h) */
+#define EXCEPTION_STATE_IDENTITY_PROTECTED 5
+#endif
+
 enum { DEFAULT_TIMEOUT_MS = 10000 };
 
 const char *excguard_client_outcome_name(int outcome) {

@@ -16,4 +16,8 @@
 #define MPO_EXCEPTION_PORT 0x8000
 #endif
 
+#ifndef MPO_CONNECTION_PORT_WITH_PORT_ARRAY /* macOS 26 */
+#define MPO_CONNECTION_PORT_WITH_PORT_ARRAY 0x10000
+#endif
+
 #endif

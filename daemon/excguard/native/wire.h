@@ -16,6 +16,8 @@
 #include <mach/message.h>
 #include <mach/ndr.h>
 
+#include "newer_constants.h"
+
 /* For what is a path of its own only on paper. */
 #define EXCGUARD_INLINE static inline __attribute__((always_inline))
 

@@ -12,6 +12,9 @@
 #ifndef MPO_EXCEPTION_PORT /* SDKs before macOS 15 */
 #define MPO_EXCEPTION_PORT 0x8000
 #endif
+#ifndef MPO_NOTIFICATION_PORT /* SDKs before macOS 26 */
+#define MPO_NOTIFICATION_PORT 0x4400
+#endif
 
 #define SELF mach_task_self()
 #define MUST(call)                                                                                          \
