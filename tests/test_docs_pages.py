@@ -14,6 +14,7 @@ from excguard.cli import main as excguard
 from excguard.config import Config, parse
 
 ROOT = Path(__file__).parents[1]
+LINKED = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [ROOT / "docs" / f"{name}.md" for name in ("launchd", "ci", "permissions", "troubleshooting")]
 
 
@@ -47,7 +48,7 @@ def test_commands_and_options_exist(page: Path) -> None:
                 assert word in options, f"{page.name}: {' '.join(words)}: no option {word}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
         if target.startswith("http"):
@@ -58,6 +59,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         if anchor:
             titles = re.findall(r"(?m)^#+ (.*)$", file.read_text())
             anchors = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+            anchors += re.findall(r'<a id="([^"]+)"', file.read_text())
             assert anchor in anchors, target
 
 
