@@ -5,6 +5,7 @@
 #include <mach/mach.h>
 #include <pthread.h>
 #include <stddef.h>
+#include <sys/sysctl.h>
 
 #include "scenario.h"
 
@@ -14,10 +15,8 @@ struct check {
     struct check *next;
 };
 static struct check *checks;
-__attribute__((unused)) static char *program; /* this one */
 
-/* CHECK(name) { ... }: test_conformance.py finds them by this form. PART(name) is one that others start. */
-#define PART(id) CHECK(id)
+/* CHECK(name) { ... }: test_conformance.py finds them by this form. The comment above each says where the rule stands. */
 #define CHECK(id)                                                                                             \
     static void id(void);                                                                                     \
     static struct check id##_check = {#id, id, 0};                                                            \
@@ -34,6 +33,16 @@ static inline void expect_at(int line, const char *what, long long expected, lon
 #define EXPECT(expected, expression) expect_at(__LINE__, #expression, (long long)(expected), (long long)(expression))
 
 /* ---- what the checks of several programs need ---- */
+
+/* Of macOS: major * 100 + minor. */
+static inline int release(void) {
+    char text[32] = "";
+    size_t size = sizeof text;
+    int major = 0, minor = 0;
+    MUST(sysctlbyname("kern.osproductversion", text, &size, NULL, 0));
+    sscanf(text, "%d.%d", &major, &minor);
+    return major * 100 + minor;
+}
 
 static inline mach_port_type_t type_of(mach_port_t name) { /* 0: nothing */
     mach_port_type_t type;
@@ -89,7 +98,6 @@ static inline mach_msg_return_t receive_letter(mach_port_t from, struct letter *
 }
 
 int main(int argc, char **argv) {
-    program = argv[0];
     task_set_exc_guard_behavior(SELF, 0); /* the misuses here are on purpose */
     for (struct check *check = checks; argc == 2 && check; check = check->next) {
         if (!strcmp(check->name, argv[1])) {

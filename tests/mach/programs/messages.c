@@ -1,4 +1,7 @@
-/* mach_msg(): mach/message.h. */
+/*
+ * mach_msg(): mach/message.h.
+ * Sources: osfmk/ipc of xnu-11417.101.15, if no other place is named.
+ */
 #include <signal.h>
 #include <sys/time.h>
 #include <time.h>
@@ -11,6 +14,7 @@ static mach_port_t new_port(void) {
 
 /* ---- plain messages ---- */
 
+/* ipc_kmsg_copyin_header and ipc_kmsg_copyout_header, ipc_kmsg.c */
 CHECK(to_oneself) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     struct letter sent = {.header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), 40, port, 0, 0, 77}, .body = {1234}}, got;
@@ -28,6 +32,7 @@ CHECK(to_oneself) {
     EXPECT(1, refs_of(port, MACH_PORT_RIGHT_SEND));
 }
 
+/* ipc_mqueue_post and ipc_mqueue_select_on_thread_locked, ipc_mqueue.c */
 CHECK(order_and_sequence) {
     mach_port_t port = new_port();
     struct letter got;
@@ -41,6 +46,7 @@ CHECK(order_and_sequence) {
     EXPECT(5, status_of(port).mps_seqno);
 }
 
+/* ipc_kmsg_copyin_dest_disposition, ipc_kmsg.c; ipc_object_copyin_type, ipc_object.c */
 CHECK(destinations) {
     static const struct {
         mach_msg_type_name_t disposition, received;
@@ -65,6 +71,7 @@ CHECK(destinations) {
     EXPECT(MACH_SEND_INVALID_DEST, send_letter(once, MACH_MSG_TYPE_MOVE_SEND_ONCE, 1, 0));
 }
 
+/* ipc_kmsg_copyin_header, ipc_kmsg.c; an unused send-once right: ipc_notify_send_once_and_unlock, ipc_notify.c */
 CHECK(reply_ports) {
     mach_port_t port = new_port(), reply = receive_right(MPO_INSERT_SEND_RIGHT, 0), once = send_once_right(reply);
     static const mach_msg_type_name_t dispositions[] = {MACH_MSG_TYPE_MAKE_SEND, MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_MOVE_SEND};
@@ -94,6 +101,7 @@ static mach_msg_return_t send_to_and_from(mach_port_t port, mach_msg_type_name_t
     return mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0);
 }
 
+/* ipc_kmsg_copyin_header_rights, ipc_kmsg.c */
 CHECK(one_name_as_both_ports) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     struct letter got;
@@ -109,19 +117,45 @@ CHECK(one_name_as_both_ports) {
     EXPECT(2, status_of(port).mps_msgcount);
 }
 
+/* ipc_kmsg_copyin_header_rights, ipc_kmsg.c, which is of 15.4; before it, ipc_right_copyin_check_reply, ipc_right.c */
 CHECK(dead_reply_ports) {
     mach_port_t port = new_port(), dead = dead_name();
     struct letter got;
     mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, MACH_MSG_TYPE_COPY_SEND), sizeof header, port, dead, 0, 1};
-    EXPECT(MACH_MSG_SUCCESS, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
-    EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
-    EXPECT(MACH_PORT_DEAD, got.header.msgh_remote_port);
+    if (release() >= 1504) {
+        EXPECT(MACH_SEND_INVALID_REPLY, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
+    } else {
+        EXPECT(MACH_MSG_SUCCESS, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
+        EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
+        EXPECT(MACH_PORT_DEAD, got.header.msgh_remote_port);
+    }
     header.msgh_local_port = MACH_PORT_DEAD;
     EXPECT(MACH_MSG_SUCCESS, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
     EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
     EXPECT(MACH_PORT_DEAD, got.header.msgh_remote_port);
 }
 
+/* ipc_kmsg_copyin_header_validate, ipc_kmsg.c */
+CHECK(vouchers) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    struct letter got;
+    mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), sizeof header, port, 0, 4711, 1};
+    EXPECT(MACH_MSG_SUCCESS, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0)); /* not one without a disposition */
+    header.msgh_bits = MACH_MSGH_BITS_SET(MACH_MSG_TYPE_COPY_SEND, 0, MACH_MSG_TYPE_COPY_SEND, 0);
+    header.msgh_voucher_port = MACH_PORT_NULL;
+    EXPECT(MACH_MSG_SUCCESS, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
+    EXPECT(4711, got.header.msgh_voucher_port);
+    header.msgh_voucher_port = MACH_PORT_DEAD;
+    EXPECT(MACH_SEND_INVALID_VOUCHER, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
+    header.msgh_voucher_port = send_right();
+    EXPECT(MACH_SEND_INVALID_VOUCHER, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
+    header.msgh_bits = MACH_MSGH_BITS_SET(MACH_MSG_TYPE_COPY_SEND, 0, MACH_MSG_TYPE_MAKE_SEND, 0);
+    EXPECT(MACH_SEND_INVALID_VOUCHER, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
+    EXPECT(1, refs_of(port, MACH_PORT_RIGHT_SEND));
+}
+
+/* ipc_kmsg_copyin_header_validate and ipc_kmsg_measure_descriptors_from_user, ipc_kmsg.c */
 CHECK(refused) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     struct letter letter = {.header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), sizeof letter.header, port, 0, 0, 1}};
@@ -152,6 +186,7 @@ CHECK(refused) {
 
 /* ---- rights in bodies ---- */
 
+/* ipc_kmsg_copyin_port_descriptor and ipc_kmsg_copyout_port_descriptor, ipc_kmsg.c */
 CHECK(bodies_carry_rights) {
     mach_port_t to = new_port(), port = receive_right(MPO_INSERT_SEND_RIGHT, 0), other = send_right(), once = send_once_right(port);
     struct letter got;
@@ -193,6 +228,7 @@ CHECK(bodies_carry_rights) {
     EXPECT(MACH_PORT_TYPE_SEND_RECEIVE, type_of(port));
 }
 
+/* ipc_kmsg_copyin_port_descriptor, ipc_kmsg.c; ipc_right_copyin, ipc_right.c */
 CHECK(bodies_carry_no_rights) {
     mach_port_t to = new_port();
     struct letter got;
@@ -211,6 +247,7 @@ CHECK(bodies_carry_no_rights) {
     EXPECT(0, status_of(to).mps_msgcount);
 }
 
+/* ipc_right_copyin (MOVE_RECEIVE), ipc_right.c; ipc_port_clear_receiver, ipc_port.c */
 CHECK(messages_move_with_their_port) {
     mach_port_t to = new_port(), port = new_port();
     struct letter got;
@@ -223,6 +260,7 @@ CHECK(messages_move_with_their_port) {
     EXPECT(5, got.header.msgh_id);
 }
 
+/* ipc_port_check_circularity, ipc_port.c; MACH_MSGH_BITS_CIRCULAR in ipc_kmsg_send, ipc_kmsg.c */
 CHECK(port_in_its_own_queue) {
     mach_port_t one = receive_right(MPO_INSERT_SEND_RIGHT, 0), other = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     EXPECT(MACH_MSG_SUCCESS, send_right_to(one, one, MACH_MSG_TYPE_MOVE_RECEIVE));
@@ -240,6 +278,7 @@ CHECK(port_in_its_own_queue) {
     EXPECT(MACH_PORT_TYPE_DEAD_NAME, type_of(other));
 }
 
+/* ipc_kmsg_destroy and ipc_kmsg_clean_descriptors, ipc_kmsg.c */
 CHECK(unread_messages_release_their_rights) {
     mach_port_t to = new_port(), port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     EXPECT(MACH_MSG_SUCCESS, send_right_to(to, port, MACH_MSG_TYPE_MOVE_RECEIVE));
@@ -250,6 +289,7 @@ CHECK(unread_messages_release_their_rights) {
 
 /* ---- receiving ---- */
 
+/* ipc_mqueue_copyin, ipc_mqueue.c; mach_msg_overwrite_trap, mach_msg.c */
 CHECK(receive_errors) {
     mach_port_t port = new_port();
     struct letter got;
@@ -265,6 +305,7 @@ CHECK(receive_errors) {
     EXPECT(1, (end.tv_sec - start.tv_sec) * 1000 + (end.tv_nsec - start.tv_nsec) / 1000000 >= 29);
 }
 
+/* mach_msg_receive_too_large, mach_msg.c; MACH_RCV_LARGE, mach/message.h */
 CHECK(too_large) {
     mach_port_t port = new_port(), inside = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     struct letter got;
@@ -281,6 +322,7 @@ CHECK(too_large) {
     EXPECT(1, refs_of(inside, MACH_PORT_RIGHT_SEND));
 }
 
+/* mach_msg_receive_too_large, mach_msg.c */
 CHECK(room_for_the_trailer_counts) {
     mach_port_t port = new_port();
     struct letter got;
@@ -291,6 +333,7 @@ CHECK(room_for_the_trailer_counts) {
     EXPECT(MACH_MSG_SUCCESS, mach_msg(&got.header, option, 0, 24 + 8, port, 0, 0));
 }
 
+/* ipc_kmsg_trailer_size and ipc_kmsg_deflate_trailer, ipc_kmsg.c; mach/message.h */
 CHECK(trailers) {
     static const struct {
         int element;
@@ -322,6 +365,7 @@ CHECK(trailers) {
     }
 }
 
+/* waitq_set_first_prepost, osfmk/kern/waitq.c */
 CHECK(sets_tell_the_port_and_are_fair) {
     mach_port_t first = new_port(), second = new_port(), set = port_set();
     struct letter got;
@@ -353,6 +397,7 @@ static mach_port_t full_port(void) {
     return port;
 }
 
+/* ipc_mqueue_send_locked, ipc_mqueue.c; ipc_kmsg_copyout_pseudo, ipc_kmsg.c */
 CHECK(full_queue) {
     mach_port_t port = full_port(), reply = new_port(), inside = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     struct letter letter = {
@@ -399,6 +444,7 @@ static pthread_t start(void *(*run)(void *), mach_port_t port) {
     return thread;
 }
 
+/* ipc_mqueue_release_msgcount, ipc_mqueue.c */
 CHECK(blocked_sender_goes_on) {
     mach_port_t port = full_port();
     struct letter got;
@@ -411,6 +457,7 @@ CHECK(blocked_sender_goes_on) {
     EXPECT(2, got.header.msgh_id);
 }
 
+/* ipc_mqueue_set_qlimit_locked, ipc_mqueue.c */
 CHECK(blocked_sender_and_a_higher_limit) {
     mach_port_t port = full_port();
     mach_port_limits_t limits = {2};
@@ -421,6 +468,7 @@ CHECK(blocked_sender_and_a_higher_limit) {
     EXPECT(2, status_of(port).mps_msgcount);
 }
 
+/* ipc_kmsg_send, ipc_kmsg.c: "treat the message as a successful delivery" */
 CHECK(blocked_sender_and_death_of_the_port) {
     mach_port_t port = full_port();
     pthread_t sender = start(send_in_thread, port);
@@ -430,6 +478,7 @@ CHECK(blocked_sender_and_death_of_the_port) {
     EXPECT(1, results[0] == MACH_MSG_SUCCESS || results[0] == MACH_SEND_INVALID_DEST);
 }
 
+/* ipc_mqueue_send_locked, ipc_mqueue.c */
 CHECK(send_timeout) {
     mach_port_t port = full_port();
     mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), sizeof header, port, 0, 0, 1};
@@ -438,6 +487,7 @@ CHECK(send_timeout) {
 
 /* ---- blocked receivers ---- */
 
+/* ipc_mqueue_post, ipc_mqueue.c */
 CHECK(blocked_receiver) {
     mach_port_t port = new_port();
     pthread_t receiver = start(receive_in_thread, port);
@@ -447,6 +497,7 @@ CHECK(blocked_receiver) {
     EXPECT(6, results[1]);
 }
 
+/* ipc_mqueue_post, ipc_mqueue.c; waitq_link_prepost_locked, osfmk/kern/waitq.c */
 CHECK(blocked_receiver_of_a_set) {
     mach_port_t port = new_port(), later = new_port(), set = port_set();
     MUST(mach_port_insert_member(SELF, port, set));
@@ -461,6 +512,7 @@ CHECK(blocked_receiver_of_a_set) {
     EXPECT(7, results[1]);
 }
 
+/* ipc_mqueue_changed and ipc_mqueue_receive_results, ipc_mqueue.c */
 CHECK(blocked_receiver_and_death_of_the_port) {
     mach_port_t port = new_port();
     pthread_t receiver = start(receive_in_thread, port);
@@ -469,6 +521,7 @@ CHECK(blocked_receiver_and_death_of_the_port) {
     EXPECT(1, results[0] == MACH_RCV_PORT_CHANGED || results[0] == MACH_RCV_INVALID_NAME);
 }
 
+/* ipc_pset_destroy, ipc_pset.c; ipc_mqueue_receive_results, ipc_mqueue.c */
 CHECK(blocked_receiver_and_death_of_the_set) {
     mach_port_t set = port_set();
     pthread_t receiver = start(receive_in_thread, set);
@@ -481,6 +534,7 @@ static void ignore(int signal) {
     (void)signal;
 }
 
+/* ipc_mqueue_send_locked and ipc_mqueue_receive_results, ipc_mqueue.c; MACH_RCV_INTERRUPT, mach/message.h */
 CHECK(interrupted) {
     struct sigaction action = {.sa_handler = ignore};
     struct letter got;
@@ -507,6 +561,7 @@ static void *echo(void *arg) {
     return arg;
 }
 
+/* mach_msg_overwrite_trap, mach_msg.c */
 CHECK(call_and_answer) {
     mach_port_t server = new_port();
     pthread_t thread;
@@ -523,6 +578,7 @@ CHECK(call_and_answer) {
     EXPECT(&server, finished);
 }
 
+/* mach_msg_overwrite, mach/message.h; libsyscall/mach/mach_msg.c */
 CHECK(overwrite) {
     mach_port_t port = new_port();
     struct letter got;
@@ -537,6 +593,7 @@ CHECK(overwrite) {
     EXPECT(3, got.header.msgh_id);
 }
 
+/* mach_msg_overwrite_trap, mach_msg.c */
 CHECK(failed_send_does_not_receive) {
     mach_port_t port = new_port();
     mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), sizeof header, no_name(), 0, 0, 3};
@@ -547,6 +604,7 @@ CHECK(failed_send_does_not_receive) {
 
 extern mach_port_t mach_reply_port(void); /* libSystem has it, no public header does */
 
+/* libsyscall/mach/mig_reply_port.c */
 CHECK(reply_ports_of_threads) {
     mach_port_t mine = mig_get_reply_port();
     EXPECT(mine, mig_get_reply_port());
@@ -560,6 +618,7 @@ CHECK(reply_ports_of_threads) {
     EXPECT(1, other != mach_reply_port());
 }
 
+/* ipc_kobject_server, osfmk/kern/ipc_kobject.c */
 CHECK(kernel_objects_answer_what_they_do_not_know) {
     struct {
         mig_reply_error_t error;

@@ -1,4 +1,7 @@
-/* mach_port_request_notification(): who is told of what becomes of a port. */
+/*
+ * mach_port_request_notification(): who is told of what becomes of a port.
+ * Sources: osfmk/ipc of xnu-11417.101.15.
+ */
 #include <mach/notify.h>
 
 #include "check.h"
@@ -43,6 +46,7 @@ static unsigned came(mach_msg_id_t id) {
     return ((mach_dead_name_notification_t *)&got)->not_port;
 }
 
+/* ipc_right_request_alloc, ipc_right.c; ipc_port_dnnotify, ipc_port.c */
 CHECK(dead_name_notification) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     EXPECT(MACH_PORT_NULL, ask(port, MACH_NOTIFY_DEAD_NAME, 0));
@@ -53,6 +57,7 @@ CHECK(dead_name_notification) {
     EXPECT(2, refs_of(port, MACH_PORT_RIGHT_DEAD_NAME)); /* the notification brought one */
 }
 
+/* ipc_right_request_alloc, ipc_right.c */
 CHECK(dead_name_of_a_send_once_right) {
     mach_port_t port = receive_right(0, 0), once = send_once_right(port);
     ask(once, MACH_NOTIFY_DEAD_NAME, 0);
@@ -60,6 +65,7 @@ CHECK(dead_name_of_a_send_once_right) {
     EXPECT(once, came(MACH_NOTIFY_DEAD_NAME));
 }
 
+/* ipc_right_dealloc, ipc_right.c; ipc_notify_port_deleted, ipc_notify.c */
 CHECK(port_deleted) {
     mach_port_t port = send_right();
     ask(port, MACH_NOTIFY_DEAD_NAME, 0);
@@ -67,6 +73,7 @@ CHECK(port_deleted) {
     EXPECT(port, came(MACH_NOTIFY_PORT_DELETED));
 }
 
+/* ipc_right_copyin (MOVE_SEND), ipc_right.c */
 CHECK(port_deleted_by_sending_it_away) {
     mach_port_t port = send_right();
     ask(port, MACH_NOTIFY_DEAD_NAME, 0);
@@ -74,6 +81,7 @@ CHECK(port_deleted_by_sending_it_away) {
     EXPECT(port, came(MACH_NOTIFY_PORT_DELETED));
 }
 
+/* ipc_right_request_alloc and ipc_right_request_cancel, ipc_right.c */
 CHECK(second_request_replaces_the_first) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     ask(port, MACH_NOTIFY_DEAD_NAME, 0);
@@ -86,6 +94,7 @@ CHECK(second_request_replaces_the_first) {
     nothing_came();
 }
 
+/* ipc_right_request_alloc, ipc_right.c */
 CHECK(dead_name_of_the_dead) {
     mach_port_t dead = dead_name();
     struct letter got;
@@ -97,6 +106,7 @@ CHECK(dead_name_of_the_dead) {
     EXPECT(MACH_NOTIFY_SEND_ONCE, got.header.msgh_id); /* the right that was offered in vain */
 }
 
+/* mach_port_request_notification, mach_port.c; ipc_notify_no_senders, ipc_notify.c */
 CHECK(no_senders) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     EXPECT(MACH_PORT_NULL, ask(port, MACH_NOTIFY_NO_SENDERS, 0));
@@ -109,6 +119,7 @@ CHECK(no_senders) {
     EXPECT(0, status_of(port).mps_nsrequest);
 }
 
+/* ipc_port_nsrequest, ipc_port.c */
 CHECK(no_senders_already) {
     mach_port_t port = receive_right(0, 0);
     ask(port, MACH_NOTIFY_NO_SENDERS, 0);
@@ -120,6 +131,7 @@ CHECK(no_senders_already) {
     EXPECT(1, came(MACH_NOTIFY_NO_SENDERS));
 }
 
+/* ipc_port_release_send_and_unlock, ipc_port.c */
 CHECK(no_senders_counts_rights_in_messages) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), to = receive_right(0, 0);
     ask(port, MACH_NOTIFY_NO_SENDERS, 0);
@@ -130,6 +142,7 @@ CHECK(no_senders_counts_rights_in_messages) {
     EXPECT(1, came(MACH_NOTIFY_NO_SENDERS));
 }
 
+/* ipc_port_destroy, ipc_port.c: ipc_notify_send_once_and_unlock of the request */
 CHECK(no_senders_of_a_port_that_dies) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     struct letter got;
@@ -140,6 +153,7 @@ CHECK(no_senders_of_a_port_that_dies) {
     EXPECT(24, got.header.msgh_size);
 }
 
+/* ipc_port_destroy, ipc_port.c; ipc_notify_port_destroyed, ipc_notify.c */
 CHECK(port_destroyed) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     struct letter got;
@@ -158,6 +172,7 @@ CHECK(port_destroyed) {
     EXPECT(9, got.header.msgh_id);
 }
 
+/* ipc_port_check_circularity, ipc_port.c */
 CHECK(port_destroyed_to_itself) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), previous;
     EXPECT(KERN_SUCCESS,
@@ -174,6 +189,7 @@ static mach_port_t full_port(void) {
     return port;
 }
 
+/* ipc_right_request_alloc, ipc_right.c; ipc_port_spnotify, ipc_port.c */
 CHECK(send_possible) {
     mach_port_t port = full_port();
     struct letter got;
@@ -185,6 +201,7 @@ CHECK(send_possible) {
     EXPECT(port, came(MACH_NOTIFY_SEND_POSSIBLE)); /* there is room already */
 }
 
+/* MACH_SEND_NOTIFY in ipc_kmsg_copyin_header, ipc_kmsg.c; ipc_port_request_sparm, ipc_port.c */
 CHECK(send_possible_armed_by_a_send) {
     mach_port_t port = full_port();
     struct letter got;
@@ -195,6 +212,7 @@ CHECK(send_possible_armed_by_a_send) {
     EXPECT(port, came(MACH_NOTIFY_SEND_POSSIBLE));
 }
 
+/* mach_port_request_notification, mach_port.c */
 CHECK(refused) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), previous;
     ask(port, MACH_NOTIFY_PORT_DESTROYED, 0);
@@ -211,6 +229,7 @@ CHECK(refused) {
                                                                    MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
 }
 
+/* mach_port.defs: notify is a send-once right of any disposition */
 CHECK(notify_by_a_right_of_ones_own) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), previous;
     notify = receive_right(0, 0);

@@ -1,6 +1,10 @@
-/* Names, rights, contexts, guards, attributes and sets: mach/mach_port.h. */
+/*
+ * Names, rights, contexts, guards, attributes and sets: mach/mach_port.h.
+ * Sources: osfmk/ipc of xnu-11417.101.15.
+ */
 #include "check.h"
 
+/* mach_port_allocate_full, mach_port.c; a name that is no task's cannot be sent to */
 CHECK(allocate) {
     mach_port_t port, set, dead, other = 7;
     EXPECT(KERN_SUCCESS, mach_port_allocate(SELF, MACH_PORT_RIGHT_RECEIVE, &port));
@@ -16,6 +20,7 @@ CHECK(allocate) {
     EXPECT(MACH_SEND_INVALID_DEST, mach_port_allocate(MACH_PORT_NULL, MACH_PORT_RIGHT_RECEIVE, &other));
 }
 
+/* mach_port_allocate_full, mach_port.c; ipc_entry_alloc_name, ipc_entry.c */
 CHECK(allocate_name) {
     mach_port_t name = MACH_PORT_MAKE(1000, 0x43000000);
     EXPECT(KERN_SUCCESS, mach_port_allocate_name(SELF, MACH_PORT_RIGHT_RECEIVE, name));
@@ -25,6 +30,7 @@ CHECK(allocate_name) {
     EXPECT(KERN_INVALID_VALUE, mach_port_allocate_name(SELF, MACH_PORT_RIGHT_SEND, name + 0x100));
 }
 
+/* ipc_entry_claim and IE_BITS_NEW_GEN, ipc_entry.c and ipc_entry.h */
 CHECK(names_are_not_reused_soon) {
     mach_port_t first, second;
     MUST(mach_port_allocate(SELF, MACH_PORT_RIGHT_RECEIVE, &first));
@@ -34,6 +40,7 @@ CHECK(names_are_not_reused_soon) {
     EXPECT(KERN_INVALID_NAME, mach_port_deallocate(SELF, first));
 }
 
+/* mach_port_construct, mach_port.c; MPO_ flags, mach/port.h */
 CHECK(construct) {
     mach_port_t port = receive_right(MPO_CONTEXT_AS_GUARD | MPO_STRICT | MPO_INSERT_SEND_RIGHT, GUARD);
     mach_port_options_t limited = {.flags = MPO_QLIMIT, .mpl.mpl_qlimit = 7}, unlimited = {.flags = MPO_QLIMIT, .mpl.mpl_qlimit = 5000};
@@ -45,6 +52,7 @@ CHECK(construct) {
     EXPECT(KERN_INVALID_VALUE, mach_port_construct(SELF, &unlimited, 0, &port));
 }
 
+/* mach_port_destruct, mach_port.c; ipc_right_destruct, ipc_right.c */
 CHECK(destruct) {
     mach_port_t port = receive_right(MPO_CONTEXT_AS_GUARD | MPO_INSERT_SEND_RIGHT, GUARD);
     EXPECT(KERN_SUCCESS, mach_port_destruct(SELF, port, -1, GUARD));
@@ -62,6 +70,7 @@ CHECK(destruct) {
     EXPECT(KERN_INVALID_NAME, mach_port_destruct(SELF, MACH_PORT_NULL, 0, 0));
 }
 
+/* mach_port_deallocate_kernel, mach_port.c; ipc_right_dealloc, ipc_right.c */
 CHECK(deallocate) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     MUST(mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_SEND, 1));
@@ -85,6 +94,7 @@ CHECK(deallocate) {
     EXPECT(0, type_of(set));
 }
 
+/* mach_port_destroy, mach_port.c; ipc_right_destroy, ipc_right.c */
 CHECK(destroy) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), dead = dead_name(), set = port_set(), once = send_once_right(port);
     EXPECT(KERN_SUCCESS, mach_port_destroy(SELF, once));
@@ -99,6 +109,7 @@ CHECK(destroy) {
     EXPECT(KERN_SUCCESS, mach_port_destroy(SELF, MACH_PORT_NULL));
 }
 
+/* mach_port_get_refs and mach_port_mod_refs, mach_port.c; ipc_right_delta, ipc_right.c */
 CHECK(references_of_send_rights) {
     mach_port_t port = send_right();
     EXPECT(1, refs_of(port, MACH_PORT_RIGHT_SEND));
@@ -113,6 +124,7 @@ CHECK(references_of_send_rights) {
     EXPECT(KERN_INVALID_NAME, mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_SEND, 1));
 }
 
+/* mach_port_get_refs and mach_port_mod_refs, mach_port.c */
 CHECK(references_of_no_right) {
     EXPECT(1, refs_of(MACH_PORT_NULL, MACH_PORT_RIGHT_SEND));
     EXPECT(1, refs_of(MACH_PORT_DEAD, MACH_PORT_RIGHT_SEND_ONCE));
@@ -120,6 +132,7 @@ CHECK(references_of_no_right) {
     EXPECT(KERN_INVALID_NAME, mach_port_mod_refs(SELF, MACH_PORT_DEAD, MACH_PORT_RIGHT_RECEIVE, -1));
 }
 
+/* MACH_PORT_UREFS_MAX, ipc_right.h; ipc_right_delta and ipc_right_dealloc, ipc_right.c */
 CHECK(references_stay_at_their_maximum) {
     mach_port_t port = send_right();
     EXPECT(KERN_SUCCESS, mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_SEND, 65000));
@@ -129,6 +142,7 @@ CHECK(references_stay_at_their_maximum) {
     EXPECT(65535, refs_of(port, MACH_PORT_RIGHT_SEND));
 }
 
+/* ipc_right_delta, ipc_right.c */
 CHECK(references_of_other_rights) {
     mach_port_t port = receive_right(0, 0), once = send_once_right(port), set = port_set(), dead = dead_name();
     mach_port_urefs_t refs;
@@ -156,6 +170,7 @@ CHECK(references_of_other_rights) {
     EXPECT(0, type_of(dead) | type_of(once) | type_of(set) | type_of(port));
 }
 
+/* mach_port_insert_right, mach_port.c; ipc_object_copyout_name, ipc_object.c */
 CHECK(insert_right) {
     mach_port_t port = receive_right(0, 0);
     EXPECT(KERN_SUCCESS, mach_port_insert_right(SELF, port, port, MACH_MSG_TYPE_MAKE_SEND));
@@ -171,6 +186,7 @@ CHECK(insert_right) {
     EXPECT(KERN_INVALID_VALUE, mach_port_insert_right(SELF, MACH_PORT_NULL, port, MACH_MSG_TYPE_MAKE_SEND));
 }
 
+/* mach_port_extract_right, mach_port.c; ipc_object_copyin, ipc_object.c */
 CHECK(extract_right) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), out;
     mach_msg_type_name_t kind;
@@ -190,6 +206,7 @@ CHECK(extract_right) {
     EXPECT(KERN_INVALID_NAME, mach_port_extract_right(SELF, no_name(), MACH_MSG_TYPE_COPY_SEND, &out, &kind));
 }
 
+/* mach_port_names, mach_port.c */
 CHECK(names) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     mach_port_name_array_t names;
@@ -205,6 +222,7 @@ CHECK(names) {
     EXPECT(KERN_SUCCESS, vm_deallocate(SELF, (vm_address_t)types, count * sizeof *types));
 }
 
+/* mach_port_type, mach_port.c */
 CHECK(type) {
     mach_port_type_t type;
     EXPECT(KERN_SUCCESS, mach_port_type(SELF, MACH_PORT_DEAD, &type));
@@ -214,6 +232,7 @@ CHECK(type) {
     EXPECT(MACH_PORT_TYPE_SEND, type_of(SELF));
 }
 
+/* mach_port_get_context and mach_port_set_context, mach_port.c */
 CHECK(context) {
     mach_port_t port = receive_right(0, 5);
     mach_port_context_t context;
@@ -228,6 +247,7 @@ CHECK(context) {
     EXPECT(0, context); /* a strict guard is a secret */
 }
 
+/* mach_port_guard_locked, mach_port_unguard_locked and mach_port_swap_guard, mach_port.c */
 CHECK(guard) {
     mach_port_t port = receive_right(0, 0);
     EXPECT(KERN_SUCCESS, mach_port_guard(SELF, port, GUARD, 0));
@@ -246,6 +266,7 @@ CHECK(guard) {
     EXPECT(KERN_INVALID_NAME, mach_port_swap_guard(SELF, no_name(), GUARD, 1));
 }
 
+/* mach_port_get_attributes and mach_port_set_attributes, mach_port.c */
 CHECK(attributes) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), once = send_once_right(port);
     mach_port_limits_t limits = {3};
@@ -273,6 +294,7 @@ CHECK(attributes) {
     EXPECT(KERN_INVALID_NAME, mach_port_get_attributes(SELF, no_name(), MACH_PORT_RECEIVE_STATUS, (mach_port_info_t)&status, &count));
 }
 
+/* mach_port_get_srights and mach_port_set_mscount, mach_port.c */
 CHECK(counts_of_rights) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), to = receive_right(0, 0);
     mach_port_rights_t rights;
@@ -297,6 +319,7 @@ static unsigned members_of(mach_port_t set) {
     return count;
 }
 
+/* mach_port_move_member, mach_port_insert_member and mach_port_extract_member, mach_port.c */
 CHECK(sets) {
     mach_port_t one = receive_right(0, 0), other = receive_right(0, 0), set = port_set(), second = port_set();
     mach_port_name_array_t members;
@@ -325,6 +348,7 @@ CHECK(sets) {
     EXPECT(KERN_INVALID_NAME, mach_port_get_set_status(SELF, no_name(), &members, &count));
 }
 
+/* mach_port_get_set_status, mach_port.c */
 CHECK(many_members) {
     enum { MANY = 600 };
     mach_port_t set = port_set();
@@ -333,6 +357,7 @@ CHECK(many_members) {
     EXPECT(MANY, members_of(set));
 }
 
+/* ipc_right_check, ipc_right.c */
 CHECK(death_of_a_port_makes_dead_names) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), once = send_once_right(port);
     MUST(mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_SEND, 3));

@@ -1,4 +1,7 @@
-/* Tasks: exception ports, guard behavior, identities, special ports, launchd's names, and what libSystem says of them. */
+/*
+ * Tasks: exception ports, guard behavior, identities, special ports, launchd's names, and what libSystem says of them.
+ * Sources: osfmk/kern of xnu-11417.101.15, if no other place is named.
+ */
 #include <errno.h>
 #include <mach/mach_error.h>
 #include <mach/mach_time.h>
@@ -31,6 +34,7 @@ static struct handlers handlers_of(exception_mask_t mask) {
     return handlers;
 }
 
+/* task_set_exception_ports and task_get_exception_ports_internal, ipc_tt.c */
 CHECK(exception_ports) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     exception_mask_t guard_and_access = EXC_MASK_GUARD | EXC_MASK_BAD_ACCESS;
@@ -51,6 +55,7 @@ CHECK(exception_ports) {
     EXPECT(MACH_PORT_NULL, handlers.ports[0]);
 }
 
+/* task_swap_exception_ports, ipc_tt.c */
 CHECK(exception_ports_are_swapped) {
     mach_port_t first = receive_right(MPO_INSERT_SEND_RIGHT, 0), second = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     struct handlers old = {.count = EXC_TYPES_COUNT};
@@ -64,6 +69,7 @@ CHECK(exception_ports_are_swapped) {
     EXPECT(second, handlers_of(EXC_MASK_GUARD).ports[0]);
 }
 
+/* task_set_exception_ports, ipc_tt.c */
 CHECK(exception_port_holds_a_right) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), notify = receive_right(0, 0);
     struct letter got;
@@ -76,6 +82,7 @@ CHECK(exception_port_holds_a_right) {
     EXPECT(MACH_NOTIFY_NO_SENDERS, got.header.msgh_id);
 }
 
+/* task_get_exception_ports_internal, ipc_tt.c: a send right to a dead port */
 CHECK(exception_port_that_died) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     MUST(task_set_exception_ports(SELF, EXC_MASK_GUARD, port, PROTECTED, NONE));
@@ -84,6 +91,7 @@ CHECK(exception_port_that_died) {
     EXPECT(KERN_SUCCESS, task_set_exception_ports(SELF, EXC_MASK_GUARD, MACH_PORT_NULL, PROTECTED, NONE));
 }
 
+/* set_exception_ports_validation, ipc_tt.c */
 CHECK(exception_ports_refused) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     struct handlers handlers = {.count = EXC_TYPES_COUNT};
@@ -100,6 +108,7 @@ CHECK(exception_ports_refused) {
     EXPECT(1, refs_of(port, MACH_PORT_RIGHT_SEND));
 }
 
+/* task_set_exc_guard_behavior, task.c */
 CHECK(guard_behavior) {
     task_exc_guard_behavior_t behavior;
     EXPECT(KERN_SUCCESS, task_set_exc_guard_behavior(SELF, TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_VM_DELIVER));
@@ -110,6 +119,7 @@ CHECK(guard_behavior) {
 
 /* ---- identities ---- */
 
+/* task_identity_token_get_task_port, task_ident.c */
 CHECK(identity_token) {
     mach_port_t token, port;
     int pid;
@@ -125,6 +135,7 @@ CHECK(identity_token) {
     EXPECT(MACH_SEND_INVALID_DEST, task_identity_token_get_task_port(token, TASK_FLAVOR_NAME, &port));
 }
 
+/* pid_for_task, bsd/kern/kern_proc.c */
 CHECK(pid_of_what_is_no_task) {
     int pid = 7;
     EXPECT(KERN_FAILURE, pid_for_task(receive_right(MPO_INSERT_SEND_RIGHT, 0), &pid));
@@ -133,6 +144,7 @@ CHECK(pid_of_what_is_no_task) {
     EXPECT(KERN_FAILURE, pid_for_task(MACH_PORT_NULL, &pid));
 }
 
+/* task_for_pid and task_name_for_pid, bsd/kern/kern_proc.c */
 CHECK(task_of_a_pid) {
     mach_port_t task, name;
     int pid;
@@ -146,6 +158,7 @@ CHECK(task_of_a_pid) {
     EXPECT(KERN_FAILURE, task_for_pid(no_name(), getpid(), &task));
 }
 
+/* task_get_special_port and task_set_special_port, ipc_tt.c */
 CHECK(special_ports) {
     static const int which[] = {TASK_KERNEL_PORT, TASK_NAME_PORT, TASK_BOOTSTRAP_PORT, TASK_INSPECT_PORT, TASK_READ_PORT};
     mach_port_t port, own = receive_right(MPO_INSERT_SEND_RIGHT, 0);
@@ -163,6 +176,7 @@ CHECK(special_ports) {
     EXPECT(own, port);
 }
 
+/* convert_port_to_task_with_flavor_locked, ipc_tt.c */
 CHECK(what_a_weaker_port_may) {
     mach_port_t name, token, out;
     task_exc_guard_behavior_t behavior;
@@ -174,6 +188,7 @@ CHECK(what_a_weaker_port_may) {
     EXPECT(0, mach_task_is_self(receive_right(MPO_INSERT_SEND_RIGHT, 0)));
 }
 
+/* mach_host_self and mach_thread_self, mach/mach_init.h */
 CHECK(hosts_and_threads) {
     mach_port_t host = mach_host_self(), thread = mach_thread_self();
     uint64_t id = 0;
@@ -186,6 +201,7 @@ CHECK(hosts_and_threads) {
 
 /* ---- launchd's names ---- */
 
+/* servers/bootstrap.h */
 CHECK(bootstrap) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), found = 0, service;
     char name[64], *taken = name;
@@ -203,6 +219,7 @@ CHECK(bootstrap) {
 
 /* ---- words and clocks ---- */
 
+/* libsyscall/mach/err_kern.sub, err_ipc.sub and err_mach_ipc.sub */
 CHECK(error_strings) {
     EXPECT(0, strcmp("(os/kern) successful", mach_error_string(KERN_SUCCESS)));
     EXPECT(0, strcmp("(os/kern) invalid name", mach_error_string(KERN_INVALID_NAME)));
@@ -212,6 +229,7 @@ CHECK(error_strings) {
     EXPECT(1, mach_error_string(0x12345678) != NULL);
 }
 
+/* mach/mach_time.h */
 CHECK(time_goes_on) {
     mach_timebase_info_data_t base;
     EXPECT(KERN_SUCCESS, mach_timebase_info(&base));
@@ -223,6 +241,7 @@ CHECK(time_goes_on) {
     EXPECT(1, mach_continuous_time() > continuous);
 }
 
+/* sysctlbyname(3) */
 CHECK(sysctl_by_name) {
     char text[256];
     int number;
@@ -251,6 +270,7 @@ static int status_of_child(pid_t pid) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
+/* ipc_task_disable and ipc_space_terminate, ipc_space.c */
 CHECK(death_of_a_process) {
     mach_port_t mine = receive_right(MPO_INSERT_SEND_RIGHT, 0), notify = receive_right(0, 0), theirs, task;
     struct letter got;
@@ -286,6 +306,7 @@ CHECK(death_of_a_process) {
     EXPECT(-SIGKILL, status_of_child(pid));
 }
 
+/* ipc_task_init, ipc_tt.c: exception ports are inherited, names are not */
 CHECK(fork_starts_with_few_names) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     MUST(task_set_exception_ports(SELF, EXC_MASK_GUARD, port, PROTECTED, NONE));
@@ -306,6 +327,7 @@ CHECK(fork_starts_with_few_names) {
     EXPECT(0, status_of_child(pid));
 }
 
+/* task_identity_token_get_task_port, task_ident.c: KERN_NOT_FOUND */
 CHECK(token_of_a_dead_task) {
     mach_port_t task, token, port;
     pid_t pid = fork();
@@ -326,6 +348,7 @@ CHECK(token_of_a_dead_task) {
     EXPECT(1, task_create_identity_token(task, &token) != KERN_SUCCESS);
 }
 
+/* posix_spawn(2), posix_spawnattr_setflags(3), posix_spawn_file_actions_addinherit_np(3) */
 CHECK(spawn_attributes) {
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_t actions;
@@ -354,25 +377,7 @@ CHECK(spawn_attributes) {
     EXPECT(0, posix_spawnattr_destroy(&attributes));
 }
 
-PART(talks_to_its_bootstrap_port) {
-    EXPECT(MACH_MSG_SUCCESS, send_letter(bootstrap_port, MACH_MSG_TYPE_COPY_SEND, 55, 0));
-}
-
-CHECK(spawn_with_a_bootstrap_port) {
-    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
-    char *const command[] = {program, "talks_to_its_bootstrap_port", NULL};
-    posix_spawnattr_t attributes;
-    struct letter got;
-    pid_t pid;
-    EXPECT(0, posix_spawnattr_init(&attributes));
-    EXPECT(0, posix_spawnattr_setspecialport_np(&attributes, port, TASK_BOOTSTRAP_PORT));
-    EXPECT(0, posix_spawn(&pid, program, NULL, &attributes, command, environ));
-    EXPECT(0, posix_spawnattr_destroy(&attributes));
-    EXPECT(MACH_MSG_SUCCESS, mach_msg(&got.header, MACH_RCV_MSG, 0, sizeof got, port, 0, 0));
-    EXPECT(55, got.header.msgh_id);
-    EXPECT(0, status_of_child(pid));
-}
-
+/* exec_handle_port_actions, bsd/kern/kern_exec.c */
 CHECK(spawn_with_bad_exception_ports) {
     char *const command[] = {"true", NULL};
     posix_spawnattr_t attributes;

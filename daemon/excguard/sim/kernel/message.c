@@ -86,9 +86,11 @@ static mach_msg_return_t copyin_header(struct space *space, const mach_msg_heade
         return MACH_SEND_INVALID_HEADER;
     if (reply_type == 0 ? reply_name != MACH_PORT_NULL : !MACH_MSG_TYPE_PORT_ANY_SEND(reply_type))
         return MACH_SEND_INVALID_HEADER;
-    if (MACH_MSGH_BITS_HAS_VOUCHER(header->msgh_bits)) { /* there are no vouchers here */
-        guard_raise(GUARD_SEND_INVALID_VOUCHER, header->msgh_voucher_port,
-                    guard_reason(0, 0, MACH_MSGH_BITS_VOUCHER(header->msgh_bits)));
+    mach_msg_type_name_t voucher_type = MACH_MSGH_BITS_VOUCHER(header->msgh_bits);
+    bool voucher_sends = voucher_type == MACH_MSG_TYPE_MOVE_SEND || voucher_type == MACH_MSG_TYPE_COPY_SEND;
+    if (voucher_type && !(voucher_sends && header->msgh_voucher_port == MACH_PORT_NULL)) { /* there are no vouchers here */
+        guard_raise(GUARD_SEND_INVALID_VOUCHER, voucher_sends ? header->msgh_voucher_port : MACH_PORT_NULL,
+                    guard_reason(0, 0, voucher_type));
         return MACH_SEND_INVALID_VOUCHER;
     }
     if (!MACH_MSG_TYPE_PORT_ANY_SEND(destination_type))
@@ -111,7 +113,9 @@ static mach_msg_return_t copyin_header(struct space *space, const mach_msg_heade
         reply = space_lookup(space, reply_name);
         if (reply) {
             reply_bits = reply->bits;
-            if (!(reply->bits & (MACH_PORT_TYPE_PORT_RIGHTS | MACH_PORT_TYPE_DEAD_NAME)))
+            /* Dead names may answer no more since 15.4 (ipc_kmsg_copyin_header_rights, xnu-11417.101.15). */
+            bool dead = reply->bits & MACH_PORT_TYPE_DEAD_NAME && release_is_before(150400);
+            if (!dead && !(reply->bits & MACH_PORT_TYPE_PORT_RIGHTS))
                 reply = NULL;
         }
         if (!reply || !right_check_reply(reply, reply_type)) {
