@@ -326,6 +326,16 @@ def test_a_child_may_put_another_program_in_its_place_first(family: Make) -> Non
     assert said[1:] == ["0 0 1", f"{Outcome.NOT_CONFIGURED.value} 0 0", "variables 0"]
 
 
+def test_the_claim_outlives_one_exec_after_the_other(family: Make) -> None:
+    """Also when the next one comes before the loop has seen the task of the one before."""
+    parent = family()
+    with ReceiveRight.construct() as port:
+        words = (*["exec"] * 10, "acquire", "release")
+        pids = [parent.start(*words, gets={KEY: Port.make_send(port)}) for _ in range(4)]
+
+        assert [parent.wait(pid) for pid in pids] == [["0 0 1"]] * 4
+
+
 def test_a_pid_that_is_used_again_inherits_nothing(family: Make, moved: Moved) -> None:
     """The entry is of a process that was reaped; whoever has its pid now must not get its ports."""
     parent = family()

@@ -161,16 +161,19 @@ class Table:
 
     def _watch(self, entry: Entry) -> bool:
         """Have the loop told when the entry's process ends; False when there is no task of it to be seen."""
-        name = ffi.new("mach_port_name_t *")
-        if lib.task_name_for_pid(lib.mach_task_self(), entry.pid, name) == lib.KERN_SUCCESS:
-            previous = ffi.new("mach_port_t *")
-            once = lib.MACH_MSG_TYPE_MAKE_SEND_ONCE
+        name, previous = ffi.new("mach_port_name_t *"), ffi.new("mach_port_t *")
+        task, once = lib.mach_task_self(), lib.MACH_MSG_TYPE_MAKE_SEND_ONCE
+        while lib.task_name_for_pid(task, entry.pid, name) == lib.KERN_SUCCESS:
             wish = (name[0], lib.MACH_NOTIFY_DEAD_NAME, 0, self._notify.name, once)
-            if lib.mach_port_request_notification(lib.mach_task_self(), *wish, previous) == lib.KERN_SUCCESS:
+            if lib.mach_port_request_notification(task, *wish, previous) == lib.KERN_SUCCESS:
                 entry.task_name = name[0]
                 self._by_task_name[entry.task_name] = entry
                 return True
-            lib.mach_port_deallocate(lib.mach_task_self(), name[0])
+            died = type_of(name[0]) & lib.MACH_PORT_TYPE_DEAD_NAME
+            lib.mach_port_deallocate(task, name[0])
+            if not died:
+                break
+            # Another exec, or the end, has come between: one of the two is what the next look finds.
         return False
 
     def _unwatch(self, entry: Entry) -> None:
