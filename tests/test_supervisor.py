@@ -399,6 +399,21 @@ def test_signals_are_forwarded(host: Host, ready: Path) -> None:
     assert (exited.status, exited.reason) == (9, ExitReason.FAILED)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_signals_of_the_keyboard_go_to_what_the_program_waits_for(
+    host: Host, ready: Path, number: signal.Signals
+) -> None:
+    async def beside(supervisor: Supervisor) -> None:
+        await read_line(ready)
+        supervisor.forward(number)
+
+    name = number.name.removeprefix("SIG")
+    text = f"trap : {name}; (trap 'exit 9' {name}; echo > ready; {FOREVER}); exit $?"
+    (exited,) = exits(supervise(host, script(text, directory=str(ready.parent)), beside=beside))
+
+    assert exited.status == 9
+
+
 def test_a_signal_while_nothing_runs_stops(host: Host) -> None:
     def react(supervisor: Supervisor, event: Event) -> None:
         if isinstance(event, Restarting):

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from excguard.terminal import Terminal
-
 # A program on the terminal.
 PROGRAM = """
 import os, signal
@@ -32,6 +30,28 @@ def on_event(event):
 with Supervisor(host.running(), on_event=on_event) as supervisor:
     supervisor.add(Target("x", (sys.executable, "-I", "-S", "-c", sys.argv[1]), foreground=True))
     asyncio.run(supervisor.run())
+"""
+
+# A program that uses the terminal when it is told to, whatever its standard input is.
+ASKS_LATER = """
+import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+print(os.getpid(), flush=True)
+signal.sigwait({signal.SIGUSR1})
+print("read", open("/dev/tty").readline(), flush=True)
+"""
+
+# A pipeline: excguard's output goes to somebody who reads from the terminal, too, as a pager does.
+PIPELINE = f"""
+import os, signal, subprocess, sys
+command = [sys.executable, "-c", {SUPERVISE!r}, sys.argv[1]]
+with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as excguard:
+    program = int(excguard.stdout.readline())
+    print("pager asks", flush=True)
+    print("pager read", input(), flush=True)
+    os.kill(program, signal.SIGUSR1)
+    for line in excguard.stdout:
+        print("pager shows", line, end="", flush=True)
 """
 
 # A shell with job control and one job, which it starts in the foreground or, with "&", in the background.
@@ -97,9 +117,9 @@ def sit(mach_environ: dict[str, str]) -> Iterator:
     ours, theirs = os.openpty()
     started = []
 
-    def start(shell: str, mode: str = "") -> Person:
+    def start(shell: str, mode: str = "", job: str = SUPERVISE, program: str = PROGRAM) -> Person:
         process = subprocess.Popen(
-            [sys.executable, "-c", shell, mode, SUPERVISE, PROGRAM],
+            [sys.executable, "-c", shell, mode, job, program],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -171,17 +191,26 @@ def test_without_a_shell_nothing_can_stop_the_program(sit) -> None:
     assert person.sees("ended 130 taken back")
 
 
-def test_without_a_terminal_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    null = os.open(os.devnull, os.O_RDONLY)
-    saved = os.dup(0)
-    os.dup2(null, 0)
-    try:
-        terminal = Terminal()
-        terminal.lend(os.getpgrp())
-        terminal.take_back()
+def test_in_a_pipeline_a_pager_keeps_the_terminal_until_the_program_asks_for_it(sit) -> None:
+    person = sit(SHELL, job=PIPELINE, program=ASKS_LATER)
 
-        assert not terminal.present
-    finally:
-        os.dup2(saved, 0)
-        os.close(saved)
-        os.close(null)
+    assert person.sees("pager asks")
+    person.type("a line\n")
+    assert person.sees("pager read a line")
+    person.type("another\n")
+    assert person.sees("pager shows read another")
+    assert person.sees("pager shows ended 0 taken back")
+    assert person.sees("job done")
+
+
+def test_without_a_terminal_nothing_happens() -> None:
+    script = """
+from excguard.terminal import Terminal
+terminal = Terminal()
+print(terminal.lend(1, asked=True), terminal.present)
+terminal.take_back()
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, start_new_session=True, capture_output=True, text=True, check=False)
+
+    assert (done.stdout, done.stderr) == ("False False\n", "")

@@ -317,13 +317,16 @@ class Supervisor:
             run.group.end()
 
     def forward(self, number: int) -> None:
-        """Send a signal to every running program; while there is none it counts as `stop`."""
-        running = [run.pid for run in self._runs if run.pid]
+        """Send a signal to every running program; while there is none it counts as `stop`.
+
+        Those of the keyboard go to its whole group, as they would come from the terminal: a shell that waits
+        for a command leaves it to that to end.
+        """
+        running = [run for run in self._runs if run.pid]
         if not running:
             self.stop()
-        for pid in running:
-            # Not reaped yet, or its run would have no pid any more: so the number is still its own.
-            os.kill(pid, number)
+        for run in running:
+            self._signal(run, number, whole_group=number in (signal.SIGINT, signal.SIGQUIT))
 
     def close(self) -> None:
         """Let go of everything at once, ports included; guardians end the groups that still run."""
@@ -434,7 +437,8 @@ class Supervisor:
             self._poll_program(run)
             if run.group.poll():
                 if run.pid:
-                    self._kill(run)
+                    # The guardian was killed by somebody, or left the program behind in another group.
+                    self._signal(run, signal.SIGKILL, whole_group=True)
                 else:
                     run.ended.set()
 
@@ -445,7 +449,7 @@ class Supervisor:
         if not pid:
             return
         if os.WIFSTOPPED(status):
-            self._program_stopped(run)
+            self._program_stopped(run, os.WSTOPSIG(status))
             return
         if self._rendezvous is not None:
             self._rendezvous.forget(pid)
@@ -466,18 +470,26 @@ class Supervisor:
         self._on_event(run.exited)
 
     @staticmethod
-    def _kill(run: "_Run") -> None:
-        """End a program whose guardian is gone: killed by somebody, or left behind in another group."""
+    def _signal(run: "_Run", number: int, *, whole_group: bool) -> None:
+        """Send a signal to a program that is not reaped yet, so that its number is still its own."""
         with _may_have_died():
             group = os.getpgid(run.pid)
-            if group in (run.group.number, run.pid):
-                os.killpg(group, signal.SIGKILL)
+            if whole_group and group in (run.group.number, run.pid):
+                os.killpg(group, number)
             else:
-                os.kill(run.pid, signal.SIGKILL)
+                os.kill(run.pid, number)
 
-    def _program_stopped(self, run: "_Run") -> None:
-        """Job control: when Ctrl-Z has stopped the program, the shell has to see excguard stop."""
-        if run.watched.target.foreground and self._terminal.present:
+    def _program_stopped(self, run: "_Run", number: int) -> None:
+        """Job control: lend the terminal that the program was stopped for, or let the shell see us stop."""
+        if not run.watched.target.foreground:
+            return
+        if number in (signal.SIGTTIN, signal.SIGTTOU):
+            with _may_have_died():
+                group = os.getpgid(run.pid)
+                if self._terminal.lend(group, asked=True):
+                    os.killpg(group, signal.SIGCONT)
+                    return
+        if self._terminal.present:
             run.stopped = True
             self._terminal.take_back()
             os.kill(0, signal.SIGTSTP)

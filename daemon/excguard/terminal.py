@@ -1,30 +1,46 @@
 """Lending the terminal to a program that is watched, as a shell lends it to a job."""
 
+import contextlib
 import os
 import signal
+from collections.abc import Iterator
 
 
 class Terminal:
-    """The terminal on standard input, if there is one. Only its foreground process group may read from it.
+    """The terminal that controls this process, if any. Only its foreground process group may read from it.
 
     The watched program lives in a process group of its own. Without the foreground it would be stopped at
-    its first read, and Ctrl-C would reach excguard in its place.
+    its first read, and Ctrl-C would reach excguard in its place. With it, everybody else in excguard's group
+    would be stopped instead: in ``excguard run -- app | less`` the pager. So a program that is alone with the
+    terminal has it from the start, and one in a pipeline when it asks for it.
     """
 
     def __init__(self) -> None:
         """Nothing is lent yet."""
         self._lent = False
+        self._wanted = os.isatty(0) and os.isatty(1)
 
     @property
     def present(self) -> bool:
-        """Whether standard input is a terminal."""
-        return os.isatty(0)
+        """Whether there is one."""
+        return self._foreground() is not None
 
-    def lend(self, group: int) -> None:
-        """Make ``group`` the foreground, unless excguard itself is in the background."""
-        if self._foreground() == os.getpgrp():
-            self._set_foreground(group)
-            self._lent = True
+    def lend(self, group: int, *, asked: bool = False) -> bool:
+        """Make ``group`` the foreground, if it wants that, unless excguard itself is in the background.
+
+        Args:
+            group: of the program.
+            asked: it has tried to use the terminal, and so wants it from now on.
+
+        Returns:
+            Whether it is lent now that it was not before.
+        """
+        self._wanted = self._wanted or asked
+        if not self._wanted or self._foreground() != os.getpgrp():
+            return False
+        self._set_foreground(group)
+        self._lent = True
+        return True
 
     def take_back(self) -> None:
         """Make this process's group the foreground again, if it was lent."""
@@ -35,8 +51,9 @@ class Terminal:
     @staticmethod
     def _foreground() -> int | None:
         try:
-            return os.tcgetpgrp(0)
-        except OSError:  # no terminal, or one that controls another session
+            with _controlling_terminal() as fd:
+                return os.tcgetpgrp(fd)
+        except OSError:  # there is none, or it has hung up
             return None
 
     @staticmethod
@@ -45,8 +62,18 @@ class Terminal:
         # tcsetpgrp).
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
         try:
-            os.tcsetpgrp(0, group)
+            with _controlling_terminal() as fd:
+                os.tcsetpgrp(fd, group)
         except OSError:
             pass  # the terminal has hung up: there is nothing to lend or to take back
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextlib.contextmanager
+def _controlling_terminal() -> Iterator[int]:
+    fd = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
