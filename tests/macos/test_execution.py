@@ -185,7 +185,8 @@ def test_the_same_tests_pass_on_the_macos_binary(on_macos_core: dict[str, str], 
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SUITES[suite]],
         cwd=TESTS,
-        env=on_macos_core,
+        # A run of its own, not a part of the one that this worker belongs to.
+        env={name: value for name, value in on_macos_core.items() if not name.startswith("PYTEST_")},
         capture_output=True,
         text=True,
         check=False,
