@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from excguard.cli import main as excguard
 from excguard.config import Config, parse
@@ -77,6 +78,14 @@ def test_events_that_are_named_are_written() -> None:
         assert f'"{event}"' in code
     for event in ("service_stopped", "source_unreadable", "source_failed", "guard_hits_suppressed"):
         assert f'"{event}"' in code
+
+
+@pytest.mark.parametrize("name", excguard.list_commands(click.Context(excguard)))
+def test_the_help_keeps_its_examples_line_by_line(name: str) -> None:
+    told = CliRunner().invoke(excguard, [name, "--help"]).stdout
+
+    assert "Usage:" in told
+    assert "\\b" not in told, "a raw docstring: click wants the real backspace"
 
 
 def test_manual_pages_are_up_to_date() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from excguard.decode import PartialViolation
     from excguard.reports import Report
 
+_OPTION = re.compile(r"--?[a-z][a-z-]*(=.*)?")
+"""What click hands on since negative numbers begin like options: text never is such a word alone."""
+
 
 @click.command(
     "decode",
@@ -27,23 +31,28 @@ if TYPE_CHECKING:
 @click.option("--raw", is_flag=True, help="Read raw Mach messages as hex on standard input, one a line.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a violation, one a line.")
 def command(words: tuple[str, ...], release: str | None, *, raw: bool, as_json: bool) -> None:
-    r"""Say what EXC_GUARD numbers mean: the rule that was broken, on what, and how to mend it.
+    """Say what EXC_GUARD numbers mean: the rule that was broken, on what, and how to mend it.
 
     Takes one or two numbers (decimal, negative or hex), or text with a guard violation in it: a line of a
     crash report, of lldb or of the kernel's log, or a whole report. Without any, or with -, the text is read
     from standard input.
 
     \b
-    excguard decode 2305845208236959491
-    excguard decode 0x4000000100000000 0x08fd4dbfade2dead --os 14.4
-    excguard decode "Termination Reason: GUARD 2305845208236959491"
-    pbpaste | excguard decode
+    Examples:
+      excguard decode 2305845208236959491
+      excguard decode 0x4000000100000000 0x08fd4dbfade2dead --os 14.4
+      excguard decode "Termination Reason: GUARD 2305845208236959491"
+      pbpaste | excguard decode
 
     RELEASE is a version (14.4, "macOS 14.4.1", "iOS 17.4"), a build (23E214), "Darwin 25.6.0" or
     xnu-10063.101.15. Without it the newest meaning is told, and the others with their releases.
 
-    Ends with 0 when a violation was found, 1 when none was, 2 on misuse.
-    """
+    \b
+    Exit status:
+      0    a violation was found
+      1    none was found
+      2    the command line is wrong
+    """  # noqa: D301 - click wants the real backspace
     if raw:
         if words or release:
             raise click.UsageError("--raw reads standard input only, and no release matters to it")
@@ -61,12 +70,16 @@ def command(words: tuple[str, ...], release: str | None, *, raw: bool, as_json: 
 def _find(words: tuple[str, ...], release: str | None) -> list[PartialViolation]:
     if words in {(), ("-",)}:
         return _of(_standard_input(release, asked=bool(words)))
-    if len(words) <= 2 and all(_is_number(word) for word in words):
-        numbers = [parse_number(word) for word in words]
+    whole = " ".join(words)
+    pieces = [piece.rstrip(",") for piece in whole.split()]  # "0x2000020000002703, 0x0"
+    if 1 <= len(pieces) <= 2 and all(_is_number(piece) for piece in pieces):
+        numbers = [parse_number(piece) for piece in pieces]
         return [decode(numbers[0], numbers[1] if len(numbers) > 1 else None, release)]
+    if unknown := next((word for word in words if _OPTION.fullmatch(word)), None):
+        raise click.UsageError(f"No such option '{unknown}'")
     from excguard import reports  # noqa: PLC0415 - likewise
 
-    return _of(reports.read_text(" ".join(words), release))
+    return _of(reports.read_text(whole, release))
 
 
 def _standard_input(release: str | None, *, asked: bool) -> Report:

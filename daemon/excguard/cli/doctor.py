@@ -25,7 +25,7 @@ _STDOUT = 1
 @click.option("--pid", type=click.IntRange(min=1), help="Say whether this process could be attached to.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(config_path: Path | None, pid: int | None, *, as_json: bool) -> int:
-    r"""Look at all that decides whether guard hits are seen on this machine, and say what to do.
+    """Look at all that decides whether guard hits are seen on this machine, and say what to do.
 
     The release and its kernel, Developer Mode, System Integrity Protection, the flags that new programs start
     with, the signatures of the configured programs, the port of the metrics, folders, the configuration, and
@@ -41,7 +41,7 @@ def command(config_path: Path | None, pid: int | None, *, as_json: bool) -> int:
     Exit status:
       0    nothing stands in the way (there may be warnings)
       1    there is a problem
-    """
+    """  # noqa: D301 - click wants the real backspace
     try:
         sim.start_if_needed()
         machine = Machine()

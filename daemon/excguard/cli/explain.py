@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--list", "list_all", is_flag=True, help="List every guard, one a line.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a guard, one a line.")
 def command(name: tuple[str, ...], release: str | None, *, list_all: bool, as_json: bool) -> None:
-    r"""Explain a guard: the rule, its numbers by release, its bits, causes and mend.
+    """Explain a guard: the rule, its numbers by release, its bits, causes and mend.
 
     Tells the rule, its numbers on every release, its target and payload bit by bit, why programs break it and
     how to mend that, and where Apple's guide and the kernel disagree.
@@ -31,12 +31,17 @@ def command(name: tuple[str, ...], release: str | None, *, list_all: bool, as_js
     for one guard type's) or a whole code.
 
     \b
-    excguard explain INVALID_NAME
-    excguard explain 0x20000 --os 10.14.6
-    excguard explain --list
+    Examples:
+      excguard explain INVALID_NAME
+      excguard explain 0x20000 --os 10.14.6
+      excguard explain --list
 
-    Ends with 0, 1 when nothing goes by that name, 2 on misuse.
-    """
+    \b
+    Exit status:
+      0    it is explained
+      1    nothing goes by that name
+      2    the command line is wrong
+    """  # noqa: D301 - click wants the real backspace
     placed = None
     if release is not None:
         try:

@@ -25,21 +25,26 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a report, one a line.")
 def command(files: tuple[str, ...], release: str | None, *, as_json: bool) -> None:
-    r"""Say what crash reports tell of guard violations: decoded in full, and checked against themselves.
+    """Say what crash reports tell of guard violations: decoded in full, and checked against themselves.
 
     Takes .ips files, .crash and .txt reports since OS X 10.9, minidumps (.dmp), and text that quotes any of
     them; - reads standard input. Reports of other kinds are said to be such.
 
     \b
-    excguard report ~/Library/Logs/DiagnosticReports/MyApp-*.ips
-    pbpaste | excguard report -
+    Examples:
+      excguard report ~/Library/Logs/DiagnosticReports/MyApp-*.ips
+      pbpaste | excguard report -
 
     The JSON object: file, format, process, os, exception_type, violations (as `excguard decode --json`
     prints them), checks (name, ok, detail), frames (index, image, offset, address, symbol, symbol_offset),
     error; and kind, pid, cpu, notes.
 
-    Ends with 0 when a violation was found, 1 when none was, 2 on misuse.
-    """
+    \b
+    Exit status:
+      0    a violation was found
+      1    none was found
+      2    the command line is wrong
+    """  # noqa: D301 - click wants the real backspace
     if release is not None:
         try:
             releases.parse(release)
@@ -83,7 +88,8 @@ def _lines(report: Report) -> Iterator[str]:
         if not check.ok:
             yield from labelled("mismatch", check.detail, "yellow")
     if report.checks and all(check.ok for check in report.checks):
-        yield from labelled("checked", f"the report agrees with itself in {len(report.checks)} places")
+        places = f"{len(report.checks)} place{'s' * (len(report.checks) != 1)}"
+        yield from labelled("checked", f"the report agrees with itself in {places}")
     if report.frames:
         yield from (f"  {'frames' if i == 0 else '':<10}{frame}" for i, frame in enumerate(report.frames))
     yield from listed("notes", report.notes)

@@ -62,19 +62,24 @@ def command(  # noqa: PLR0913 - one a command line option
     jobs: int | None,
     as_json: bool,
 ) -> None:
-    r"""Read all crash reports below directories, in parallel, and count their guard violations.
+    """Read all crash reports below directories, in parallel, and count their guard violations.
 
     \b
-    excguard scan ~/Library/Logs/DiagnosticReports
-    excguard scan reports/ --by process,flavor --output violations.csv
-    excguard scan reports/ --json | jq -r .process | sort | uniq -c
+    Examples:
+      excguard scan ~/Library/Logs/DiagnosticReports
+      excguard scan reports/ --by process,flavor --output violations.csv
+      excguard scan reports/ --json | jq -r .process | sort | uniq -c
 
     A row, in JSON and in files: file, format, kind, process, pid, os, cpu, guard_type, flavor, flavor_name,
     severity, target, code, subcode, release, summary, top_frame, error. A file that cannot be read is a row
     with its name and the error. Parquet needs pyarrow: pip install 'excguard[parquet]'.
 
-    Ends with 0 when a violation was found, 1 when none was, 2 on misuse.
-    """
+    \b
+    Exit status:
+      0    a violation was found
+      1    none was found
+      2    the command line is wrong
+    """  # noqa: D301 - click wants the real backspace
     groups = _checked(paths, release, by, output)
     found = files(paths, everything=everything)
     rows: list[Row] = []
@@ -90,7 +95,8 @@ def command(  # noqa: PLR0913 - one a command line option
         unread = [row for row in rows if row.error is not None]
         for row in unread:
             click.echo(f"excguard: {row.file}: {row.error}", err=True)
-        counted = f"{len(hits)} guard violations in {len({row.file for row in hits})} of {len(found)} files"
+        violations = f"{len(hits)} guard violation{'s' * (len(hits) != 1)}"
+        counted = f"{violations} in {len({row.file for row in hits})} of {len(found)} files"
         click.echo(f"{counted}; {len(unread)} could not be read")
     if not hits:
         sys.exit(1)

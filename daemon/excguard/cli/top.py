@@ -42,7 +42,7 @@ Messages = Iterator[tuple[str, Any]]
 @click.option("--once", is_flag=True, help="Show how it is now, and end.")
 @click.option("--json", "as_json", is_flag=True, help="How it is now as one JSON object.")
 def command(url: str, user: str, ca: str, *, once: bool, as_json: bool) -> None:
-    r"""Show targets, counts by flavor and the latest hits of a running excguard, live. Ctrl-C ends it.
+    """Show targets, counts by flavor and the latest hits of a running excguard, live. Ctrl-C ends it.
 
     \b
     Examples:
@@ -54,7 +54,7 @@ def command(url: str, user: str, ca: str, *, once: bool, as_json: bool) -> None:
     Exit status:
       0    ended by Ctrl-C, or --once or --json were done
       125  there is no excguard at that address, or it does not let you in
-    """
+    """  # noqa: D301 - click wants the real backspace
 
     def ask() -> Messages:
         return messages(url, user=user, password=os.environ.get("EXCGUARD_PASSWORD", ""), ca=ca)
