@@ -52,6 +52,8 @@ def test_every_guard_has_a_page_with_everything() -> None:
         ("2305845208236959491", ["INVALID_NAME"]),
         ("0x6000000000000012", ["USER"]),
         ("USER", ["USER"]),
+        ("COW_DEFEATURED_FIRST", ["COW_DEFEATURED_COPY_DENIED"]),  # the end of a range, no flavor of its own
+        ("kGUARD_EXC_COW_DEFEATURED_LAST", ["COW_DEFEATURED_SHARE_MAP_AS_COPY_DENIED"]),
         ("NOTHING", []),
         ("", []),
         ("0x7777", []),

@@ -265,7 +265,7 @@ MACH_PORT: dict[str, Guard] = {
         notes=("Soft 0x100007 on macOS 26.4, fatal 0xc in the 27.0 SDK.",),
     ),
     "MOVE_WEAK_REPLY_PORT_FATAL": Guard(
-        "the receive right of a weak reply port was moved out of the process",
+        "a weak reply port's receive right was moved out of the process",
         advice="Receive replies in the task that sent the message. " + _UNSAID,
         sources=("osfmk/mach/port.h (27.0 SDK)",),
     ),
@@ -538,7 +538,7 @@ MACH_PORT: dict[str, Guard] = {
         sources=("osfmk/mach/port.h (27.0 SDK)",),
     ),
     "MOVE_WEAK_REPLY_PORT": Guard(
-        "the receive right of a weak reply port was moved out of a process with enhanced security",
+        "a weak reply port's receive right was moved out of a process with enhanced security",
         ("a reply port from MPO_WEAK_REPLY_PORT was put into a message with MOVE_RECEIVE",),
         "Receive replies in the task that sent the message.",
         aliases=("MOVE_PROVISIONAL_REPLY_PORT",),
@@ -822,8 +822,10 @@ def _index() -> dict[str, tuple[flavors.Flavor, ...]]:
     for flavor in sorted(flavors.table(), key=lambda flavor: (-flavor.last, -flavor.first)):
         entry = page(flavor.guard_type, flavor.name)
         aliases = (*entry.aliases, *entry.reported) if entry else ()
+        # COW_DEFEATURED_FIRST and such mark the ends of a range: they stand for the flavor there.
+        meant = flavor if entry else flavors.at(flavor.guard_type, flavor.value, flavor.first)[0]
         for name in dict.fromkeys((flavor.name, flavor.kernel_name, *aliases)):
-            found.setdefault(name.upper(), []).append(flavor)
+            found.setdefault(name.upper(), []).append(meant)
     return {name: tuple(flavors) for name, flavors in found.items()}
 
 

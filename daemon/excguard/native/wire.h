@@ -1,6 +1,6 @@
 /*
  * The mach_exc subsystem on the wire: what MIG makes of osfmk/mach/mach_exc.defs (xnu-11417.121.6), which the SDK
- * does not ship as a header. Little endian, 4-byte packing, so 8-byte fields may lie on 4-byte boundaries: read
+ * does not ship as a header. Little endian, 4-byte packing, so an 8-byte field may be aligned to 4 only: read
  * them with excguard_load64, never through these structs. The structs are here for their offsets.
  *
  * The last three fields of a state request have their offsets for codeCnt == 2; with fewer codes they move up.
