@@ -1,6 +1,7 @@
 """excguard decode, explain, report and scan, as commands: what they print and how they end."""
 
 import csv
+import errno
 import json
 import os
 import subprocess
@@ -36,6 +37,8 @@ class TestDecode:
             ("Termination Reason: " + GUIDE,),
             ("Termination", "Reason:", "GUARD", "2305845208236959491"),
             ("stop reason = EXC_GUARD (code=2305845208236959491, subcode=0x0)",),
+            ("0x2000020000002703,", "0x0"),
+            ("0x2000020000002703, 0x0",),
         ],
     )
     def test_prints_one_object(self, args: tuple[str, ...]) -> None:
@@ -48,6 +51,21 @@ class TestDecode:
             "INVALID_NAME",
             9987,
         )
+
+    @pytest.mark.parametrize(
+        ("text", "subcode"),
+        [
+            ("0x2000000680000001 0x6e", "0x6e"),
+            ("got (0x2000000680000001, 0x6e)", "0x6e"),
+            ("code=2305843037130981377 subcode=110\nmore", "0x6e"),
+            ("0x2000000680000001 110 times", None),
+            ("0x2000000680000001\n0x6e", None),
+        ],
+    )
+    def test_a_code_amid_text_keeps_its_subcode(self, text: str, subcode: str | None) -> None:
+        (found,) = lines(run("decode", "--json", stdin=text))
+
+        assert (found["code"], found["subcode"]) == ("0x2000000680000001", subcode)
 
     def test_a_negative_number_is_no_option(self) -> None:
         (found,) = lines(run("decode", "--json", "-6917529023346114560", "-1"))
@@ -99,6 +117,8 @@ class TestDecode:
             (("1", "--os", "x"), 2, "cannot place the release"),
             (("hello",), 1, "nothing found"),
             (("--raw", "1"), 2, "standard input only"),
+            (("--jsn", "0x2000020000002703"), 2, "No such option '--jsn'"),
+            (("1", "2", "-v"), 2, "No such option '-v'"),
         ],
     )
     def test_misuse_is_one_line(self, args: tuple[str, ...], status: int, said: str) -> None:
@@ -312,6 +332,24 @@ def folder(tmp_path: Path) -> Path:
 
 
 class TestScan:
+    def test_a_directory_that_cannot_be_listed(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        locked = str(folder / "sub")
+        listed = os.scandir
+
+        def refuse(path: str) -> object:  # root may list everything
+            if path == locked:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            return listed(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        result = run("scan", str(folder))
+
+        assert f"excguard: {locked}: " in result.stderr
+        assert "3 guard violations in 3 of 4 files; 1 could not be read" in result.stdout
+
+    def test_one_is_one(self, folder: Path) -> None:
+        assert "\n1 guard violation in 1 of 1 files" in run("scan", str(folder / "a.ips")).stdout
+
     def test_the_table(self, folder: Path) -> None:
         result = run("scan", str(folder))
 

@@ -73,16 +73,22 @@ class Part(msgspec.Struct, frozen=True):
 def files(paths: Iterable[str], *, everything: bool = False) -> list[str]:
     """The files below directories, by name, and the files named themselves.
 
+    A directory that cannot be listed is among them, for reading it tells why.
+
     Args:
         paths: Directories and files.
         everything: Take every file of a directory, not only those with SUFFIXES.
     """
-    found = []
+    found: list[str] = []
+
+    def unlisted(error: OSError) -> None:
+        found.append(error.filename)
+
     for path in paths:
         if not Path(path).is_dir():
             found.append(path)
             continue
-        for folder, folders, names in os.walk(path):
+        for folder, folders, names in os.walk(path, onerror=unlisted):
             folders.sort()
             found += [
                 os.path.join(folder, name)  # noqa: PTH118 - Path takes ten times as long

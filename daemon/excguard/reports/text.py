@@ -55,8 +55,12 @@ _GUARDED = re.compile(rf"\(guarded with ({_HEX}|\d{{1,20}})\b")
 _MEMORY = re.compile(rf"offset=({_HEX}),?\s*flavor=({_HEX})(?:\s*\(([A-Z_]+)\))?")
 _NAMESPACE = re.compile(rf"namespc (\d{{1,10}}) reason_code ({_HEX}|\d{{1,20}})")
 
-# A whole code amid other text: guard types 1 to 6.
-_LONE = re.compile(r"(?<![0-9a-zA-Z_.])(?:0[xX][2-9a-dA-D][0-9a-fA-F]{15}|-?\d{18,20})(?![0-9a-zA-Z_.])")
+# A whole code amid other text (guard types 1 to 6), with the subcode where that ends the line.
+_LONE = re.compile(
+    r"(?<![0-9a-zA-Z_.])(0[xX][2-9a-dA-D][0-9a-fA-F]{15}|-?\d{18,20})(?![0-9a-zA-Z_.])"
+    rf"(?:(?:\s*,\s*|[ \t]+)(?:subcode\s*=\s*)?({_NUMBER})[ \t]*\)?[ \t]*$)?",
+    re.MULTILINE,
+)
 
 _THREAD = re.compile(r"\s*Thread (\d{1,6})( Crashed)?:")
 _IMAGE = re.compile(r"\s*(0x[0-9a-fA-F]{1,16})\s+-\s+(0x[0-9a-fA-F]{1,16})\s")
@@ -281,12 +285,12 @@ def _single(line: str, block: Found | None) -> list[Found]:
 def _lone(text: str) -> Iterator[Found]:
     """Whole codes amid text that tells of no violation otherwise; only those that a table knows."""
     for match in _LONE.finditer(text):
-        code = number(match[0])
+        code = number(match[1])
         if code is None:
             continue
         guard_type = flavors.GUARD_TYPES.get(code >> 61)
         if guard_type and (flavors.with_value(guard_type, code >> 32 & 0x1FFFFFFF)):
-            found = Found(origin="number", code=code)
+            found = Found(origin="number", code=code, subcode=number(match[2]))
             found.notes.append("found as a number amid text that says nothing else of it")
             yield found
 
