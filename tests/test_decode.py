@@ -211,6 +211,11 @@ def test_type_0_is_no_guard(code: int, said: str) -> None:
     assert said in found.summary
 
 
+def test_hex_digits_without_their_mark_are_pointed_out() -> None:
+    assert "if these are hexadecimal digits, write 0x2000020000002703" in decode(2000020000002703).notes
+    assert not any("hexadecimal" in note for note in decode(1000020000002703).notes)
+
+
 @given(
     U64,
     st.none() | U64,
@@ -230,7 +235,7 @@ def test_any_numbers_decode(code: int, subcode: int | None, release: str | None)
 # Targets and payloads: (flavor, release, target, payload) -> the words to be found, in order
 
 
-def _fields(code: int, subcode: int, release: str) -> str:
+def _fields(code: int, subcode: int, release: str | None) -> str:
     found = decode(code, subcode, release)
     return "; ".join([found.target_meaning, *(f"{f.name}={f.text}" for f in found.payload_fields)])
 
@@ -244,6 +249,7 @@ def _fields(code: int, subcode: int, release: str) -> str:
         (0x2, 0x103, 4 << 56, "15.5", ["operation=sending the right"]),
         (0x2, 0x103, 3 << 56, "26.4", ["operation=sending the right"]),
         (0x2, 0x103, 3, "26.4", ["operation=sending the right"]),
+        (0x2, 0x103, 4 << 56, None, ["operation=sending the right"]),  # of a report without its release
         (0x2, 0x103, 0x1234, "10.11", ["guard=the context value of a guarded receive right"]),
         (0x3, 0xD4A, 0, "14.2", ["message id 0xd4a (task_threads)"]),
         (0x3, 3205, 0, "14.2", ["routine 5 of MIG subsystem mach_port"]),
@@ -288,6 +294,8 @@ def _fields(code: int, subcode: int, release: str) -> str:
         (0xC, 1, 77, "27.0", ["ARM_THREAD_STATE", "pid=process 77"]),
         (0x20, 0x103, 17 << 32 | 17, "26.4", ["IKOT_TASK_CONTROL", "disposition=MACH_MSG_TYPE_MOVE_SEND"]),
         (0x20, 0x103, 0xABC, "12.0", ["guard="]),
+        (0x20, 0x103, 1 << 56, "14.4", ["reason=the port is pinned"]),
+        (0x20, 0x103, 1 << 56, None, ["reason=the port is pinned"]),
         (0x40, 0x103, 1 << 56 | 17, "14.0", ["INVALID_REPLY_DISP", "MACH_MSG_TYPE_MOVE_SEND"]),
         (0x40, 0x103, 2 << 56 | 15, "14.0", ["INVALID_REPLY_PORT", "KERN_INVALID_NAME"]),
         (
@@ -366,7 +374,7 @@ def _fields(code: int, subcode: int, release: str) -> str:
         (0x100007, 1, 501, "26.4", ["pid=process 501"]),
     ],
 )
-def test_port_payloads(flavor: int, target: int, payload: int, release: str, words: list[str]) -> None:
+def test_port_payloads(flavor: int, target: int, payload: int, release: str | None, words: list[str]) -> None:
     found = _fields(join(1, flavor, target), payload, release)
 
     at = 0

@@ -380,6 +380,8 @@ def _unknown_type(code: int, subcode: int | None, placed: releases.Release | Non
         )
         if known := layouts.WELL_KNOWN_GUARDS.get(subcode or 0):
             notes.append(f"the subcode is {known}, which would make it a file descriptor guard")
+        if len(str(code)) == 16 and (digits := int(str(code), 16)) >> 61 in flavors.GUARD_TYPES:
+            notes.append(f"if these are hexadecimal digits, write {digits:#x}")
     else:
         summary = f"Unknown guard type {number}: flavor {flavor:#x}, target {target:#x}{_shown(subcode)}."
         notes.append(

@@ -52,6 +52,7 @@ from excguard.knowledge import releases
         ("Darwin Kernel Version 21.6.0: Mon Jun 24 00:56:10 PDT 2024", 120500),
         ("Darwin 18.7.0", 101406),
         ("Darwin 13.0.0", 100900),
+        ("Version 14.4 (Build 23E214)", 140400),
         ("xnu-10063.101.15", 140400),
         ("xnu-10063.101.15~2/RELEASE_ARM64_T6000", 140400),
         ("root:xnu-11417.140.69~1/RELEASE_X86_64", 150600),

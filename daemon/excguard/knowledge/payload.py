@@ -299,8 +299,8 @@ def _mod_refs(value: int, release: int) -> list[Field]:
     bare = reason == 0 and value in _PINNED and release >= _M26
     if bare:  # newer sources pass the flag itself, not in the top byte as the guide says
         reason = value
-    if release < _M26 and reason == 4 and value & 2**56 - 1 == 0:
-        reason = 3  # renumbered with the 26.4 SDK
+    if reason == 4 and value & 2**56 - 1 == 0:
+        reason = 3  # renumbered with the 26.4 SDK, where nothing is 4
     if reason in _PINNED and release >= _M11_3 and (bare or value & 2**56 - 1 == 0):
         return [Field("operation", value if bare else value >> 56, _PINNED[reason], DOCUMENTED)]
     if release < pack(13):
@@ -440,9 +440,9 @@ def _send_invalid_right(value: int, release: int) -> list[Field]:
 def _immovable(value: int, release: int) -> list[Field]:
     if value == 0:
         return []
+    if value == 1 << 56 and release >= _M11_3:  # of no port type, so that it can be nothing else on 26 either
+        return [Field("reason", 1, "the port is pinned", HEADER)]
     if release < _M26:
-        if value == 1 << 56 and release >= _M11_3:
-            return [Field("reason", 1, "the port is pinned", HEADER)]
         return [Field("guard", value, "the context value that guards the port" + _as_address(value), HEADER)]
     kind = value >> 32 & 0xFFFFFF
     return [

@@ -113,8 +113,9 @@ def parse(text: str) -> Release:
         return _from_system(match[1], match[2])
     if match := _BUILD.fullmatch(stripped):
         return _from_build(match)
-    if match := re.fullmatch(rf"({_NUMBERS.pattern})(?:\s*\((.*)\))?", stripped):
-        return _from_system("macOS", stripped)
+    # "14.4 (23E214)", and "Version 14.4 (Build 23E214)" as NSProcessInfo says it
+    if match := re.fullmatch(rf"(?:version\s+)?({_NUMBERS.pattern}(?:\s*\(.*\))?)", stripped, re.IGNORECASE):
+        return _from_system("macOS", match[1])
     raise ReleaseError(
         f"cannot place the release {text[:60]!r}: "
         'write "14.4", "macOS 14.4.1", "iOS 17.4", a build ("23E214"), "Darwin 25.6.0" or "xnu-10063.101.15"'
