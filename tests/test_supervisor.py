@@ -164,7 +164,14 @@ def test_a_program_that_is_missing_is_named_once_and_leaves_nothing_behind(host:
     (event,) = supervise(host, Target(name="x", command=("/no/such/program",)))
 
     assert isinstance(event, StartFailed)
-    assert str(event.error) == "[Errno 2] no such program: '/no/such/program'"
+    assert event.why == "/no/such/program: no such program"
+
+
+def test_a_failure_that_is_nobodys_file_is_told_with_the_program() -> None:
+    target = Target(name="x", command=("odd\udcff", "argument"))
+
+    assert StartFailed(target, OSError(24, "Too many open files")).why == "odd\\xff: Too many open files"
+    assert StartFailed(target, ValueError("no NUL in an argument")).why == "no NUL in an argument"
 
 
 def test_a_program_that_cannot_be_started_is_tried_again_by_the_restart_policy(

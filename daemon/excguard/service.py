@@ -485,8 +485,8 @@ class Service:
                     signal=signal,
                     seconds=round(seconds, 3),
                 )
-            case StartFailed(error=error):
-                self.tell("error", "target_start_failed", target=name, error=str(error))
+            case StartFailed(why=why):
+                self.tell("error", "target_start_failed", target=name, error=why)
             case Restarting(delay=delay):
                 self.tell("info", "target_restarting", target=name, delay=delay)
         self._drain.flush()

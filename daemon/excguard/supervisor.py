@@ -90,10 +90,18 @@ class Started:
 
 @dataclass(frozen=True)
 class StartFailed:
-    """A program could not be started; `error` names it and says why."""
+    """A program could not be started, because of `error`."""
 
     target: "Target"
     error: OSError | MachError | ValueError
+
+    @property
+    def why(self) -> str:
+        """The program, or its directory, and what is wrong with it."""
+        if not isinstance(self.error, OSError) or not self.error.strerror:
+            return str(self.error)
+        place = os.fsencode(self.error.filename or self.target.command[0])
+        return f"{place.decode('utf-8', 'backslashreplace')}: {self.error.strerror}"
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def command(*, as_json: bool) -> None:
     with lifetime.one_line_errors():
         run.execute()
     if run.start_failed is not None:
-        raise Failure(f"cannot start {lifetime.reason(run.start_failed.error)}")
+        raise Failure(f"cannot start {run.start_failed.why}")
     if as_json:
         for site in summary.site_objects(run.sites):
             click.echo(msgspec.json.encode(site).decode())

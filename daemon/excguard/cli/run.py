@@ -122,7 +122,7 @@ def command(
     except ConfigError as error:
         raise click.UsageError(f"{config_path}: {error}" if config_path else str(error)) from None
     if run.start_failed is not None:
-        raise Failure(f"cannot start {lifetime.reason(run.start_failed.error)}")
+        raise Failure(f"cannot start {run.start_failed.why}")
     status = _FAIL_ON_MET if summary.meets([hit.severity for hit in run.hits], fail_on) else run.status
     _tell(run, status, fail_on, as_json=as_json)
     if report is not None:
