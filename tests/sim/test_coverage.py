@@ -20,6 +20,7 @@ TESTS = Path(__file__).resolve().parents[1]
 KERNEL = TESTS.parent / "daemon" / "excguard" / "sim" / "kernel"
 
 ELSEWHERE = {
+    r"excsim_dl\w+": "dlopen and dlsym for code signing requirements: tests/rendezvous",
     r"audit_token_to_\w+": "of libbsm, which the product does not use; a Mac links it only by name",
 }
 """Functions (regular expressions) that no program of tests/mach calls -> why."""

@@ -484,6 +484,7 @@ bool call_dispatch(struct thread *thread, const struct wire_request *request, co
 
 uint64_t loop_now(void); /* monotonic, ns */
 void loop_watch(int fd, void *source);
+void loop_forget(const void *source); /* before it is freed */
 void loop_start_timer(struct thread *thread);
 void loop_send(struct thread *thread);   /* the reply */
 void loop_drop(struct thread *thread);   /* disconnects the client soon */

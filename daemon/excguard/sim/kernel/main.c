@@ -160,22 +160,37 @@ static void end_dropped(void) {
         thread_destroy(LIST_MEMBER(dropped.next, struct thread, link));
 }
 
+static struct epoll_event events[64];
+static int event_count;
+
+void loop_forget(const void *source) {
+    for (int at = 0; at < event_count; at++)
+        if (events[at].data.ptr == source)
+            events[at].data.ptr = NULL;
+}
+
+/* Deaths come first: who has waited for the end of a process finds its ports dead. */
+static void bury(void) {
+    for (int at = 0; at < event_count; at++)
+        if ((uintptr_t)events[at].data.ptr & 1)
+            task_die((struct task *)((uintptr_t)events[at].data.ptr & ~(uintptr_t)1));
+}
+
 static void run(void) {
     for (;;) {
-        struct epoll_event event; /* one at a time: what it points to is alive */
-        int ready = epoll_wait(epoll_fd, &event, 1, next_timeout());
-        if (ready < 0 && errno != EINTR)
+        event_count = epoll_wait(epoll_fd, events, sizeof events / sizeof *events, next_timeout());
+        if (event_count < 0 && errno != EINTR)
             return;
-        if (ready == 1) {
-            void *source = event.data.ptr;
+        bury();
+        for (int at = 0; at < event_count; at++) {
+            void *source = events[at].data.ptr;
             if (source == &listen_fd)
                 accept_client();
             else if (source == &starter_fd || source == &signal_fd)
                 return;
-            else if ((uintptr_t)source & 1)
-                task_die((struct task *)((uintptr_t)source & ~(uintptr_t)1));
-            else
+            else if (source)
                 serve(source);
+            end_dropped();
         }
         run_timers();
         end_dropped();

@@ -251,6 +251,7 @@ static void end_threads(struct task *task) {
 }
 
 void task_die(struct task *task) {
+    loop_forget((void *)((uintptr_t)task | 1));
     task->alive = false;
     list_remove(&task->link);
     counts.tasks--;
@@ -450,6 +451,7 @@ void thread_cancel_wait(struct thread *thread) {
 
 void thread_destroy(struct thread *thread) {
     struct port *ports[] = {thread->control, thread->read, thread->reply_port};
+    loop_forget(thread);
     thread->alive = false;
     list_remove(&thread->link);
     thread_cancel_wait(thread);
