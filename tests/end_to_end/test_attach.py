@@ -84,6 +84,7 @@ def test_hits_are_told_and_the_old_handler_comes_back(waiting: Waiting, attach) 
         "INVALID_NAME",
         False,
     )
+    assert told.startswith(f"excguard: attached to it (pid {waiting.pid}); Ctrl-C detaches\n")
     assert "1 guard hit in it while attached" in told
     assert waiting.tell("handlers") == own
 

@@ -177,6 +177,8 @@ class Run:
             for log in logs:
                 stack.callback(log.output.close)
             service = self._service = stack.enter_context(self._open(host, logs))
+            if self._attach is not None and self._form == "console":
+                complain(f"attached to {printable(self.name)} (pid {self._attach}); Ctrl-C detaches")
             try:
                 endpoint = lifetime.open_endpoint(service, self.config, host)
             except OSError as error:
