@@ -3,6 +3,12 @@
 `Kernel` is one simulated kernel: a process that owns port name spaces, messages and exceptions. Programs
 that were built against the client library (`python -m excguard.sim --cflags --libs`) belong to the kernel
 that the environment variable ``EXCSIM_SOCKET`` names, and their children with them.
+
+Simulated is what excguard and its tests need. Not simulated: memory out of line and guarded descriptors in
+messages (refused as an invalid type), vouchers, thread-level exception ports, corpses, importance, kqueue. Of
+the registers an exception shows the program counter, stack and frame pointers of the call; the others read
+as 0. A process that never spoke to the kernel is known by its descendants' words alone: one that speaks when
+all its ancestors here have ended counts as a child of launchd's.
 """
 
 import atexit

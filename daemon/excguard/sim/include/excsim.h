@@ -71,7 +71,7 @@ struct excsim_crash_report {
     int32_t pid;
     int32_t exception;
     int32_t fatal;
-    int32_t handled; /* always 0: a handler that answers success suppresses the report */
+    int32_t reserved; /* 0 */
 };
 /* Report number `index`, from 0 (the newest 4096 are kept). KERN_NOT_FOUND past the last, KERN_INVALID_ARGUMENT before the oldest kept. */
 extern kern_return_t excsim_crash_report(uint64_t index, struct excsim_crash_report *report);
