@@ -67,6 +67,12 @@ class TestDecode:
 
         assert (found["code"], found["subcode"]) == ("0x2000000680000001", subcode)
 
+    def test_a_long_line_costs_no_more_than_its_length(self) -> None:
+        spaces = " " * 1_000_000  # at a cost that grows with the square this test would not end
+        (found,) = lines(run("decode", "--json", stdin=f"0x2000000680000001 1{spaces}x"))
+
+        assert found["subcode"] is None
+
     def test_a_negative_number_is_no_option(self) -> None:
         (found,) = lines(run("decode", "--json", "-6917529023346114560", "-1"))
 

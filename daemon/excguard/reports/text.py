@@ -58,7 +58,7 @@ _NAMESPACE = re.compile(rf"namespc (\d{{1,10}}) reason_code ({_HEX}|\d{{1,20}})"
 # A whole code amid other text (guard types 1 to 6), with the subcode where that ends the line.
 _LONE = re.compile(
     r"(?<![0-9a-zA-Z_.])(0[xX][2-9a-dA-D][0-9a-fA-F]{15}|-?\d{18,20})(?![0-9a-zA-Z_.])"
-    rf"(?:(?:\s*,\s*|[ \t]+)(?:subcode\s*=\s*)?({_NUMBER})[ \t]*\)?[ \t]*$)?",
+    rf"(?:(?:\s*,\s*|[ \t]+)(?:subcode\s*=\s*)?({_NUMBER})[ \t]*(?:\)[ \t]*)?$)?",
     re.MULTILINE,
 )
 
