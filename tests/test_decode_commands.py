@@ -73,6 +73,14 @@ class TestDecode:
 
         assert found["subcode"] is None
 
+    def test_a_file_is_for_report(self, tmp_path: Path) -> None:
+        path = tmp_path / "App.ips"
+        path.write_text(GUIDE)
+        result = run("decode", str(path))
+
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert f"{path} is a file: `excguard report` reads it" in result.stderr
+
     def test_a_negative_number_is_no_option(self) -> None:
         (found,) = lines(run("decode", "--json", "-6917529023346114560", "-1"))
 

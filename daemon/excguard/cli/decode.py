@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -79,7 +80,10 @@ def _find(words: tuple[str, ...], release: str | None) -> list[PartialViolation]
         raise click.UsageError(f"No such option '{unknown}'")
     from excguard import reports  # noqa: PLC0415 - likewise
 
-    return _of(reports.read_text(whole, release))
+    report = reports.read_text(whole, release)
+    if not report.violations and len(words) == 1 and os.path.isfile(whole):  # noqa: PTH113 - no pathlib to start
+        raise click.UsageError(f"{whole} is a file: `excguard report` reads it")
+    return _of(report)
 
 
 def _standard_input(release: str | None, *, asked: bool) -> Report:

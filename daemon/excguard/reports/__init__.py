@@ -57,6 +57,8 @@ def read_path(path: str | os.PathLike[str], release: str | None = None) -> Repor
     try:
         with path.open("rb") as file:
             return read_file(file, str(path), release)
+    except IsADirectoryError:
+        return Report(file=str(path), error="a directory; `excguard scan` reads the reports below one")
     except OSError as error:
         return Report(file=str(path), error=f"cannot be read: {error.strerror or error}")
 
