@@ -306,6 +306,7 @@ def _fields(code: int, subcode: int, release: str | None) -> str:
             ["MISMATCHED_PERSONA", "persona 502", "persona 501"],
         ),
         (0x41, 10, 69, "26.4", ["IOT_REPLY_PORT", "notification=MACH_NOTIFY_PORT_DESTROYED"]),
+        (0xC, 1, 77, "26.4", ["0x1; most flavors have a port name here, but no table knows this one"]),
         (0x42, 0x4010, 0, "26.4", ["MPO_WEAK_REPLY_PORT | MPO_INSERT_SEND_RIGHT"]),
         (
             0x43,

@@ -73,7 +73,7 @@ class Target(msgspec.Struct, frozen=True):
 def target(guard_type: str, flavor: str | None, value: int, release: int) -> Target:
     """What the target of a flavor (by name; None when it has none) means on a release."""
     if guard_type == "MACH_PORT":
-        reader = _PORT_TARGETS.get(flavor or "", _port_name)
+        reader = _PORT_TARGETS.get(flavor, _port_name) if flavor else _unknown_target
         return reader(value, release)
     if guard_type == "VIRT_MEMORY":
         return _memory_target(flavor, value)
@@ -98,6 +98,12 @@ def _always_zero(value: int, _release: int) -> Target:
 
 def _unsaid_target(value: int, _release: int) -> Target:
     return Target("", f"{value:#x}; no source says what the target of this flavor is", INFERRED)
+
+
+def _unknown_target(value: int, _release: int) -> Target:
+    return Target(
+        "", f"{value:#x}; most flavors have a port name here, but no table knows this one", INFERRED
+    )
 
 
 def _behavior_target(value: int, release: int) -> Target:
