@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from excguard.journal import Journal
-from excguard.mach.errors import check
+from excguard.mach.errors import MachError, check
 from excguard.native import ffi, lib
 
 
@@ -47,6 +47,18 @@ class Receiver:
             "excguard_receiver_add_target",
             lib.excguard_receiver_add_target(self._handle, port, target_id, policy),
         )
+        try:
+            check(
+                "excguard_receiver_watch_senders",
+                lib.excguard_receiver_watch_senders(self._handle, target_id),
+            )
+        except MachError:
+            self.remove_target(target_id)
+            raise
+
+    def no_senders(self, target_id: int) -> int:
+        """How many times the last process that held the target's port has gone."""
+        return int(lib.excguard_receiver_no_senders(self._handle, target_id))
 
     def remove_target(self, target_id: int) -> None:
         """Forget a target; when this returns, its port can be destroyed. Raises MachError."""

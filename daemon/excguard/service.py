@@ -63,6 +63,7 @@ class _Watched:
 
     number: int
     supervised: Watched | None = None  # None: a process that was not started here
+    no_senders: int = 0  # as often as it has been told that nobody holds the port any more
     state: TargetState = field(default_factory=lambda: TargetState(exits={r.value: 0 for r in ExitReason}))
 
 
@@ -437,8 +438,14 @@ class Service:
                 count = total - self._rejected[reason]
                 self.tell("warning", "messages_rejected", reason=reason, count=count, total=total)
         self._rejected = rejected
-
         self._intake.look_around()
+        if not self._receiver.running:
+            return
+        for name, watched in self._targets.items():
+            times = self._receiver.no_senders(watched.number)
+            if times > watched.no_senders:
+                self.tell("info", "target_no_senders", target=name)
+            watched.no_senders = times
 
     def _drain_others(self) -> bool:
         """Log what came from other sources. False when a log did not take it all."""

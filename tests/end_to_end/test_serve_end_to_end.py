@@ -235,6 +235,17 @@ def test_program_that_cannot_be_started_is_told_and_does_not_stop_the_others(ser
     assert (exited["target"], exited["status"], exited["reason"]) == ("b", 3, "failed")
 
 
+def test_end_of_the_last_process_of_a_target_is_told(serve, child: str) -> None:
+    """No senders: its program has gone and so has every process that inherited the exception port."""
+    daemon: Daemon = serve(
+        target("gone", child, "raise", INVALID_NAME, "1") + target("there", "sleep", "1000")
+    )
+    daemon.wait_for("target_no_senders", 1)
+    assert daemon.stop() == 0, daemon.stderr
+
+    assert daemon.events("target_no_senders")[0]["target"] == "gone"
+
+
 def test_two_daemons_cannot_share_a_journal(serve, kernel, tmp_path: Path) -> None:
     daemon: Daemon = serve(target("a", "sleep", "1000"))
     daemon.wait_for("target_started")

@@ -401,25 +401,34 @@ def a_reply_port_that_is_full(directory: str) -> dict[str, Any]:
 
 
 def no_senders(directory: str) -> dict[str, Any]:
-    """The last holder of the exception port goes."""
+    """The last holder of the exception port goes, twice; then the target is forgotten."""
+    before = census()
     with watching(directory) as watch:
-        previous = ffi.new("mach_port_t *")
-        must(
-            lib.mach_port_request_notification(
-                self_port(),
-                watch.port,
-                lib.MACH_NOTIFY_NO_SENDERS,
-                0,
-                watch.port,
-                lib.MACH_MSG_TYPE_MAKE_SEND_ONCE,
-                previous,
-            )
-        )
-        before = watch.no_senders()
-        lib.excguard_receiver_arm(watch.receiver)
-        must(lib.mach_port_deallocate(self_port(), watch.port))  # the send right that it was made with
-        rung = _rings(watch.bell)
-        return {"before": before, "after": watch.no_senders(), "rung": rung, "rejected": watch.rejected()}
+        must(lib.excguard_receiver_watch_senders(watch.receiver, watch.TARGET))
+        twice = lib.excguard_receiver_watch_senders(watch.receiver, watch.TARGET)
+        stranger = lib.excguard_receiver_watch_senders(watch.receiver, watch.TARGET + 1)
+        seen = [watch.no_senders()]
+        rung = []
+        for round_ in range(2):
+            lib.excguard_receiver_arm(watch.receiver)
+            if round_:  # the first send right is the one that the port was made with
+                must(
+                    lib.mach_port_insert_right(
+                        self_port(), watch.port, watch.port, lib.MACH_MSG_TYPE_MAKE_SEND
+                    )
+                )
+            must(lib.mach_port_deallocate(self_port(), watch.port))
+            rung.append(_rings(watch.bell))
+            seen.append(watch.no_senders())
+        rejected = watch.rejected()
+        must(lib.excguard_receiver_remove_target(watch.receiver, watch.TARGET))
+    return {
+        "seen": seen,
+        "rung": rung,
+        "refusals": [twice, stranger],
+        "rejected": rejected,
+        "same": census() == before,
+    }
 
 
 def _rings(bell: int, timeout: float = 10) -> bool:

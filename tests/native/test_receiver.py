@@ -137,9 +137,11 @@ class TestNotifications:
     def test_no_senders(self, task: Callable[..., Any]) -> None:
         seen = task("no_senders")
 
-        assert (seen["before"], seen["after"]) == (0, 1)
-        assert seen["rung"]
+        assert seen["seen"] == [0, 1, 2]
+        assert seen["rung"] == [True, True]
+        assert seen["refusals"] == [13, 15]  # KERN_NAME_EXISTS, KERN_INVALID_NAME
         assert seen["rejected"] == {}
+        assert seen["same"]
 
     def test_the_bell_rings_once_when_asked(self, task: Callable[..., Any]) -> None:
         seen = task("the_bell")

@@ -40,6 +40,17 @@ struct excguard_target *excguard_find_target(struct excguard_answerer *answerer,
     return NULL;
 }
 
+struct excguard_target *excguard_find_notified(struct excguard_answerer *answerer, uint32_t port)
+{
+    for (uint32_t slot = 0; slot < EXCGUARD_TARGET_SLOTS && port != MACH_PORT_NULL; slot++) {
+        struct excguard_target *target = &answerer->targets[slot];
+        if (atomic_load_explicit(&target->notify_port, memory_order_acquire) == port) {
+            return target;
+        }
+    }
+    return NULL;
+}
+
 bool excguard_is_target_free(const struct excguard_answerer *answerer, const struct excguard_target *target)
 {
     return atomic_load_explicit(&target->port, memory_order_acquire) ==
@@ -57,6 +68,7 @@ struct excguard_target *excguard_add_target(struct excguard_answerer *answerer, 
             target->own_tag = excguard_tag(0, own_reply, 0, EXCEPTION_IDENTITY_PROTECTED, 0);
             atomic_store_explicit(&target->pid, 0, memory_order_relaxed);
             atomic_store_explicit(&target->no_senders, 0, memory_order_relaxed);
+            atomic_store_explicit(&target->notify_port, MACH_PORT_NULL, memory_order_relaxed);
             atomic_store_explicit(&target->port, port, memory_order_release);
             return target;
         }
@@ -163,6 +175,9 @@ __attribute__((noinline)) static uint32_t answer_any(struct excguard_answerer *a
     struct excguard_message message;
     excguard_parse(bytes, EXCGUARD_RECEIVE_SIZE, 0, &message);
     struct excguard_target *target = excguard_find_target(answerer, message.local_port);
+    if (target == NULL && message.verdict == EXCGUARD_NOTIFICATION) {
+        target = excguard_find_notified(answerer, message.local_port);
+    }
     uint32_t verdict = judge(&message, target);
     if (verdict == EXCGUARD_ACCEPTED) {
         return record_hit(answerer, &message, target, now_ns, reply);

@@ -31,7 +31,8 @@ struct excguard_target {
     uint64_t own_tag;     /* excguard_tag of such a hit */
     _Atomic uint64_t pid; /* of the target's own process; 0: not known */
     _Atomic uint64_t no_senders;
-    uint64_t reserved[3];
+    _Atomic uint32_t notify_port; /* where its no-senders notifications go; MACH_PORT_NULL: nobody asked for them */
+    uint32_t reserved[5];
 };
 
 #define EXCGUARD_PID_SLOTS 1024u
@@ -57,6 +58,12 @@ void excguard_answerer_init(struct excguard_answerer *answerer, struct excguard_
 /* The target with this port, or NULL. */
 struct excguard_target *excguard_find_target(struct excguard_answerer *answerer, uint32_t port);
 
+/*
+ * The target whose notifications go to this port, or NULL. It may have been freed since; its notify_port is cleared
+ * later than that.
+ */
+struct excguard_target *excguard_find_notified(struct excguard_answerer *answerer, uint32_t port);
+
 /* Takes a free slot for the target. Returns it, or NULL: none is left. Not for two threads at once. */
 struct excguard_target *excguard_add_target(struct excguard_answerer *answerer, uint32_t port, uint32_t id,
                                             uint32_t own_reply);
@@ -67,7 +74,7 @@ bool excguard_is_target_free(const struct excguard_answerer *answerer, const str
 /*
  * Answers the message in a receive buffer, its trailer behind it. `now_ns`: CLOCK_REALTIME.
  * Returns EXCGUARD_ACCEPTED: a hit, recorded and counted; EXCGUARD_NOTIFICATION: one of the kernel's that we ask for,
- * on a target's port; anything else: refused and counted as that. The reply is made in all cases; whether there is a
+ * for a target; anything else: refused and counted as that. The reply is made in all cases; whether there is a
  * right to send it to is for the caller to see.
  */
 uint32_t excguard_answer(struct excguard_answerer *answerer, const uint8_t message[EXCGUARD_RECEIVE_SIZE],

@@ -165,14 +165,32 @@ static void wake(struct excguard_receiver *receiver)
     atomic_fetch_add_explicit(&receiver->wakeups, 1, memory_order_relaxed);
 }
 
+/* Asks for one notification when `port` has no senders any more, after send rights were made of it `made` times. */
+static kern_return_t ask_for_no_senders(struct excguard_receiver *receiver, mach_port_name_t port,
+                                        mach_port_name_t notify, mach_port_mscount_t made)
+{
+    mach_port_t previous = MACH_PORT_NULL;
+    kern_return_t result = mach_port_request_notification(receiver->task, port, MACH_NOTIFY_NO_SENDERS, made, notify,
+                                                          MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
+    if (result == KERN_SUCCESS && MACH_PORT_VALID(previous)) {
+        mach_port_deallocate(receiver->task, previous);
+    }
+    return result;
+}
+
 static void take_notification(struct excguard_receiver *receiver)
 {
-    const mach_msg_header_t *header = &receiver->received.header;
-    struct excguard_target *target = excguard_find_target(&receiver->answerer, header->msgh_local_port);
+    const mach_no_senders_notification_t *notification = (const void *)receiver->received.bytes;
+    mach_port_name_t notify = notification->not_header.msgh_local_port;
+    struct excguard_target *target = excguard_find_notified(&receiver->answerer, notify);
     atomic_fetch_add_explicit(&receiver->notifications, 1, memory_order_relaxed);
-    if (target != NULL && header->msgh_id == MACH_NOTIFY_NO_SENDERS) {
-        atomic_fetch_add_explicit(&target->no_senders, 1, memory_order_relaxed);
+    if (target == NULL || excguard_is_target_free(&receiver->answerer, target) ||
+        notification->not_header.msgh_id != MACH_NOTIFY_NO_SENDERS) {
+        return;
     }
+    atomic_fetch_add_explicit(&target->no_senders, 1, memory_order_relaxed);
+    /* A request is good for one notification. What happens between the two is not missed: see `made`. */
+    ask_for_no_senders(receiver, atomic_load(&target->port), notify, notification->not_count + 1);
 }
 
 static void handle(struct excguard_receiver *receiver, uint64_t received_at)
@@ -261,11 +279,19 @@ static kern_return_t start_thread(struct excguard_receiver *receiver)
     return error == 0 ? KERN_SUCCESS : KERN_RESOURCE_SHORTAGE;
 }
 
+static void destroy_port(struct excguard_receiver *receiver, mach_port_name_t port)
+{
+    if (port != MACH_PORT_NULL) {
+        mach_port_mod_refs(receiver->task, port, MACH_PORT_RIGHT_RECEIVE, -1);
+    }
+}
+
 static void free_receiver(struct excguard_receiver *receiver)
 {
-    if (receiver->control != MACH_PORT_NULL) {
-        mach_port_mod_refs(receiver->task, receiver->control, MACH_PORT_RIGHT_RECEIVE, -1);
+    for (uint32_t slot = 0; slot < EXCGUARD_TARGET_SLOTS; slot++) {
+        destroy_port(receiver, atomic_load(&receiver->answerer.targets[slot].notify_port));
     }
+    destroy_port(receiver, receiver->control);
     pthread_mutex_destroy(&receiver->targets_lock);
     free(receiver);
 }
@@ -368,9 +394,45 @@ kern_return_t excguard_receiver_remove_target(struct excguard_receiver *receiver
     if (target != NULL) {
         excguard_free_target(&receiver->answerer, target);
         wait_for_turn(receiver);
+        /* The request dies with the port that it names. */
+        destroy_port(receiver, atomic_load(&target->notify_port));
+        atomic_store(&target->notify_port, MACH_PORT_NULL);
     }
     pthread_mutex_unlock(&receiver->targets_lock);
     return target != NULL ? KERN_SUCCESS : KERN_INVALID_NAME;
+}
+
+/* The lock is held. */
+static kern_return_t watch_senders(struct excguard_receiver *receiver, struct excguard_target *target)
+{
+    mach_port_name_t notify = MACH_PORT_NULL;
+    kern_return_t result = mach_port_allocate(receiver->task, MACH_PORT_RIGHT_RECEIVE, &notify);
+    if (result != KERN_SUCCESS) {
+        return result;
+    }
+    result = mach_port_move_member(receiver->task, notify, receiver->port_set);
+    if (result == KERN_SUCCESS) {
+        atomic_store_explicit(&target->notify_port, notify, memory_order_release);
+        result = ask_for_no_senders(receiver, atomic_load(&target->port), notify, 1);
+    }
+    if (result != KERN_SUCCESS) {
+        atomic_store(&target->notify_port, MACH_PORT_NULL);
+        destroy_port(receiver, notify);
+    }
+    return result;
+}
+
+kern_return_t excguard_receiver_watch_senders(struct excguard_receiver *receiver, uint32_t target_id)
+{
+    pthread_mutex_lock(&receiver->targets_lock);
+    struct excguard_target *target = target_with_id(receiver, target_id);
+    kern_return_t result = KERN_INVALID_NAME;
+    if (target != NULL) {
+        result = atomic_load(&target->notify_port) == MACH_PORT_NULL ? watch_senders(receiver, target)
+                                                                     : KERN_NAME_EXISTS;
+    }
+    pthread_mutex_unlock(&receiver->targets_lock);
+    return result;
 }
 
 uint64_t excguard_receiver_no_senders(struct excguard_receiver *receiver, uint32_t target_id)

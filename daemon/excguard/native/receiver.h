@@ -71,7 +71,17 @@ kern_return_t excguard_receiver_set_pid(struct excguard_receiver *receiver, uint
  */
 kern_return_t excguard_receiver_remove_target(struct excguard_receiver *receiver, uint32_t target_id);
 
-/* How many no-senders notifications came to the target's port; 0 for a target it does not know. */
+/*
+ * From now on the receiver asks for no-senders notifications of the target's port, again after each. They go to a
+ * plain port of the receiver's own, for since macOS 26.4 an exception port that is named as the notification port is a
+ * guard violation (INVALID_NOTIFICATION_PORT). KERN_INVALID_NAME: no such target. KERN_NAME_EXISTS: it does already.
+ */
+kern_return_t excguard_receiver_watch_senders(struct excguard_receiver *receiver, uint32_t target_id);
+
+/*
+ * How many times the last process that held the target's port has gone, since excguard_receiver_watch_senders; 0 for
+ * a target it does not know.
+ */
 uint64_t excguard_receiver_no_senders(struct excguard_receiver *receiver, uint32_t target_id);
 
 /* Asks for one byte in wake_fd at the next hit or notification. */
