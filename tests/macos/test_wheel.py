@@ -43,7 +43,7 @@ def test_the_source_distribution_is_whole(linux_wheel: Path) -> None:
     (sdist,) = linux_wheel.parent.glob("excguard-*.tar.gz")
     with tarfile.open(sdist) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
-    wanted = {"packaging/macos/zig.cmake", "tests/macos/linux/adapters.c", "docs/proof.md", "LICENSE"}
+    wanted = {".ci/macos/zig.cmake", "tests/macos/linux/adapters.c", "docs/proof.md", "LICENSE"}
     assert wanted <= held
     assert [name for name in held if name.endswith((".so", ".pyc", ".o"))] == []
 

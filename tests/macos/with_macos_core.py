@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 LINUX = Path(__file__).resolve().parent / "linux"
-sys.path.insert(0, str(LINUX.parents[2] / "packaging" / "macos"))
+sys.path.insert(0, str(LINUX.parents[2] / ".ci" / "macos"))
 
 import cross  # noqa: E402 - found by the line above when this file is run as a program
 import macho  # noqa: E402

@@ -1,4 +1,4 @@
-"""Assembles the macOS wheel on another system: `python packaging/macos/macos_wheel.py --out dist`.
+"""Assembles the macOS wheel on another system: `python .ci/macos/macos_wheel.py --out dist`.
 
 Its Python files are those of the wheel that pip builds here; extension and program are built for both of
 Apple's architectures (cross.py) and joined into universal files. The simulator's programs for this system
