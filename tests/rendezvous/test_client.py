@@ -499,7 +499,7 @@ def test_the_c_client_compiles_for_macos(tmp_path: Path) -> None:
     pytest.importorskip("ziglang")
     program = tmp_path / "program.cc"
     program.write_text('#include "excguard_client.h"\nint main() { return excguard_client_watch_self(); }\n')
-    launch = rendezvous_child.CLIENT.parents[2] / "packaging" / "macos" / "include"
+    launch = rendezvous_child.CLIENT.parents[2] / ".ci" / "macos" / "include"
     flags = ["-Wall", "-Wextra", "-Werror", f"-I{launch}", f"-I{rendezvous_child.CLIENT}"]
     for arch in ("aarch64", "x86_64"):
         zig = [sys.executable, "-m", "ziglang"]
