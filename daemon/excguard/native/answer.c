@@ -12,7 +12,7 @@
 static_assert(sizeof(struct excguard_target) == 64, "an index is a shift");
 
 /* Records ahead whose line is fetched; what memory takes to answer, in records. */
-#define PREFETCH 16
+#define PREFETCH 48
 
 /* ---- whose it is ---- */
 
