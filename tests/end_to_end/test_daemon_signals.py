@@ -57,11 +57,11 @@ class Storm:
         storm = [number for number in numbers if number]  # 0 was raised before the daemon knew the pid
         answered = last_answered(self.answered)
         assert len(set(storm)) == len(storm)
-        # A fast machine gets beyond `first`: the rest is in summaries. The number 0 counts as one more, and the
+        # A fast machine gets beyond `first`: the rest is in summaries. The
         # last may have been answered when the program had no time left to note it.
         summed = [e for e in told if e["event"] == "guard_hits_suppressed" and e["target"] == "storm"]
-        total_told = len(whole) + sum(event["count"] for event in summed)
-        assert answered <= total_told <= answered + 2
+        total_told = len(storm) + sum(event["count"] for event in summed)
+        assert answered <= total_told <= answered + 1
         everything = [event for event in told if event["event"] == "guard_hit"]
         assert sorted(event["seq"] for event in everything) == list(range(len(everything)))
         (stopped,) = [event for event in told if event["event"] == "service_stopped"]
