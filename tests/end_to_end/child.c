@@ -5,8 +5,8 @@
  *     child deadly                   the same after it has made itself one whose optional guards are fatal
  *     child raise CODE COUNT         raises a guard COUNT times, with no client round trip between
  *     child sites COUNT              raises COUNT guards, each of another flavor
- *     child count FILE               raises guards for ever, subcode 1, 2, 3 ...; FILE holds the last number whose raise
- *                                    was answered as handled
+ *     child count FILE [PAUSE]       raises guards for ever, subcode 1, 2, 3 ...; FILE holds the last number whose raise
+ *                                    was answered as handled; PAUSE microseconds between two
  *     child forge                    sends its own exception port a message that only the kernel may send
  *     child insecure                 registers its exception port with an insecure behavior and raises a guard
  *     child state CODE               raises one guard
@@ -51,7 +51,7 @@ static int double_deallocate(void)
     return result == KERN_INVALID_NAME ? 0 : 98;
 }
 
-static int count(const char *path)
+static int count(const char *path, useconds_t pause)
 {
     int fd = open(path, O_RDWR | O_CREAT, 0600);
     if (fd < 0 || ftruncate(fd, 4096) != 0)
@@ -66,6 +66,8 @@ static int count(const char *path)
         if (excsim_raise(INVALID_NAME | 0x2703, number) != KERN_SUCCESS)
             return 0; /* nobody handles it any more */
         atomic_store(answered, number);
+        if (pause != 0)
+            usleep(pause);
     }
 }
 
@@ -155,8 +157,8 @@ int main(int argc, char **argv)
             excsim_raise((UINT64_C(1) << 61) | ((0x100000 + flavor) << 32), flavor);
         return 0;
     }
-    if (!strcmp(what, "count") && argc == 3)
-        return count(argv[2]);
+    if (!strcmp(what, "count") && (argc == 3 || argc == 4))
+        return count(argv[2], argc == 4 ? (useconds_t)strtoul(argv[3], NULL, 10) : 0);
     if (!strcmp(what, "forge"))
         return forge();
     if (!strcmp(what, "insecure"))

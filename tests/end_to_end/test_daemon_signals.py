@@ -19,13 +19,13 @@ def last_answered(path: Path) -> int:
 
 
 class Storm:
-    """A daemon whose one target breaks rules without end."""
+    """A daemon whose one target breaks rules without end, no faster than the log can tell each hit whole."""
 
     def __init__(self, serve, child: str, folder: Path) -> None:
         self.answered = folder / "answered"
         self.folder = folder
         self.storm = (
-            f'[[target]]\nname = "storm"\ncommand = ["{child}", "count", "{self.answered}"]\n'
+            f'[[target]]\nname = "storm"\ncommand = ["{child}", "count", "{self.answered}", "200"]\n'
             'restart = "never"\nreply = "consume"\n'
         )
         self.log_table = f'[log]\npath = "{folder / "log.jsonl"}"\nformat = "json"\nfirst = 100000\n'
@@ -56,13 +56,8 @@ class Storm:
         numbers = [int(event["subcode"], 16) for event in whole]
         storm = [number for number in numbers if number]  # 0 was raised before the daemon knew the pid
         answered = last_answered(self.answered)
-        assert len(set(storm)) == len(storm)
-        # A fast machine gets beyond `first`: the rest is in summaries. The
-        # last may have been answered when the program had no time left to note it.
-        summed = [e for e in told if e["event"] == "guard_hits_suppressed" and e["target"] == "storm"]
-        total_told = len(storm) + sum(event["count"] for event in summed)
-        total_told += sum(event["count"] for event in told if event["event"] == "journal_records_lost")
-        assert answered <= total_told <= answered + 1
+        # The last one may have been answered when the program had no time left to note it.
+        assert sorted(storm) in (list(range(1, answered + 1)), list(range(1, answered + 2)))
         everything = [event for event in told if event["event"] == "guard_hit"]
         assert sorted(event["seq"] for event in everything) == list(range(len(everything)))
         (stopped,) = [event for event in told if event["event"] == "service_stopped"]
