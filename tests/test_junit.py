@@ -23,8 +23,9 @@ def tally(code: int, **changes: object) -> SiteTally:
     return SiteTally(code=code, **{**fields, **changes})
 
 
-def suite(*sites: SiteTally, lost: int = 0) -> ET.Element:
-    document = ET.fromstring(junit.render("my.app", sites, seconds=1.5, lost=lost, started=STARTED))  # noqa: S314
+def suite(*sites: SiteTally, lost: int = 0, error: str | None = None) -> ET.Element:
+    rendered = junit.render("my.app", sites, seconds=1.5, lost=lost, started=STARTED, error=error)
+    document = ET.fromstring(rendered)  # noqa: S314
     assert document.tag == "testsuites"
     (found,) = document
     assert int(found.get("tests", "")) == len(found)
@@ -52,6 +53,13 @@ def test_run_without_hits_is_one_test_that_passed() -> None:
     (case,) = suite()
 
     assert (case.get("name"), list(case)) == ("no guard exceptions", [])
+
+
+def test_program_that_could_not_be_started_is_an_error_and_no_pass() -> None:
+    (case,) = found = suite(error="cannot start /app: no such program")
+
+    assert (found.get("errors"), found.get("failures")) == ("1", "0")
+    assert (case[0].tag, case[0].get("message")) == ("error", "cannot start /app: no such program")
 
 
 def test_hits_without_a_site_are_a_failure_too() -> None:
@@ -107,7 +115,7 @@ def test_run_writes_both(tmp_path: Path) -> None:
 def test_results_of_the_last_run_do_not_survive_one_that_fails(tmp_path: Path) -> None:
     (tmp_path / "r.xml").write_text("of the last run")
     with Kernel() as kernel:
-        assert run(kernel, tmp_path, "--junit", "r.xml", "--", "/nowhere/program").returncode == 125
+        assert run(kernel, tmp_path, "--junit", "r.xml", "--log", ".", "--", "true").returncode == 125
         nowhere = run(kernel, tmp_path, "--report", "nowhere/r.json", "--", "true")
 
     assert (tmp_path / "r.xml").read_bytes() == b""

@@ -164,7 +164,7 @@ def test_a_program_that_is_missing_is_named_once_and_leaves_nothing_behind(host:
     (event,) = supervise(host, Target(name="x", command=("/no/such/program",)))
 
     assert isinstance(event, StartFailed)
-    assert event.why == "/no/such/program: no such program"
+    assert event.why == "/no/such/program: no such program; check the path"
 
 
 def test_a_failure_that_is_nobodys_file_is_told_with_the_program() -> None:

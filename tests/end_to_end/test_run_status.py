@@ -98,6 +98,69 @@ def test_json_lines_on_standard_error_end_with_the_summary(run, child: str) -> N
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize("program", ["/nowhere/program", "no-program-of-this-name", "/", "/etc/passwd"])
+def test_program_that_cannot_be_started_is_told_once(run, tmp_path: Path, program: str) -> None:
+    log, report, junit = tmp_path / "log", tmp_path / "report", tmp_path / "junit"
+    done = run("--log", str(log), "--report", str(report), "--junit", str(junit), "--", program)
+    (failed,) = events(log, "target_start_failed")
+
+    assert done.returncode == 125
+    assert done.stderr == f"excguard: cannot start {failed['error']}\n"
+    assert failed["error"].startswith(f"{program}: ")
+    outcome = json.loads(report.read_text())
+    assert (outcome["exit_status"], outcome["program_status"]) == (125, None)
+    assert outcome["error"] == f"cannot start {failed['error']}"
+    assert 'errors="1"' in junit.read_text()
+
+
+def test_program_that_cannot_be_started_is_told_in_json(run) -> None:
+    done = run("--json", "--", "/nowhere/program")
+    *lines, summary = [json.loads(line) for line in done.stderr.splitlines()]
+
+    assert done.returncode == 125
+    assert [line["error"] for line in lines if line["level"] == "error"] == [
+        "/nowhere/program: no such program; check the path"
+    ]
+    assert (summary["event"], summary["exit_status"], summary["hits"]) == ("run_summary", 125, 0)
+    assert summary["error"] == "cannot start /nowhere/program: no such program; check the path"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--log", "/nowhere/log", "--", "true"], 125),
+        (["--report", "/nowhere/report", "--", "true"], 125),
+        (["--config", "/nowhere/excguard.toml", "--", "true"], 2),
+        (["--metrics", "nonsense", "--", "true"], 2),
+    ],
+)
+def test_what_stops_excguard_is_told_in_json(run, arguments: list[str], status: int) -> None:
+    done = run("--json", *arguments)
+    *_, last = [json.loads(line) for line in done.stderr.splitlines()]
+
+    assert done.returncode == status
+    assert (last["event"], last["level"]) == ("excguard_error", "error")
+    assert "nowhere" in last["error"] or "nonsense" in last["error"]
+
+
+def test_what_goes_wrong_on_the_way_is_told_in_json(kernel, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = subprocess.run(
+            [*EXCGUARD, "run", "--json", "--metrics", where, "--log", "/dev/full", "--", "true"],
+            env={**os.environ, **kernel.environ},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    told = {line["event"]: line for line in map(json.loads, done.stderr.splitlines())}
+
+    assert done.returncode == 0
+    assert where in told["metrics_unavailable"]["error"]
+    assert "/dev/full" in told["excguard_error"]["error"]
+    assert "run_summary" in told
+
+
 def test_arguments_need_not_be_text(run) -> None:
     done = run("--json", "--", "true", b"\xff\n\x1b[31m")
 

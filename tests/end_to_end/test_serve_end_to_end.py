@@ -230,7 +230,7 @@ def test_program_that_cannot_be_started_is_told_and_does_not_stop_the_others(ser
 
     (failed,) = daemon.events("target_start_failed")
     assert failed["target"] == "a"
-    assert failed["error"] == "/nowhere/program: no such program"
+    assert failed["error"] == "/nowhere/program: no such program; check the path"
     (exited,) = daemon.events("target_exited")
     assert (exited["target"], exited["status"], exited["reason"]) == ("b", 3, "failed")
 

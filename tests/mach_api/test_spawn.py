@@ -79,6 +79,7 @@ def failures(folder: str) -> dict[str, list[Any]]:
     descriptors = sorted(Path("/dev/fd").iterdir())
     attempt("missing", ["/no/such/program"])
     attempt("missing on PATH", ["no-such-program"])
+    attempt("here, not on PATH", ["plain"], directory=folder)
     attempt("missing here", ["./absent"], directory=folder)
     attempt("not on that PATH", ["sh"], environment={"PATH": folder})
     attempt("folder", [folder])
@@ -100,18 +101,31 @@ def test_what_cannot_be_started_is_named_with_the_reason(task: Callable[..., Any
     told = task(failures, str(tmp_path))
 
     assert told == {
-        "missing": ["FileNotFoundError", "[Errno 2] no such program: '/no/such/program'"],
-        "missing on PATH": ["FileNotFoundError", "[Errno 2] no such program on PATH: 'no-such-program'"],
-        "missing here": ["FileNotFoundError", "[Errno 2] no such program: 'HERE/absent'"],
-        "not on that PATH": ["FileNotFoundError", "[Errno 2] no such program on PATH: 'sh'"],
-        "folder": ["PermissionError", "[Errno 13] a directory, not a program: 'HERE'"],
+        "missing": ["FileNotFoundError", "[Errno 2] no such program; check the path: '/no/such/program'"],
+        "missing on PATH": [
+            "FileNotFoundError",
+            "[Errno 2] no such program on PATH; give its path: 'no-such-program'",
+        ],
+        "here, not on PATH": [
+            "FileNotFoundError",
+            "[Errno 2] no such program on PATH; here it is ./plain: 'plain'",
+        ],
+        "missing here": ["FileNotFoundError", "[Errno 2] no such program; check the path: 'HERE/absent'"],
+        "not on that PATH": ["FileNotFoundError", "[Errno 2] no such program on PATH; give its path: 'sh'"],
+        "folder": [
+            "PermissionError",
+            "[Errno 13] a directory, not a program; an app's program is in its Contents/MacOS: 'HERE'",
+        ],
         "not executable": [
             "PermissionError",
             "[Errno 13] not executable (chmod +x makes it so): 'HERE/plain'",
         ],
         "no interpreter": [
             "FileNotFoundError",
-            "[Errno 2] the interpreter that its first line names does not exist: 'HERE/script'",
+            (
+                "[Errno 2] the interpreter that its first line names does not exist; "
+                "install it or change the line: 'HERE/script'"
+            ),
         ],
         "nonsense": [
             "OSError",

@@ -79,7 +79,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument an option
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     run = Run(config, "json" if as_json else "console", attach=pid)
-    with lifetime.one_line_errors():
+    with lifetime.json_errors(wanted=as_json), lifetime.one_line_errors():
         try:
             run.execute()
         except MachError as error:

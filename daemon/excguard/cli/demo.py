@@ -38,8 +38,8 @@ def command(*, as_json: bool) -> None:
     run = Run(config, None)
     with lifetime.one_line_errors():
         run.execute()
-    if run.start_failed is not None:
-        raise Failure(f"cannot start {run.start_failed.why}")
+    if run.error is not None:
+        raise Failure(run.error)
     if as_json:
         for site in summary.site_objects(run.sites):
             click.echo(msgspec.json.encode(site).decode())

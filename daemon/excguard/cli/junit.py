@@ -13,7 +13,15 @@ from excguard.drain import SiteTally
 from excguard.sinks.console import printable
 
 
-def render(target: str, sites: Sequence[SiteTally], *, seconds: float, lost: int, started: str) -> bytes:
+def render(  # noqa: PLR0913 - what there is to tell of a run
+    target: str,
+    sites: Sequence[SiteTally],
+    *,
+    seconds: float,
+    lost: int,
+    started: str,
+    error: str | None = None,
+) -> bytes:
     """The XML document.
 
     Args:
@@ -22,8 +30,9 @@ def render(target: str, sites: Sequence[SiteTally], *, seconds: float, lost: int
         seconds: how long it ran.
         lost: hits that belong to no site because the journal was full.
         started: when it was started, RFC 3339.
+        error: why it could not be.
     """
-    suite = ET.Element("testsuite", name=f"excguard: {printable(target)}", timestamp=started, errors="0")
+    suite = ET.Element("testsuite", name=f"excguard: {printable(target)}", timestamp=started)
     for tally, violation in summary.explained(sites):
         _failed(suite, tally, violation)
     if lost:
@@ -32,10 +41,14 @@ def render(target: str, sites: Sequence[SiteTally], *, seconds: float, lost: int
         failure = ET.SubElement(case, "failure", type="lost", message=f"{lost} more guard hits")
         failure.text = "The journal was full. Give it a greater capacity: [journal] in the configuration."
     failures = len(suite)
-    if not failures:
+    if error is not None:
+        case = ET.SubElement(suite, "testcase", classname=_class(target), name="start of the program")
+        ET.SubElement(case, "error", type="start", message=printable(error))
+    elif not failures:
         ET.SubElement(suite, "testcase", classname=_class(target), name="no guard exceptions")
     suite.set("tests", str(len(suite)))
     suite.set("failures", str(failures))
+    suite.set("errors", str(int(error is not None)))
     suite.set("time", f"{seconds:.3f}")
     suites = ET.Element("testsuites")
     suites.append(suite)

@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import os
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
+import msgspec
 
 from excguard.cli import FAILED
 from excguard.config import Config, ConfigError, LogFormat, parse_listen
+from excguard.hit import rfc3339
 from excguard.journal import JournalError
 from excguard.mach.errors import MachError, UnsupportedReleaseError
 from excguard.mach.host import Host
@@ -20,7 +23,7 @@ from excguard.sinks.console import ConsoleForm, wants_color
 from excguard.sinks.endpoint import Endpoint, UnprotectedError
 from excguard.sinks.exposition import Exposition
 from excguard.sinks.line_output import LineOutput
-from excguard.sinks.log import EventLog, Form, json_form
+from excguard.sinks.log import EventLog, Form, Tells, json_form, tell_all
 from excguard.sinks.web_config import WebConfigFile
 from excguard.sinks.web_tls import WebConfigError
 
@@ -33,6 +36,17 @@ _STDERR = 2
 def complain(text: str) -> None:
     """One line on standard error that says whose it is."""
     say(f"excguard: {text}\n")
+
+
+def complain_in_json(text: str) -> None:
+    """The same where standard error carries JSON: ``excguard_error``, an event like those of the log."""
+    event = {
+        "timestamp": rfc3339(time.time_ns()),
+        "level": "error",
+        "event": "excguard_error",
+        "error": text,
+    }
+    say(f"{msgspec.json.encode(event).decode()}\n")
 
 
 def say(text: str) -> None:
@@ -50,21 +64,23 @@ def reason(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def stderr_log(host: Host, form: LogFormat, *, routine: bool = True) -> EventLog:
+def stderr_log(host: Host, form: LogFormat, tells: Tells = tell_all) -> EventLog:
     """A log on standard error; "auto" is for people when that is a terminal."""
-    return _log(LineOutput(_STDERR, "standard error", complain), host, form, routine=routine)
+    return _log(LineOutput(_STDERR, "standard error", complain), host, form, tells)
 
 
-def file_log(path: Path, host: Host, form: LogFormat) -> EventLog:
-    """A log that is appended to a file. Raises OSError."""
-    return _log(LineOutput.open(path, complain), host, form, routine=True)
+def file_log(
+    path: Path, host: Host, form: LogFormat, on_trouble: Callable[[str], None] = complain
+) -> EventLog:
+    """A log that is appended to a file; ``on_trouble`` is told when that fails. Raises OSError."""
+    return _log(LineOutput.open(path, on_trouble), host, form, tell_all)
 
 
-def _log(output: LineOutput, host: Host, form: LogFormat, *, routine: bool) -> EventLog:
+def _log(output: LineOutput, host: Host, form: LogFormat, tells: Tells) -> EventLog:
     chosen: Form = json_form
     if form == "console" or (form == "auto" and os.isatty(output.fd)):
         chosen = ConsoleForm(color=wants_color(output.fd), width=terminal_width(output.fd))
-    return EventLog(output, kernel=host.kernel, release=f"macOS {host.release}", form=chosen, routine=routine)
+    return EventLog(output, kernel=host.kernel, release=f"macOS {host.release}", form=chosen, tells=tells)
 
 
 def terminal_width(fd: int) -> int:
@@ -138,6 +154,18 @@ def one_line_errors() -> Iterator[None]:
         raise Failure(
             f"stopped by a mistake of its own, please report it: {type(error).__name__}: {error} ({where})"
         ) from error
+
+
+@contextlib.contextmanager
+def json_errors(*, wanted: bool) -> Iterator[None]:
+    """If ``wanted``, the error that ends its block is told by `complain_in_json`; its status stays."""
+    try:
+        yield
+    except click.ClickException as error:
+        if not wanted:
+            raise
+        complain_in_json(" ".join(error.format_message().split()))
+        raise click.exceptions.Exit(error.exit_code) from None
 
 
 class Failure(click.ClickException):

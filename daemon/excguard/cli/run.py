@@ -25,10 +25,13 @@ from excguard.mach import host as mach_host
 from excguard.mach.host import Host
 from excguard.service import Service
 from excguard.sinks.console import printable, wants_color
-from excguard.sinks.log import EventLog
+from excguard.sinks.log import EventLog, Level, tell_all
 from excguard.supervisor import Event, Exited, StartFailed
 
 _FAIL_ON_MET = 3
+
+# Events that people are told of in a sentence of its own.
+_SAID = ("target_start_failed", "metrics_unavailable")
 
 # Signals that are meant for the program: excguard passes them on.
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -103,10 +106,23 @@ def command(
       2    the command line or the configuration is wrong
       125  excguard itself failed, or the program could not be started
     """  # noqa: D301 - click wants the real backspace
+    with lifetime.json_errors(wanted=as_json):
+        return _run(config_path, arguments, fail_on, as_json=as_json, **options)
+
+
+def _run(  # noqa: PLR0913 - the options of the command
+    config_path: Path | None,
+    arguments: tuple[str, ...],
+    fail_on: str,
+    *,
+    as_json: bool,
+    report: Path | None,
+    junit: Path | None,
+    **options: Any,  # noqa: ANN401 - what is left goes to `_adapted` as it is
+) -> int:
     begun = rfc3339(time.time_ns())
     try:
         config = configuration.load(config_path) if config_path else Config()
-        report, junit = options.pop("report"), options.pop("junit")
         config = _adapted(config, arguments, options)
         configuration.check(config)
     except ConfigError as error:
@@ -121,18 +137,23 @@ def command(
             run.execute()
     except ConfigError as error:
         raise click.UsageError(f"{config_path}: {error}" if config_path else str(error)) from None
-    if run.start_failed is not None:
-        raise Failure(f"cannot start {run.start_failed.why}")
-    status = _FAIL_ON_MET if summary.meets([hit.severity for hit in run.hits], fail_on) else run.status
+    met = run.error is None and summary.meets([hit.severity for hit in run.hits], fail_on)
+    status = _FAIL_ON_MET if met else run.status
     _tell(run, status, fail_on, as_json=as_json)
     if report is not None:
         outcome = msgspec.json.encode(_outcome(run, status, fail_on))
         _write(report, msgspec.json.format(outcome) + b"\n")
     if junit is not None:
-        _write(
-            junit, junit_xml.render(run.name, run.sites, seconds=run.seconds, lost=run.lost, started=begun)
+        document = junit_xml.render(
+            run.name, run.sites, seconds=run.seconds, lost=run.lost, started=begun, error=run.error
         )
+        _write(junit, document)
     return status
+
+
+def _matters(level: Level, name: str) -> bool:
+    """Whether an event may join the program's own words on standard error, where people read it."""
+    return level != "info" and name not in _SAID
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -169,11 +190,14 @@ class Run:
             sim.start_if_needed()
             host = mach_host.running()
             self.kernel = host.kernel
-            # The program's own words are on standard error as well: for people, only what matters joins them.
-            routine = self._form == "json"
-            logs = [lifetime.stderr_log(host, self._form, routine=routine)] if self._form else []
+            as_json = self._form == "json"
+            tells = tell_all if as_json else _matters
+            logs = [lifetime.stderr_log(host, self._form, tells)] if self._form else []
             if self.config.log.path:
-                logs.append(lifetime.file_log(Path(self.config.log.path), host, self.config.log.format))
+                trouble = lifetime.complain_in_json if as_json else complain
+                logs.append(
+                    lifetime.file_log(Path(self.config.log.path), host, self.config.log.format, trouble)
+                )
             for log in logs:
                 stack.callback(log.output.close)
             service = self._service = stack.enter_context(self._open(host, logs))
@@ -182,11 +206,18 @@ class Run:
             try:
                 endpoint = lifetime.open_endpoint(service, self.config, host)
             except OSError as error:
-                complain(f"{error}; the run goes on without (--metrics chooses another place)")
+                service.tell("warning", "metrics_unavailable", error=str(error))
+                if not as_json:
+                    complain(f"{error}; the run goes on without (--metrics chooses another place)")
             else:
                 if endpoint is not None:
                     stack.callback(endpoint.close)
             lifetime.live(service, dict.fromkeys(_FORWARDED, self._forward))
+
+    @property
+    def error(self) -> str | None:
+        """Why there was no run, if there was none."""
+        return f"cannot start {self.start_failed.why}" if self.start_failed else None
 
     @property
     def hits(self) -> list[HitCounter]:
@@ -269,6 +300,7 @@ def _outcome(run: Run, status: int, fail_on: str) -> dict[str, Any]:
         "target": run.config.target[0].name,
         "command": [_text(part) for part in run.config.target[0].command],
         "exit_status": status,
+        "error": run.error,
         "program_status": exited.status if exited else None,
         "program_signal": exited.signal if exited else None,
         "seconds": round(exited.seconds, 3) if exited else None,
@@ -283,6 +315,9 @@ def _tell(run: Run, status: int, fail_on: str, *, as_json: bool) -> None:
     """Close the run: a table for people, or one JSON object."""
     if as_json:
         lifetime.say(f"{msgspec.json.encode(_outcome(run, status, fail_on)).decode()}\n")
+        return
+    if run.error is not None:
+        complain(run.error)
         return
     total, lost = run.total, run.lost
     name = printable(run.config.target[0].name)

@@ -70,15 +70,16 @@ def command(config_path: Path | None, log_path: Path | None, pid_file: Path | No
       125  excguard failed: the journal, the log or the port of the metrics cannot be had
     """  # noqa: D301 - click wants the real backspace
     daemon = _Daemon(config_path or configuration.default_path(), log_path, as_json=as_json)
-    try:
-        with lifetime.one_line_errors():
-            told = daemon.serve(daemon.read_config(), pid_file)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None
-    if not told:
-        raise Failure(
-            "the log could not be written to the end; the rest waits in the journal for the next start"
-        )
+    with lifetime.json_errors(wanted=as_json):
+        try:
+            with lifetime.one_line_errors():
+                told = daemon.serve(daemon.read_config(), pid_file)
+        except ConfigError as error:
+            raise click.UsageError(str(error)) from None
+        if not told:
+            raise Failure(
+                "the log could not be written to the end; the rest waits in the journal for the next start"
+            )
 
 
 class _Daemon:

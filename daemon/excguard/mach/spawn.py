@@ -104,17 +104,18 @@ def _find(command: Sequence[str], environment: Mapping[str, str], directory: str
         return str(folder.absolute() / program)
     found = shutil.which(program, path=environment.get("PATH", os.defpath))
     if found is None:
-        raise FileNotFoundError(errno.ENOENT, "no such program on PATH", program)
+        mend = f"here it is ./{program}" if (folder / program).is_file() else "give its path"
+        raise FileNotFoundError(errno.ENOENT, f"no such program on PATH; {mend}", program)
     return str(Path(found).absolute())
 
 
 def _reason(error: int, program: Path, *, has_port: bool) -> str:
     """Why posix_spawn failed, in words that say what to mend."""
     if error == errno.ENOENT:
-        missing = "the interpreter that its first line names does not exist"
-        return missing if program.exists() else "no such program"
+        missing = "the interpreter that its first line names does not exist; install it or change the line"
+        return missing if program.exists() else "no such program; check the path"
     if error == errno.EACCES and program.is_dir():
-        return "a directory, not a program"
+        return "a directory, not a program; an app's program is in its Contents/MacOS"
     if error == errno.EACCES and program.is_file() and not os.access(program, os.X_OK):
         return "not executable (chmod +x makes it so)"
     if error == errno.ENOEXEC:

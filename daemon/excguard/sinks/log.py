@@ -21,6 +21,7 @@ from excguard.sinks.rate_limit import Suppressed
 Level = Literal["info", "warning", "error"]
 Event = MutableMapping[str, Any]
 Form = Callable[[Event], str]
+Tells = Callable[[Level, str], bool]
 
 # What a hit is to whoever reads the log by level: a fatal guard ends the program, a soft one is for
 # statistics.
@@ -30,6 +31,11 @@ _LEVELS: dict[str, Level] = {"fatal": "error", "optional": "warning", "soft": "i
 def json_form(event: Event) -> str:
     """One JSON object, its keys in the order of the event."""
     return msgspec.json.encode(event).decode()
+
+
+def tell_all(_level: Level, _name: str) -> bool:
+    """Of every event."""
+    return True
 
 
 class EventLog:
@@ -42,7 +48,7 @@ class EventLog:
         kernel: str,
         release: str,
         form: Form = json_form,
-        routine: bool = True,
+        tells: Tells = tell_all,
     ) -> None:
         """Write to ``output`` in ``form``.
 
@@ -51,10 +57,10 @@ class EventLog:
             kernel: goes with every summary of hits, as with every hit.
             release: likewise.
             form: makes a line of an event.
-            routine: whether to tell of what goes as it should, too: programs that start, a clean end.
+            tells: whether an event, by its level and name, is for whoever reads this; hits always are.
         """
         self.output = output
-        self._routine = routine
+        self._tells = tells
         self._kernel = kernel
         self._release = release
         self._advise = isinstance(form, ConsoleForm)
@@ -114,7 +120,7 @@ class EventLog:
 
     def event(self, level: Level, name: str, **fields: Any) -> None:  # noqa: ANN401 - whatever JSON can say
         """Any other event."""
-        if self._routine or level != "info":
+        if self._tells(level, name):
             getattr(self._logger, level)(name, **fields)
 
     def flush(self) -> bool:
