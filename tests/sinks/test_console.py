@@ -71,6 +71,20 @@ def test_hit_of_another_source_says_so(make_log, make_hit) -> None:
     assert "subcode" not in text.splitlines()[0]
 
 
+def test_counts_and_lists_read_as_people_write_them() -> None:
+    event = {"timestamp": "2026-03-01T12:00:00.120000Z", "level": "info", "event": "service_stopped"}
+    show = ConsoleForm(color=False)
+
+    assert show(event | {"by_severity": {"optional": 12, "fatal": 1}}).endswith(
+        "  by_severity=12 optional, 1 fatal"
+    )
+    assert show(event | {"by_severity": {}}).endswith("  by_severity=none")
+    assert show(event | {"needs_restart": ["journal", "metrics"]}).endswith(
+        "  needs_restart=journal, metrics"
+    )
+    assert show(event | {"needs_restart": ["\x1b"]}).endswith("  needs_restart=\\x1b")
+
+
 def test_color_only_adds_escape_sequences() -> None:
     event = {"timestamp": "2026-03-01T12:00:00.120000Z", "level": "error", "event": "x_y", "a": 1, "b": None}
 

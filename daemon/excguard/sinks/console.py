@@ -11,7 +11,7 @@ escaped: it can be hostile, and this goes to a terminal.
 
 import os
 import textwrap
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import click
@@ -96,4 +96,9 @@ class ConsoleForm:
 
 
 def _shown(value: object) -> str:
+    match value:
+        case Mapping():  # counts
+            return printable(", ".join(f"{count} {what}" for what, count in value.items())) or "none"
+        case list():
+            return printable(", ".join(map(str, value))) or "none"
     return printable(str(value))
