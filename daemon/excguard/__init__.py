@@ -12,9 +12,11 @@ What the numbers mean, without the daemon::
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as in typing, which takes longer to import than all that is here
 if TYPE_CHECKING:
+    from typing import Any
+
     import excguard.reports as reports  # noqa: PLR0402 - "from excguard" would ask this very module
     from excguard.decode import DecodeError as DecodeError
     from excguard.decode import Violation as Violation

@@ -1,6 +1,15 @@
-"""`python3 -m excguard` is `excguard`."""
+"""The program: `excguard` and `python3 -m excguard` begin here."""
 
-from excguard.cli import main
+from excguard import interrupt
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    interrupt.ends_at_once()
+    from excguard.cli import main as command_line  # noqa: PLC0415 - this takes a while
+
+    command_line(prog_name="excguard")
+
 
 if __name__ == "__main__":
-    main(prog_name="excguard")
+    main()

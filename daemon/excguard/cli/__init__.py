@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import excguard
-from excguard import standard_streams
+from excguard import interrupt, standard_streams
 
 FAILED = 125
 """Exit status when excguard itself failed, as of env(1) and timeout(1)."""
@@ -50,6 +50,21 @@ class LazyGroup(click.Group):
         assert isinstance(found, click.Command)  # noqa: S101 - the table above names nothing else
         return found
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that ``args`` name. It is run next: from here on there can be things to clean up."""
+        found = super().resolve_command(ctx, args)
+        interrupt.is_an_exception()
+        return found
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as in click
+        """Run the command that the arguments name."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None  # click would write an empty line first, amid JSON too
+
     def main(  # type: ignore[override]
         self,
         args: Sequence[str] | None = None,
@@ -74,7 +89,7 @@ class LazyGroup(click.Group):
             click.echo(f"excguard: {_line(error)}", err=True)
             sys.exit(error.exit_code)
         except click.Abort:
-            sys.exit(130)
+            sys.exit(interrupt.STATUS)
         except OSError as error:
             # Files are told of where they are opened, so this is the output. What it did not take is given
             # up: the interpreter would try again at its end, and end with a status of its own.

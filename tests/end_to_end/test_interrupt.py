@@ -1,0 +1,70 @@
+"""Ctrl-C before excguard has got anywhere ends it in silence, with nothing left behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+INTERRUPT = "import os, signal; os.kill(os.getpid(), signal.SIGINT)\n"
+
+
+def python(*arguments: str, folder: Path, **options) -> subprocess.CompletedProcess[str]:
+    """Run Python with modules from ``folder`` and temporary files in it."""
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("EXCSIM_")}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**environ, "PYTHONPATH": str(folder), "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("module", ["click", "msgspec"], ids=["any command", "one command"])
+@pytest.mark.parametrize("command", ["run", "demo"])
+def test_interrupt_amid_an_import(tmp_path: Path, command: str, module: str) -> None:
+    (tmp_path / f"{module}.py").write_text(INTERRUPT)
+    arguments = ["--", "true"] if command == "run" else []
+
+    done = python("-m", "excguard", command, *arguments, folder=tmp_path)
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize("place", ["sim.start_if_needed", "mach.host.running"])
+def test_interrupt_while_a_run_is_made_ready(tmp_path: Path, place: str) -> None:
+    module, _, name = place.rpartition(".")
+    (tmp_path / "start.py").write_text(
+        f"import os, signal, excguard.__main__, excguard.{module} as module\n"
+        f"then = module.{name}\n"
+        "def interrupted():\n"
+        "    result = then()\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return result\n"
+        f"module.{name} = interrupted\n"
+        "excguard.__main__.main()\n"
+    )
+
+    done = python(str(tmp_path / "start.py"), "run", "--", "sleep", "60", folder=tmp_path)
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_ignored_interrupts_stay_ignored(tmp_path: Path) -> None:
+    (tmp_path / "start.py").write_text(
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "from excguard import interrupt; interrupt.ends_at_once()\n"
+        f"{INTERRUPT}"
+        "interrupt.is_an_exception()\n"
+        f"{INTERRUPT}"
+        "print('alive')\n"
+    )
+
+    assert python(str(tmp_path / "start.py"), folder=tmp_path).stdout == "alive\n"
