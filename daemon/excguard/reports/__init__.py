@@ -36,8 +36,8 @@ def read(source: str | os.PathLike[str], release: str | None = None) -> Report:
     """Read a crash report, or find the guard violations in text.
 
     Args:
-        source: The path of a file, or text. A string that names no file is text, unless it is one word with a
-            report's suffix.
+        source: The path of a file, or text. A string that names nothing that is there is text, unless it is
+            one word with a report's suffix.
         release: Read the numbers by this release in place of the one that the report names.
 
     Returns:
@@ -46,7 +46,7 @@ def read(source: str | os.PathLike[str], release: str | None = None) -> Report:
     Raises:
         knowledge.releases.ReleaseError: `release` cannot be placed.
     """
-    if isinstance(source, str) and not _names_file(source):
+    if isinstance(source, str) and not _names_path(source):
         return read_text(source, release)
     return read_path(source, release)
 
@@ -178,12 +178,12 @@ def _decode_utf16(data: bytes, start: bytes) -> str | None:
     return data.decode(likely, "replace")
 
 
-def _names_file(source: str) -> bool:
+def _names_path(source: str) -> bool:
     if "\n" in source or "\0" in source or len(source) > 4096:
         return False
     if source.endswith((".ips", ".crash", ".dmp", ".synced")) and " " not in source:
         return True
     try:
-        return Path(source).is_file()
+        return source != "" and Path(source).exists()
     except OSError:
         return False
