@@ -165,6 +165,14 @@ def test_name_and_severity_go_by_release(
     assert (expected, severity, expected is not None) == (found.flavor_name, found.severity, found.known)
 
 
+def test_number_that_stands_for_no_rule_says_whose_its_severity_is() -> None:
+    found = decode(join(1, 0, 0x103), 0, "26.4")
+
+    assert (found.flavor_name, found.severity) == ("NONE", "fatal")
+    assert "no public kernel raises it" in found.summary
+    assert "severity is only that of the range" in found.advice
+
+
 def test_between_two_tables_the_earlier_one_is_used_and_said() -> None:
     found = decode(join(1, 0x800000, 7), 0, "15.7")
 
@@ -288,7 +296,13 @@ def _fields(code: int, subcode: int, release: str | None) -> str:
             ],
         ),
         (0x6, 0x2F546350, 0, "14.4", ["low half of a kernel address, no port name"]),
+        (0x6, 0x2F546350, 0, None, ["low half of a kernel address, no port name"]),
+        (0x6, 0x2F546350, 0, "26.4", ["no exception behavior, which macOS 26 has here"]),
+        (0x6, 0, 0, "14.4", ["low half of a kernel address, no port name"]),
         (0x6, 0, 0, "15.5", ["always zero on macOS 14.6 to 15.x"]),
+        (0x6, 0, 0, None, ["always zero on macOS 14.6 to 15.x"]),
+        (0x6, 0, 0, "26.4", ["no exception behavior, which macOS 26 has here"]),
+        (0x6, 0, 0, "27.0", ["no exception behavior, which macOS 26 has here"]),
         (0x7, 0, 0x1103, "26.4", ["always zero", "port=port name 0x1103"]),
         (0xA, 0x103, 1, "26.4", ["destination=the bootstrap port"]),
         (0xC, 1, 77, "27.0", ["ARM_THREAD_STATE", "pid=process 77"]),
@@ -395,7 +409,7 @@ def test_port_payloads(flavor: int, target: int, payload: int, release: str | No
         (join(5, 1, 0), 0xFC0000000, ["offset=first address of the gap"]),
         (join(5, 2, 0), 14, ["errno=EFAULT"]),
         (join(5, 8, 0), 4, ["kern_return=KERN_INVALID_ARGUMENT"]),
-        (join(5, 0xC8, 0x100106), 0x1000, ["0x106 (soft mode", "address"]),
+        (join(5, 0xC8, 0x100106), 0x1000, ["0x106; in soft mode", "the flavor counts as fatal", "address"]),
         (join(6, 0, 0), 3, ["Unix system call", "system_call=read"]),
         (join(6, 0, 1), 31, ["Mach trap", "mach_trap=mach_msg_trap"]),
         (join(6, 0, 0), 99999, ["not in the table"]),

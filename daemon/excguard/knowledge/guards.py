@@ -64,9 +64,12 @@ _UNUSED = "The header marks it unused: it is declared, but no public kernel rais
 
 MACH_PORT: dict[str, Guard] = {
     "NONE": Guard(
-        "no rule: the value stands for none and is never sent",
+        "no rule: the value stands for none, and no public kernel raises it",
         sources=("osfmk/mach/port.h (27.0 SDK)",),
-        advice="It should not occur: check that the code was read whole.",
+        advice=(
+            "It should not occur: check that the code was read whole. The severity is only that of the range "
+            "in which the number lies."
+        ),
     ),
     "DESTROY": Guard(
         "a guarded receive right was destroyed without its guard",

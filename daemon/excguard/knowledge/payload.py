@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from excguard.knowledge import names
-from excguard.knowledge.releases import pack
+from excguard.knowledge.releases import NEWEST, pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,27 +108,26 @@ def _unknown_target(value: int, _release: int) -> Target:
 
 def _behavior_target(value: int, release: int) -> Target:
     known = value & 0x1FFFFFFF in names.BEHAVIORS
-    if release >= _M26 and known:
-        return Target(
-            f"({behavior(value)})",
-            f"the exception behavior that was asked for: {behavior(value)}",
-            DOCUMENTED,
-        )
-    if value == 0:
-        return Target("", "always zero on macOS 14.6 to 15.x", HEADER)
+    untold = release == NEWEST  # the newest meaning, unless the value can only be an older one's
     if release < _M14_2:
         return _unsaid_target(value, release)
-    if release < _M14_6 or not known:
+    if release < _M14_6 or (untold and value and not known):
         return Target(
             "",
             (
                 f"{value:#x} is the low half of a kernel address, no port name (macOS 14.2 to 14.5 passed "
                 "one by mistake)"
             ),
-            HEADER if release < _M14_6 else INFERRED,
+            INFERRED if untold else HEADER,
         )
+    if value == 0 and (untold or release < _M26):
+        return Target("", "always zero on macOS 14.6 to 15.x", HEADER)
+    if not known:
+        return Target("", f"{value:#x} is no exception behavior, which macOS 26 has here", INFERRED)
     return Target(
-        f"({behavior(value)})", f"the exception behavior that was asked for: {behavior(value)}", INFERRED
+        f"({behavior(value)})",
+        f"the exception behavior that was asked for: {behavior(value)}",
+        DOCUMENTED if release >= _M26 else INFERRED,
     )
 
 
@@ -237,8 +236,11 @@ _TARGETS: dict[str, Callable[[int, int], Target]] = {
 
 def _memory_target(flavor: str | None, value: int) -> Target:
     if flavor and flavor.startswith(("MTE_", "GUARD_OBJECT_")):
-        soft = " (soft mode: a report is written and the process goes on)" if value & 0x100000 else ""
-        return Target("", f"machine exception code {value & 0xFFFFF:#x}{soft}", HEADER)
+        soft = (
+            "; in soft mode: a report is written and the process goes on, though the flavor counts as fatal"
+        )
+        code = f"machine exception code {value & 0xFFFFF:#x}"
+        return Target("", code + (soft if value & 0x100000 else ""), HEADER)
     if value == 0:
         return Target("", "not used by this guard type", HEADER)
     return Target("", f"{value:#x}; the header says it is not used", HEADER)
