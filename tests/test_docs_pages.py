@@ -107,3 +107,25 @@ def test_manual_pages_are_well_formed(page: Path) -> None:
     )
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def every_command(context: click.Context) -> Iterator[click.Context]:
+    """The command of ``context`` and all below it."""
+    yield context
+    command = context.command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            yield from every_command(click.Context(child, info_name=name, parent=context))
+
+
+def test_help_fits_a_terminal_and_is_not_cut_short() -> None:
+    for context in every_command(click.Context(excguard, info_name="excguard", terminal_width=80)):
+        context.terminal_width = 80
+        text = context.command.get_help(context)
+
+        assert [line for line in text.splitlines() if len(line) > 80] == [], context.command_path
+        assert not re.search(r"\.\.\.$", text.partition("\nCommands:\n")[2], re.MULTILINE), (
+            context.command_path
+        )

@@ -30,14 +30,21 @@ from excguard.sinks.console import printable, wants_color
     type=click.Choice(["forward", "consume"]),
     default="forward",
     show_default=True,
-    help="Let the crash reporter have it too, or suppress its report.",
+    help="forward: the crash reporter gets each hit too; consume: it does not, and writes no report.",
 )
 @click.option("--name", metavar="NAME", help="What logs and metrics call it.  [default: its program's]")
 @click.option(
-    "--metrics", metavar="HOST:PORT|off", default="off", show_default=True, help="Where /metrics listens."
+    "--metrics",
+    metavar="HOST:PORT|off",
+    default="off",
+    show_default=True,
+    help="Where /metrics and the live page are served.",
 )
 @click.option(
-    "--log", "log_path", type=click.Path(path_type=Path), help="Append the log to this file as well."
+    "--log",
+    "log_path",
+    type=click.Path(path_type=Path),
+    help="Append the log to this file as well, as JSON lines.",
 )
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on standard error instead of text.")
 @click.argument("pid", type=click.IntRange(min=1))

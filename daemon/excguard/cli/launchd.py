@@ -52,7 +52,7 @@ def _job_options(function: _F) -> _F:
     return function
 
 
-@click.group("launchd")
+@click.group("launchd", short_help="Run excguard at login or from boot on.")
 def command() -> None:
     """Run excguard under launchd: at login as an agent of yours, or from boot on as a daemon.
 
@@ -61,7 +61,7 @@ def command() -> None:
     """
 
 
-@command.command("install")
+@command.command("install", short_help="Install the job and start it, or bring it up to date.")
 @_job_options
 @click.option("--config", type=click.Path(path_type=Path), help="The configuration that the job reads.")
 @click.option("--restart", is_flag=True, help="Start it anew even if nothing changed, as after an upgrade.")
@@ -114,7 +114,7 @@ def uninstall_command(kind: Kind, *, headless: bool, dry_run: bool, as_json: boo
     _report(changes, as_json=as_json)
 
 
-@command.command("status")
+@command.command("status", short_help="Say whether the job is installed, and runs.")
 @_job_options
 def status_command(kind: Kind, *, headless: bool, as_json: bool) -> None:
     """Say whether the job is installed, loaded and running, and what launchd would refuse.
@@ -178,7 +178,7 @@ def print_command(kind: Kind, config: Path | None, *, headless: bool, newsyslog:
     click.echo(msgspec.json.encode(contents) if as_json else job.render(contents), nl=as_json)
 
 
-@command.command("logs")
+@command.command("logs", short_help="Show the end of the job's logs.")
 @_job_options
 @click.option("--lines", "-n", type=click.IntRange(min=0), default=20, show_default=True, help="Of each log.")
 @click.option("--follow", "-f", is_flag=True, help="Go on showing what is added, also after a rotation.")

@@ -40,40 +40,59 @@ _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, sign
 @click.command(
     "run", context_settings={"allow_interspersed_args": False}, short_help="Watch one run of a program."
 )
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration (TOML).")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="Configuration (TOML); its targets are not started.",
+)
 @click.option(
     "--name", metavar="NAME", help="What logs and metrics call the program.  [default: its file name]"
 )
 @click.option(
     "--behavior",
     type=click.Choice(["identity_protected", "state_identity_protected"]),
-    help="What the kernel tells about a hit; the second adds registers (macOS 15 and later).",
+    help="What the kernel tells about a hit; the second adds registers (macOS 15 and later).  "
+    "[default: the first]",
 )
 @click.option(
     "--reply",
     type=click.Choice(["forward", "consume"]),
-    help="Let the crash reporter have it too, or suppress its report.",
+    help="forward: the crash reporter gets each hit too; consume: it does not, and writes no report.  "
+    "[default: forward]",
 )
 @click.option(
     "--fail-on",
     type=click.Choice(["soft", "optional", "fatal", "never"]),
     default="never",
     show_default=True,
-    help="Exit with 3 when there was a hit at least this severe.",
+    help="Exit with 3 after a hit this severe or worse. A soft one never ends a program, an optional one "
+    "where the program's flags say so, a fatal one always.",
 )
 @click.option(
-    "--metrics", metavar="HOST:PORT|off", help="Where /metrics listens.  [default: 127.0.0.1:12012]"
+    "--metrics",
+    metavar="HOST:PORT|off",
+    help="Where /metrics and the live page are served.  [default: 127.0.0.1:12012]",
 )
 @click.option(
     "--log", "log_path", type=click.Path(path_type=Path), help="Append the log to this file as well."
 )
-@click.option("--log-format", type=click.Choice(["json", "console"]), help="Of that file.  [default: json]")
-@click.option("--json", "as_json", is_flag=True, help="JSON lines on standard error instead of text.")
 @click.option(
-    "--report", type=click.Path(path_type=Path), help="Write how the run went to this file, as JSON."
+    "--log-format", type=click.Choice(["json", "console"]), help="Form of that file.  [default: json]"
 )
 @click.option(
-    "--junit", type=click.Path(path_type=Path), help="Write it as JUnit XML: each site a failed test."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="JSON lines on standard error instead of text; the last one sums up the run.",
+)
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="Write a summary of the run to this file, as JSON."
+)
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path),
+    help="Write one as JUnit XML, for build servers: each broken rule a failed test.",
 )
 @click.argument(
     "arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- PROGRAM [ARGUMENT]..."
@@ -105,6 +124,7 @@ def command(
       3    --fail-on was met
       2    the command line or the configuration is wrong
       125  excguard itself failed, or the program could not be started
+           (a shell says 126 or 127 for the latter)
     """  # noqa: D301 - click wants the real backspace
     with lifetime.json_errors(wanted=as_json):
         return _run(config_path, arguments, fail_on, as_json=as_json, **options)

@@ -33,13 +33,19 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
     help=f"Configuration (TOML).  [default: {configuration.default_path()}]",
 )
 @click.option(
-    "--log", "log_path", type=click.Path(path_type=Path), help="Append the log to this file, as JSON lines."
+    "--log",
+    "log_path",
+    type=click.Path(path_type=Path),
+    help="Append the log to this file, whatever the configuration says.",
 )
 @click.option(
     "--pid-file", type=click.Path(path_type=Path), help="Keep the process id here, for newsyslog and others."
 )
 @click.option(
-    "--json", "as_json", is_flag=True, help="JSON lines in the log, whatever the configuration says."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Write the log as JSON lines, whatever the configuration says.",
 )
 def command(config_path: Path | None, log_path: Path | None, pid_file: Path | None, *, as_json: bool) -> None:
     """Start programs, watch them, and log and count every guard exception in them.
@@ -48,9 +54,9 @@ def command(config_path: Path | None, log_path: Path | None, pid_file: Path | No
 
     \b
     Signals:
-      SIGTERM, SIGINT   the programs are ended, everything that waits is logged, the exit status is 0
-      SIGHUP            the configuration is read again; one that cannot be used changes nothing
-      SIGUSR1           the log is opened again, after a rotation
+      SIGTERM, SIGINT   end: the programs are ended, and what waits is logged
+      SIGHUP            read the configuration again; a wrong one changes nothing
+      SIGUSR1           open the log again, after a rotation
 
     \b
     Examples:
@@ -67,7 +73,7 @@ def command(config_path: Path | None, log_path: Path | None, pid_file: Path | No
     Exit status:
       0    stopped as asked, or no program is left
       2    the command line or the configuration is wrong
-      125  excguard failed: the journal, the log or the port of the metrics cannot be had
+      125  excguard failed: no journal, no log, or no port for the metrics
     """  # noqa: D301 - click wants the real backspace
     daemon = _Daemon(config_path or configuration.default_path(), log_path, as_json=as_json)
     with lifetime.json_errors(wanted=as_json):
