@@ -122,12 +122,13 @@ static double time_copy(const uint8_t *batch, uint8_t *ring, size_t capacity, si
 
 static double time_answer(struct excguard_answerer *answerer, const uint8_t *messages, size_t stride)
 {
-    static _Alignas(64) uint8_t reply[EXCGUARD_REPLY_SIZE];
     uint32_t refused = 0;
     double start = now_ns();
     for (uint32_t i = 0; i < MESSAGES; i++) {
-        refused |= excguard_answer(answerer, messages + i * stride, UINT64_C(1700000000000000000) + i, reply);
-        __asm__ volatile("" : : "r"(reply) : "memory");
+        struct excguard_answer answer =
+            excguard_answer(answerer, messages + i * stride, UINT64_C(1700000000000000000) + i);
+        refused |= answer.verdict;
+        __asm__ volatile("" : : "r"(answer.reply) : "memory");
     }
     double taken = (now_ns() - start) / MESSAGES;
     MUST(refused == EXCGUARD_ACCEPTED);
@@ -183,7 +184,7 @@ int main(int argc, char **argv)
     uint32_t port = excguard_load32(batch + offsetof(mach_msg_header_t, msgh_local_port));
     struct excguard_target *target = excguard_add_target(answerer, port, 1, 5);
     MUST(target != NULL);
-    target->pid = PID;
+    target->owner = target->id_shifted | PID;
     uint8_t *ring = mapped_ring(argv[4], capacity);
     size_t head = 0;
 

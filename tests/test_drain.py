@@ -212,6 +212,17 @@ def test_fields_of_a_record_become_those_of_a_hit() -> None:
     assert unknown.pid is None
 
 
+def test_what_an_older_record_left_behind_is_no_register() -> None:
+    ring, log = Ring(16), Log()
+    ring.append(flags=0, pc=1, lr=2, sp=3)
+    draining = drain(ring, log)
+    draining.all()
+    (hit,) = log.hits
+
+    assert (hit.pc, hit.lr, hit.sp) == (None, None, None)
+    assert [site.pc for site in draining.tally.values()] == [0]
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("append"), st.integers(1, 12), st.integers(0, 2)),

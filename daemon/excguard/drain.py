@@ -137,7 +137,8 @@ class Drain:
         """Log one record, or count it."""
         if self.on_record is not None:
             self.on_record(record)
-        site = (record.target_id, record.code >> 32, record.pc)
+        registers = record.flags & lib.EXCGUARD_RECORD_REGISTERS
+        site = (record.target_id, record.code >> 32, record.pc if registers else 0)
         if not recovered:
             tally = self.tally.get(site) or self._new_tally(site, record)
             tally.hits += 1

@@ -103,7 +103,7 @@ static struct content content_of(struct excguard_journal *journal, uint32_t last
             last->time_ns == 1000 + number && last->thread_id == 2000 + number && last->subcode == 3000 + number &&
             last->pid == 40 && last->target_id == 5 && last->reply == 5 && last->behavior == 4 &&
             last->release == RELEASE && last->flags == (last_flags | EXCGUARD_RECORD_KNOWN) &&
-            last->pc == (state ? 4000 + number : 0) && last->state_count == (state ? 68 : 0) && last->lr == 0;
+            (!state || (last->pc == 4000 + number && last->state_count == 68 && last->lr == 0));
     }
     return content;
 }
@@ -164,7 +164,7 @@ static int state_of_first(const char *copy)
     return content.pending == 4;
 }
 
-/* A lap of records with state lies below, so that their second line has to be overwritten or cleared. */
+/* A lap of records with state lies below: what is appended then is written over one of them. */
 static void a_lap_of_states(const char *path)
 {
     journal = open_journal(path, RELEASE);
@@ -225,7 +225,7 @@ static void append_over_state(const char *path)
     append(journal, INVALID_NAME, 9, 0);
 }
 
-static int state_of_cleared(const char *copy)
+static int state_of_over(const char *copy)
 {
     return state_of_lap(copy, 0);
 }
@@ -247,11 +247,10 @@ static void receive(uint64_t number)
     };
     uint64_t codes[2] = {INVALID_NAME, 3000 + number};
     uint32_t trailer[13] = {0, sizeof trailer, 0, 0, 1};
-    uint8_t reply[EXCGUARD_REPLY_SIZE];
     memcpy(received, words, sizeof words);
     memcpy(received + 64, codes, sizeof codes);
     memcpy(received + 80, trailer, sizeof trailer);
-    MUST(excguard_answer(&answerer, received, 1000 + number, reply) == EXCGUARD_ACCEPTED);
+    MUST(excguard_answer(&answerer, received, 1000 + number).verdict == EXCGUARD_ACCEPTED);
 }
 
 static void three_answers(const char *path)
@@ -260,7 +259,7 @@ static void three_answers(const char *path)
     excguard_answerer_init(&answerer, journal, pid_of_token);
     struct excguard_target *target = excguard_add_target(&answerer, 0x1103, 5, 5);
     MUST(target != NULL);
-    target->pid = 40;
+    target->owner = target->id_shifted | 40;
     for (uint64_t number = 0; number < 3; number++) {
         receive(number);
     }
@@ -378,7 +377,7 @@ static const struct action actions[] = {
     {"first", three_records, append_first_of_its_kind, state_of_first},
     {"state", a_lap_of_states, append_with_state, state_of_state},
     {"fresh", three_records, append_state_in_fresh_slot, state_of_fresh},
-    {"clear", a_lap_of_states, append_over_state, state_of_cleared},
+    {"over", a_lap_of_states, append_over_state, state_of_over},
     {"full", full_ring, append_to_full, state_of_full},
     {"advance", three_records, advance, state_of_advanced},
     {"create", nothing, create, state_of_created},

@@ -37,12 +37,12 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("action", "at_least"),
     [
-        ("append", 9),
+        ("append", 8),
         ("answer", 9),
         ("first", 12),
         ("state", 9),
         ("fresh", 9),
-        ("clear", 9),
+        ("over", 8),
         ("full", 3),
         ("advance", 2),
         pytest.param("create", 5, marks=pytest.mark.slow),

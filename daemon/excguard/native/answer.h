@@ -27,19 +27,26 @@ struct excguard_target {
     _Atomic uint32_t port; /* free: a name that has another home (excguard_answerer_init) */
     /* kern_return_t for hits of its own process under EXCEPTION_IDENTITY_PROTECTED; all others get KERN_FAILURE. */
     uint32_t own_reply;
-    uint64_t id_shifted;  /* target_id << 32, as it goes into keys and owners */
-    uint64_t own_tag;     /* excguard_tag of such a hit */
-    _Atomic uint64_t pid; /* of the target's own process; 0: not known */
+    uint64_t own_tag;       /* excguard_tag of such a hit */
+    uint64_t id_shifted;    /* target_id << 32, as it goes into keys and owners */
+    _Atomic uint64_t owner; /* id_shifted | pid of the target's own process; 0 for the pid: not known */
     _Atomic uint64_t no_senders;
     _Atomic uint32_t notify_port; /* where its no-senders notifications go; MACH_PORT_NULL: nobody asked for them */
     uint32_t reserved[5];
 };
 
-#define EXCGUARD_PID_SLOTS 1024u
+#define EXCGUARD_THREAD_SLOTS 1024u
 
-struct excguard_pid_entry {
+struct excguard_thread {
     uint64_t thread_id;
-    uint64_t pid; /* not 0 */
+    uint64_t owner; /* id_shifted of the target that it was last seen with | its pid, not 0 */
+};
+static_assert(sizeof(struct excguard_thread) == 16, "as in a record: struct journal_entry");
+
+/* A reply in the making. */
+union excguard_reply_buffer {
+    mach_msg_header_t header;
+    uint8_t bytes[EXCGUARD_REPLY_SIZE];
 };
 
 struct excguard_answerer {
@@ -48,7 +55,9 @@ struct excguard_answerer {
     uint32_t (*pid_of_token)(uint32_t task_token);
     struct excguard_target targets[EXCGUARD_TARGET_SLOTS];
     /* Thread ids are never used again (osfmk/kern/thread.c, thread_unique_id), so what is here stays true. */
-    struct excguard_pid_entry pids[EXCGUARD_PID_SLOTS];
+    struct excguard_thread threads[EXCGUARD_THREAD_SLOTS];
+    /* Replies to the usual forms, made beforehand, but for the port they go to and RetCode; and one for all else. */
+    union excguard_reply_buffer stateless_reply, state_reply, other_reply;
 };
 
 /* All slots free. */
@@ -71,13 +80,21 @@ struct excguard_target *excguard_add_target(struct excguard_answerer *answerer, 
 void excguard_free_target(struct excguard_answerer *answerer, struct excguard_target *target);
 bool excguard_is_target_free(const struct excguard_answerer *answerer, const struct excguard_target *target);
 
-/*
- * Answers the message in a receive buffer, its trailer behind it. `now_ns`: CLOCK_REALTIME.
- * Returns EXCGUARD_ACCEPTED: a hit, recorded and counted; EXCGUARD_NOTIFICATION: one of the kernel's that we ask for,
- * for a target; anything else: refused and counted as that. The reply is made in all cases; whether there is a
- * right to send it to is for the caller to see.
- */
-uint32_t excguard_answer(struct excguard_answerer *answerer, const uint8_t message[EXCGUARD_RECEIVE_SIZE],
-                         uint64_t now_ns, uint8_t reply[EXCGUARD_REPLY_SIZE]);
+struct excguard_answer {
+    /* The answerer's, until the next message. Made in all cases; is there a right to send it to? See the message. */
+    union excguard_reply_buffer *reply;
+    /*
+     * EXCGUARD_ACCEPTED: a hit, recorded and counted; EXCGUARD_NOTIFICATION: one of the kernel's that we ask for, for
+     * a target; anything else: refused and counted as that.
+     */
+    uint32_t verdict;
+};
+
+/* Answers the message in a receive buffer, its trailer behind it. `now_ns`: CLOCK_REALTIME. */
+struct excguard_answer excguard_answer(struct excguard_answerer *answerer,
+                                       const uint8_t message[EXCGUARD_RECEIVE_SIZE], uint64_t now_ns);
+
+/* Makes the usual replies anew: after one could not be sent, and the kernel gave it back with other names in it. */
+void excguard_renew_replies(struct excguard_answerer *answerer);
 
 #endif

@@ -24,9 +24,11 @@ void excguard_journal_begin_counter(struct journal_map *map, uint32_t slot, uint
     counter->target_id = (uint32_t)(key >> 32);
     counter->guard_type = guard.guard_type;
     counter->flavor = guard.flavor;
-    counter->severity = guard.flavor == EXCGUARD_FLAVOR_OTHER ? EXCGUARD_SEVERITY_UNKNOWN : guard.severity;
+    counter->severity =
+        (uint16_t)(guard.flavor == EXCGUARD_FLAVOR_OTHER ? EXCGUARD_SEVERITY_UNKNOWN : guard.severity);
     counter->known = guard.known;
-    counter->tag = excguard_tag(slot, 0, guard.known ? EXCGUARD_RECORD_KNOWN : 0, 0, counter->severity);
+    counter->record_end = excguard_record_end(
+        0, release, excguard_tag(slot, 0, guard.known ? EXCGUARD_RECORD_KNOWN : 0, 0, counter->severity));
     atomic_store_explicit(&counter->key, key, memory_order_release); /* last: now it is in use */
 }
 
@@ -34,7 +36,7 @@ void excguard_journal_begin_counter(struct journal_map *map, uint32_t slot, uint
 static size_t probe(const struct excguard_journal *journal, uint64_t key)
 {
     for (size_t slot = excguard_hit_home(key);; slot = (slot + 1) % EXCGUARD_HIT_SLOTS) {
-        uint64_t found = atomic_load_explicit(&journal->hits[slot].key, memory_order_relaxed);
+        uint64_t found = atomic_load_explicit(&journal->map->hits[slot].key, memory_order_relaxed);
         if (found == key || found == 0) {
             return slot;
         }
@@ -44,24 +46,24 @@ static size_t probe(const struct excguard_journal *journal, uint64_t key)
 struct journal_hit_counter *excguard_journal_find_counter(struct excguard_journal *journal, uint64_t key)
 {
     size_t slot = probe(journal, key);
-    if (atomic_load_explicit(&journal->hits[slot].key, memory_order_relaxed) == key) {
-        return &journal->hits[slot];
+    if (atomic_load_explicit(&journal->map->hits[slot].key, memory_order_relaxed) == key) {
+        return &journal->map->hits[slot];
     }
     struct excguard_guard guard;
-    excguard_guard_decode(key << 32, excguard_journal_release(journal), &guard);
+    excguard_guard_decode(key << 32, journal->release, &guard);
     if (!guard.known && journal->hit_slots_used >= MAX_UNKNOWN_USED) {
         key = OTHER_KEY(key);
         slot = probe(journal, key);
-        if (atomic_load_explicit(&journal->hits[slot].key, memory_order_relaxed) == key) {
-            return &journal->hits[slot];
+        if (atomic_load_explicit(&journal->map->hits[slot].key, memory_order_relaxed) == key) {
+            return &journal->map->hits[slot];
         }
     }
     if (journal->hit_slots_used >= MAX_USED) {
-        return &journal->hits[0];
+        return &journal->map->hits[0];
     }
-    excguard_journal_begin_counter(journal->map, (uint32_t)slot, key, excguard_journal_release(journal));
+    excguard_journal_begin_counter(journal->map, (uint32_t)slot, key, journal->release);
     journal->hit_slots_used++;
-    return &journal->hits[slot];
+    return &journal->map->hits[slot];
 }
 
 /* ---- writer ---- */
@@ -79,21 +81,17 @@ int excguard_journal_append(struct excguard_journal *journal, const struct excgu
         excguard_bump(&counter->lost, 1);
         return 0;
     }
-    struct excguard_record *record = &journal->ring[seq & journal->mask];
+    struct excguard_record *record = &journal->map->ring[seq & journal->mask];
     if ((hit->flags & EXCGUARD_RECORD_STATE) != 0) {
         record->pc = hit->pc;
         record->lr = hit->lr;
         record->sp = hit->sp;
         record->state_flavor = hit->state_flavor;
         record->state_count = hit->state_count;
-    } else if ((record->flags & EXCGUARD_RECORD_STATE) != 0) { /* the record that lay here a lap ago */
-        memset(&record->pc, 0, sizeof *record - offsetof(struct excguard_record, pc));
     }
     const struct journal_entry entry = {
         .time_ns = hit->time_ns,
-        .thread_id = hit->thread_id,
-        .owner = (uint64_t)hit->target_id << 32 | hit->pid,
-        .release_shifted = journal->release_shifted,
+        .offender = {hit->thread_id, (uint64_t)hit->target_id << 32 | hit->pid},
         .tag = excguard_tag(0, hit->reply, hit->flags, hit->behavior, 0),
     };
     const uint64_t codes[2] = {hit->code, hit->subcode};
@@ -132,7 +130,7 @@ uint32_t excguard_journal_peek(const struct excguard_journal *journal, const str
     uint64_t tail = atomic_load_explicit(&journal->map->header.tail, memory_order_relaxed);
     uint64_t count = atomic_load_explicit(&journal->map->header.head, memory_order_acquire) - tail;
     uint64_t until_end = journal->mask + 1 - (tail & journal->mask);
-    *records = &journal->ring[tail & journal->mask];
+    *records = &journal->map->ring[tail & journal->mask];
     count = count < until_end ? count : until_end;
     return count < max ? (uint32_t)count : max;
 }
@@ -152,7 +150,7 @@ uint32_t excguard_journal_hits(const struct excguard_journal *journal, struct ex
 {
     uint32_t count = 0;
     for (uint32_t slot = 0; slot < EXCGUARD_HIT_SLOTS && count < max; slot++) {
-        const struct journal_hit_counter *counter = &journal->hits[slot];
+        const struct journal_hit_counter *counter = &journal->map->hits[slot];
         uint64_t key = atomic_load_explicit(&counter->key, memory_order_acquire);
         uint64_t recorded = atomic_load_explicit(&counter->recorded, memory_order_relaxed);
         uint64_t lost = atomic_load_explicit(&counter->lost, memory_order_relaxed);
@@ -178,7 +176,7 @@ uint64_t excguard_journal_lost(const struct excguard_journal *journal)
 {
     uint64_t lost = 0;
     for (uint32_t slot = 0; slot < EXCGUARD_HIT_SLOTS; slot++) {
-        lost += atomic_load_explicit(&journal->hits[slot].lost, memory_order_relaxed);
+        lost += atomic_load_explicit(&journal->map->hits[slot].lost, memory_order_relaxed);
     }
     return lost;
 }

@@ -45,24 +45,24 @@ struct excguard_record {
     uint64_t seq;     /* 0, 1, 2 ... over the life of the file */
     uint64_t time_ns; /* when the message was received, nanoseconds since 1970 (CLOCK_REALTIME) */
     uint64_t thread_id;
+    uint32_t pid;
+    uint32_t target_id;
     uint64_t code;
     uint64_t subcode;
     uint32_t count_after; /* `recorded` of its hit counter, this record included, modulo 2^32 */
     uint32_t release;     /* under which its severity was decided */
-    uint32_t pid;
-    uint32_t target_id;
-    uint16_t hit_slot; /* index of its hit counter */
+    uint16_t hit_slot;    /* index of its hit counter */
     int16_t reply;     /* kern_return_t that was answered */
     uint16_t flags;    /* EXCGUARD_RECORD_... */
     uint8_t behavior;  /* EXCEPTION_IDENTITY_PROTECTED (4) or EXCEPTION_STATE_IDENTITY_PROTECTED (5) */
     uint8_t severity;  /* enum excguard_severity */
 
-    /* All zero without EXCGUARD_RECORD_STATE; pc, lr and sp are zero without EXCGUARD_RECORD_REGISTERS. */
-    uint64_t pc; /* pc, lr, sp: as in the message (see parser.h on pointer authentication) */
-    uint64_t lr;
-    uint64_t sp;
+    /* Without meaning unless flags say EXCGUARD_RECORD_STATE, and pc, lr and sp unless EXCGUARD_RECORD_REGISTERS. */
     uint32_t state_flavor;
     uint32_t state_count;
+    uint64_t pc; /* pc, sp, lr: as in the message (see parser.h on pointer authentication) */
+    uint64_t sp;
+    uint64_t lr;
     uint64_t reserved[4];
 };
 

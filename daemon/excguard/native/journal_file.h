@@ -45,6 +45,9 @@ struct journal_header {
     alignas(EXCGUARD_CACHE_LINE) uint8_t reserved[3136];
 };
 
+/* Two numbers that are loaded, added and stored as one. */
+typedef uint64_t excguard_pair __attribute__((vector_size(16)));
+
 /* As struct excguard_hit_counter, with what it takes to be read while it is written. */
 struct journal_hit_counter {
     _Atomic uint64_t key;
@@ -54,15 +57,14 @@ struct journal_hit_counter {
     uint32_t target_id;
     uint32_t guard_type;
     uint32_t flavor;
-    uint32_t severity;
-    uint32_t known;
-    uint32_t reserved;
-    uint64_t tag; /* what the last 8 bytes of a record's first line have in common for this counter: excguard_tag */
+    uint16_t severity;
+    uint16_t known;
+    excguard_pair record_end; /* what the ends of its records' first lines have in common: excguard_record_end */
 };
 
 /*
- * A record's hit_slot, reply, flags, behavior and severity as one number, so that they are one store. Sums of tags of
- * different fields are the tag of all of them.
+ * A record's hit_slot, reply, flags, behavior and severity as one number. Sums of tags of different fields are the tag
+ * of all of them.
  */
 EXCGUARD_INLINE uint64_t excguard_tag(uint32_t hit_slot, uint32_t reply, uint32_t flags, uint32_t behavior,
                                       uint32_t severity)
@@ -70,21 +72,28 @@ EXCGUARD_INLINE uint64_t excguard_tag(uint32_t hit_slot, uint32_t reply, uint32_
     return (uint64_t)hit_slot | (uint64_t)reply << 16 | (uint64_t)flags << 32 | (uint64_t)behavior << 48 |
            (uint64_t)severity << 56;
 }
-static_assert(offsetof(struct excguard_record, pid) == 48 && offsetof(struct excguard_record, target_id) == 52 &&
-                  offsetof(struct excguard_record, count_after) == 40 &&
-                  offsetof(struct excguard_record, release) == 44 &&
-                  offsetof(struct excguard_record, subcode) == offsetof(struct excguard_record, code) + 8,
-              "struct journal_entry");
 static_assert(offsetof(struct excguard_record, hit_slot) == 56 && offsetof(struct excguard_record, reply) == 58 &&
                   offsetof(struct excguard_record, flags) == 60 && offsetof(struct excguard_record, behavior) == 62 &&
                   offsetof(struct excguard_record, severity) == 63,
               "excguard_tag");
 
+/* The last 16 bytes of a record's first line. */
+EXCGUARD_INLINE excguard_pair excguard_record_end(uint32_t count_after, uint32_t release, uint64_t tag)
+{
+    return (excguard_pair){(uint64_t)release << 32 | count_after, tag};
+}
+static_assert(offsetof(struct excguard_record, count_after) == 48 && offsetof(struct excguard_record, release) == 52,
+              "excguard_record_end");
+static_assert(offsetof(struct excguard_record, pid) == offsetof(struct excguard_record, thread_id) + 8 &&
+                  offsetof(struct excguard_record, target_id) == offsetof(struct excguard_record, pid) + 4 &&
+                  offsetof(struct excguard_record, subcode) == offsetof(struct excguard_record, code) + 8,
+              "struct journal_entry");
+
 static_assert(sizeof(struct journal_header) == 4096, "one page, so that the counters begin on one");
 static_assert(sizeof(struct journal_hit_counter) == EXCGUARD_CACHE_LINE, "one cache line a counter");
 static_assert(sizeof(struct excguard_hit_counter) == sizeof(struct journal_hit_counter), "the copy given out");
 static_assert(sizeof(struct excguard_record) == EXCGUARD_RECORD_SIZE, "two cache lines a record");
-static_assert(offsetof(struct excguard_record, pc) == EXCGUARD_CACHE_LINE, "thread state has the second line");
+static_assert(offsetof(struct excguard_record, state_flavor) == EXCGUARD_CACHE_LINE, "thread state has the second line");
 static_assert(EXCGUARD_VERDICT_COUNT <= EXCGUARD_VERDICT_SLOTS, "room for every verdict");
 static_assert(EXCGUARD_REPLY_BOUNDS + 1 <= EXCGUARD_REPLY_SLOTS, "room for every bucket");
 static_assert((EXCGUARD_HIT_SLOTS & (EXCGUARD_HIT_SLOTS - 1)) == 0 && EXCGUARD_HIT_SLOTS <= UINT16_MAX, "hit_slot");
@@ -100,13 +109,11 @@ struct journal_map {
 /* An open journal. */
 struct excguard_journal {
     struct journal_map *map;
-    struct journal_hit_counter *hits; /* map->hits */
-    struct excguard_record *ring;     /* map->ring */
 
     /* The writer's alone. */
     uint64_t mask;    /* capacity - 1 */
     uint64_t full_at; /* no room for this seq, as far as the writer knows: tail when last looked at, plus capacity */
-    uint64_t release_shifted; /* release << 32, as it goes into records */
+    uint32_t release; /* that severities are decided for */
     uint32_t hit_slots_used;
 
     int fd;
@@ -114,11 +121,6 @@ struct excguard_journal {
     uint64_t recovered_until;
     size_t size;
 };
-
-EXCGUARD_INLINE uint32_t excguard_journal_release(const struct excguard_journal *journal)
-{
-    return (uint32_t)(journal->release_shifted >> 32);
-}
 
 EXCGUARD_INLINE uint64_t excguard_hit_key(uint32_t target_id, uint64_t code)
 {
@@ -135,10 +137,8 @@ static_assert(EXCGUARD_HIT_SLOTS == 1u << 13, "excguard_hit_home");
 /* What the writer brings to a record, in the pieces that it is stored in. */
 struct journal_entry {
     uint64_t time_ns;
-    uint64_t thread_id;
-    uint64_t owner;           /* target_id << 32 | pid */
-    uint64_t tag;             /* excguard_tag of reply, flags and behavior */
-    uint64_t release_shifted; /* release << 32 */
+    excguard_pair offender; /* thread_id; target_id << 32 | pid */
+    uint64_t tag;           /* excguard_tag of reply, flags and behavior */
 };
 
 /* The counter of `key`, found or made, when it is not at its home. Never fails (see EXCGUARD_FLAVOR_OTHER). */

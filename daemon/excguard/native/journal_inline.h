@@ -31,12 +31,10 @@ EXCGUARD_INLINE void excguard_journal_write(struct journal_map *map, struct excg
     uint64_t count = atomic_load_explicit(&counter->recorded, memory_order_relaxed) + 1;
     record->seq = seq;
     record->time_ns = entry.time_ns;
-    record->thread_id = entry.thread_id;
+    memcpy(&record->thread_id, &entry.offender, sizeof entry.offender);
     memcpy(&record->code, codes, 2 * sizeof(uint64_t));
-    excguard_store64((uint8_t *)record + offsetof(struct excguard_record, count_after),
-                     entry.release_shifted | (uint32_t)count);
-    excguard_store64((uint8_t *)record + offsetof(struct excguard_record, pid), entry.owner);
-    excguard_store64((uint8_t *)record + offsetof(struct excguard_record, hit_slot), counter->tag + entry.tag);
+    excguard_pair end = counter->record_end + excguard_record_end((uint32_t)count, 0, entry.tag);
+    memcpy(&record->count_after, &end, sizeof end);
 
     /* Release: neither compiler nor processor moves what is above below it, nor the second store before the first. */
     atomic_store_explicit(&map->header.head, seq + 1, memory_order_release);

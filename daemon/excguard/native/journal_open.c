@@ -246,7 +246,7 @@ static int corrupt(const struct opening *opening, const char *what)
 
 static const struct excguard_record *record_of(const struct excguard_journal *journal, uint64_t seq)
 {
-    return &journal->ring[seq & journal->mask];
+    return &journal->map->ring[seq & journal->mask];
 }
 
 static int check_ring(const struct opening *opening, const struct excguard_journal *journal)
@@ -286,7 +286,7 @@ static int finish_last_record(const struct opening *opening, struct excguard_jou
     if (record->seq != head - 1 || record->hit_slot >= EXCGUARD_HIT_SLOTS) {
         return corrupt(opening, "its newest record is not in its place");
     }
-    struct journal_hit_counter *counter = &journal->hits[record->hit_slot];
+    struct journal_hit_counter *counter = &journal->map->hits[record->hit_slot];
     if (!is_counter_of(counter, record) || ((uint32_t)counter->recorded != record->count_after &&
                                             (uint32_t)counter->recorded + 1 != record->count_after)) {
         return corrupt(opening, "its newest record and its counter contradict each other");
@@ -303,7 +303,7 @@ static int check_counters(const struct opening *opening, const struct excguard_j
 {
     uint64_t recorded = 0;
     for (uint32_t slot = 0; slot < EXCGUARD_HIT_SLOTS; slot++) {
-        const struct journal_hit_counter *counter = &journal->hits[slot];
+        const struct journal_hit_counter *counter = &journal->map->hits[slot];
         uint64_t key = counter->key;
         recorded += counter->recorded;
         if (key == 0) {
@@ -317,7 +317,7 @@ static int check_counters(const struct opening *opening, const struct excguard_j
             return corrupt(opening, "a hit counter contradicts itself");
         }
         for (uint32_t at = excguard_hit_home(key); slot != 0 && at != slot; at = (at + 1) % EXCGUARD_HIT_SLOTS) {
-            if (journal->hits[at].key == 0 || journal->hits[at].key == key) {
+            if (journal->map->hits[at].key == 0 || journal->map->hits[at].key == key) {
                 return corrupt(opening, "a hit counter is not in its place");
             }
         }
@@ -331,7 +331,7 @@ static int check_counters(const struct opening *opening, const struct excguard_j
 static bool are_decisions_current(const struct excguard_journal *journal, uint32_t release)
 {
     for (uint32_t slot = 1; slot < EXCGUARD_HIT_SLOTS; slot++) {
-        const struct journal_hit_counter *counter = &journal->hits[slot];
+        const struct journal_hit_counter *counter = &journal->map->hits[slot];
         struct excguard_guard guard;
         if (counter->key == 0 || counter->flavor == EXCGUARD_FLAVOR_OTHER) {
             continue;
@@ -372,18 +372,18 @@ static int check_and_repair(const struct opening *opening, struct excguard_journ
     if (written_under != release || !are_decisions_current(journal, release)) {
         begin_counters_anew(journal, release);
     }
-    if (journal->hits[0].key == 0) {
+    if (journal->map->hits[0].key == 0) {
         excguard_journal_begin_counter(journal->map, 0, EXCGUARD_FLAVOR_OTHER, release);
     }
     /* A kill while the next record was being written leaves some of it behind. */
     uint64_t head = journal->map->header.head;
     if (head - journal->map->header.tail <= journal->mask) {
-        memset(&journal->ring[head & journal->mask], 0, EXCGUARD_RECORD_SIZE);
+        memset(&journal->map->ring[head & journal->mask], 0, EXCGUARD_RECORD_SIZE);
     }
     for (uint32_t slot = 0; slot < EXCGUARD_HIT_SLOTS; slot++) {
-        journal->hit_slots_used += journal->hits[slot].key != 0;
+        journal->hit_slots_used += journal->map->hits[slot].key != 0;
     }
-    journal->release_shifted = (uint64_t)release << 32;
+    journal->release = release;
     journal->recovered_until = head;
     journal->full_at = journal->map->header.tail + journal->mask + 1;
     return EXCGUARD_JOURNAL_OK;
@@ -431,8 +431,6 @@ static int map_file(const struct opening *opening, int fd, uint32_t capacity, st
         return fail_errno(opening, "map");
     }
     journal->map = base;
-    journal->hits = journal->map->hits;
-    journal->ring = journal->map->ring;
     journal->mask = capacity - 1;
     return EXCGUARD_JOURNAL_OK;
 }

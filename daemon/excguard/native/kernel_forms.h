@@ -56,9 +56,9 @@ EXCGUARD_INLINE bool excguard_is_stateless_form(const uint8_t *bytes)
 EXCGUARD_INLINE bool excguard_is_state_form(const uint8_t *bytes, uint64_t key)
 {
     uint64_t flavor_count = key >> 32 | key << 32;
-    return excguard_is_kernel_guard(bytes, EXCGUARD_STATE_FORM_SIZE(key),
-                                    EXCGUARD_ID_RAISE_STATE_IDENTITY_PROTECTED) &&
-           excguard_load64(bytes + EXCGUARD_PROTECTED(flavor)) == flavor_count;
+    return excguard_load64(bytes + EXCGUARD_PROTECTED(flavor)) == flavor_count &&
+           excguard_is_kernel_guard(bytes, EXCGUARD_STATE_FORM_SIZE(key),
+                                    EXCGUARD_ID_RAISE_STATE_IDENTITY_PROTECTED);
 }
 
 #endif

@@ -11,7 +11,6 @@
 #include <mach/message.h>
 #include <mach/notify.h>
 
-#include "reply.h"
 #include "thread_state.h"
 #include "wire.h"
 
@@ -287,12 +286,17 @@ int32_t excguard_build_reply(const struct excguard_message *message, int32_t ret
     if (ret_code == KERN_SUCCESS && message->behavior != EXCEPTION_IDENTITY_PROTECTED) {
         ret_code = KERN_FAILURE;
     }
-    uint8_t header[16];
-    excguard_store32(header + offsetof(mach_msg_header_t, msgh_bits), message->msgh_bits);
-    excguard_store32(header + offsetof(mach_msg_header_t, msgh_size), message->msgh_size);
-    excguard_store32(header + offsetof(mach_msg_header_t, msgh_remote_port), message->reply_port);
-    excguard_store32(header + offsetof(mach_msg_header_t, msgh_local_port), message->local_port);
-    excguard_write_reply(header, message->msgh_id, ret_code, reply);
+    /* The right that came as the reply port goes back as the destination (a send-once right is moved). */
+    const struct excguard_reply made = {
+        .Head = {.msgh_bits = message->msgh_bits & MACH_MSGH_BITS_REMOTE_MASK,
+                 .msgh_size = EXCGUARD_REPLY_SIZE,
+                 .msgh_remote_port = message->reply_port,
+                 .msgh_id = (int32_t)((uint32_t)message->msgh_id + EXCGUARD_REPLY_ID_OFFSET)},
+        .NDR = {.int_rep = NDR_INT_LITTLE_ENDIAN},
+        .RetCode = ret_code,
+    };
+    static_assert(sizeof made == EXCGUARD_REPLY_SIZE, "a reply without state");
+    memcpy(reply, &made, sizeof made);
     return ret_code;
 }
 

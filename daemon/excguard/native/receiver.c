@@ -23,11 +23,6 @@ union receive_buffer {
     uint8_t bytes[EXCGUARD_RECEIVE_SIZE];
 };
 
-union reply_buffer {
-    mach_msg_header_t header;
-    uint8_t bytes[EXCGUARD_REPLY_SIZE];
-};
-
 /* A moment of the clock that never stands still nor jumps, and what the time of day was then. */
 struct receiver_clock {
     uint64_t steady_ns;
@@ -37,7 +32,6 @@ struct receiver_clock {
 struct excguard_receiver {
     struct excguard_answerer answerer;
     _Alignas(64) union receive_buffer received;
-    _Alignas(64) union reply_buffer reply;
 
     mach_port_t task;
     mach_port_name_t port_set;
@@ -127,8 +121,8 @@ static void release_rights(struct excguard_receiver *receiver)
     mach_msg_destroy(&receiver->received.header);
 }
 
-/* Sends the reply that was made, if there is a right to send it to, which it uses up. */
-static void send_reply(struct excguard_receiver *receiver)
+/* Sends the reply, if there is a right to send it to, which it uses up. */
+static void send_reply(struct excguard_receiver *receiver, mach_msg_header_t *reply)
 {
     mach_msg_header_t *request = &receiver->received.header;
     mach_msg_bits_t right = MACH_MSGH_BITS_REMOTE(request->msgh_bits);
@@ -137,16 +131,17 @@ static void send_reply(struct excguard_receiver *receiver)
         return;
     }
     /* A send-once right never waits. A send right could, if its port's queue is full: then it gets no reply. */
-    mach_msg_return_t result = mach_msg(&receiver->reply.header, MACH_SEND_MSG | MACH_SEND_TIMEOUT,
-                                        EXCGUARD_REPLY_SIZE, 0, MACH_PORT_NULL, 0, MACH_PORT_NULL);
+    mach_msg_return_t result = mach_msg(reply, MACH_SEND_MSG | MACH_SEND_TIMEOUT, EXCGUARD_REPLY_SIZE, 0,
+                                        MACH_PORT_NULL, 0, MACH_PORT_NULL);
     request->msgh_remote_port = MACH_PORT_NULL;
     if (result != MACH_MSG_SUCCESS) {
         atomic_fetch_add_explicit(&receiver->reply_failures, 1, memory_order_relaxed);
         atomic_store_explicit(&receiver->last_error, result, memory_order_relaxed);
         if (result == MACH_SEND_INVALID_DEST || result == MACH_SEND_TIMED_OUT) {
             /* These two give the message and its rights back (libsyscall/mach/mach_msg.c, mach_msg_server_once). */
-            mach_msg_destroy(&receiver->reply.header);
+            mach_msg_destroy(reply);
         }
+        excguard_renew_replies(&receiver->answerer);
     }
 }
 
@@ -196,9 +191,10 @@ static void take_notification(struct excguard_receiver *receiver)
 static void handle(struct excguard_receiver *receiver, uint64_t received_at)
 {
     uint64_t now_ns = wall_time(&receiver->clock, received_at);
-    uint32_t verdict = excguard_answer(&receiver->answerer, receiver->received.bytes, now_ns, receiver->reply.bytes);
+    struct excguard_answer answer = excguard_answer(&receiver->answerer, receiver->received.bytes, now_ns);
+    uint32_t verdict = answer.verdict;
     if (verdict != EXCGUARD_NOTIFICATION) {
-        send_reply(receiver);
+        send_reply(receiver, &answer.reply->header);
     }
     if (verdict == EXCGUARD_ACCEPTED) {
         excguard_journal_reply_time(receiver->answerer.journal, steady_ns() - received_at);
@@ -372,7 +368,7 @@ kern_return_t excguard_receiver_set_pid(struct excguard_receiver *receiver, uint
     pthread_mutex_lock(&receiver->targets_lock);
     struct excguard_target *target = target_with_id(receiver, target_id);
     if (target != NULL) {
-        atomic_store(&target->pid, pid > 0 ? (uint64_t)pid : 0);
+        atomic_store(&target->owner, target->id_shifted | (pid > 0 ? (uint32_t)pid : 0));
     }
     pthread_mutex_unlock(&receiver->targets_lock);
     return target != NULL ? KERN_SUCCESS : KERN_INVALID_NAME;
