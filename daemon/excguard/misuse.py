@@ -14,17 +14,26 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from excguard.mach import exception_ports, host
 from excguard.mach.errors import symbolic_name
+from excguard.mach.exception_ports import Behavior
+from excguard.mach.ports import SendRight
 from excguard.native import ffi, lib
 
 _WRONG_GUARD = 0xBAD
 _GUARD = 0x600D
-# The environment variable that makes a program of the simulated kernel a hardened one (excsim.h). A Mac's
-# kernel looks at the program's entitlements, and takes no notice of it.
-_HARDENED = "EXCSIM_HARDENED"
+# Environment variables that make a program of the simulated kernel a hardened one, of level 1 or 2, or one
+# whose task port is pinned (excsim.h). A Mac's kernel goes by entitlements and boot arguments instead.
+_HARDENED = {"EXCSIM_HARDENED": "1"}
+_HARDENED_MORE = {"EXCSIM_HARDENED": "2"}
+_PINNED = {"EXCSIM_PINNED": "1"}
+# The environment variable with the Mach service of the second program, where a misuse takes one.
+_ACCOMPLICE = "EXCGUARD_MISUSE_ACCOMPLICE"
+_SERVICE = "org.excguard.misuse"
 # A name that no port has: names are an index and a generation, and no name space grows this far.
 _NO_SUCH_NAME = 0x7FFF_FF03
 
@@ -42,8 +51,14 @@ class Misuse(NamedTuple):
 
     flavor: str  # the guard that the kernel raises for it
     fatal: bool  # whether it always ends the program
-    hardened: bool  # whether only hardened programs are not allowed to do it
+    environment: Mapping[str, str]  # what only programs that have this are not allowed to do
+    accomplice: "Callable[[Receive], None] | None"  # the part of a second program
     commit: Callable[[], Answer]
+
+    @property
+    def ordinary(self) -> bool:
+        """Whether any program can do it alone."""
+        return not self.environment and self.accomplice is None
 
     @property
     def mistake(self) -> str:
@@ -56,10 +71,14 @@ MISUSES: dict[str, Misuse] = {}
 
 
 def _misuse(
-    flavor: str, *, fatal: bool = False, hardened: bool = False
+    flavor: str,
+    *,
+    fatal: bool = False,
+    environment: Mapping[str, str] | None = None,
+    accomplice: "Callable[[Receive], None] | None" = None,
 ) -> Callable[[Callable[[], Answer]], Callable[[], Answer]]:
     def register(commit: Callable[[], Answer]) -> Callable[[], Answer]:
-        MISUSES[commit.__name__] = Misuse(flavor, fatal, hardened, commit)
+        MISUSES[commit.__name__] = Misuse(flavor, fatal, environment or {}, accomplice, commit)
         return commit
 
     return register
@@ -185,7 +204,7 @@ def send_to_kernel_only() -> Answer:
 def give_service_away() -> Answer:
     """Send the receive right of a launchd service to somebody else."""
     port = ffi.new("mach_port_t *")
-    _must(lib.bootstrap_check_in(lib.bootstrap_port, b"org.excguard.misuse", port))
+    _must(lib.bootstrap_check_in(lib.bootstrap_port, _SERVICE.encode(), port))
     return Answer(port[0], "mach_msg", _send(_port(), carry=(port[0], lib.MACH_MSG_TYPE_MOVE_RECEIVE)))
 
 
@@ -220,7 +239,7 @@ def notify_exception_port() -> Answer:
 # ---- what only hardened programs may not do ----
 
 
-@_misuse("MOD_REFS", fatal=True, hardened=True)
+@_misuse("MOD_REFS", fatal=True, environment=_HARDENED)
 def deallocate_own_task() -> Answer:
     """Release the send right to one's own task, which must never go."""
     refs = ffi.new("mach_port_urefs_t *")
@@ -231,7 +250,13 @@ def deallocate_own_task() -> Answer:
     return Answer(_self(), "mach_port_deallocate", result)
 
 
-@_misuse("EXCEPTION_BEHAVIOR_ENFORCE", fatal=True, hardened=True)
+@_misuse("MOD_REFS_NON_FATAL", environment=_PINNED)
+def deallocate_pinned_task() -> Answer:
+    """Release the send right to one's own task, on a kernel that only reports it."""
+    return deallocate_own_task()
+
+
+@_misuse("EXCEPTION_BEHAVIOR_ENFORCE", fatal=True, environment=_HARDENED)
 def register_insecure_handler() -> Answer:
     """Ask for exception messages that carry ports with power over the program."""
     port = _port(lib.MPO_EXCEPTION_PORT)
@@ -240,7 +265,7 @@ def register_insecure_handler() -> Answer:
     return Answer(port, "task_set_exception_ports", result)
 
 
-@_misuse("INVALID_MPO_ENTITLEMENT", fatal=True, hardened=True)
+@_misuse("INVALID_MPO_ENTITLEMENT", fatal=True, environment=_HARDENED)
 def make_port_of_the_entitled() -> Answer:
     """Make a port of a type that needs an entitlement."""
     options = ffi.new("mach_port_options_t *")
@@ -249,12 +274,103 @@ def make_port_of_the_entitled() -> Answer:
     return Answer(0, "mach_port_construct", lib.mach_port_construct(_self(), options, 0, name))
 
 
-@_misuse("REQUIRE_REPLY_PORT_SEMANTICS", fatal=True, hardened=True)
+@_misuse("REQUIRE_REPLY_PORT_SEMANTICS", fatal=True, environment=_HARDENED)
 def reply_to_ordinary_port() -> Answer:
     """Ask a service that insists on reply ports to reply to an ordinary port."""
     port = _port()
     service = _port(lib.MPO_ENFORCE_REPLY_PORT_SEMANTICS)
     return Answer(port, "mach_msg", _send(service, reply=(port, lib.MACH_MSG_TYPE_MAKE_SEND_ONCE)))
+
+
+# ---- what takes two programs ----
+
+
+class Message(NamedTuple):
+    """What a message brought."""
+
+    data: bytes
+    reply: int  # the right to answer its sender; 0 without one
+    right: int  # the right in its first descriptor; 0 without one
+
+
+Receive = Callable[[int | None], Message]
+"""How the second program waits for a message: on a port of its own, or (None) on its service."""
+
+
+def _give_weak_reply_port(receive: Receive) -> None:
+    """Hand over a port that the most hardened programs cannot make themselves."""
+    port = _port(lib.MPO_REPLY_PORT, send=False)
+    _answer(receive(None), carry=(port, lib.MACH_MSG_TYPE_MOVE_RECEIVE))
+
+
+@_misuse("MOVE_WEAK_REPLY_PORT", environment=_HARDENED_MORE, accomplice=_give_weak_reply_port)
+def pass_on_weak_reply_port() -> Answer:
+    """Send away a reply port that came from a program which is not hardened."""
+    port = _ask()
+    return Answer(port, "mach_msg", _send(_port(), carry=(port, lib.MACH_MSG_TYPE_MOVE_RECEIVE)))
+
+
+def _change_registers(receive: Receive) -> None:
+    """Handle an exception of the other program, and put other registers into the reply."""
+    port = _port(lib.MPO_EXCEPTION_PORT)
+    _answer(receive(None), carry=(port, lib.MACH_MSG_TYPE_MAKE_SEND))
+    exception = receive(port)
+    _answer(receive(None))  # it is here: the next one may go where they went before
+    _answer(receive(None))  # that is so now
+    # mach_exception_raise_state_identity_protected (mach/mach_exc.defs): flavor, count and state come last.
+    flavor, count = struct.unpack_from("<iI", exception.data, 80)
+    state = bytearray(exception.data[88 : 88 + 4 * count])
+    state[0] ^= 1
+    (identifier,) = struct.unpack_from("<i", exception.data, 20)
+    ndr = exception.data[40:48]
+    body = ndr + struct.pack("<iiI", lib.KERN_SUCCESS, flavor, count) + state
+    _must(_transmit(lib.MACH_MSG_TYPE_MOVE_SEND_ONCE, exception.reply, body, identifier=identifier + 100))
+
+
+@_misuse("MACH_EXC_THREAD_SET_STATE", accomplice=_change_registers)
+def have_registers_changed() -> Answer:
+    """Leave an exception to another program, which answers it with other registers."""
+    here = host.running()
+    handler = SendRight(_ask())
+    before = exception_ports.swap(here, handler, Behavior.STATE_IDENTITY_PROTECTED)
+    answers: list[Answer] = []
+    thread = threading.Thread(target=lambda: answers.append(double_deallocate()))
+    thread.start()
+    _ask()
+    exception_ports.restore(before)
+    _ask()
+    thread.join()
+    return answers[0]
+
+
+def _ask() -> int:
+    """Send the second program a message, and wait for the answer; the right that came with it, or 0."""
+    service = ffi.new("mach_port_t *")
+    _must(lib.bootstrap_look_up(lib.bootstrap_port, os.environ[_ACCOMPLICE].encode(), service))
+    port = _port(lib.MPO_REPLY_PORT, send=False)
+    _must(_transmit(lib.MACH_MSG_TYPE_COPY_SEND, service[0], reply=(port, lib.MACH_MSG_TYPE_MAKE_SEND_ONCE)))
+    answer = _receive(port)
+    assert answer is not None  # noqa: S101 - without a timeout
+    return answer.right
+
+
+def _answer(request: Message, *, carry: tuple[int, int] | None = None) -> None:
+    """Answer the other program's `_ask`."""
+    _must(_transmit(lib.MACH_MSG_TYPE_MOVE_SEND_ONCE, request.reply, carry=carry))
+
+
+def _receive(port: int, *, milliseconds: int | None = None) -> Message | None:
+    """Wait for a message; None when none came in time."""
+    buffer = ffi.new("char[]", 4096)
+    options = lib.MACH_RCV_MSG | (0 if milliseconds is None else lib.MACH_RCV_TIMEOUT)
+    header = ffi.cast("mach_msg_header_t *", buffer)
+    result = lib.mach_msg(header, options, 0, len(buffer), port, milliseconds or 0, 0)
+    if result == lib.MACH_RCV_TIMED_OUT:
+        return None
+    _must(result)
+    data = bytes(ffi.buffer(buffer, header.msgh_size))
+    right = struct.unpack_from("<I", data, 28)[0] if header.msgh_bits & lib.MACH_MSGH_BITS_COMPLEX else 0
+    return Message(data, int(header.msgh_remote_port), right)
 
 
 def _self() -> int:
@@ -290,15 +406,29 @@ def _send(
     reply: tuple[int, int] = (0, 0),
     voucher: tuple[int, int] = (0, 0),
 ) -> int:
+    """Send a message to ``port``, which we have a send right to; what mach_msg answered. See `_transmit`."""
+    return _transmit(lib.MACH_MSG_TYPE_COPY_SEND, port, carry=carry, reply=reply, voucher=voucher)
+
+
+def _transmit(  # noqa: PLR0913 - the fields of a message
+    disposition: int,
+    port: int,
+    body: bytes = b"",
+    *,
+    carry: tuple[int, int] | None = None,
+    reply: tuple[int, int] = (0, 0),
+    voucher: tuple[int, int] = (0, 0),
+    identifier: int = 1,
+) -> int:
     """Send a message to ``port`` that bears the given (name, disposition) pairs; what mach_msg answered.
 
     The layouts are those of mach/message.h: mach_msg_header_t, mach_msg_body_t, mach_msg_port_descriptor_t.
     """
-    bits = lib.MACH_MSG_TYPE_COPY_SEND | reply[1] << 8 | voucher[1] << 16 | (1 << 31 if carry else 0)
-    size = 24 + (16 if carry else 0)
-    message = struct.pack("<IIIIIi", bits, size, port, reply[0], voucher[0], 1)
+    bits = disposition | reply[1] << 8 | voucher[1] << 16 | (lib.MACH_MSGH_BITS_COMPLEX if carry else 0)
     if carry:
-        message += struct.pack("<IIIHBB", 1, carry[0], 0, 0, carry[1], 0)
+        body = struct.pack("<IIIHBB", 1, carry[0], 0, 0, carry[1], 0) + body
+    size = 24 + len(body)
+    message = struct.pack("<IIIIIi", bits, size, port, reply[0], voucher[0], identifier) + body
     buffer = ffi.new("char[]", message)
     header = ffi.cast("mach_msg_header_t *", buffer)
     return int(lib.mach_msg(header, lib.MACH_SEND_MSG | lib.MACH_SEND_TIMEOUT, size, 0, 0, 0, 0))
@@ -343,8 +473,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _commit(name: str, *, quiet: bool) -> None:
     misuse = MISUSES[name]
-    if misuse.hardened and not os.environ.get(_HARDENED):
-        _commit_elsewhere(name, {_HARDENED: "1"}, quiet=quiet)
+    if misuse.accomplice is not None and not os.environ.get(_ACCOMPLICE):
+        _help(name, misuse, misuse.accomplice, quiet=quiet)
+        return
+    if not misuse.environment.items() <= os.environ.items():
+        _commit_elsewhere(name, misuse.environment, quiet=quiet)
         return
     answer = misuse.commit()
     if not quiet:
@@ -352,10 +485,38 @@ def _commit(name: str, *, quiet: bool) -> None:
         print(f"{name}: pid {os.getpid()}, port {answer.port:#x}: {told}", flush=True)  # noqa: T201
 
 
-def _commit_elsewhere(name: str, environment: dict[str, str], *, quiet: bool) -> None:
+def _commit_elsewhere(name: str, environment: Mapping[str, str], *, quiet: bool) -> None:
     """In a process of its own, which may end by it."""
+    with _start(name, environment, quiet=quiet):
+        pass
+
+
+def _help(name: str, misuse: Misuse, accomplice: Callable[[Receive], None], *, quiet: bool) -> None:
+    """Be the second program while a process of its own commits the misuse."""
+    service = f"{_SERVICE}.{os.getpid()}"
+    port = ffi.new("mach_port_t *")
+    _must(lib.bootstrap_check_in(lib.bootstrap_port, service.encode(), port))
+    try:
+        with _start(name, {**misuse.environment, _ACCOMPLICE: service}, quiet=quiet) as other:
+
+            def receive(own: int | None) -> Message:
+                while (message := _receive(own or port[0], milliseconds=200)) is None:
+                    if other.poll() is not None:
+                        raise SystemExit(f"{name}: the program that was to commit it has ended")
+                return message
+
+            try:
+                accomplice(receive)
+            except BaseException:
+                other.kill()  # it would wait for us
+                raise
+    finally:
+        _must(lib.mach_port_mod_refs(_self(), port[0], lib.MACH_PORT_RIGHT_RECEIVE, -1))
+
+
+def _start(name: str, environment: Mapping[str, str], *, quiet: bool) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "excguard.misuse", name, *(["--quiet"] if quiet else [])]
-    subprocess.run(command, env={**os.environ, **environment}, check=False)  # noqa: S603 - ourselves
+    return subprocess.Popen(command, env={**os.environ, **environment})  # noqa: S603 - ourselves
 
 
 if __name__ == "__main__":

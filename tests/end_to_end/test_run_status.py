@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from harness import EXCGUARD, events, wait_until
+
+from excguard.knowledge import flavors, releases
 
 INVALID_NAME = "0x2000020000002703"
 DESTROY = "0x2000000100002703"
@@ -322,6 +325,26 @@ def test_demo_breaks_every_rule_and_explains_each(kernel) -> None:
     for misuse in MISUSES.values():
         (site,) = (site for site in sites if site["flavor_name"] == misuse.flavor)
         assert (site["severity"] == "fatal") == misuse.fatal
+
+
+def test_demo_lacks_no_guard_that_the_simulator_raises() -> None:
+    from excguard.misuse import MISUSES  # noqa: PLC0415 - after the kernel runs
+
+    source = Path(__file__).parents[2] / "daemon" / "excguard" / "sim" / "kernel" / "guard.c"
+    raised = re.findall(r'\] = "kGUARD_EXC_(\w+)"', source.read_text())
+    here = {row.name for row in flavors.table() if row.first <= releases.parse_version("26.4") <= row.last}
+
+    assert len(raised) > 20
+    assert {misuse.flavor for misuse in MISUSES.values()} == here & set(raised)
+
+
+@pytest.mark.parametrize("name", ["pass_on_weak_reply_port", "have_registers_changed"])
+def test_misuse_of_two_programs_can_be_repeated(run, name: str) -> None:
+    done = run("--json", "--", sys.executable, "-m", "excguard.misuse", "--times", "2", name)
+    (site,) = json.loads(done.stderr.splitlines()[-1])["sites"]
+
+    assert done.returncode == 0
+    assert site["hits"] == 2
 
 
 def test_misuse_runs_alone(run) -> None:

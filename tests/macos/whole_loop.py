@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FIELDS = ("seq", "code", "subcode", "target_id", "behavior", "reply", "state_flavor", "severity", "flags")
 
 
-ORDINARY = [name for name, what in misuse.MISUSES.items() if not what.hardened]
+ORDINARY = [name for name, what in misuse.MISUSES.items() if what.ordinary]
 A_FEW = ("double_deallocate", "destroy_guarded", "deallocate_receive_right")
 
 

@@ -119,14 +119,17 @@ static ssize_t exchange(struct connection *connection, const struct wire_request
     return size;
 }
 
-/* In place of entitlements, which are what hardens a program of macOS. */
-static void harden_as_told(struct connection *connection) {
-    const char *level = getenv(EXCSIM_HARDENED);
-    struct wire_request request = {.op = WIRE_HARDEN};
-    if (!level || !*level)
-        return;
-    request.arg[0] = strtoull(level, NULL, 10);
-    exchange(connection, &request, NULL, 0);
+/* In place of entitlements, which are what hardens a program of macOS, and of the kernel's boot arguments. */
+static void become_as_told(struct connection *connection) {
+    const char *level = getenv(EXCSIM_HARDENED), *pinned = getenv(EXCSIM_PINNED);
+    if (level && *level) {
+        struct wire_request request = {.op = WIRE_HARDEN, .arg = {strtoull(level, NULL, 10)}};
+        exchange(connection, &request, NULL, 0);
+    }
+    if (pinned && *pinned) {
+        struct wire_request request = {.op = WIRE_PIN, .arg = {WIRE_TASK_SELF_NAME}};
+        exchange(connection, &request, NULL, 0);
+    }
 }
 
 static int greet(struct connection *connection) {
@@ -139,7 +142,7 @@ static int greet(struct connection *connection) {
         return 0;
     memcpy(&reply, connection->packet, sizeof reply);
     connection->thread_id = reply.value[0];
-    harden_as_told(connection);
+    become_as_told(connection);
     return reply.result == KERN_SUCCESS;
 }
 

@@ -91,7 +91,11 @@ enum excsim_certificate {
  */
 extern kern_return_t excsim_sign(const char *identifier, const char *team, enum excsim_certificate certificate);
 
-/* Lets a special-purpose test play the kernel's part of IOT types: pins the last send right of a port of this task. */
+/*
+ * Plays the kernel's part of IOT types: pins the last send right of a port of this task. A program that finds the
+ * environment variable EXCSIM_PINNED has that of its own task pinned from its start, as the boot argument
+ * ipc_control_port_options makes a Mac do (ICP_OPTIONS_PINNED_3P_SOFT, osfmk/ipc/ipc_init.h, xnu-11417.121.6).
+ */
 extern kern_return_t excsim_pin(mach_port_name_t name);
 
 #ifdef __cplusplus
