@@ -545,4 +545,6 @@ def _supervised(config: Config, target: Target, *, foreground: bool) -> Supervis
         attach=Attach(target.attach),
         guard_behavior=GuardBehavior.parse(target.guard_behavior) if target.guard_behavior else None,
         foreground=foreground,
+        # The receiver answers "handled" for the program's own process alone, so it has to know which that is.
+        known_first=config.reply_of(target) == "consume",
     )

@@ -183,6 +183,8 @@ class Target:
             that it has.
         foreground: it gets standard input, and the terminal behind it if there is one; the others read
             /dev/null.
+        known_first: its program begins only when ``on_event`` has been told that it was started, and under
+            which process id.
     """
 
     name: str
@@ -197,6 +199,7 @@ class Target:
     attach: Attach = Attach.SPAWN
     guard_behavior: GuardBehavior | None = None
     foreground: bool = False
+    known_first: bool = False
 
 
 @dataclass(eq=False)
@@ -416,6 +419,7 @@ class Supervisor:
                     directory=target.directory,
                     process_group=run.group.number,
                     null_stdin=not target.foreground,
+                    suspended=target.known_first,
                 )
                 if launch:
                     launch.register(run.pid)
@@ -430,6 +434,9 @@ class Supervisor:
         with contextlib.suppress(BrokenPipeError):  # the guardian was killed: SIGCHLD tells so
             run.group.register(run.pid)
         self._on_event(Started(target, run.pid))
+        if target.known_first:
+            # Until here it has not run. Should we not get here, the guardian continues what it ends.
+            self._signal(run, signal.SIGCONT, whole_group=False)
 
     def _launch(
         self, watched: Watched

@@ -233,6 +233,52 @@ def test_nothing_is_left_behind_after_kill_9(kernel, tmp_path: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+def patched(folder: Path, set_pid: str) -> list[str]:
+    """excguard, with something done before the receiver is told of the program's process id."""
+    (folder / "patched.py").write_text(
+        "import os, signal, time\n"
+        "from excguard.__main__ import main\n"
+        "from excguard.receiver import Receiver\n"
+        "then = Receiver.set_pid\n"
+        "def set_pid(self, target, pid):\n"
+        f"    {set_pid}\n"
+        "    then(self, target, pid)\n"
+        "Receiver.set_pid = set_pid\n"
+        "main()\n"
+    )
+    return [sys.executable, str(folder / "patched.py"), "run", "--reply", "consume", "--metrics", "off"]
+
+
+def test_very_first_call_is_consumed(kernel, child: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    done = subprocess.run(
+        [*patched(tmp_path, "time.sleep(0.3)"), "--log", str(log), "--", child, "raise", INVALID_NAME, "1"],
+        env={**os.environ, **kernel.environ},
+        capture_output=True,
+        check=False,
+    )
+    (hit,) = events(log, "guard_hit")
+
+    assert done.returncode == 0
+    assert (hit["reply"], hit["inherited"]) == ("consume", False)
+
+
+def test_kill_9_before_the_pid_is_known_leaves_nobody_stopped(kernel, tmp_path: Path) -> None:
+    die = "open('pid', 'w').write(str(pid)); os.kill(os.getpid(), signal.SIGKILL)"
+    done = subprocess.run(
+        [*patched(tmp_path, die), "--", "sh", "-c", "echo > begun"],
+        env={**os.environ, **kernel.environ},
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    pid = (tmp_path / "pid").read_text()
+
+    assert done.returncode == -signal.SIGKILL
+    wait_until(lambda: not Path("/proc", pid).exists())
+    assert not (tmp_path / "begun").exists()
+
+
 def test_port_of_the_metrics_taken_is_a_warning(kernel, child: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = subprocess.run(

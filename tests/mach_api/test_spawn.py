@@ -58,7 +58,7 @@ def test_a_violation_of_the_child_arrives(task: Callable[..., Any], behavior: st
     assert status == 0
 
 
-def failures(folder: str) -> dict[str, list[Any]]:
+def failures(folder: str, suspended: bool) -> dict[str, list[Any]]:  # noqa: FBT001 (comes by way of JSON)
     system = host.running()
     here = Path(folder)
     (here / "plain").write_text("text")
@@ -70,7 +70,7 @@ def failures(folder: str) -> dict[str, list[Any]]:
 
     def attempt(name: str, command: list[str], **settings: Any) -> None:
         try:
-            spawn(system, command, **settings)
+            spawn(system, command, suspended=suspended, **settings)
         except (OSError, ValueError) as error:
             told[name] = [type(error).__name__, str(error).replace(folder, "HERE")]
         else:
@@ -97,8 +97,13 @@ def failures(folder: str) -> dict[str, list[Any]]:
     return told
 
 
-def test_what_cannot_be_started_is_named_with_the_reason(task: Callable[..., Any], tmp_path: Path) -> None:
-    told = task(failures, str(tmp_path))
+@pytest.mark.parametrize("suspended", [False, True], ids=["at once", "suspended"])
+def test_what_cannot_be_started_is_named_with_the_reason(
+    task: Callable[..., Any],
+    tmp_path: Path,
+    suspended: bool,  # noqa: FBT001
+) -> None:
+    told = task(failures, str(tmp_path), suspended)
 
     assert told == {
         "missing": ["FileNotFoundError", "[Errno 2] no such program; check the path: '/no/such/program'"],
@@ -145,6 +150,45 @@ def test_what_cannot_be_started_is_named_with_the_reason(task: Callable[..., Any
         ],
         "bad variable": ["ValueError", "'A=B' cannot name an environment variable: it is empty or holds '='"],
     }
+
+
+def held(folder: str) -> list[Any]:
+    """What became of a suspended child: before it was continued, and after; and of one that is killed so."""
+    (Path(folder) / "elsewhere").mkdir()
+    script = "echo $$ $(pwd) >told; ps -o pgid= -p $$ >>told; cat >>told; kill -TERM $$"
+    settings = {
+        "directory": f"{folder}/elsewhere",
+        "process_group": 0,
+        "null_stdin": True,
+        "suspended": True,
+    }
+    pid = spawn(host.running(), ["/bin/sh", "-c", script], **settings)
+    stopped = os.waitpid(pid, os.WUNTRACED)[1]
+    told = Path(folder, "elsewhere", "told")
+    begun = told.exists()
+    os.kill(pid, signal.SIGCONT)
+    status = os.waitpid(pid, 0)[1]
+    pids = told.read_text().replace(str(pid), "PID").split()
+    killed = spawn(host.running(), ["/bin/sh", "-c", "echo >never"], **settings)
+    os.kill(killed, signal.SIGTERM)
+    os.kill(killed, signal.SIGCONT)
+    ended = os.waitpid(killed, 0)[1]
+    never = Path(folder, "elsewhere", "never").exists()
+    return [os.WIFSTOPPED(stopped), begun, -os.waitstatus_to_exitcode(status), pids, ended, never]
+
+
+def test_suspended_child_waits_for_sigcont(task: Callable[..., Any], tmp_path: Path) -> None:
+    folder = tmp_path.resolve()
+    outcome = task(held, str(folder))
+
+    assert outcome == [
+        True,
+        False,
+        signal.SIGTERM,
+        ["PID", f"{folder}/elsewhere", "PID"],
+        signal.SIGTERM,
+        False,
+    ]
 
 
 def nohup(ignored: bool) -> int:  # noqa: FBT001 (comes by way of JSON)

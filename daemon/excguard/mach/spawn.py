@@ -29,6 +29,7 @@ def spawn(  # noqa: PLR0913 (each is one attribute of posix_spawn)
     directory: str = "",
     process_group: int | None = None,
     null_stdin: bool = False,
+    suspended: bool = False,
 ) -> int:
     """Start a program.
 
@@ -47,6 +48,7 @@ def spawn(  # noqa: PLR0913 (each is one attribute of posix_spawn)
         directory: where it runs; empty for where this process runs.
         process_group: the group that it joins; 0 to lead a new one; None to stay in this process's.
         null_stdin: read /dev/null instead of standard input.
+        suspended: it waits before its first instruction, as after SIGSTOP, until it is sent SIGCONT.
 
     Returns:
         The process id. The caller has to reap it (`os.waitpid`).
@@ -69,6 +71,8 @@ def spawn(  # noqa: PLR0913 (each is one attribute of posix_spawn)
         if process_group is not None:
             flags |= lib.POSIX_SPAWN_SETPGROUP
             _check(lib.posix_spawnattr_setpgroup(attributes, process_group))
+        if suspended:
+            flags |= lib.POSIX_SPAWN_START_SUSPENDED
         _check(lib.posix_spawnattr_setflags(attributes, flags))
         if exception_port is not None:
             _check(
