@@ -8,11 +8,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import platform
+import plistlib
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -79,12 +82,109 @@ def _build_kernel(compiler: str, directory: Path) -> None:
         subprocess.run([*command, *output], check=True)  # a compiler without the sanitizers' libraries
 
 
+class Mac(NamedTuple):
+    """What decides whether a test is of this Mac's kernel."""
+
+    release: str
+    """Of macOS, "26.4"."""
+    developer_mode: bool | None
+    """None: the release has none."""
+    arch: str
+    guard_default: int
+    """The TASK_EXC_GUARD_ flags that programs which are not Apple's start with."""
+
+    @classmethod
+    def this(cls) -> Mac:
+        """The one that the tests run on."""
+        # TASK_EXC_GUARD_THIRD_PARTY_DEFAULT_SHIFT of mach/task_info.h is 8.
+        default = (_sysctl("kern.task_exc_guard_default") or 0) >> 8 & 0xFF
+        mode = _sysctl("security.mac.amfi.developer_mode_status")
+        return cls(platform.mac_ver()[0], None if mode is None else bool(mode), platform.machine(), default)
+
+
+def _sysctl(name: str) -> int | None:
+    done = subprocess.run(["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True, check=False)
+    return int(done.stdout) if done.returncode == 0 else None
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in release.split("."))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The kernels that a test is of: one is simulated, and a Mac's own is taken if it is of the kind."""
+
+    release: str = "26.4"
+    """The macOS that is simulated."""
+    since: str = ""
+    """The first macOS that the test is of; empty: the simulated one."""
+    before: str = ""
+    """The first one that it is not of any more; empty: it is of all later ones."""
+    developer_mode: bool | None = None
+    """None: on or off, it is the same."""
+    arch: str | None = None
+    """"x86_64" or "arm64"; None: it is the same."""
+    guard_default: int = 0
+    """The TASK_EXC_GUARD_ flags that programs start with; those of macOS by default."""
+
+    def misfit(self, mac: Mac) -> str:
+        """Why a Mac's kernel is not of this kind; empty if it is."""
+        since = self.since or self.release
+        wrong = []
+        if _numbers(mac.release) < _numbers(since):
+            wrong.append(f"macOS {since} and later, not {mac.release}")
+        if self.before and _numbers(mac.release) >= _numbers(self.before):
+            wrong.append(f"macOS before {self.before}, not {mac.release}")
+        if mac.developer_mode is not None and self.developer_mode not in {None, mac.developer_mode}:
+            wrong.append(f"Developer Mode {'on' if self.developer_mode else 'off'}")
+        if self.arch not in {None, mac.arch}:
+            wrong.append(f"{self.arch}, not {mac.arch}")
+        if self.guard_default != mac.guard_default:
+            wrong.append(
+                f"programs with task_exc_guard {self.guard_default:#x}, not {mac.guard_default:#x} "
+                "(boot-arg task_exc_guard_default)"
+            )
+        return f"of {'; of '.join(wrong)}" if wrong else ""
+
+    def simulate(self) -> sim.Kernel:
+        """Starts a simulated kernel of this kind."""
+        return sim.Kernel(
+            release=self.release,
+            developer_mode=self.developer_mode is not False,
+            task_exc_guard=self.guard_default,
+            arch=self.arch,
+        )
+
+
+class Hardening(NamedTuple):
+    """What a process is that com.apple.security.hardened-process hardens."""
+
+    level: int = 1
+    """Of platform-restrictions."""
+    one_exception_port: bool = False
+    """Has com.apple.security.only-one-exception-port."""
+
+    def entitlements(self) -> dict[str, object]:
+        """What codesign is to give it: developer.apple.com, Bundle Resources, Entitlements, macOS 26."""
+        process = "com.apple.security.hardened-process"
+        found: dict[str, object] = {
+            process: True,
+            f"{process}.enhanced-security-version-string": "1",
+            f"{process}.platform-restrictions-string": str(self.level),
+        }
+        if self.one_exception_port:
+            found["com.apple.security.only-one-exception-port"] = True
+        return found
+
+
 class Machine:
     """A kernel and the test programs that run on it."""
 
-    def __init__(self, kernel: sim.Kernel | None, built: Path) -> None:
-        """Takes a simulated kernel, or None for this machine's own."""
+    def __init__(self, kernel: sim.Kernel | None, built: Path, arch: str | None = None) -> None:
+        """Takes a simulated kernel, with its architecture if that is another; None: this machine's."""
         self.kernel = kernel
+        self.arch = arch or {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
         self._built = built
 
     def program(self, name: str) -> str:
@@ -108,11 +208,34 @@ class Machine:
         output, errors = process.communicate(timeout=60)
         return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
-    def watch(self, *command: str, options: Iterable[str] = ()) -> Watched:
-        """Runs a test program with an exception port of the watch program's."""
-        done = self.run("watch", *options, "--", self.program(command[0]), *command[1:])
+    def watch(self, *command: str, options: Iterable[str] = (), hardened: Hardening | None = None) -> Watched:
+        """Runs a test program, maybe as a hardened process, with an exception port of the watch's."""
+        program = self._hardened(command[0], hardened) if hardened else [self.program(command[0])]
+        done = self.run("watch", *options, "--", *program, *command[1:])
         assert done.returncode == 0, done.stdout + done.stderr
         return Watched([json.loads(line) for line in done.stdout.splitlines()])
+
+    def _hardened(self, name: str, hardening: Hardening) -> list[str]:
+        """The command of a test program as a hardened process; skips the test where there can be none."""
+        if self.kernel is not None:
+            variables = [f"EXCSIM_HARDENED={hardening.level}"]
+            variables += ["EXCSIM_ONE_EXCEPTION_PORT=1"] * hardening.one_exception_port
+            return ["/usr/bin/env", *variables, self.program(name)]
+        program = Path(f"{self.program(name)}-hardened-{hardening.level}-{hardening.one_exception_port}")
+        if not program.exists():
+            entitlements = program.with_suffix(".plist")
+            entitlements.write_bytes(plistlib.dumps(hardening.entitlements()))
+            shutil.copy(self.program(name), program)
+            sign = ["/usr/bin/codesign", "--force", "--sign", "-", "--options", "runtime"]
+            subprocess.run([*sign, "--entitlements", entitlements, program], check=True, capture_output=True)
+        # It has the low byte of the default then: task_set_exc_guard_ctrl_port_default, osfmk/kern/task.c.
+        started = subprocess.run(
+            [program, "-g", "0", "guard_flags"], capture_output=True, text=True, check=False
+        )
+        wanted = (_sysctl("kern.task_exc_guard_default") or 0) & 0xFF
+        if started.returncode != 0 or json.loads(started.stdout)["result"] != wanted:
+            pytest.skip(f"of a process that com.apple.security.hardened-process hardens: {program} is none")
+        return [str(program)]
 
     def inspect(self) -> dict[str, Any]:
         """What the simulated kernel holds and what ReportCrash would have written."""
@@ -141,3 +264,12 @@ class Watched:
     def hits(self) -> list[tuple[int, int]]:
         """Code and subcode of each message."""
         return [(message["code"], message["subcode"]) for message in self.messages]
+
+    def word(self, name: str) -> int:
+        """What the program said of that name, first."""
+        return next(line[name] for line in self.said if name in line)
+
+    @property
+    def results(self) -> list[int]:
+        """What came of each deed that the program lived to tell of."""
+        return [line["result"] for line in self.said if "result" in line]

@@ -28,13 +28,13 @@ def lines(output: Path) -> list[str]:
 @pytest.mark.parametrize("attach", ["rendezvous", "both"])
 def test_a_hit_of_a_program_that_registers_itself(serve, client: str, tmp_path: Path, attach: str) -> None:
     output = tmp_path / "said"
-    keys = f'attach = "{attach}"\nguard_behavior = "MP_DELIVER|VM_DELIVER|VM_ONCE"'
+    keys = f'attach = "{attach}"\nguard_behavior = "MP_DELIVER|VM_DELIVER|VM_CORPSE"'
     words = ("violate", "watch", "flags", "violate", "watch", "variables")
     daemon: Daemon = serve(target(client, output, *words, keys=keys))
     daemon.wait_for("target_exited", reason="exited")
 
-    # 0x13: the flags, set by the program's own task port; the second watch does nothing and says the same.
-    assert lines(output) == ["violate 15", "watch 0", "flags 19", "violate 15", "watch 0", "variables 0"]
+    # 0x15: the flags, set by the program's own task port; the second watch does nothing and says the same.
+    assert lines(output) == ["violate 15", "watch 0", "flags 21", "violate 15", "watch 0", "variables 0"]
     hits = daemon.wait_for("guard_hit", 2 if attach == "both" else 1)
     assert {hit["target"] for hit in hits} == {"app"}
     assert len(hits) == (2 if attach == "both" else 1)  # before it registers, spawn alone tells

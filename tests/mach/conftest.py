@@ -1,4 +1,4 @@
-"""The kernel that the conformance tests ask: the simulated one, or XNU on a Mac (--kernel)."""
+"""The kernels that the conformance tests ask: simulated ones, or XNU on a Mac (--kernel)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from excguard import sim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -20,25 +20,33 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return mach_machine.build(tmp_path_factory)
 
 
-@pytest.fixture
-def machine(
-    request: pytest.FixtureRequest, programs: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[mach_machine.Machine]:
-    """A kernel."""
-    kernel = None
-    if request.config.getoption("--kernel") == "simulated":
-        monkeypatch.setattr(sim, "KERNEL_PROGRAM", programs / "excsim-kernel")
-        kernel = sim.Kernel()
-    machine = mach_machine.Machine(kernel, programs)
-    yield machine
-    machine.stop()
-
-
 @pytest.fixture(scope="session")
-def release(request: pytest.FixtureRequest) -> tuple[int, ...]:
-    """The release of macOS that the kernel is of, as numbers."""
-    if request.config.getoption("--kernel") == "simulated":
-        return (26, 4)
-    import platform  # noqa: PLC0415
+def mac(request: pytest.FixtureRequest) -> mach_machine.Mac | None:
+    """The Mac whose kernel the tests ask; None if kernels are simulated."""
+    native = request.config.getoption("--kernel") == "native"
+    return mach_machine.Mac.this() if native else None
 
-    return tuple(int(number) for number in platform.mac_ver()[0].split("."))
+
+@pytest.fixture
+def boot(
+    mac: mach_machine.Mac | None, programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[mach_machine.Kind], mach_machine.Machine]]:
+    """Gives a kernel of a kind; on a Mac of another kind the test is skipped, and says what it is of."""
+    monkeypatch.setattr(sim, "KERNEL_PROGRAM", programs / "excsim-kernel")
+    machines: list[mach_machine.Machine] = []
+
+    def start(kind: mach_machine.Kind) -> mach_machine.Machine:
+        if mac is not None and (reason := kind.misfit(mac)):
+            pytest.skip(reason)
+        machines.append(mach_machine.Machine(None if mac else kind.simulate(), programs, kind.arch))
+        return machines[-1]
+
+    yield start
+    for machine in machines:
+        machine.stop()
+
+
+@pytest.fixture
+def machine(boot: Callable[[mach_machine.Kind], mach_machine.Machine]) -> mach_machine.Machine:
+    """A kernel of the releases that excguard is for."""
+    return boot(mach_machine.Kind(since="12.0"))

@@ -58,6 +58,7 @@ enum wire_op {
     WIRE_PID_FOR_TASK,              /* task port -> pid */
     WIRE_HOST_SELF,                 /* -> port */
     WIRE_THREAD_SELF,               /* -> port */
+    WIRE_VM_GAP,                    /* address that vm_deallocate() found nothing at */
 
     WIRE_BOOTSTRAP_REGISTER, /* bootstrap port, port; name */
     WIRE_BOOTSTRAP_LOOK_UP,  /* bootstrap port; name -> port */
@@ -69,7 +70,7 @@ enum wire_op {
     WIRE_SPAWN_CANCEL,  /* token */
 
     WIRE_RAISE,         /* exception, code, subcode, count */
-    WIRE_HARDEN,        /* level */
+    WIRE_HARDEN,        /* level, whether it has but one exception port */
     WIRE_SPACE_CENSUS,  /* -> struct excsim_space_census */
     WIRE_KERNEL_CENSUS, /* -> struct excsim_kernel_census */
     WIRE_CRASH_REPORT,  /* index -> struct excsim_crash_report */
@@ -129,5 +130,6 @@ enum {
 #define EXCSIM_SPAWN "EXCSIM_SPAWN"
 #define EXCSIM_HARDENED "EXCSIM_HARDENED"
 #define EXCSIM_PINNED "EXCSIM_PINNED"
+#define EXCSIM_ONE_EXCEPTION_PORT "EXCSIM_ONE_EXCEPTION_PORT"
 
 #endif

@@ -1,24 +1,15 @@
 /*
- * misuse SCENARIO: breaks one rule of Mach and prints, as JSON, the name that it did so with ("port", before the deed), and
- * what came of it ("result") if it lives. Apple's functions only: the same on a Mac.
+ * misuse [-g FLAGS] [-n TIMES] [-2] SCENARIO: breaks one rule of Mach and prints, as JSON, the name that it did so with ("port",
+ * before the deed), and what came of it ("result") if it lives. Apple's functions only: the same on a Mac.
  */
-#include "scenario.h"
+#include <sys/mman.h>
 
-static kern_return_t send_to_kernel(mach_port_t port) {
-    mach_msg_header_t message = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), sizeof message, port, 0, 0, 3402};
-    return mach_msg(&message, MACH_SEND_MSG, sizeof message, 0, 0, 0, 0);
-}
+#include "scenario.h"
 
 static kern_return_t send_with_voucher(mach_port_t voucher) {
     mach_msg_header_t message = {MACH_MSGH_BITS_SET(MACH_MSG_TYPE_COPY_SEND, 0, MACH_MSG_TYPE_COPY_SEND, 0), sizeof message,
                                  receive_right(MPO_INSERT_SEND_RIGHT, 0), 0, voucher, 1};
     return mach_msg(&message, MACH_SEND_MSG, sizeof message, 0, 0, 0, 0);
-}
-
-static mach_port_t check_in(void) {
-    mach_port_t port;
-    MUST(bootstrap_check_in(bootstrap_port, "test.service", &port));
-    return port;
 }
 
 /* INVALID_NAME */
@@ -74,9 +65,42 @@ SCENARIO(port_destroyed_immovable, receive_right(MPO_CONTEXT_AS_GUARD | MPO_IMMO
          request(port, MACH_NOTIFY_PORT_DESTROYED, receive_right(0, 0)))
 SCENARIO(no_senders_of_notification_port, receive_right(MPO_NOTIFICATION_PORT, 0), request(port, MACH_NOTIFY_NO_SENDERS, receive_right(0, 0)))
 SCENARIO(notify_exception_port, receive_right(MPO_EXCEPTION_PORT, 0), request(receive_right(0, 0), MACH_NOTIFY_NO_SENDERS, port))
-/* policies */
-SCENARIO(kernel_call_without_receive, SELF, send_to_kernel(port))
-SCENARIO(move_service_port, check_in(), send_with_descriptor(port, MACH_MSG_TYPE_MOVE_RECEIVE))
+/* what hardened tasks may not do */
+static kern_return_t send_to_service(mach_port_t service) {
+    mach_port_t reply = receive_right(0, 0);
+    printf("{\"reply\": %u}\n", reply);
+    fflush(stdout);
+    mach_msg_header_t message = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE), sizeof message, service, reply, 0, 1};
+    return mach_msg(&message, MACH_SEND_MSG, sizeof message, 0, 0, 0, 0);
+}
+
+static kern_return_t construct_entitled_port(void) {
+    mach_port_options_t options = {.flags = MPO_CONNECTION_PORT_WITH_PORT_ARRAY};
+    mach_port_t port;
+    return mach_port_construct(SELF, &options, 0, &port);
+}
+
+static kern_return_t set_exception_port(mach_port_t port, exception_behavior_t behavior) {
+    return task_set_exception_ports(SELF, EXC_MASK_BAD_ACCESS, port, behavior | (int)MACH_EXCEPTION_CODES, 0);
+}
+
+SCENARIO(move_task_port, SELF, send_with_descriptor(port, MACH_MSG_TYPE_COPY_SEND))
+SCENARIO(reply_port_in_body, receive_right(MPO_REPLY_PORT, 0), send_with_descriptor(port, MACH_MSG_TYPE_MAKE_SEND))
+SCENARIO(deallocate_task_port, SELF, mach_port_deallocate(SELF, port))
+SCENARIO(destroy_task_port, SELF, mach_port_destroy(SELF, port))
+SCENARIO(move_send_pinned, SELF, send_with_descriptor(port, MACH_MSG_TYPE_MOVE_SEND))
+SCENARIO(insecure_behavior, receive_right(MPO_INSERT_SEND_RIGHT, 0), set_exception_port(port, EXCEPTION_DEFAULT))
+SCENARIO(secure_behavior, receive_right(MPO_INSERT_SEND_RIGHT, 0), set_exception_port(port, EXCEPTION_IDENTITY_PROTECTED))
+SCENARIO(service_without_reply_port, receive_right(MPO_ENFORCE_REPLY_PORT_SEMANTICS | MPO_INSERT_SEND_RIGHT, 0), send_to_service(port))
+SCENARIO(construct_entitled, 0, construct_entitled_port())
+
+/* no misuse: the flags that the task started with, as a result */
+static kern_return_t guard_flags(mach_port_t *out) {
+    task_exc_guard_behavior_t flags;
+    *out = MACH_PORT_NULL;
+    MUST(task_get_exc_guard_behavior(SELF, &flags));
+    return (kern_return_t)flags;
+}
 
 /* double deallocation, as people do it */
 static kern_return_t double_deallocate(mach_port_t *out) {
@@ -87,7 +111,30 @@ static kern_return_t double_deallocate(mach_port_t *out) {
     return mach_port_deallocate(SELF, port);
 }
 
+/* memory that is given back twice; the address takes the place of a name */
+static kern_return_t deallocate_gap(mach_port_t *out) {
+    size_t size = (size_t)getpagesize();
+    void *page = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANON, -1, 0);
+    *out = MACH_PORT_NULL;
+    announce(*out);
+    printf("{\"address\": %llu}\n", (unsigned long long)(uintptr_t)page);
+    fflush(stdout);
+    munmap(page, size);
+    return vm_deallocate(SELF, (vm_address_t)page, size);
+}
+
 static const struct scenario_row rows[] = {
+    {"deallocate_gap", deallocate_gap},
+    {"move_task_port", move_task_port},
+    {"reply_port_in_body", reply_port_in_body},
+    {"deallocate_task_port", deallocate_task_port},
+    {"destroy_task_port", destroy_task_port},
+    {"move_send_pinned", move_send_pinned},
+    {"insecure_behavior", insecure_behavior},
+    {"secure_behavior", secure_behavior},
+    {"service_without_reply_port", service_without_reply_port},
+    {"construct_entitled", construct_entitled},
+    {"guard_flags", guard_flags},
     {"double_deallocate", double_deallocate},
     {"deallocate_no_name", deallocate_no_name},
     {"mod_refs_no_name", mod_refs_no_name},
@@ -131,12 +178,8 @@ static const struct scenario_row rows[] = {
     {"port_destroyed_immovable", port_destroyed_immovable},
     {"no_senders_of_notification_port", no_senders_of_notification_port},
     {"notify_exception_port", notify_exception_port},
-    {"kernel_call_without_receive", kernel_call_without_receive},
-    {"move_service_port", move_service_port},
 };
 
 int main(int argc, char **argv) {
-    /* Delivered and not fatal, whatever the system starts processes with. */
-    MUST(task_set_exc_guard_behavior(SELF, TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_VM_DELIVER));
-    return run_scenario(argc, argv, rows, sizeof rows / sizeof *rows);
+    return run_scenario(argc, argv, rows, sizeof rows / sizeof *rows, TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_VM_DELIVER);
 }

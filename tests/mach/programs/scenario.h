@@ -3,6 +3,7 @@
 #define SCENARIO_H
 
 #include <mach/mach.h>
+#include <pthread.h>
 #include <servers/bootstrap.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,9 @@
 
 #ifndef MPO_EXCEPTION_PORT /* SDKs before macOS 15 */
 #define MPO_EXCEPTION_PORT 0x8000
+#endif
+#ifndef MPO_CONNECTION_PORT_WITH_PORT_ARRAY /* SDKs before macOS 26 */
+#define MPO_CONNECTION_PORT_WITH_PORT_ARRAY 0x10000
 #endif
 #ifndef MPO_NOTIFICATION_PORT /* SDKs before macOS 26 */
 #define MPO_NOTIFICATION_PORT 0x4400
@@ -60,7 +64,9 @@ static inline mach_port_t port_set(void) {
 }
 
 static inline void announce(mach_port_t port) {
-    printf("{\"port\": %u}\n", port);
+    uint64_t thread;
+    pthread_threadid_np(NULL, &thread);
+    printf("{\"port\": %u, \"thread\": %llu}\n", port, (unsigned long long)thread);
     fflush(stdout);
 }
 
@@ -108,18 +114,52 @@ struct scenario_row {
         return deed;                                        \
     }
 
-/* Runs the scenario that the only argument names; prints the port and the result, if this process still lives. */
-static inline int run_scenario(int argc, char **argv, const struct scenario_row *rows, size_t count) {
-    for (size_t at = 0; argc == 2 && at < count; at++) {
-        if (!strcmp(argv[1], rows[at].name)) {
-            mach_port_t port;
-            kern_return_t result = rows[at].run(&port);
-            printf("{\"port\": %u, \"result\": %d}\n", port, result);
-            return 0;
-        }
+static scenario *chosen;
+static int times = 1;
+
+static inline void *run_chosen(void *unused) {
+    for (int at = 0; at < times; at++) {
+        mach_port_t port;
+        kern_return_t result = chosen(&port);
+        printf("{\"port\": %u, \"result\": %d}\n", port, result);
+        fflush(stdout);
     }
-    fprintf(stderr, "no such scenario\n");
-    return 2;
+    return unused;
+}
+
+/*
+ * [-g FLAGS] [-n TIMES] [-2] SCENARIO: sets the task's guard flags if any are given here or by `flags`, runs the scenario that
+ * often, with -2 in a second thread, and prints the port, the thread and the result of each, if this process still lives.
+ */
+static inline int run_scenario(int argc, char **argv, const struct scenario_row *rows, size_t count, task_exc_guard_behavior_t flags) {
+    int second = 0;
+    for (int option; (option = getopt(argc, argv, "g:n:2")) != -1;) {
+        if (option == 'g')
+            flags = (task_exc_guard_behavior_t)strtoul(optarg, NULL, 0);
+        else if (option == 'n')
+            times = atoi(optarg);
+        else if (option == '2')
+            second = 1;
+        else
+            return 2;
+    }
+    for (size_t at = 0; optind == argc - 1 && at < count; at++)
+        if (!strcmp(argv[optind], rows[at].name))
+            chosen = rows[at].run;
+    if (!chosen) {
+        fprintf(stderr, "no such scenario\n");
+        return 2;
+    }
+    if (flags)
+        MUST(task_set_exc_guard_behavior(SELF, flags));
+    if (second) {
+        pthread_t thread;
+        pthread_create(&thread, NULL, run_chosen, NULL);
+        pthread_join(thread, NULL);
+    } else {
+        run_chosen(NULL);
+    }
+    return 0;
 }
 
 #endif

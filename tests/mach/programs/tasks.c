@@ -108,6 +108,17 @@ CHECK(exception_ports_refused) {
     EXPECT(1, refs_of(port, MACH_PORT_RIGHT_SEND));
 }
 
+/* set_exception_ports_validation, ipc_tt.c, and task_set_exception_ports of xnu-7195.141.2 (11.5) and xnu-7195.121.3 (11.4) */
+CHECK(exception_port_that_cannot_move) {
+    mach_port_t port = receive_right(MPO_IMMOVABLE_RECEIVE | MPO_CONTEXT_AS_GUARD | MPO_INSERT_SEND_RIGHT, GUARD);
+    kern_return_t expected = release() < 1105 ? KERN_SUCCESS : KERN_INVALID_RIGHT;
+    EXPECT(expected, task_set_exception_ports(SELF, EXC_MASK_GUARD, port, (int)(EXCEPTION_DEFAULT | MACH_EXCEPTION_CODES), NONE));
+    if (release() >= 1500) { /* one that is made for it cannot either, and may be one */
+        port = receive_right(MPO_EXCEPTION_PORT | MPO_INSERT_SEND_RIGHT, 0);
+        EXPECT(KERN_SUCCESS, task_set_exception_ports(SELF, EXC_MASK_GUARD, port, PROTECTED, NONE));
+    }
+}
+
 /* task_set_exc_guard_behavior, task.c */
 CHECK(guard_behavior) {
     task_exc_guard_behavior_t behavior;
@@ -115,6 +126,31 @@ CHECK(guard_behavior) {
     EXPECT(KERN_SUCCESS, task_get_exc_guard_behavior(SELF, &behavior));
     EXPECT(TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_VM_DELIVER, behavior);
     EXPECT(KERN_INVALID_VALUE, task_set_exc_guard_behavior(SELF, 0x10000));
+}
+
+/* task_set_exc_guard_behavior, task.c: since 12.0 (xnu-8019.41.5) a kernel that is none for development lets flags grow only */
+CHECK(guard_behavior_only_grows) {
+    static const struct {
+        task_exc_guard_behavior_t flags;
+        kern_return_t result;
+    } rows[] = {
+        {TASK_EXC_GUARD_MP_DELIVER, KERN_SUCCESS},
+        {TASK_EXC_GUARD_NONE, KERN_DENIED},
+        {TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_MP_ONCE, KERN_DENIED},
+        {TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_VM_ONCE, KERN_DENIED},
+        {TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_MP_CORPSE, KERN_SUCCESS},
+        {TASK_EXC_GUARD_MP_DELIVER, KERN_SUCCESS},
+        {TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_VM_DELIVER | TASK_EXC_GUARD_VM_FATAL, KERN_SUCCESS},
+        {TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_VM_DELIVER, KERN_DENIED},
+    };
+    task_exc_guard_behavior_t now, set = TASK_EXC_GUARD_NONE;
+    for (size_t at = 0; at < sizeof rows / sizeof *rows; at++) {
+        kern_return_t expected = release() < 1200 ? KERN_SUCCESS : rows[at].result;
+        EXPECT(expected, task_set_exc_guard_behavior(SELF, rows[at].flags));
+        set = expected == KERN_SUCCESS ? rows[at].flags : set;
+        EXPECT(KERN_SUCCESS, task_get_exc_guard_behavior(SELF, &now));
+        EXPECT(set, now);
+    }
 }
 
 /* ---- identities ---- */

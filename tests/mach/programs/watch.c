@@ -60,6 +60,15 @@ static int pid_of_token(mach_port_t token) {
     return pid;
 }
 
+/* Only who holds a control port can have a token made for the task. */
+static int is_control_port(mach_port_t task) {
+    mach_port_t token;
+    if (task_create_identity_token(task, &token) != KERN_SUCCESS)
+        return 0;
+    MUST(mach_port_deallocate(mach_task_self(), token));
+    return 1;
+}
+
 /* Where codes and state lie: see mach_exc.defs and exc.defs. */
 static void print_message(const mach_msg_header_t *header, int *state_at) {
     int id = header->msgh_id, wide = id > 2404;
@@ -74,7 +83,7 @@ static void print_message(const mach_msg_header_t *header, int *state_at) {
     if (control) {
         int pid = -1;
         pid_for_task(get32(40), &pid);
-        printf(", \"pid\": %d", pid);
+        printf(", \"pid\": %d, \"control\": %d", pid, is_control_port(get32(40)));
     }
     uint32_t codes = at + 8;
     printf(", \"exception\": %u, \"code\": %llu, \"subcode\": %llu", get32(at), (unsigned long long)(wide ? get64(codes) : get32(codes)),

@@ -123,7 +123,7 @@ static ssize_t exchange(struct connection *connection, const struct wire_request
 static void become_as_told(struct connection *connection) {
     const char *level = getenv(EXCSIM_HARDENED), *pinned = getenv(EXCSIM_PINNED);
     if (level && *level) {
-        struct wire_request request = {.op = WIRE_HARDEN, .arg = {strtoull(level, NULL, 10)}};
+        struct wire_request request = {.op = WIRE_HARDEN, .arg = {strtoull(level, NULL, 10), getenv(EXCSIM_ONE_EXCEPTION_PORT) != NULL}};
         exchange(connection, &request, NULL, 0);
     }
     if (pinned && *pinned) {

@@ -1,6 +1,8 @@
 /* mach/mach_port.h, mach/mach_init.h, mach/mig.h, mach/vm_map.h */
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "connection.h"
 #include "mach/mach.h"
@@ -146,7 +148,20 @@ static void *allocate_array(uint32_t count) {
 kern_return_t vm_deallocate(vm_map_t target_task, vm_address_t address, vm_size_t size) {
     if (target_task != mach_task_self_)
         return KERN_INVALID_ARGUMENT;
-    return !address || !size || !munmap((void *)address, size) ? KERN_SUCCESS : KERN_INVALID_ARGUMENT;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = address & -page, end = (address + size + page - 1) & -page;
+    if (!size)
+        return KERN_SUCCESS;
+    if (end <= first)
+        return KERN_INVALID_ARGUMENT;
+    for (uintptr_t at = first; at < end; at += page) { /* mach_vm_deallocate() succeeds all the same, and blames the first gap */
+        unsigned char resident;
+        if (mincore((void *)at, page, &resident) && errno == ENOMEM) {
+            CALL(WIRE_VM_GAP, at);
+            break;
+        }
+    }
+    munmap((void *)first, end - first);
+    return KERN_SUCCESS;
 }
 
 kern_return_t mach_port_names(ipc_space_t task, mach_port_name_array_t *names, mach_msg_type_number_t *namesCnt,

@@ -32,7 +32,8 @@ extern kern_return_t excsim_raise_exception(exception_type_t exception, uint64_t
  * Levels of com.apple.security.hardened-process.platform-restrictions: 0 an ordinary process, 1 and 2 hardened ones. A
  * hardened process gets fatal guards for MP_FATAL flavors and must use identity-protected exception behaviors. For the
  * calling task and those it starts; it can only rise (KERN_INVALID_ARGUMENT otherwise). A program that finds a level in
- * the environment variable EXCSIM_HARDENED has it from its start, as others have it from their entitlements.
+ * the environment variable EXCSIM_HARDENED has it from its start, as others have it from their entitlements. With
+ * EXCSIM_ONE_EXCEPTION_PORT beside it, the entitlement com.apple.security.only-one-exception-port is simulated as well.
  */
 extern kern_return_t excsim_harden(int level);
 

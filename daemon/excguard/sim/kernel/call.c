@@ -815,7 +815,15 @@ static kern_return_t task_set_guard(struct thread *thread, const struct wire_req
         return result;
     if (word(request, 1) & ~(uint32_t)TASK_EXC_GUARD_ALL)
         return KERN_INVALID_VALUE;
-    /* Any change, as a development kernel allows it; others let nobody clear DELIVER or FATAL, nor set ONCE. */
+    /*
+     * Since 12.0 (xnu-8019.41.5) the kernels that Macs come with let nobody clear DELIVER or FATAL, nor set ONCE. What was
+     * given to all tasks here may go: on a Mac they start without, and a program that sets its flags is to find it so.
+     */
+    uint32_t set = word(request, 1) & ~task->exc_guard, cleared = task->exc_guard & ~word(request, 1);
+    uint32_t given = settings.guard_default & (TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_VM_DELIVER);
+    if (!release_is_before(120000) &&
+        (cleared & HARDENED_FLAGS & ~given || set & (TASK_EXC_GUARD_MP_ONCE | TASK_EXC_GUARD_VM_ONCE)))
+        return KERN_DENIED;
     task->exc_guard = word(request, 1);
     return KERN_SUCCESS;
 }
@@ -920,6 +928,13 @@ static kern_return_t thread_self(struct thread *thread, const struct wire_reques
     return return_port(thread, thread_port(thread, true));
 }
 
+/* vm_map_delete, osfmk/vm/vm_map.c: it is the client that has seen the gap. */
+static kern_return_t vm_gap(struct thread *thread, const struct wire_request *request, const uint8_t *payload) {
+    (void)thread, (void)payload;
+    guard_raise_gap(request->arg[0]);
+    return KERN_SUCCESS;
+}
+
 /* ---- launchd, sysctl, spawn ---- */
 
 static kern_return_t bootstrap(struct thread *thread, const struct wire_request *request, const uint8_t *payload) {
@@ -957,7 +972,8 @@ static kern_return_t spawn(struct thread *thread, const struct wire_request *req
 static kern_return_t raise_exception(struct thread *thread, const struct wire_request *request, const uint8_t *payload) {
     (void)payload;
     exception_type_t exception = (exception_type_t)word(request, 0);
-    if (exception < FIRST_EXCEPTION || exception >= EXC_TYPES_COUNT || exception == EXC_RPC_ALERT)
+    if (exception < FIRST_EXCEPTION || exception >= EXC_TYPES_COUNT || exception == EXC_RPC_ALERT ||
+        exception == EXC_CRASH) /* that one comes of others */
         return KERN_INVALID_ARGUMENT;
     thread->repeat = request->arg[3];
     thread->repeat_exception = exception;
@@ -971,7 +987,7 @@ static kern_return_t harden(struct thread *thread, const struct wire_request *re
     if (word(request, 0) > 2 || (int)word(request, 0) < thread->task->hardened)
         return KERN_INVALID_ARGUMENT;
     if (word(request, 0))
-        task_harden(thread->task, (int)word(request, 0));
+        task_harden(thread->task, (int)word(request, 0), word(request, 1));
     return KERN_SUCCESS;
 }
 
@@ -1068,6 +1084,7 @@ static call *const calls[WIRE_OP_COUNT] = {
     [WIRE_PID_FOR_TASK] = pid_for_task_port,
     [WIRE_HOST_SELF] = host_self,
     [WIRE_THREAD_SELF] = thread_self,
+    [WIRE_VM_GAP] = vm_gap,
     [WIRE_BOOTSTRAP_REGISTER] = bootstrap,
     [WIRE_BOOTSTRAP_LOOK_UP] = bootstrap,
     [WIRE_BOOTSTRAP_CHECK_IN] = bootstrap,

@@ -15,14 +15,13 @@
 enum { REPORTS = 4096 };
 static struct excsim_crash_report reports[REPORTS];
 
-static void report_crash(const struct thread *thread, bool fatal) {
-    const struct raising *raising = &thread->raising;
+static void report_crash(const struct thread *thread, exception_type_t exception, uint64_t code, bool fatal) {
     reports[counts.crash_reports++ % REPORTS] = (struct excsim_crash_report){
         .thread_id = thread->id,
-        .code = raising->code,
-        .subcode = raising->subcode,
+        .code = code,
+        .subcode = thread->raising.subcode,
         .pid = thread->task->pid,
-        .exception = raising->exception,
+        .exception = exception,
         .fatal = fatal,
     };
 }
@@ -65,7 +64,9 @@ kern_return_t exception_validate(struct task *task, uint32_t mask, struct port *
                                                       : EXCEPTION_STATE_IDENTITY_PROTECTED;
         if (plain < EXCEPTION_DEFAULT || plain > newest)
             return KERN_INVALID_ARGUMENT;
-        if ((port->immovable && port->type != PORT_EXCEPTION) || port_is_kobject(port) || port_is_reply(port))
+        /* Since 11.5 (xnu-7195.141.2); before, whatever is a send right. */
+        if (!release_is_before(110500) &&
+            ((port->immovable && port->type != PORT_EXCEPTION) || port_is_kobject(port) || port_is_reply(port)))
             return KERN_INVALID_RIGHT;
     }
     if (flavor && !flavor_is_valid(flavor))
@@ -74,14 +75,17 @@ kern_return_t exception_validate(struct task *task, uint32_t mask, struct port *
                        behavior & options & MACH_EXCEPTION_BACKTRACE_PREFERRED;
     if (needs_codes && !(behavior & MACH_EXCEPTION_CODES))
         return KERN_INVALID_ARGUMENT;
-    if (port_valid(port) && task->hardened && !is_protected(plain) && !release_is_before(140200)) {
+    /* set_exception_behavior_allowed: of macOS since xnu-10063.101.15 (14.4), for one port alone since xnu-11215.1.10 (15.0). */
+    bool insecure = port_valid(port) && !is_protected(plain) && !release_is_before(140400);
+    bool second = task->one_exception_port && !release_is_before(150000);
+    if (task->hardened && (insecure || second)) {
         if (release_is_before(140600)) /* the target was the port, truncated: of the kernel's pointer */
             guard_raise(GUARD_EXCEPTION_BEHAVIOR_ENFORCE, (uint32_t)(uintptr_t)port, 0);
         else if (release_is_before(260000))
             guard_raise(GUARD_EXCEPTION_BEHAVIOR_ENFORCE, 0, 0);
         else
             guard_raise(GUARD_EXCEPTION_BEHAVIOR_ENFORCE, behavior, mask);
-        return KERN_DENIED;
+        return release_is_before(150000) ? KERN_NO_ACCESS : KERN_DENIED;
     }
     return KERN_SUCCESS;
 }
@@ -193,6 +197,9 @@ static bool send_to(struct thread *thread, const struct action *action) {
     struct raising *raising = &thread->raising;
     if (!action->port || !action->port->active)
         return false;
+    /* A dying process is not asked about its own end (check_exc_receiver_dependency). */
+    if (raising->exception == EXC_CRASH && action->port->receiver == thread->task->space)
+        return false;
     bool wide = action->behavior & MACH_EXCEPTION_CODES;
     uint32_t behavior = action->behavior & ~MACH_EXCEPTION_MASK;
     bool has_state = behavior != EXCEPTION_DEFAULT && behavior != EXCEPTION_IDENTITY_PROTECTED;
@@ -211,8 +218,8 @@ static bool send_to(struct thread *thread, const struct action *action) {
     if (ports)
         writer.at += sizeof(mach_msg_body_t);
     if (has_control) {
-        /* Control ports go out under Developer Mode alone, read ports else (exception_deliver; since 14). */
-        bool control = settings.developer_mode || release_is_before(140000);
+        /* Control ports go out under Developer Mode alone, read ports else (exception_deliver; since 13.0, xnu-8792.41.9). */
+        bool control = settings.developer_mode || release_is_before(130000);
         put_port(&writer, 0, thread_port(thread, control));
         put_port(&writer, 1, task_port(thread->task, control ? TASK_FLAVOR_CONTROL : TASK_FLAVOR_READ));
     } else if (has_token) {
@@ -277,6 +284,8 @@ static void raise_guard(struct thread *thread, uint64_t code, uint64_t subcode) 
         if (task->exc_guard & once_flag)
             task->exc_guard &= ~deliver_flag;
         fatal = task->exc_guard & fatal_flag && severity == EXCGUARD_SEVERITY_OPTIONAL;
+        if (release_is_before(130000) && guard_is(code, GUARD_RCV_INVALID_NAME))
+            fatal = false; /* the last optional one was taken for a soft one up to xnu-8020.140.41 */
     }
     thread->raising = (struct raising){RAISE_GUARD, EXC_GUARD, code, subcode, .fatal = fatal};
     deliver(thread);
@@ -305,29 +314,51 @@ static int signal_of(exception_type_t exception) {
     }
 }
 
+/*
+ * The process ends of an exception that nobody took. Its last one is EXC_CRASH, whose code has 8 bits of the signal, 4 of the
+ * exception and 20 of the exception's code; who takes that keeps ReportCrash away (proc_prepareexit, bsd/kern/kern_exit.c).
+ */
+static void crash(struct thread *thread, int signal) {
+    const struct raising cause = thread->raising;
+    thread->raising = (struct raising){
+        .purpose = RAISE_CRASH,
+        .exception = EXC_CRASH,
+        .code = (uint64_t)signal << 24 | (uint64_t)(cause.exception & 0xf) << 20 | (cause.code & 0xfffff),
+        .subcode = cause.subcode,
+        .cause = cause.exception,
+        .cause_code = cause.code,
+        .signal = signal,
+    };
+    deliver(thread);
+}
+
 static void finish(struct thread *thread, kern_return_t result) {
     struct raising *raising = &thread->raising;
     struct task *task = thread->task;
     bool handled = result == KERN_SUCCESS;
     set_result(thread, handled ? KERN_SUCCESS : result == KERN_DENIED ? KERN_ABORTED : KERN_FAILURE);
     if (raising->purpose == RAISE_OTHER) {
-        if (!handled) {
-            report_crash(thread, true);
-            task_kill(task, signal_of(raising->exception));
-        }
+        if (!handled)
+            crash(thread, signal_of(raising->exception));
+        return;
+    }
+    if (raising->purpose == RAISE_CRASH) {
+        if (!handled)
+            report_crash(thread, raising->cause, raising->cause_code, true);
+        task_kill(task, raising->signal);
         return;
     }
     if (raising->fatal) {
-        /* Success takes the crash report away (PX_PSIGNAL), not the end. */
-        if (!handled)
-            report_crash(thread, true);
-        task_kill(task, SIGKILL);
+        if (handled) /* success takes the crash away (PX_PSIGNAL), not the end */
+            task_kill(task, SIGKILL);
+        else
+            crash(thread, SIGKILL);
         return;
     }
     uint32_t type = (uint32_t)(raising->code >> 61);
     uint32_t simulated = type == TYPE_VIRT_MEMORY ? TASK_EXC_GUARD_VM_CORPSE : TASK_EXC_GUARD_MP_CORPSE | TASK_EXC_GUARD_MP_FATAL;
     if (!handled && task->exc_guard & simulated)
-        report_crash(thread, false);
+        report_crash(thread, raising->exception, raising->code, false);
 }
 
 bool exception_run(struct thread *thread) {

@@ -52,6 +52,8 @@ static const char *const names[GUARD_COUNT] = {
     [GUARD_MACH_EXC_THREAD_SET_STATE] = "kGUARD_EXC_MACH_EXC_THREAD_SET_STATE",
 };
 
+enum { DEALLOC_GAP = 0x1 }; /* kGUARD_EXC_DEALLOC_GAP, mach/vm_statistics.h, since 10.14.1 */
+
 static uint32_t flavors[GUARD_COUNT]; /* 0: the simulated release has no such guard */
 
 void guard_init(void) {
@@ -89,17 +91,25 @@ enum severity guard_severity(uint64_t code) {
     return EXCGUARD_SEVERITY_SOFT;
 }
 
+/* The first one stands, but a fatal one takes the place of one that is not (thread_ast_mach_exception). */
+static void pend(uint64_t code, uint64_t payload, bool fatal) {
+    if (!current->guard.code || (!current->guard.sticky && fatal))
+        current->guard = (struct pending_guard){code, payload, fatal};
+}
+
 void guard_raise(enum guard guard, uint32_t target, uint64_t payload) {
     if (!current || !guard_exists(guard))
         return;
     uint64_t code = (uint64_t)TYPE_MACH_PORT << 61 | (uint64_t)flavors[guard] << 32 | target;
     enum severity severity = guard_severity(code);
-    bool sticky = severity == EXCGUARD_SEVERITY_FATAL ||
-                  (severity == EXCGUARD_SEVERITY_OPTIONAL && current->task->exc_guard & TASK_EXC_GUARD_MP_FATAL);
-    /* The first one stands, but a fatal one takes the place of one that is not. */
-    if (current->guard.code && (current->guard.sticky || !sticky))
-        return;
-    current->guard = (struct pending_guard){code, payload, sticky};
+    pend(code, payload,
+         severity == EXCGUARD_SEVERITY_FATAL ||
+             (severity == EXCGUARD_SEVERITY_OPTIONAL && current->task->exc_guard & TASK_EXC_GUARD_MP_FATAL));
+}
+
+void guard_raise_gap(uint64_t address) {
+    if (!release_is_before(101401)) /* vm_map_guard_exception, osfmk/vm/vm_map.c */
+        pend((uint64_t)TYPE_VIRT_MEMORY << 61 | (uint64_t)DEALLOC_GAP << 32, address, current->task->exc_guard & TASK_EXC_GUARD_VM_FATAL);
 }
 
 uint64_t guard_reason(uint8_t reason, uint32_t high, uint32_t low) {

@@ -96,6 +96,8 @@ bool guard_exists(enum guard guard);
 bool guard_is(uint64_t code, enum guard guard);
 /* The current thread will raise this one before it returns, unless a graver one waits. */
 void guard_raise(enum guard guard, uint32_t target, uint64_t payload);
+/* The same for memory given back that is not there: kGUARD_EXC_DEALLOC_GAP. */
+void guard_raise_gap(uint64_t address);
 /* The payload of a guard that has told its reason since 26.4, and nothing before: reason << 56 | high << 32 | low. */
 uint64_t guard_reason(uint8_t reason, uint32_t high, uint32_t low);
 enum severity guard_severity(uint64_t code);
@@ -362,6 +364,7 @@ struct task {
     uint64_t image[2]; /* of the program that runs, {0, 0} until it spoke */
     struct wire_signature signature; /* of that program */
     int hardened;      /* level */
+    bool one_exception_port; /* and no other than task_register_hardened_exception_handler() registers */
     uint32_t exc_guard;
     bool reply_port_telemetry; /* one report a task (REQUIRE_REPLY_PORT_SEMANTICS before 26) */
     struct space *space;
@@ -379,7 +382,7 @@ struct pending_guard {
     bool sticky; /* may not be replaced */
 };
 
-enum raise_purpose { RAISE_GUARD, RAISE_OTHER };
+enum raise_purpose { RAISE_GUARD, RAISE_OTHER, RAISE_CRASH };
 
 /* An exception that a thread is raising. */
 struct raising {
@@ -387,6 +390,9 @@ struct raising {
     exception_type_t exception;
     uint64_t code, subcode;
     bool fatal;
+    exception_type_t cause; /* of a RAISE_CRASH: the exception that nobody took, its code, the signal it ends in */
+    uint64_t cause_code;
+    int signal;
     uint32_t expected_id; /* of the reply */
     uint32_t state_flavor, state_count;
     bool in_message; /* waits for the reply */
@@ -436,7 +442,7 @@ void task_reference(struct task *task);
 void task_release(struct task *task);
 void task_die(struct task *task); /* its process has ended */
 void task_kill(struct task *task, int signal);
-void task_harden(struct task *task, int level);
+void task_harden(struct task *task, int level, bool one_exception_port);
 /* A send right to the task's port of that flavor. */
 struct port *task_port(struct task *task, mach_task_flavor_t flavor);
 struct port *thread_port(struct thread *thread, bool control);

@@ -168,7 +168,8 @@ static kern_return_t delta_receive(struct entry *entry, int32_t delta) {
     if (delta != -1)
         return KERN_INVALID_VALUE;
     if (port->guarded) {
-        guard_raise(GUARD_DESTROY, entry_name(entry), port->context);
+        /* Up to 15.3 (xnu-11215.81.4) this was taken for a matter of references. */
+        guard_raise(release_is_before(150400) ? GUARD_MOD_REFS : GUARD_DESTROY, entry_name(entry), port->context);
         return KERN_INVALID_RIGHT;
     }
     end_receive(entry);

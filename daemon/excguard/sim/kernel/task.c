@@ -195,6 +195,7 @@ static struct task *task_new(pid_t pid, int pidfd, uid_t uid, gid_t gid, struct 
     list_init(&task->spawns);
     if (parent) {
         task->hardened = parent->hardened;
+        task->one_exception_port = parent->one_exception_port;
         for (int at = 0; at < EXC_TYPES_COUNT; at++) {
             const struct action *action = &parent->actions[at];
             task->actions[at] = *action;
@@ -227,8 +228,9 @@ struct task *task_of_pid(pid_t pid) {
     return task_new(pid, pidfd, status.st_uid, status.st_gid, nearest_ancestor(pid));
 }
 
-void task_harden(struct task *task, int level) {
+void task_harden(struct task *task, int level, bool one_exception_port) {
     task->hardened = level;
+    task->one_exception_port |= one_exception_port;
     task->exc_guard |= HARDENED_FLAGS;
     mark_own_port(task, WIRE_TASK_SELF_NAME, task->ports[TASK_FLAVOR_CONTROL]);
 }

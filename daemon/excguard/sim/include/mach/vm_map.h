@@ -14,7 +14,10 @@ typedef mach_port_t vm_map_t;
 extern "C" {
 #endif
 
-/* Gives back memory that mach_port_names() or mach_port_get_set_status() allocated; no other memory. */
+/*
+ * Gives back memory, which is meant to be what mach_port_names() or mach_port_get_set_status() allocated. A page that is not
+ * there is a misuse: kGUARD_EXC_DEALLOC_GAP.
+ */
 extern kern_return_t vm_deallocate(vm_map_t target_task, vm_address_t address, vm_size_t size);
 
 #ifdef __cplusplus
