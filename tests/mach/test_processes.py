@@ -14,6 +14,7 @@ INVALID_NAME = 1 << 61 | 0x200 << 32
 
 @pytest.mark.parametrize("mode", ["exec", "fork", "spawn", "grandchild", "copy"])
 def test_guards_of_descendants_come_to_the_port(machine: Machine, mode: str) -> None:
+    """ipc_task_init, osfmk/kern/ipc_tt.c, xnu-11417.121.6."""
     seen = machine.watch("lives", mode, machine.program("misuse"), "double_deallocate")
 
     (message,) = seen.messages
@@ -27,6 +28,7 @@ def test_guards_of_descendants_come_to_the_port(machine: Machine, mode: str) -> 
 
 
 def test_program_that_never_speaks(machine: Machine) -> None:
+    """exec_handle_exception_port_actions, bsd/kern/kern_exec.c, xnu-11417.121.6: a port is no duty."""
     done = machine.run("watch", "--", "/bin/sh", "-c", "exit 7")
 
     assert '"status": 7' in done.stdout
@@ -34,6 +36,7 @@ def test_program_that_never_speaks(machine: Machine) -> None:
 
 
 def test_port_is_held_by_the_last_descendant(machine: Machine) -> None:
+    """ipc_task_init and ipc_task_terminate, osfmk/kern/ipc_tt.c, xnu-11417.121.6: each task holds a right."""
     script = f'({machine.program("misuse")} double_deallocate; sleep 0.2; echo "{{\\"late\\": 1}}") & wait'
     done = machine.run("watch", "--", "/bin/sh", "-c", script)
 

@@ -32,6 +32,7 @@ static int shell(const char *line, const posix_spawn_file_actions_t *actions, co
     return status_of_child(pid);
 }
 
+/* posix_spawnattr_getflags(3), posix_spawnattr_getpgroup(3) and neighbours */
 CHECK(attributes_keep_what_is_set) {
     posix_spawnattr_t attributes;
     sigset_t set, seen;
@@ -59,6 +60,7 @@ CHECK(attributes_keep_what_is_set) {
     EXPECT(0, posix_spawnattr_destroy(&attributes));
 }
 
+/* posix_spawn_file_actions_addclose(3); exec_handle_file_actions, bsd/kern/kern_exec.c */
 CHECK(file_actions_happen_in_order) {
     posix_spawn_file_actions_t actions;
     int ends[2];
@@ -80,6 +82,7 @@ CHECK(file_actions_happen_in_order) {
     close(ends[0]);
 }
 
+/* exec_handle_file_actions and posix_spawn, bsd/kern/kern_exec.c: an error of the call, not of a child */
 CHECK(what_cannot_be_opened_is_an_error) {
     posix_spawn_file_actions_t actions;
     char *arguments[] = {"sh", "-c", "exit 0", NULL};
@@ -91,6 +94,7 @@ CHECK(what_cannot_be_opened_is_an_error) {
     EXPECT(2, posix_spawn(&pid, "/nonexistent/program", NULL, NULL, arguments, environ));
 }
 
+/* POSIX_SPAWN_SETSIGMASK and POSIX_SPAWN_SETSIGDEF in posix_spawn, bsd/kern/kern_exec.c */
 CHECK(signals_start_as_asked) {
     posix_spawnattr_t attributes;
     sigset_t usr1, none, blocked;
@@ -110,6 +114,7 @@ CHECK(signals_start_as_asked) {
     EXPECT(0, posix_spawnattr_destroy(&attributes));
 }
 
+/* POSIX_SPAWN_SETPGROUP in posix_spawn, bsd/kern/kern_exec.c */
 CHECK(process_group_is_joined) {
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_t actions;
@@ -131,13 +136,14 @@ CHECK(process_group_is_joined) {
     EXPECT(0, posix_spawn_file_actions_destroy(&actions));
 }
 
-/* The part of the next check that runs in the child: a message to whatever bootstrap port it was given. */
+/* The part of the next check that runs in the child: a message to whatever bootstrap port it was given (launchd's, mach/mach_init.h). */
 CHECK(greet_bootstrap_port) {
     if (bootstrap_port == MACH_PORT_NULL)
         return;
     send_letter(bootstrap_port, MACH_MSG_TYPE_COPY_SEND, 4711, MACH_SEND_TIMEOUT);
 }
 
+/* exec_handle_port_actions, bsd/kern/kern_exec.c */
 CHECK(special_port_is_given_to_the_child) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     char *arguments[] = {self, "greet_bootstrap_port", NULL};
