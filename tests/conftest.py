@@ -19,6 +19,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="native" if sys.platform == "darwin" else "simulated",
         help="what tests/mach runs against: the simulator, or XNU on a Mac (default: what this system has)",
     )
+    group.addoption(
+        "--release",
+        help="with the simulator: run of tests/mach what a Mac of this release would, on one simulated",
+    )
     group.addoption("--slow", action="store_true", help="also run the tests marked slow")
 
 
@@ -26,6 +30,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Refuses a kernel that this system does not have."""
     if config.getoption("--kernel") == "native" and sys.platform != "darwin":
         raise pytest.UsageError("--kernel=native needs a Mac; this system has the simulator only")
+    if config.getoption("--kernel") == "native" and config.getoption("--release"):
+        raise pytest.UsageError("--release is for the simulator; a Mac's own kernel has its release")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

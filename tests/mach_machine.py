@@ -24,6 +24,9 @@ from excguard import sim
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+ARCH = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+"""Of this machine, by Apple's names."""
+
 _TESTS = Path(__file__).parent
 _SOURCES = _TESTS.parent / "daemon" / "excguard"
 _PROGRAMS = [*_TESTS.glob("mach/programs/*.c")]
@@ -99,7 +102,7 @@ class Mac(NamedTuple):
         # TASK_EXC_GUARD_THIRD_PARTY_DEFAULT_SHIFT of mach/task_info.h is 8.
         default = (_sysctl("kern.task_exc_guard_default") or 0) >> 8 & 0xFF
         mode = _sysctl("security.mac.amfi.developer_mode_status")
-        return cls(platform.mac_ver()[0], None if mode is None else bool(mode), platform.machine(), default)
+        return cls(platform.mac_ver()[0], None if mode is None else bool(mode), ARCH, default)
 
 
 def _sysctl(name: str) -> int | None:
@@ -170,7 +173,7 @@ class Hardening(NamedTuple):
         process = "com.apple.security.hardened-process"
         found: dict[str, object] = {
             process: True,
-            f"{process}.enhanced-security-version-string": "1",
+            f"{process}.enhanced-security-version-string": "2",
             f"{process}.platform-restrictions-string": str(self.level),
         }
         if self.one_exception_port:
@@ -184,7 +187,7 @@ class Machine:
     def __init__(self, kernel: sim.Kernel | None, built: Path, arch: str | None = None) -> None:
         """Takes a simulated kernel, with its architecture if that is another; None: this machine's."""
         self.kernel = kernel
-        self.arch = arch or {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+        self.arch = arch or ARCH
         self._built = built
 
     def program(self, name: str) -> str:
@@ -223,11 +226,13 @@ class Machine:
             return ["/usr/bin/env", *variables, self.program(name)]
         program = Path(f"{self.program(name)}-hardened-{hardening.level}-{hardening.one_exception_port}")
         if not program.exists():
-            entitlements = program.with_suffix(".plist")
+            mine = Path(f"{program}-{os.getpid()}")  # workers run in parallel
+            entitlements = Path(f"{mine}.plist")
             entitlements.write_bytes(plistlib.dumps(hardening.entitlements()))
-            shutil.copy(self.program(name), program)
+            shutil.copy(self.program(name), mine)
             sign = ["/usr/bin/codesign", "--force", "--sign", "-", "--options", "runtime"]
-            subprocess.run([*sign, "--entitlements", entitlements, program], check=True, capture_output=True)
+            subprocess.run([*sign, "--entitlements", entitlements, mine], check=True, capture_output=True)
+            mine.replace(program)
         # It has the low byte of the default then: task_set_exc_guard_ctrl_port_default, osfmk/kern/task.c.
         started = subprocess.run(
             [program, "-g", "0", "guard_flags"], capture_output=True, text=True, check=False

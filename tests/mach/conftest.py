@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import mach_machine
@@ -22,23 +23,30 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def mac(request: pytest.FixtureRequest) -> mach_machine.Mac | None:
-    """The Mac whose kernel the tests ask; None if kernels are simulated."""
-    native = request.config.getoption("--kernel") == "native"
-    return mach_machine.Mac.this() if native else None
+    """The Mac whose tests are run, this one or that of --release; None: each on a kernel as it asks for."""
+    if request.config.getoption("--kernel") == "native":
+        return mach_machine.Mac.this()
+    release = request.config.getoption("--release")
+    return release and mach_machine.Mac(release, developer_mode=True, arch=mach_machine.ARCH, guard_default=0)
 
 
 @pytest.fixture
 def boot(
-    mac: mach_machine.Mac | None, programs: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    mac: mach_machine.Mac | None,
+    programs: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[[mach_machine.Kind], mach_machine.Machine]]:
     """Gives a kernel of a kind; on a Mac of another kind the test is skipped, and says what it is of."""
     monkeypatch.setattr(sim, "KERNEL_PROGRAM", programs / "excsim-kernel")
+    native = request.config.getoption("--kernel") == "native"
     machines: list[mach_machine.Machine] = []
 
     def start(kind: mach_machine.Kind) -> mach_machine.Machine:
         if mac is not None and (reason := kind.misfit(mac)):
             pytest.skip(reason)
-        machines.append(mach_machine.Machine(None if mac else kind.simulate(), programs, kind.arch))
+        kernel = None if native else replace(kind, release=mac.release if mac else kind.release).simulate()
+        machines.append(mach_machine.Machine(kernel, programs, kind.arch))
         return machines[-1]
 
     yield start

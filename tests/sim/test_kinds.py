@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from mach_machine import Kind, Mac
 
@@ -58,3 +64,20 @@ def test_what_is_simulated_is_of_its_own_kind() -> None:
     for row in rows:
         mac = MAC._replace(release=row.release)
         assert Kind(row.release, since=row.since, before=row.before).misfit(mac) == "", row
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("release", ["12.0", "12.6", "13.0", "14.0", "14.4", "15.0", "15.5", "26.4", "27.0"])
+def test_what_is_of_a_release_holds_on_it(release: str) -> None:
+    """A row is simulated on one release, and claims more of them: each is asked on others of its range."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "mach", "--release", release],
+        cwd=Path(__file__).parents[1],
+        # A run of its own, not a part of the one that this worker belongs to.
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert re.search(r"\b\d\d\d passed, \d+ skipped", done.stdout)

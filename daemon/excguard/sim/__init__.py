@@ -68,7 +68,8 @@ class Kernel:
             release: the macOS that is simulated: from ``"10.9"`` on.
             developer_mode: without it fatal guards reach no handler (macOS 14.1 and later).
             task_exc_guard: the ``TASK_EXC_GUARD_`` flags that new tasks start with; None for delivered and
-                not fatal.
+                not fatal. On macOS those that are not Apple's start with 0. A task may take back its
+                ``DELIVER`` flags if they are these; else flags only grow, since 12.0.
             arch: ``"x86_64"`` or ``"arm64"``; None for this machine's.
 
         Raises:
