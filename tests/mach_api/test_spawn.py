@@ -1,6 +1,8 @@
 """Children with an exception port from their first instruction on."""
 
+import ctypes
 import os
+import platform
 import signal
 import struct
 import sys
@@ -189,6 +191,34 @@ def test_suspended_child_waits_for_sigcont(task: Callable[..., Any], tmp_path: P
         signal.SIGTERM,
         False,
     ]
+
+
+def held_without_tracing() -> list[bool]:
+    """Is a suspended child stopped where nobody may trace? By seccomp, as in some containers."""
+    number = {"x86_64": 101, "aarch64": 117}[platform.machine()]  # ptrace: asm/unistd.h
+    filters = (  # load the number, compare it, return EPERM, return "allow": linux/bpf_common.h, seccomp.h
+        (0x20, 0, 0, 0),
+        (0x15, 0, 1, number),
+        (0x06, 0, 0, 0x50001),
+        (0x06, 0, 0, 0x7FFF0000),
+    )
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in filters))
+    program = ctypes.create_string_buffer(struct.pack("@HP", len(filters), ctypes.addressof(code)))
+    libc = ctypes.CDLL(None)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS: linux/prctl.h
+    assert libc.prctl(22, 2, program, 0, 0) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+    pid = spawn(host.running(), ["/bin/sleep", "600"], suspended=True)
+    stopped = os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
+    os.kill(pid, signal.SIGCONT)
+    continued = os.WIFCONTINUED(os.waitpid(pid, os.WCONTINUED)[1])
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return [stopped, continued]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the simulator's way to suspend")
+def test_suspended_child_is_stopped_where_tracing_is_forbidden(task: Callable[..., Any]) -> None:
+    assert task(held_without_tracing) == [True, True]
 
 
 def nohup(ignored: bool) -> int:  # noqa: FBT001 (comes by way of JSON)

@@ -3,7 +3,8 @@
  * port) and after (the pid) of a child; in between the child is known by a token in its environment.
  *
  * libc has no POSIX_SPAWN_START_SUSPENDED, and only a tracer can stop a child between exec and its first instruction. So
- * such a child is forked and traced here, until it has the program; then it is left stopped, as by SIGSTOP.
+ * such a child is forked and traced here, until it has the program; then it is left stopped, as by SIGSTOP. Where tracing
+ * is forbidden (some containers do) it is stopped as soon as can be: it may have begun by then.
  */
 #define EXCSIM_LIBC_SPAWN
 #include <dirent.h>
@@ -350,6 +351,21 @@ static int stop_at_first_instruction(pid_t child) {
     return 0;
 }
 
+/* Does this machine let a process be traced? Asked once. */
+static int may_trace(void) {
+    static _Atomic int known; /* 1: yes, -1: no */
+    if (!known) {
+        int status = 1;
+        pid_t child = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+        if (child == 0)
+            _exit(ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0);
+        while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
+            ;
+        known = status == 0 ? 1 : -1;
+    }
+    return known > 0;
+}
+
 static int start_suspended(libc_exec *exec, pid_t *pid, const char *path, const struct file_actions *actions, const struct attributes *attributes,
                            char *const argv[], char *const envp[]) {
     sigset_t all, before;
@@ -376,10 +392,13 @@ static int start(const struct way *way, pid_t *pid, const char *path, const stru
         error = add(&all, actions->list[at], actions->list[at].path);
     if (!error && flags & FLAG_CLOEXEC_DEFAULT)
         error = close_others(actions, &all);
-    if (!error && flags & FLAG_START_SUSPENDED)
+    if (!error && flags & FLAG_START_SUSPENDED && may_trace()) {
         error = start_suspended(way->exec, pid, path, &all, attributes, argv, envp);
-    else if (!error)
+    } else if (!error) {
         error = call_libc(way->spawn, pid, path, &all, attributes, argv, envp);
+        if (!error && flags & FLAG_START_SUSPENDED)
+            kill(*pid, SIGSTOP);
+    }
     empty(&all);
     return error;
 }
