@@ -86,6 +86,13 @@ CASES = [
         "kGUARD_EXC_MOVE_WEAK_REPLY_PORT, osfmk/mach/port.h, macOS 26.4 SDK",
         result=0,
     ),
+    Case(
+        "26.4",
+        "service_as_exception_port",
+        None,
+        "ipc_is_valid_exception_port, osfmk/ipc/ipc_policy.c, macOS 26",
+        result=0,
+    ),
     Case("15.5", "move_service_port", None, "ipc_right_copyin, osfmk/ipc/ipc_right.c, xnu-11417.121.6"),
 ]
 

@@ -19,11 +19,17 @@ static mach_port_t check_in(void) {
     return port;
 }
 
+static kern_return_t handle_by(mach_port_t service) {
+    MUST(mach_port_insert_right(SELF, service, service, MACH_MSG_TYPE_MAKE_SEND));
+    return task_set_exception_ports(SELF, EXC_MASK_BAD_ACCESS, service, (int)(EXCEPTION_IDENTITY_PROTECTED | MACH_EXCEPTION_CODES), 0);
+}
+
 SCENARIO(deallocate_pinned, send_right(), (pin(port), mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_SEND, -1)))
 SCENARIO(deallocate_task_port_late, SELF, (excsim_harden(1), mach_port_deallocate(SELF, port)))
 SCENARIO(move_weak_reply_port, receive_right(MPO_REPLY_PORT, 0), (excsim_harden(2), send_with_descriptor(port, MACH_MSG_TYPE_MOVE_RECEIVE)))
 SCENARIO(kernel_call_without_receive, SELF, send_to_kernel(port))
 SCENARIO(move_service_port, check_in(), send_with_descriptor(port, MACH_MSG_TYPE_MOVE_RECEIVE))
+SCENARIO(service_as_exception_port, check_in(), handle_by(port))
 
 static const struct scenario_row rows[] = {
     {"deallocate_pinned", deallocate_pinned},
@@ -31,6 +37,7 @@ static const struct scenario_row rows[] = {
     {"move_weak_reply_port", move_weak_reply_port},
     {"kernel_call_without_receive", kernel_call_without_receive},
     {"move_service_port", move_service_port},
+    {"service_as_exception_port", service_as_exception_port},
 };
 
 int main(int argc, char **argv) {

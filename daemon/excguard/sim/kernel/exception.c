@@ -64,9 +64,12 @@ kern_return_t exception_validate(struct task *task, uint32_t mask, struct port *
                                                       : EXCEPTION_STATE_IDENTITY_PROTECTED;
         if (plain < EXCEPTION_DEFAULT || plain > newest)
             return KERN_INVALID_ARGUMENT;
-        /* Since 11.5 (xnu-7195.141.2); before, whatever is a send right. */
-        if (!release_is_before(110500) &&
-            ((port->immovable && port->type != PORT_EXCEPTION) || port_is_kobject(port) || port_is_reply(port)))
+        /*
+         * Since 11.5 (xnu-7195.141.2); before, whatever is a send right. Services, immovable since 26, may still be exception
+         * ports there (ipc_is_valid_exception_port, osfmk/ipc/ipc_policy.c).
+         */
+        bool stays = port->immovable && port->type != PORT_EXCEPTION && port->type != PORT_SERVICE;
+        if (!release_is_before(110500) && (stays || port_is_kobject(port) || port_is_reply(port)))
             return KERN_INVALID_RIGHT;
     }
     if (flavor && !flavor_is_valid(flavor))
