@@ -83,7 +83,7 @@ static int only_zombies(const pid_t groups[2])
     int living = processes == NULL;
 
     while (!living && (entry = readdir(processes)) != NULL) {
-        char path[64];
+        char path[sizeof("/proc//stat") + sizeof(entry->d_name)];
         char stat[512];
         const char *after_name;
         char state;
@@ -91,7 +91,7 @@ static int only_zombies(const pid_t groups[2])
         size_t size;
         FILE *file;
 
-        if (entry->d_name[0] < '1' || entry->d_name[0] > '9' || strlen(entry->d_name) > 20) {
+        if (entry->d_name[0] < '1' || entry->d_name[0] > '9') {
             continue;
         }
         (void)snprintf(path, sizeof(path), "/proc/%s/stat", entry->d_name);
