@@ -100,6 +100,10 @@ def test_annotated_example_of_a_target_shows_every_key_with_its_default() -> Non
             MAIL + 'restart = "sometimes"',
             ['"mail" restart: "sometimes"', '"always", "never" or "on_failure"'],
         ),
+        (
+            MAIL + 'attach = "both"\nguard_behavior = "MP_DELIVER|MP_ONCE"',
+            ["guard_behavior: ", "MP_ONCE", "leave it out"],
+        ),
         (MAIL + "restart_delay = 100", ["restart_delay: 100 s is more than restart_delay_max (60 s)"]),
         (MAIL + 'directory = "/nowhere at all"', ['directory: "/nowhere at all"', "a folder that exists"]),
         (MAIL + 'environment = {"A=B" = "1"}', ['environment: {"A=B": "1"}', 'no "=" in the names']),

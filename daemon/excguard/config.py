@@ -276,9 +276,13 @@ def _guard_behavior_problems(key: str, target: Target) -> Iterator[str]:
     if not target.guard_behavior:
         return
     try:
-        GuardBehavior.parse(target.guard_behavior)
+        flags = GuardBehavior.parse(target.guard_behavior)
     except ValueError as error:
         yield f"{key} guard_behavior: {error}"
+    else:
+        # task_exc_guard_no_set_mask, osfmk/kern/task.c since xnu-8019
+        if refused := flags & (GuardBehavior.MP_ONCE | GuardBehavior.VM_ONCE):
+            yield f"{key} guard_behavior: no program can set {refused.text()} since macOS 12; leave it out"
     if target.attach == "spawn":
         yield (
             f'{key} guard_behavior: only the program itself can set it; attach = "rendezvous" or "both" lets '
