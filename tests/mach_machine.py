@@ -13,6 +13,7 @@ import plistlib
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from excguard import sim
+from excguard.sources.unified_log import PREDICATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -245,6 +247,22 @@ class Machine:
     def inspect(self) -> dict[str, Any]:
         """What the simulated kernel holds and what ReportCrash would have written."""
         return json.loads(self.run("inspect").stdout)
+
+    def logged(self, pid: int) -> list[str]:
+        """What the kernel wrote to the unified log about guards of a process, when it is there."""
+        deadline = time.monotonic() + 60
+        while not (lines := [line for line in self._guard_log() if f":{pid}] " in line]):
+            assert self.kernel is None, "the kernel writes it before anything else"
+            assert time.monotonic() < deadline, "not in the unified log after a minute"
+            time.sleep(1)  # logd takes its time, and says nothing when it is done
+        return lines
+
+    def _guard_log(self) -> list[str]:
+        if self.kernel is not None:
+            return self.inspect()["log"]
+        show = ["/usr/bin/log", "show", "--last", "5m", "--style", "ndjson", "--predicate", PREDICATE]
+        lines = subprocess.run(show, check=True, capture_output=True).stdout.splitlines()
+        return [json.loads(line).get("eventMessage", "") for line in lines if line.startswith(b"{")]
 
     def stop(self) -> None:
         """Ends the simulated kernel, which must end well."""

@@ -234,6 +234,14 @@ def test_it_says_that_it_is_a_simulation(boot: Callable[..., Machine]) -> None:
     assert done.stdout.splitlines()[1] == "15.5"
 
 
+@pytest.mark.parametrize(("release", "lines"), [("15.5", 0), ("26.0", 256)])
+def test_newest_guards_are_logged_since_26(boot: Callable[..., Machine], release: str, lines: int) -> None:
+    machine = boot(release=release)
+    machine.watch("raise", hex(1 << 61 | 0x200 << 32), "1", "300")
+
+    assert len(machine.inspect()["log"]) == lines
+
+
 def test_storm_leaves_nothing(machine: Machine) -> None:
     machine.run("raise", "0x2000020000000103", "1")
     before = machine.inspect()

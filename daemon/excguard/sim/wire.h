@@ -74,6 +74,7 @@ enum wire_op {
     WIRE_SPACE_CENSUS,  /* -> struct excsim_space_census */
     WIRE_KERNEL_CENSUS, /* -> struct excsim_kernel_census */
     WIRE_CRASH_REPORT,  /* index -> struct excsim_crash_report */
+    WIRE_LOG_LINE,      /* index -> char[EXCSIM_LOG_LINE] */
     WIRE_PIN,           /* name */
     WIRE_SIGN,          /* struct wire_signature */
     WIRE_SIGNATURE,     /* pid, pid version -> struct wire_signature */

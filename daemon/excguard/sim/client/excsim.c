@@ -48,6 +48,10 @@ kern_return_t excsim_kernel_census(struct excsim_kernel_census *census) {
     return copy(CALL(WIRE_KERNEL_CENSUS, 0), census, sizeof *census);
 }
 
+kern_return_t excsim_log_line(uint64_t index, char line[EXCSIM_LOG_LINE]) {
+    return copy(CALL(WIRE_LOG_LINE, index), line, EXCSIM_LOG_LINE);
+}
+
 kern_return_t excsim_crash_report(uint64_t index, struct excsim_crash_report *report) {
     return copy(CALL(WIRE_CRASH_REPORT, index), report, sizeof *report);
 }

@@ -58,6 +58,7 @@ struct excsim_kernel_census {
     uint64_t message_bytes; /* queued */
     uint64_t exceptions;    /* raised since the start */
     uint64_t crash_reports; /* of excsim_crash_report, since the start */
+    uint64_t log_lines;     /* of excsim_log_line, since the start */
 };
 extern kern_return_t excsim_kernel_census(struct excsim_kernel_census *census);
 
@@ -76,6 +77,11 @@ struct excsim_crash_report {
 };
 /* Report number `index`, from 0 (the newest 4096 are kept). KERN_NOT_FOUND past the last, KERN_INVALID_ARGUMENT before the oldest kept. */
 extern kern_return_t excsim_crash_report(uint64_t index, struct excsim_crash_report *report);
+
+/* What the kernel writes to the unified log: a line for each guard that is raised, since macOS 26. */
+enum { EXCSIM_LOG_LINE = 192 };
+/* Line number `index`, from 0 (the newest 256 are kept), with a NUL behind it. Errors as excsim_crash_report's. */
+extern kern_return_t excsim_log_line(uint64_t index, char line[EXCSIM_LOG_LINE]);
 
 /* Who signed a program, as far as certificates tell. */
 enum excsim_certificate {

@@ -1014,6 +1014,17 @@ static kern_return_t crash_report(struct thread *thread, const struct wire_reque
     return KERN_SUCCESS;
 }
 
+static kern_return_t log_line(struct thread *thread, const struct wire_request *request, const uint8_t *payload) {
+    (void)payload;
+    if (request->arg[0] >= counts.log_lines)
+        return KERN_NOT_FOUND;
+    const char *line = exception_log_line(request->arg[0]);
+    if (!line)
+        return KERN_INVALID_ARGUMENT;
+    thread_payload(thread, line, EXCSIM_LOG_LINE);
+    return KERN_SUCCESS;
+}
+
 static kern_return_t pin(struct thread *thread, const struct wire_request *request, const uint8_t *payload) {
     (void)payload;
     struct entry *entry = space_lookup(thread->task->space, word(request, 0));
@@ -1097,6 +1108,7 @@ static call *const calls[WIRE_OP_COUNT] = {
     [WIRE_SPACE_CENSUS] = census,
     [WIRE_KERNEL_CENSUS] = census,
     [WIRE_CRASH_REPORT] = crash_report,
+    [WIRE_LOG_LINE] = log_line,
     [WIRE_PIN] = pin,
     [WIRE_SIGN] = sign,
     [WIRE_SIGNATURE] = signature,

@@ -4,7 +4,9 @@
  * bsd/kern/kern_guarded.c). Handlers are asked at the task, then at the host, whose handler is ReportCrash: it takes
  * what nobody took, and what it would write is kept for excsim_crash_report().
  */
+#include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +33,22 @@ bool exception_crash_report(uint64_t index, struct excsim_crash_report *report) 
         return false;
     *report = reports[index % REPORTS];
     return true;
+}
+
+/* ---- the unified log ---- */
+
+enum { LOG_LINES = 256 };
+static char log_lines[LOG_LINES][EXCSIM_LOG_LINE];
+
+/* Of every guard, told or not (guard_ast, osfmk/kern/thread.c of macOS 26's kernel). */
+static void log_guard(struct task *task, uint64_t code, uint64_t subcode) {
+    snprintf(log_lines[counts.log_lines++ % LOG_LINES], EXCSIM_LOG_LINE,
+             "ERROR: [%s:%d] EXC_GUARD AST: type=0x%x flavor=0x%x target=0x%x code=0x%" PRIx64 " subcode=0x%" PRIx64, task_name(task),
+             task->pid, (unsigned)(code >> 61), (unsigned)(code >> 32) & 0x1fffffff, (unsigned)code, code, subcode);
+}
+
+const char *exception_log_line(uint64_t index) {
+    return index + LOG_LINES < counts.log_lines ? NULL : log_lines[index % LOG_LINES];
 }
 
 /* ---- exception ports ---- */
@@ -276,6 +294,8 @@ static void raise_guard(struct thread *thread, uint64_t code, uint64_t subcode) 
     uint32_t type = (uint32_t)(code >> 61);
     enum severity severity = guard_severity(code);
     bool fatal = severity == EXCGUARD_SEVERITY_FATAL;
+    if (!release_is_before(260000))
+        log_guard(task, code, subcode);
     uint32_t deliver_flag = type == TYPE_VIRT_MEMORY ? TASK_EXC_GUARD_VM_DELIVER : TASK_EXC_GUARD_MP_DELIVER;
     uint32_t once_flag = type == TYPE_VIRT_MEMORY ? TASK_EXC_GUARD_VM_ONCE : TASK_EXC_GUARD_MP_ONCE;
     uint32_t fatal_flag = type == TYPE_VIRT_MEMORY ? TASK_EXC_GUARD_VM_FATAL : TASK_EXC_GUARD_MP_FATAL;

@@ -362,6 +362,7 @@ struct task {
     gid_t gid;
     uint32_t pid_version;
     uint64_t image[2]; /* of the program that runs, {0, 0} until it spoke */
+    char name[16]; /* of that program, "" until it was asked for: task_name() */
     struct wire_signature signature; /* of that program */
     int hardened;      /* level */
     bool one_exception_port; /* and no other than task_register_hardened_exception_handler() registers */
@@ -443,6 +444,7 @@ void task_release(struct task *task);
 void task_die(struct task *task); /* its process has ended */
 void task_kill(struct task *task, int signal);
 void task_harden(struct task *task, int level, bool one_exception_port);
+const char *task_name(struct task *task); /* of the program that it runs */
 /* A send right to the task's port of that flavor. */
 struct port *task_port(struct task *task, mach_task_flavor_t flavor);
 struct port *thread_port(struct thread *thread, bool control);
@@ -475,6 +477,8 @@ bool exception_run(struct thread *thread);
 /* A message came to a thread's exception reply port, or (NULL) the right to it was lost. Consumes the message. */
 void exception_reply(struct thread *thread, struct message *message);
 bool exception_crash_report(uint64_t index, struct excsim_crash_report *report);
+/* EXCSIM_LOG_LINE bytes, or NULL: it is not kept any more. */
+const char *exception_log_line(uint64_t index);
 
 /* ---- launchd's name space (bootstrap.c) ---- */
 

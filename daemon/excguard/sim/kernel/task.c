@@ -268,6 +268,20 @@ void task_die(struct task *task) {
     task_release(task);
 }
 
+const char *task_name(struct task *task) {
+    if (!task->name[0]) {
+        char path[64];
+        snprintf(path, sizeof path, "/proc/%d/comm", (int)task->pid);
+        FILE *file = fopen(path, "re");
+        if (!file || !fgets(task->name, sizeof task->name, file))
+            strcpy(task->name, "?"); /* it is gone */
+        task->name[strcspn(task->name, "\n")] = '\0';
+        if (file)
+            fclose(file);
+    }
+    return task->name;
+}
+
 void task_kill(struct task *task, int signal) {
     task->killed = true;
     syscall(SYS_pidfd_send_signal, task->pidfd, signal, NULL, 0);
@@ -283,6 +297,7 @@ static void task_exec(struct task *task, struct thread *by) {
     close_space(task);
     task->pid_version = next_pid_version++;
     memset(&task->signature, 0, sizeof task->signature);
+    task->name[0] = '\0';
     task->exc_guard = default_guard_behavior(task);
     open_space(task);
 }

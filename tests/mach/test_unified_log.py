@@ -1,0 +1,29 @@
+"""The kernel's own line about each guard in the unified log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from mach_machine import Kind
+
+from excguard.sources import unified_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mach_machine import Machine
+
+INVALID_NAME = 1 << 61 | 0x200 << 32
+DELIVER, CORPSE = 0x10, 0x40  # TASK_EXC_GUARD_MP_ of osfmk/mach/task_info.h
+
+
+@pytest.mark.parametrize(("flags", "told"), [(DELIVER, 1), (CORPSE, 0)], ids=["delivered", "not delivered"])
+def test_every_guard_is_logged(boot: Callable[[Kind], Machine], flags: int, told: int) -> None:
+    """guard_ast, osfmk/kern/thread.c, macOS 26: before it looks whether anybody is to be told."""
+    machine = boot(Kind(since="26.0"))
+    seen = machine.watch("misuse", "-g", hex(flags), "double_deallocate")
+    (line,) = machine.logged(seen.exit["pid"])
+
+    assert len(seen.hits) == told
+    assert unified_log.parse_message(line) == ("misuse", seen.exit["pid"], INVALID_NAME | seen.port, 0)
