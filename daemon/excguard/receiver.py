@@ -86,9 +86,10 @@ class Receiver:
 
     def close(self) -> None:
         """Stop the thread. Messages that still wait stay in their ports."""
-        if self._handle is not None:
-            lib.excguard_receiver_stop(self._handle)
-            self._handle = None
+        # Taken away first: Ctrl-C can have an exception come out of the call, and then this is called again.
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            lib.excguard_receiver_stop(handle)
             os.close(self.bell)
             os.close(self._write_end)
 

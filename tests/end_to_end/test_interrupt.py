@@ -1,4 +1,4 @@
-"""Ctrl-C before excguard has got anywhere ends it in silence, with nothing left behind."""
+"""Ctrl-C before excguard has got anywhere, and when all is over, ends it in silence, with nothing left."""
 
 import os
 import subprocess
@@ -52,6 +52,27 @@ def test_interrupt_while_a_run_is_made_ready(tmp_path: Path, place: str) -> None
     )
 
     done = python(str(tmp_path / "start.py"), "run", "--", "sleep", "60", folder=tmp_path)
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_interrupt_while_a_run_ends(tmp_path: Path) -> None:
+    """The receiver that was stopped by the interrupted call is not stopped once more on the way out."""
+    (tmp_path / "start.py").write_text(
+        "import os, signal, excguard.__main__, excguard.receiver as module\n"
+        "library = module.lib\n"
+        "class Interrupted:\n"
+        "    def __getattr__(self, name):\n"
+        "        return getattr(library, name)\n"
+        "    def excguard_receiver_stop(self, receiver):\n"
+        "        library.excguard_receiver_stop(receiver)\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "module.lib = Interrupted()\n"
+        "excguard.__main__.main()\n"
+    )
+
+    done = python(str(tmp_path / "start.py"), "run", "--metrics", "off", "--", "true", folder=tmp_path)
 
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
     assert list((tmp_path / "tmp").iterdir()) == []
