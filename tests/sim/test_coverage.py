@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import test_conformance
 import test_exceptions
+import test_guard_log
 import test_guard_releases
 import test_guards
 import test_hardened
 import test_processes
-import test_unified_log
 
 from excguard import sim
 from excguard.knowledge import flavors
@@ -79,7 +79,7 @@ CONFORMANCE = [
     test_guards,
     test_hardened,
     test_processes,
-    test_unified_log,
+    test_guard_log,
 ]
 SOURCE = re.compile(
     r"\w+,? .*\b(?:osfmk|bsd)/[\w/]+\.(?:c|h|defs), (?:xnu-[\d.]+\d|macOS \d+\.\d SDK|macOS 26)"
@@ -114,7 +114,7 @@ def checks_without_source(program: str) -> list[str]:
 def test_every_conformance_test_names_its_source(module: Any) -> None:
     found = [(what, source) for what, source in sources(module) if "programs/*.c" not in source]
 
-    assert len(found) > 2 or module in {test_conformance, test_unified_log}
+    assert len(found) > 2 or module in {test_conformance, test_guard_log}
     assert unsourced(iter(found)) == []
 
 
