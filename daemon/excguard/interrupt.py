@@ -24,5 +24,26 @@ def is_an_exception() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+class Waits:
+    """In its ``with`` block a `KeyboardInterrupt` waits for the end: what is begun there gets finished."""
+
+    def __enter__(self) -> None:
+        """From now on SIGINT waits, if it would raise an exception."""
+        self._came = False
+        self._waits = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self._waits:
+            signal.signal(signal.SIGINT, self._remember)
+
+    def __exit__(self, *_error: object) -> None:
+        """Raise the exception if SIGINT came."""
+        if self._waits:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._came:
+            raise KeyboardInterrupt
+
+    def _remember(self, _number: int, _frame: FrameType | None) -> None:
+        self._came = True
+
+
 def _end(_number: int, _frame: FrameType | None) -> None:
     os._exit(STATUS)

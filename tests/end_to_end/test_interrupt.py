@@ -37,14 +37,14 @@ def test_interrupt_amid_an_import(tmp_path: Path, command: str, module: str) -> 
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-@pytest.mark.parametrize("place", ["sim.start_if_needed", "mach.host.running"])
+@pytest.mark.parametrize("place", ["sim.start_if_needed", "mach.host.running", "cli.run.Service"])
 def test_interrupt_while_a_run_is_made_ready(tmp_path: Path, place: str) -> None:
     module, _, name = place.rpartition(".")
     (tmp_path / "start.py").write_text(
         f"import os, signal, excguard.__main__, excguard.{module} as module\n"
         f"then = module.{name}\n"
-        "def interrupted():\n"
-        "    result = then()\n"
+        "def interrupted(*arguments, **named):\n"
+        "    result = then(*arguments, **named)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    return result\n"
         f"module.{name} = interrupted\n"

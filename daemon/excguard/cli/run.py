@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from excguard import config as configuration
-from excguard import sim
+from excguard import interrupt, sim
 from excguard.cli import junit as junit_xml
 from excguard.cli import lifetime, summary
 from excguard.cli.lifetime import Failure, complain
@@ -220,7 +220,8 @@ class Run:
                 )
             for log in logs:
                 stack.callback(log.output.close)
-            service = self._service = stack.enter_context(self._open(host, logs))
+            with interrupt.Waits():  # until the stack has it, nobody would close it
+                service = self._service = stack.enter_context(self._open(host, logs))
             if self._attach is not None and self._form == "console":
                 complain(f"attached to {printable(self.name)} (pid {self._attach}); Ctrl-C detaches")
             try:
