@@ -351,12 +351,24 @@ static int stop_at_first_instruction(pid_t child) {
     return 0;
 }
 
+/* fork, but none of its handlers (see connection.c), and with all signals blocked: no handler of this program's is for the child. */
+static pid_t fork_in_silence(sigset_t *before) {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, before);
+    pid_t child = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+    if (child != 0)
+        pthread_sigmask(SIG_SETMASK, before, NULL);
+    return child;
+}
+
 /* Does this machine let a process be traced? Asked once. */
 static int may_trace(void) {
     static _Atomic int known; /* 1: yes, -1: no */
     if (!known) {
         int status = 1;
-        pid_t child = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+        sigset_t before;
+        pid_t child = fork_in_silence(&before);
         if (child == 0)
             _exit(ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0);
         while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
@@ -368,15 +380,11 @@ static int may_trace(void) {
 
 static int start_suspended(libc_exec *exec, pid_t *pid, const char *path, const struct file_actions *actions, const struct attributes *attributes,
                            char *const argv[], char *const envp[]) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* no handler of this program's is for the child */
-    *pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL); /* fork, but none of its handlers: see connection.c */
-    int error = *pid < 0 ? errno : 0;
+    sigset_t before;
+    *pid = fork_in_silence(&before);
     if (*pid == 0)
         become_program(exec, path, actions, attributes, &before, argv, envp);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error ? error : stop_at_first_instruction(*pid);
+    return *pid < 0 ? errno : stop_at_first_instruction(*pid);
 }
 
 static int start(const struct way *way, pid_t *pid, const char *path, const struct file_actions *actions, struct attributes *attributes,
