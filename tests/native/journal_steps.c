@@ -99,6 +99,10 @@ static struct content content_of(struct excguard_journal *journal, uint32_t last
         uint64_t number = last->seq;
         int state = (last_flags & EXCGUARD_RECORD_STATE) != 0;
         content.first_seq = records[0].seq;
+        for (uint32_t i = 0; i < count; i++) {
+            MUST(hits[i].key != ((uint64_t)last->target_id << 32 | last->code >> 32) ||
+                 hits[i].last_time_ns >= last->time_ns);
+        }
         content.last_is_whole =
             last->time_ns == 1000 + number && last->thread_id == 2000 + number && last->subcode == 3000 + number &&
             last->pid == 40 && last->target_id == 5 && last->reply == 5 && last->behavior == 4 &&

@@ -275,7 +275,7 @@ static bool is_counter_of(const struct journal_hit_counter *counter, const struc
     return counter->key == key || counter->key == other || counter->key == EXCGUARD_FLAVOR_OTHER;
 }
 
-/* Repeats the writer's last store for the newest record, which a kill may have prevented. */
+/* Repeats the writer's last stores for the newest record, which a kill may have prevented. */
 static int finish_last_record(const struct opening *opening, struct excguard_journal *journal)
 {
     uint64_t head = journal->map->header.head;
@@ -291,9 +291,9 @@ static int finish_last_record(const struct opening *opening, struct excguard_jou
                                             (uint32_t)counter->recorded + 1 != record->count_after)) {
         return corrupt(opening, "its newest record and its counter contradict each other");
     }
-    if ((uint32_t)counter->recorded != record->count_after) {
+    counter->recorded += (uint32_t)counter->recorded != record->count_after;
+    if (counter->last_time_ns < record->time_ns) { /* a hit for which the ring had no room can be newer */
         counter->last_time_ns = record->time_ns;
-        counter->recorded++;
     }
     return EXCGUARD_JOURNAL_OK;
 }
