@@ -222,6 +222,19 @@ class TestCounters:
         with Journal(path, 8192) as journal:
             assert journal.hits() == hits
 
+    def test_say_what_records_end_in_whatever_the_file_says(self, path: Path) -> None:
+        with Journal(path) as journal:
+            journal.append()
+        content = bytearray(path.read_bytes())
+        at = used_counter(content) + 48  # record_end
+        content[at : at + 16] = bytes(16)
+        path.write_bytes(content)
+        with Journal(path) as journal:
+            journal.append()
+            before, after = journal.peek()
+            fields = ("hit_slot", "flags", "severity", "release")
+            assert [getattr(after, name) for name in fields] == [getattr(before, name) for name in fields]
+
     def test_begin_anew_under_another_release(self, path: Path) -> None:
         with Journal(path) as journal:
             journal.append(1 << 61 | 0x20000 << 32)
@@ -386,7 +399,7 @@ HEAD, TAIL, SINCE = 64, 128, 32
 RING = HEADER + HITS
 
 DAMAGE: dict[str, tuple[Callable[[bytearray], object], str]] = {
-    "version": (word(8, 2, "<I"), "journal of version 2"),
+    "version": (word(8, 1, "<I"), "journal of version 1"),
     "header size": (word(12, 99, "<I"), "header is damaged"),
     "record size": (word(16, 64, "<I"), "header is damaged"),
     "capacity zero": (word(20, 0, "<I"), "header is damaged"),

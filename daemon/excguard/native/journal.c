@@ -16,6 +16,12 @@ const uint64_t excguard_reply_bounds_ns[EXCGUARD_REPLY_BOUNDS] = {
 #define MAX_USED (EXCGUARD_HIT_SLOTS / 4 * 3)
 #define OTHER_KEY(key) (((key) & ~(uint64_t)EXCGUARD_FLAVOR_OTHER) | EXCGUARD_FLAVOR_OTHER)
 
+excguard_pair excguard_counter_record_end(const struct journal_hit_counter *counter, uint32_t slot, uint32_t release)
+{
+    uint32_t flags = counter->known ? EXCGUARD_RECORD_KNOWN : 0;
+    return excguard_record_end(0, release, excguard_tag(slot, 0, flags, 0, counter->severity));
+}
+
 void excguard_journal_begin_counter(struct journal_map *map, uint32_t slot, uint64_t key, uint32_t release)
 {
     struct journal_hit_counter *counter = &map->hits[slot];
@@ -27,8 +33,7 @@ void excguard_journal_begin_counter(struct journal_map *map, uint32_t slot, uint
     counter->severity =
         (uint16_t)(guard.flavor == EXCGUARD_FLAVOR_OTHER ? EXCGUARD_SEVERITY_UNKNOWN : guard.severity);
     counter->known = guard.known;
-    counter->record_end = excguard_record_end(
-        0, release, excguard_tag(slot, 0, guard.known ? EXCGUARD_RECORD_KNOWN : 0, 0, counter->severity));
+    counter->record_end = excguard_counter_record_end(counter, slot, release);
     atomic_store_explicit(&counter->key, key, memory_order_release); /* last: now it is in use */
 }
 

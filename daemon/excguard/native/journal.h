@@ -25,7 +25,7 @@
 
 #include "parser.h"
 
-#define EXCGUARD_JOURNAL_VERSION 1u
+#define EXCGUARD_JOURNAL_VERSION 2u
 #define EXCGUARD_RECORD_SIZE 128u
 #define EXCGUARD_HIT_SLOTS 8192u /* 50 targets with every flavor there is, and room for ones that nobody knows */
 

@@ -144,6 +144,9 @@ struct journal_entry {
 /* The counter of `key`, found or made, when it is not at its home. Never fails (see EXCGUARD_FLAVOR_OTHER). */
 struct journal_hit_counter *excguard_journal_find_counter(struct excguard_journal *journal, uint64_t key);
 
+/* The record_end of a counter, which follows from the rest of it. */
+excguard_pair excguard_counter_record_end(const struct journal_hit_counter *counter, uint32_t slot, uint32_t release);
+
 /* Begins the counter of `key` in the free slot `slot`. */
 void excguard_journal_begin_counter(struct journal_map *map, uint32_t slot, uint64_t key, uint32_t release);
 

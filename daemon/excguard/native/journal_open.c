@@ -381,7 +381,11 @@ static int check_and_repair(const struct opening *opening, struct excguard_journ
         memset(&journal->map->ring[head & journal->mask], 0, EXCGUARD_RECORD_SIZE);
     }
     for (uint32_t slot = 0; slot < EXCGUARD_HIT_SLOTS; slot++) {
-        journal->hit_slots_used += journal->map->hits[slot].key != 0;
+        struct journal_hit_counter *counter = &journal->map->hits[slot];
+        if (counter->key != 0) {
+            counter->record_end = excguard_counter_record_end(counter, slot, release); /* whatever the file says */
+            journal->hit_slots_used++;
+        }
     }
     journal->release = release;
     journal->recovered_until = head;
