@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -306,12 +307,18 @@ static int become(const struct attributes *attributes) {
     return 0;
 }
 
-/* The child between fork and exec. Ends with the errno value as its status when it cannot become the program. */
-static _Noreturn void become_program(libc_exec *exec, const char *path, const struct file_actions *actions,
+/*
+ * The child between fork and exec. It dies with who started it, by PR_SET_PDEATHSIG until it is traced, which sees to that then
+ * (PTRACE_O_EXITKILL): nobody else knows it yet. Ends with the errno value as its status when it cannot become the program. */
+static _Noreturn void become_program(pid_t starter, libc_exec *exec, const char *path, const struct file_actions *actions,
                                      const struct attributes *attributes, const sigset_t *inherited, char *const argv[], char *const envp[]) {
     sigset_t mask = *inherited;
     short flags;
-    int error = ptrace(PTRACE_TRACEME, 0, NULL, NULL) || kill(getpid(), SIGSTOP) ? errno : become(attributes);
+    int error = prctl(PR_SET_PDEATHSIG, SIGKILL) || ptrace(PTRACE_TRACEME, 0, NULL, NULL) ? errno : 0;
+    if (getppid() != starter)
+        _exit(0);
+    if (!error)
+        error = kill(getpid(), SIGSTOP) || prctl(PR_SET_PDEATHSIG, 0) ? errno : become(attributes);
     for (size_t at = 0; !error && at < actions->count; at++)
         error = act(&actions->list[at]);
     if (!error) {
@@ -373,6 +380,8 @@ static int may_trace(void) {
             _exit(ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0);
         while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
             ;
+        if (child < 0)
+            return 0; /* the next one may be able to ask */
         known = status == 0 ? 1 : -1;
     }
     return known > 0;
@@ -381,9 +390,10 @@ static int may_trace(void) {
 static int start_suspended(libc_exec *exec, pid_t *pid, const char *path, const struct file_actions *actions, const struct attributes *attributes,
                            char *const argv[], char *const envp[]) {
     sigset_t before;
+    pid_t starter = getpid();
     *pid = fork_in_silence(&before);
     if (*pid == 0)
-        become_program(exec, path, actions, attributes, &before, argv, envp);
+        become_program(starter, exec, path, actions, attributes, &before, argv, envp);
     return *pid < 0 ? errno : stop_at_first_instruction(*pid);
 }
 

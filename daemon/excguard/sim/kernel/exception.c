@@ -84,7 +84,8 @@ kern_return_t exception_validate(struct task *task, uint32_t mask, struct port *
             return KERN_INVALID_ARGUMENT;
         /*
          * Since 11.5 (xnu-7195.141.2); before, whatever is a send right. Services, immovable since 26, may still be exception
-         * ports there (ipc_is_valid_exception_port, osfmk/ipc/ipc_policy.c).
+         * ports there (ipc_is_valid_exception_port, osfmk/ipc/ipc_policy.c). Objects of the kernel's are refused as a whole here:
+         * XNU goes by the send right's immovability, which its own comment says is about them.
          */
         bool stays = port->immovable && port->type != PORT_EXCEPTION && port->type != PORT_SERVICE;
         if (!release_is_before(110500) && (stays || port_is_kobject(port) || port_is_reply(port)))
