@@ -135,6 +135,11 @@ def children() -> set[int]:
     return {int(pid) for pid, parent, name in lines if int(parent) == os.getpid() and name != "ps"}
 
 
+def wait_until_stopped(pid: str) -> None:
+    while not subprocess.check_output(["ps", "-o", "state=", "-p", pid]).startswith(b"T"):
+        pass
+
+
 async def read_line(path: Path) -> str:
     """What somebody writes into a fifo; waits for it."""
     return await asyncio.to_thread(path.read_text)
@@ -404,6 +409,19 @@ def test_signals_are_forwarded(host: Host, ready: Path) -> None:
     (exited,) = exits(supervise(host, script(text, directory=str(ready.parent)), beside=beside))
 
     assert (exited.status, exited.reason) == (9, ExitReason.FAILED)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stopped_program_ends_when_it_is_told_to(host: Host, ready: Path, number: signal.Signals) -> None:
+    async def beside(supervisor: Supervisor) -> None:
+        pid = (await read_line(ready)).strip()
+        await asyncio.to_thread(wait_until_stopped, pid)
+        supervisor.forward(number)
+
+    text = "echo $$ > ready; kill -STOP $$"
+    (exited,) = exits(supervise(host, script(text, directory=str(ready.parent)), beside=beside))
+
+    assert exited.signal == number
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])

@@ -338,6 +338,8 @@ class Supervisor:
             self.stop()
         for run in running:
             self._signal(run, number, whole_group=number in (signal.SIGINT, signal.SIGQUIT))
+            if number in (signal.SIGTERM, signal.SIGHUP):
+                self._signal(run, signal.SIGCONT, whole_group=False)  # a stopped one takes it only then
 
     def close(self) -> None:
         """Let go of everything at once, ports included; guardians end the groups that still run."""
