@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from excguard import config as configuration
-from excguard import sim
+from excguard import interrupt, sim
 from excguard.cli import lifetime
 from excguard.cli.lifetime import Failure
 from excguard.config import Config, ConfigError
@@ -98,6 +98,8 @@ class _Daemon:
         self._as_json = as_json
         self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._endpoint: Endpoint | None = None
+        self._told = True
 
     def read_config(self) -> Config:
         """The configuration, with what the command line says on top. Raises ConfigError."""
@@ -125,23 +127,27 @@ class _Daemon:
             self._config = config
             self._log = _open_log(config, self._host)
             stack.callback(self._log.output.close)
-            self._service = Service(config, self._host, [self._log], journal=journal, check_in=service_name())
-            try:
-                self._endpoint = self._open_endpoint(config)
-                stack.callback(self._close_endpoint)
-                if pid_file is not None:
-                    stack.enter_context(_pid_file(pid_file))
-                lifetime.live(
-                    self._service,
-                    {
-                        **dict.fromkeys(_STOPPING, lambda _: self._service.stop()),
-                        signal.SIGHUP: self._on_hup,
-                        signal.SIGUSR1: lambda _: self._reopen_log(),
-                    },
+            stack.callback(self._close_endpoint)
+            with interrupt.Waits():  # until the stack has it, nobody would close it
+                self._service = Service(
+                    config, self._host, [self._log], journal=journal, check_in=service_name()
                 )
-            finally:
-                told = self._service.close()
-        return told
+                stack.callback(self._close_service)
+            self._endpoint = self._open_endpoint(config)
+            if pid_file is not None:
+                stack.enter_context(_pid_file(pid_file))
+            lifetime.live(
+                self._service,
+                {
+                    **dict.fromkeys(_STOPPING, lambda _: self._service.stop()),
+                    signal.SIGHUP: self._on_hup,
+                    signal.SIGUSR1: lambda _: self._reopen_log(),
+                },
+            )
+        return self._told
+
+    def _close_service(self) -> None:
+        self._told = self._service.close()
 
     def _close_endpoint(self) -> None:
         if self._endpoint is not None:
