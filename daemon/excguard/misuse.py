@@ -9,6 +9,12 @@ Each misuse is a function below, named after the mistake that people make; its d
 of its text. Run without excguard on a Mac, the fatal ones end this program as they would any other.
 """
 
+import signal
+
+if __name__ == "__main__":
+    # It has nothing to clean up; amid the imports below Python's way would be a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import os
 import struct

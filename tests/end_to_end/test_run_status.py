@@ -373,6 +373,24 @@ def test_demo_breaks_every_rule_and_explains_each(kernel) -> None:
         assert (site["severity"] == "fatal") == misuse.fatal
 
 
+def test_demo_that_was_ended_says_so_by_its_status(kernel) -> None:
+    with subprocess.Popen(
+        [*EXCGUARD, "demo"], env={**os.environ, **kernel.environ}, stdout=subprocess.PIPE
+    ) as demo:
+        wait_until(lambda: (program := misusing_child(demo.pid)) and not os.kill(program, signal.SIGTERM))
+        demo.communicate(timeout=60)
+
+    assert demo.returncode == 128 + signal.SIGTERM
+
+
+def misusing_child(pid: int) -> int | None:
+    """The program that a demo has started, if it is there."""
+    listing = subprocess.run(["ps", "-axo", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+    lines = [line.split(None, 2) for line in listing.stdout.splitlines()]
+    found = [child for child, parent, line in lines if parent == str(pid) and "excguard.misuse" in line]
+    return int(found[0]) if found else None
+
+
 def test_demo_lacks_no_guard_that_the_simulator_raises() -> None:
     from excguard.misuse import MISUSES  # noqa: PLC0415 - after the kernel runs
 

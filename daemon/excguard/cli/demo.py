@@ -15,7 +15,7 @@ from excguard.sinks.console import wants_color
 
 @click.command("demo", short_help="See what excguard shows: a program breaks rules on purpose.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of the table.")
-def command(*, as_json: bool) -> None:
+def command(*, as_json: bool) -> int:
     """Start a program that breaks the rules of Mach on purpose, and show each hit with its explanation.
 
     Where there is no Mach the program runs on a simulated kernel, which raises the guard exceptions that
@@ -43,9 +43,10 @@ def command(*, as_json: bool) -> None:
     if as_json:
         for site in summary.site_objects(run.sites):
             click.echo(msgspec.json.encode(site).decode())
-        return
+        return run.status
     total = sum(hits.hits for hits in run.hits)
     title = f"{total} guard hits of a program that breaks {len(misuse.MISUSES)} rules ({run.kernel} kernel)"
     click.echo(
         summary.table(title, run.sites, width=lifetime.terminal_width(1), color=wants_color(1)), nl=False
     )
+    return run.status
