@@ -25,7 +25,10 @@ def is_an_exception() -> None:
 
 
 class Waits:
-    """In its ``with`` block a `KeyboardInterrupt` waits for the end: what is begun there gets finished."""
+    """In its ``with`` block a `KeyboardInterrupt` waits for the end: what is begun there gets finished.
+
+    The second one does not wait: what is begun may hang, in a log that nobody reads, say.
+    """
 
     def __enter__(self) -> None:
         """From now on SIGINT waits, if it would raise an exception."""
@@ -42,6 +45,9 @@ class Waits:
             raise KeyboardInterrupt
 
     def _remember(self, _number: int, _frame: FrameType | None) -> None:
+        if self._came:
+            self._came = False
+            raise KeyboardInterrupt
         self._came = True
 
 

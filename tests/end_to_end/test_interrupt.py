@@ -57,8 +57,9 @@ def test_interrupt_while_a_run_is_made_ready(tmp_path: Path, place: str) -> None
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_interrupt_while_a_run_ends(tmp_path: Path) -> None:
-    """The receiver that was stopped by the interrupted call is not stopped once more on the way out."""
+@pytest.mark.parametrize("interrupts", [1, 2])
+def test_interrupt_while_a_run_ends(tmp_path: Path, interrupts: int) -> None:
+    """The first waits until all is told. However that ends, the receiver is stopped once."""
     (tmp_path / "start.py").write_text(
         "import os, signal, excguard.__main__, excguard.receiver as module\n"
         "library = module.lib\n"
@@ -67,15 +68,19 @@ def test_interrupt_while_a_run_ends(tmp_path: Path) -> None:
         "        return getattr(library, name)\n"
         "    def excguard_receiver_stop(self, receiver):\n"
         "        library.excguard_receiver_stop(receiver)\n"
-        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        f"        for _ in range({interrupts}):\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
         "module.lib = Interrupted()\n"
         "excguard.__main__.main()\n"
     )
 
-    done = python(str(tmp_path / "start.py"), "run", "--metrics", "off", "--", "true", folder=tmp_path)
+    log = tmp_path / "log"
+    options = ["--metrics", "off", "--log", str(log)]
+    done = python(str(tmp_path / "start.py"), "run", *options, "--", "true", folder=tmp_path)
 
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
     assert list((tmp_path / "tmp").iterdir()) == []
+    assert ("service_stopped" in log.read_text()) == (interrupts == 1)
 
 
 def test_ignored_interrupts_stay_ignored(tmp_path: Path) -> None:

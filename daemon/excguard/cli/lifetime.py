@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from excguard import interrupt
 from excguard.cli import FAILED
 from excguard.config import Config, ConfigError, LogFormat, parse_listen
 from excguard.hit import rfc3339
@@ -134,6 +135,12 @@ def live(service: Service, on_signals: Mapping[int, Callable[[int], None]]) -> N
         await service.run()
 
     asyncio.run(run())
+
+
+def close(service: Service) -> bool:
+    """Close the service, and let Ctrl-C wait for it: there are hits to be told. As `Service.close`."""
+    with interrupt.Waits():
+        return service.close()
 
 
 @contextlib.contextmanager

@@ -221,7 +221,8 @@ class Run:
             for log in logs:
                 stack.callback(log.output.close)
             with interrupt.Waits():  # until the stack has it, nobody would close it
-                service = self._service = stack.enter_context(self._open(host, logs))
+                service = self._service = self._open(host, logs)
+                stack.callback(lifetime.close, service)
             if self._attach is not None and self._form == "console":
                 complain(f"attached to {printable(self.name)} (pid {self._attach}); Ctrl-C detaches")
             try:

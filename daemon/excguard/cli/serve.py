@@ -147,7 +147,7 @@ class _Daemon:
         return self._told
 
     def _close_service(self) -> None:
-        self._told = self._service.close()
+        self._told = lifetime.close(self._service)
 
     def _close_endpoint(self) -> None:
         if self._endpoint is not None:
