@@ -14,9 +14,8 @@ limits than those of starting a program oneself:
 import asyncio
 import os
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
+from excguard.closeable import Closeable
 from excguard.mach import exception_ports, tasks
 from excguard.mach.errors import MachError
 from excguard.mach.exception_ports import Behavior, Handler
@@ -26,7 +25,7 @@ from excguard.mach.ports import PortSet, ReceiveRight
 _LOOK = 0.25  # seconds between two looks at whether the process is still there
 
 
-class Attachment:
+class Attachment(Closeable):
     """The port of a process that was not started here.
 
     Attributes:
@@ -89,16 +88,6 @@ class Attachment:
         """Detach, and let go of the port."""
         self.detach()
         self.port.close()
-
-    def __enter__(self) -> Self:
-        """The attachment, which is closed at the end of the block."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
 
 def _exists(pid: int) -> bool:

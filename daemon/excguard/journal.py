@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
+from excguard.closeable import Closeable
 from excguard.native import ffi, lib
 
 # A record: cffi's `struct excguard_record *`, valid until it has been passed to `Journal.advance`.
@@ -52,7 +52,7 @@ class ReplyTimes(NamedTuple):
     sum_ns: int
 
 
-class Journal:
+class Journal(Closeable):
     """An open journal. A thread that reads counters while another closes it gets a `JournalError`."""
 
     def __init__(self, path: Path, *, capacity: int, release: int) -> None:
@@ -198,16 +198,6 @@ class Journal:
             if self._handle is not None:
                 lib.excguard_journal_close(self._handle)
                 self._handle = None
-
-    def __enter__(self) -> Self:
-        """The journal, which is closed at the end of the block."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
     @contextmanager
     def _open(self) -> Iterator[Any]:

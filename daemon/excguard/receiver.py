@@ -6,15 +6,15 @@ byte when there is something to read. So a storm costs one byte, not one a hit.
 
 import contextlib
 import os
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
+from excguard.closeable import Closeable
 from excguard.journal import Journal
 from excguard.mach.errors import MachError, check
 from excguard.native import ffi, lib
 
 
-class Receiver:
+class Receiver(Closeable):
     """The running thread. It answers from construction to `close`."""
 
     def __init__(self, journal: Journal, port_set: int) -> None:
@@ -92,13 +92,3 @@ class Receiver:
             lib.excguard_receiver_stop(handle)
             os.close(self.bell)
             os.close(self._write_end)
-
-    def __enter__(self) -> Self:
-        """The receiver, which is stopped at the end of the block."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop it."""
-        self.close()

@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGKILL
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
 from excguard.attachment import Attachment
+from excguard.closeable import Closeable
 from excguard.config import Config, Target
 from excguard.drain import Drain, Sink, SiteTally
 from excguard.hit_table import HitTable
@@ -67,7 +67,7 @@ class _Watched:
     state: TargetState = field(default_factory=lambda: TargetState(exits={r.value: 0 for r in ExitReason}))
 
 
-class Service:
+class Service(Closeable):
     """One life of the daemon, from construction to `close`; `run` is its middle."""
 
     def __init__(  # noqa: PLR0913 - what it is made of
@@ -334,16 +334,6 @@ class Service:
                 by_severity[counter.severity or "unknown"] += counter.hits
             self.tell("info", "service_stopped", hits=by_severity.total(), by_severity=dict(by_severity))
             return self._drain.all() and self._drain_others()
-
-    def __enter__(self) -> Self:
-        """The service, which is closed at the end of the block."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
     # ---- counters, for the metrics; any thread ----
 

@@ -25,9 +25,9 @@ import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Protocol, Self
 
+from excguard.closeable import Closeable
 from excguard.guardian import ProcessGroup
 from excguard.mach.errors import MachError
 from excguard.mach.exception_ports import Behavior, construct_exception_port
@@ -221,7 +221,7 @@ class Watched:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Supervisor:
+class Supervisor(Closeable):
     """Starts, restarts and ends targets.
 
     Attributes:
@@ -348,16 +348,6 @@ class Supervisor:
         for watched in self._watched:
             watched.port.close()
         self.port_set.close()
-
-    def __enter__(self) -> Self:
-        """Hold the supervisor for the length of a block."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
     async def _look_after(self, watched: Watched) -> None:
         target = watched.target

@@ -21,9 +21,9 @@ import os
 import secrets
 import warnings
 import weakref
-from types import TracebackType
 from typing import Final, Self
 
+from excguard.closeable import Closeable
 from excguard.mach.errors import check
 from excguard.native import ffi, lib
 
@@ -43,7 +43,7 @@ def _forget_all() -> None:
 os.register_at_fork(after_in_child=_forget_all)
 
 
-class _Right:
+class _Right(Closeable):
     """One right under one name of this task."""
 
     def __init__(self, name: int) -> None:
@@ -87,16 +87,6 @@ class _Right:
     def _release(self, name: int) -> None:
         # Right for send and send-once rights and for the dead name that either may have become meanwhile.
         check("mach_port_deallocate", lib.mach_port_deallocate(_self(), name))
-
-    def __enter__(self) -> Self:
-        """Hold the right for the length of a block."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Release the right."""
-        self.close()
 
     def __del__(self) -> None:
         """Release a right that was forgotten, and say so."""

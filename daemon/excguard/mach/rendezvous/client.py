@@ -8,9 +8,9 @@ import enum
 import os
 import threading
 from collections.abc import MutableMapping
-from types import TracebackType
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final
 
+from excguard.closeable import Closeable
 from excguard.mach.errors import symbolic_name
 from excguard.mach.ports import ReceiveRight, SendOnceRight, SendRight
 from excguard.mach.rendezvous import environment
@@ -70,7 +70,7 @@ class RendezvousError(Exception):
         super().__init__(outcome.text + (f": {detail}" if detail else ""))
 
 
-class RendezvousClient:
+class RendezvousClient(Closeable):
     """The rights that the server had for this process and that were not taken yet.
 
     Attributes:
@@ -219,16 +219,6 @@ class RendezvousClient:
         with self._rights_lock:
             while self._rights:
                 self._rights.popitem()[1].close()
-
-    def __enter__(self) -> Self:
-        """Hold the rights for the length of a block."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Release those that were not taken."""
-        self.close()
 
     def _take(self, key: int, kinds: tuple[type, ...]) -> ReceiveRight | SendRight | SendOnceRight | None:
         with self._rights_lock:

@@ -8,9 +8,9 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
+from excguard.closeable import Closeable
 from excguard.mach.bootstrap import check_in
 from excguard.mach.errors import MachError, check
 from excguard.mach.ports import PortSet, ReceiveRight, SendOnceRight
@@ -69,7 +69,7 @@ class Launch:
         destroy(ports)
 
 
-class RendezvousServer:
+class RendezvousServer(Closeable):
     """Gives ports to children, from construction to `close`.
 
     Attributes:
@@ -251,16 +251,6 @@ class RendezvousServer:
         self._own.move_to(None)
         while lib.mach_msg(header, options, 0, wire.RECEIVE_SIZE, self._own.name, 0, 0) == lib.KERN_SUCCESS:
             _discard(header, bytes(ffi.buffer(buffer)))
-
-    def __enter__(self) -> Self:
-        """Serve for the length of a block."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def _to_register(self, pid: int) -> Entry | None:
         if not self.lock.held:
