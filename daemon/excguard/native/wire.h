@@ -276,9 +276,4 @@ EXCGUARD_INLINE void excguard_store32(uint8_t *at, uint32_t value)
     memcpy(at, &value, sizeof value);
 }
 
-EXCGUARD_INLINE void excguard_store64(uint8_t *at, uint64_t value)
-{
-    memcpy(at, &value, sizeof value);
-}
-
 #endif
