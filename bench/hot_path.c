@@ -19,20 +19,13 @@
 
 #include "answer.h"
 #include "journal.h"
+#include "must.h"
 #include "thread_state.h"
 #include "wire.h"
 
 #define MESSAGE_SIZE 80u
 #define MESSAGES 1000u
 #define PID 4242u
-
-#define MUST(condition)                                                                                              \
-    do {                                                                                                             \
-        if (!(condition)) {                                                                                          \
-            fprintf(stderr, "hot_path: not so: %s\n", #condition);                                                   \
-            exit(1);                                                                                                 \
-        }                                                                                                            \
-    } while (0)
 
 struct kind {
     const char *name;

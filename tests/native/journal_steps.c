@@ -22,15 +22,8 @@
 
 #include "answer.h"
 #include "journal.h"
+#include "must.h"
 #include "wire.h"
-
-#define MUST(condition)                                                                                              \
-    do {                                                                                                             \
-        if (!(condition)) {                                                                                          \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                                  \
-            exit(1);                                                                                                 \
-        }                                                                                                            \
-    } while (0)
 
 #define CAPACITY 8u
 #define RELEASE 260400u

@@ -15,15 +15,8 @@
 #include <mach/mach.h>
 
 #include "journal.h"
+#include "must.h"
 #include "receiver.h"
-
-#define MUST(condition)                                                                                              \
-    do {                                                                                                             \
-        if (!(condition)) {                                                                                          \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                                  \
-            exit(1);                                                                                                 \
-        }                                                                                                            \
-    } while (0)
 
 #define CODE (UINT64_C(1) << 61 | UINT64_C(0x200) << 32)
 #define TARGET 3u

@@ -46,7 +46,7 @@ def guard_table(directory: Path) -> Path:
 
 def include_options(directory: Path) -> list[str]:
     """Where the headers are; on a Mac the SDK has its own."""
-    options = [f"-I{NATIVE}", f"-I{guard_table(directory).parent}"]
+    options = [f"-I{NATIVE}", f"-I{HERE}", f"-I{guard_table(directory).parent}"]
     return options if sys.platform == "darwin" else [*options, f"-I{SIM_HEADERS}", "-D_GNU_SOURCE"]
 
 

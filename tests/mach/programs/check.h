@@ -97,6 +97,15 @@ static inline mach_msg_return_t receive_letter(mach_port_t from, struct letter *
     return mach_msg(&letter->header, MACH_RCV_MSG | MACH_RCV_TIMEOUT | option, 0, sizeof *letter, from, 0, 0);
 }
 
+/* A port whose queue has room for one message, and holds it. */
+static inline mach_port_t full_port(void) {
+    mach_port_options_t options = {.flags = MPO_QLIMIT | MPO_INSERT_SEND_RIGHT, .mpl.mpl_qlimit = 1};
+    mach_port_t port;
+    MUST(mach_port_construct(SELF, &options, 0, &port));
+    EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_COPY_SEND, 1, 0));
+    return port;
+}
+
 int main(int argc, char **argv) {
     task_set_exc_guard_behavior(SELF, 0); /* the misuses here are on purpose */
     for (struct check *check = checks; argc == 2 && check; check = check->next) {

@@ -389,14 +389,6 @@ CHECK(sets_tell_the_port_and_are_fair) {
 
 /* ---- full queues ---- */
 
-static mach_port_t full_port(void) {
-    mach_port_options_t options = {.flags = MPO_QLIMIT | MPO_INSERT_SEND_RIGHT, .mpl.mpl_qlimit = 1};
-    mach_port_t port;
-    MUST(mach_port_construct(SELF, &options, 0, &port));
-    EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_COPY_SEND, 1, 0));
-    return port;
-}
-
 /* ipc_mqueue_send_locked, ipc_mqueue.c; ipc_kmsg_copyout_pseudo, ipc_kmsg.c */
 CHECK(full_queue) {
     mach_port_t port = full_port(), reply = new_port(), inside = receive_right(MPO_INSERT_SEND_RIGHT, 0);

@@ -181,14 +181,6 @@ CHECK(port_destroyed_to_itself) {
     EXPECT(MACH_PORT_TYPE_DEAD_NAME, type_of(port));
 }
 
-static mach_port_t full_port(void) {
-    mach_port_options_t options = {.flags = MPO_QLIMIT | MPO_INSERT_SEND_RIGHT, .mpl.mpl_qlimit = 1};
-    mach_port_t port;
-    MUST(mach_port_construct(SELF, &options, 0, &port));
-    EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_COPY_SEND, 1, 0));
-    return port;
-}
-
 /* ipc_right_request_alloc, ipc_right.c; ipc_port_spnotify, ipc_port.c */
 CHECK(send_possible) {
     mach_port_t port = full_port();
