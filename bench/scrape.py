@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import raiser
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
@@ -32,6 +31,11 @@ from excguard.sinks.endpoint import Endpoint
 from excguard.sinks.exposition import Exposition
 from excguard.sinks.metrics import HITS
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/end_to_end"))
+
+import harness
+
+GUARD = "0x2000020000002703"
 TARGETS = 50
 ROUNDS = 60
 BAR_MS = 5.0
@@ -166,7 +170,7 @@ def replies() -> None:
     """Measure the receiver's reply times, without scrapes and with 100 a second, in turn."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        program = raiser.build(folder)
+        program = harness.build_child(folder)
         print(f"reply times of {HITS_IN_A_ROW} hits in a row, in microseconds: half, and nine of ten, within")
         for _ in range(4):
             for rate in (0, 100):
@@ -183,7 +187,8 @@ def answered(folder: Path, program: str, rate: int) -> tuple[float, float, float
     config.write_text(
         f'[log]\npath = "{log}"\n[journal]\npath = "{folder}/journal"\ncapacity = 1048576\n'
         f'[metrics]\nlisten = "127.0.0.1:0"\n[crash_reports]\nenabled = false\n'
-        f'[[target]]\nname = "raiser"\ncommand = ["{program}", "{HITS_IN_A_ROW}"]\nrestart = "never"\n'
+        f'[[target]]\nname = "raiser"\nrestart = "never"\n'
+        f'command = ["{program}", "raise", "{GUARD}", "{HITS_IN_A_ROW}"]\n'
         f'[[target]]\nname = "still"\ncommand = ["sleep", "600"]\n'
     )
     with subprocess.Popen(

@@ -18,10 +18,14 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import raiser
-
 from excguard.feed_client import Feed, messages
 from excguard.sim import Kernel
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/end_to_end"))
+
+import harness
+
+GUARD = "0x2000020000002703"
 
 
 def start(folder: Path, program: str, hits: int, environ: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -31,7 +35,7 @@ def start(folder: Path, program: str, hits: int, environ: dict[str, str]) -> sub
         f'[log]\npath = "{folder}/log"\nformat = "json"\n[journal]\npath = "{folder}/journal"\n'
         '[metrics]\nlisten = "127.0.0.1:0"\n[crash_reports]\nenabled = false\n'
         f'[[target]]\nname = "storm"\nrestart = "never"\n'
-        f'command = ["sh", "-c", "read go < {folder}/go && exec {program} {hits}"]\n'
+        f'command = ["sh", "-c", "read go < {folder}/go && exec {program} raise {GUARD} {hits}"]\n'
         '[[target]]\nname = "still"\ncommand = ["sleep", "600"]\n'
     )
     command = [sys.executable, "-m", "excguard", "serve", "--config", str(folder / "excguard.toml")]
@@ -60,7 +64,7 @@ def main() -> int:
     feed, silences, times = Feed(), [], []
     with tempfile.TemporaryDirectory() as name, Kernel() as kernel:
         folder = Path(name)
-        program = raiser.build(folder)
+        program = harness.build_child(folder)
         daemon = start(folder, program, hits, {**os.environ, **kernel.environ})
         while not (listening := events(folder, "metrics_listening")):
             time.sleep(0.01)

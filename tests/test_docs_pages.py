@@ -88,9 +88,10 @@ def test_the_help_keeps_its_examples_line_by_line(name: str) -> None:
     assert "\\b" not in told, "a raw docstring: click wants the real backspace"
 
 
-def test_manual_pages_are_up_to_date() -> None:
+@pytest.mark.parametrize("script", ["generate_man.py", "generate_metrics.py"])
+def test_pages_that_a_script_writes_are_up_to_date(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "docs" / "generate_man.py", "--check"],
+        [sys.executable, ROOT / "docs" / script, "--check"],
         capture_output=True,
         text=True,
         check=False,

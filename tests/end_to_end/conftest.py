@@ -1,34 +1,20 @@
 """A simulated kernel, programs to watch, and excguard itself as people start it."""
 
 import os
-import shlex
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness import EXCGUARD, Daemon
+from harness import EXCGUARD, Daemon, build_child
 
 from excguard.sim import Kernel
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
 def child(tmp_path_factory) -> str:
     """The path of the C program of child.c."""
-    program = tmp_path_factory.mktemp("child") / "child"
-    flags = subprocess.run(
-        [sys.executable, "-m", "excguard.sim", "--cflags", "--libs"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    compiler = os.environ.get("CC", "cc")
-    command = [compiler, "-Wall", "-Wextra", "-Werror", "-o", str(program), str(HERE / "child.c")]
-    subprocess.run([*command, *shlex.split(flags)], check=True)
-    return str(program)
+    return build_child(tmp_path_factory.mktemp("child"))
 
 
 @pytest.fixture
