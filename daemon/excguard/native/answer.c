@@ -213,10 +213,11 @@ __attribute__((noinline)) static struct excguard_answer answer_any(struct excgua
 /*
  * A message of a known form, when everything about it is as usual: the target at its home, the thread one of its own
  * process that was seen before, the counter at its home, room in the ring. Otherwise false, and nothing is done.
- * Makes no calls, and loads most things where they are stored, so that few registers have to be saved.
+ * `state_key`: of its thread state (thread_state.h), 0 without one. Makes no calls, and loads most things where they
+ * are stored, so that few registers have to be saved.
  */
 EXCGUARD_INLINE bool answer_form(struct excguard_answerer *answerer, const uint8_t *bytes, uint64_t now_ns,
-                                 int32_t msgh_id, uint64_t state_key)
+                                 uint64_t state_key)
 {
     uint32_t port = excguard_load32(bytes + offsetof(mach_msg_header_t, msgh_local_port));
     const struct excguard_target *target = &answerer->targets[target_home(port)];
@@ -246,7 +247,7 @@ EXCGUARD_INLINE bool answer_form(struct excguard_answerer *answerer, const uint8
     struct journal_entry entry = {.time_ns = now_ns};
     memcpy(&entry.offender, thread, sizeof entry.offender);
     uint8_t *reply;
-    if (msgh_id == EXCGUARD_ID_RAISE_IDENTITY_PROTECTED) {
+    if (state_key == 0) {
         reply = answerer->stateless_reply.bytes;
         excguard_store32(reply + offsetof(struct excguard_reply, RetCode), target->own_reply);
         entry.tag = target->own_tag;
@@ -275,10 +276,9 @@ EXCGUARD_INLINE bool answer_form(struct excguard_answerer *answerer, const uint8
 __attribute__((noinline)) static struct excguard_answer answer_state(struct excguard_answerer *answerer,
                                                                      const uint8_t *bytes, uint64_t now_ns)
 {
-    const int32_t id = EXCGUARD_ID_RAISE_STATE_IDENTITY_PROTECTED;
 #define TRY_FORM(key)                                                                                                \
     if (excguard_is_state_form(bytes, key)) {                                                                        \
-        if (answer_form(answerer, bytes, now_ns, id, key)) {                                                         \
+        if (answer_form(answerer, bytes, now_ns, key)) {                                                             \
             return (struct excguard_answer){&answerer->state_reply, EXCGUARD_ACCEPTED};                              \
         }                                                                                                            \
         return answer_any(answerer, bytes, now_ns);                                                                  \
@@ -294,9 +294,7 @@ __attribute__((noinline)) static struct excguard_answer answer_state(struct excg
 struct excguard_answer excguard_answer(struct excguard_answerer *answerer,
                                        const uint8_t bytes[EXCGUARD_RECEIVE_SIZE], uint64_t now_ns)
 {
-    if (__builtin_expect(excguard_is_stateless_form(bytes) &&
-                             answer_form(answerer, bytes, now_ns, EXCGUARD_ID_RAISE_IDENTITY_PROTECTED, 0),
-                         1)) {
+    if (__builtin_expect(excguard_is_stateless_form(bytes) && answer_form(answerer, bytes, now_ns, 0), 1)) {
         return (struct excguard_answer){&answerer->stateless_reply, EXCGUARD_ACCEPTED};
     }
     return answer_state(answerer, bytes, now_ns);
