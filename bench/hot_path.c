@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "answer.h"
+#include "message_handler.h"
 #include "journal.h"
 #include "must.h"
 #include "thread_state.h"

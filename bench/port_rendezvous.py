@@ -25,7 +25,7 @@ sys.path[:0] = [str(TESTS), str(TESTS / "rendezvous")]
 import rendezvous_child  # noqa: E402 - the tests' child and messages
 from messages import GOOD, receive  # noqa: E402
 
-from excguard import sim  # noqa: E402
+import excsim  # noqa: E402
 from excguard.mach import host, ports  # noqa: E402
 from excguard.mach.ports import ReceiveRight  # noqa: E402
 from excguard.mach.rendezvous import Claimed, Event, Port, RendezvousClient, RendezvousServer, Unclaimed  # noqa: E402
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=300, help="of each kind of spawn")
     parser.add_argument("--rate", type=int, default=5_000, help="claims by one process")
     arguments = parser.parse_args()
-    sim.start_if_needed()
+    excsim.start_if_needed()
     with tempfile.TemporaryDirectory() as folder:
         child = Path(folder, "child")
         rendezvous_child.compile_child(child, sanitize=False)

@@ -21,15 +21,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from excguard import sim
+import excsim
 from excguard.config import Config, Journal, Target
 from excguard.knowledge import flavors
 from excguard.mach import host as mach_host
 from excguard.native import ffi, lib
+from excguard.pipeline.counters import HITS
 from excguard.service import Service
-from excguard.sinks.endpoint import Endpoint
-from excguard.sinks.exposition import Exposition
-from excguard.sinks.metrics import HITS
+from excguard.web.endpoint import Endpoint
+from excguard.web.exposition import Exposition
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/end_to_end"))
 
@@ -240,7 +240,7 @@ def get(connection: http.client.HTTPConnection) -> bytes:
 
 def main() -> int:
     """Run the benchmark; 1 when the bar was missed."""
-    sim.start_if_needed()
+    excsim.start_if_needed()
     spent = scrapes()
     print(f"bar: less than {BAR_MS} ms a scrape: {'met' if spent < BAR_MS else 'MISSED'}")
     replies()

@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from excguard.feed_client import Feed, messages
-from excguard.sim import Kernel
+from excguard.web.feed_client import Feed, messages
+from excsim import Kernel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/end_to_end"))
 

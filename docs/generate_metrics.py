@@ -7,10 +7,11 @@ python docs/generate_metrics.py --check    # says whether it is as it should be
 import sys
 from pathlib import Path
 
-from excguard.hit_table import expected_flavors
 from excguard.knowledge import releases
-from excguard.sinks import metrics, process_metrics
-from excguard.sinks.metrics import Family
+from excguard.pipeline import counters as metrics
+from excguard.pipeline.counters import Family
+from excguard.pipeline.hit_table import expected_flavors
+from excguard.web import process_metrics
 
 PAGE = Path(__file__).with_name("metrics.md")
 TEXT = """<!-- Written by docs/generate_metrics.py from daemon/excguard/sinks/metrics.py. -->

@@ -21,7 +21,7 @@ from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
 
 from excguard.cli.top import picture
-from excguard.feed_client import Feed, messages
+from excguard.web.feed_client import Feed, messages
 
 ROOT = Path(__file__).parents[1]
 SCREENSHOTS = Path(__file__).with_name("screenshots")

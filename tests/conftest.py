@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from excguard.mach import host as mach_host
-from excguard.sim import SOCKET_VARIABLE, Kernel
+from excsim import SOCKET_VARIABLE, Kernel
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,11 +17,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kernel",
         choices=("simulated", "native"),
         default="native" if sys.platform == "darwin" else "simulated",
-        help="what tests/mach runs against: the simulator, or XNU on a Mac (default: what this system has)",
+        help="what tests/conformance runs against: the simulator, or XNU on a Mac (default: by system)",
     )
     group.addoption(
         "--release",
-        help="with the simulator: run of tests/mach what a Mac of this release would, on one simulated",
+        help="with the simulator: run what a Mac of this release would of tests/conformance",
     )
     group.addoption("--slow", action="store_true", help="also run the tests marked slow")
 

@@ -1,6 +1,7 @@
 """A Mach kernel for tests: the simulated one, built with sanitizers, or that of the Mac under the tests.
 
-Shared by tests/mach, which runs on both, and tests/sim. C programs are built once for all workers of a run.
+Shared by tests/conformance, which runs on both, and tests/simulator. C programs are built once for all
+workers of a run.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from excguard import sim
+import excsim
 from excguard.sources.unified_log import PREDICATE
 
 if TYPE_CHECKING:
@@ -31,13 +32,13 @@ ARCH = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 _TESTS = Path(__file__).parent
 _SOURCES = _TESTS.parent / "daemon" / "excguard"
-_PROGRAMS = [*_TESTS.glob("mach/programs/*.c")]
+_PROGRAMS = [*_TESTS.glob("conformance/programs/*.c")]
 _FLAGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers", "-g"]
 _FLAGS += ["-Wno-deprecated-declarations"]  # misusing what should not be used is the point
-_FLAGS += [f"-I{_TESTS / 'mach' / 'programs'}"]
+_FLAGS += [f"-I{_TESTS / 'conformance' / 'programs'}"]
 if sys.platform != "darwin":
     _FLAGS += ["-D_GNU_SOURCE"]
-    _PROGRAMS += _TESTS.glob("sim/programs/*.c")
+    _PROGRAMS += _TESTS.glob("simulator/programs/*.c")
 
 
 def build(factory: pytest.TempPathFactory) -> Path:
@@ -63,7 +64,7 @@ def build(factory: pytest.TempPathFactory) -> Path:
 
 
 def _build_programs(compiler: str, directory: Path) -> None:
-    simulator = [f"-I{sim.INCLUDE}", str(sim.LIBRARY), "-pthread"] if sys.platform != "darwin" else []
+    simulator = [f"-I{excsim.INCLUDE}", str(excsim.LIBRARY), "-pthread"] if sys.platform != "darwin" else []
     for program in _PROGRAMS:
         command = [compiler, *_FLAGS, str(program), *simulator, "-o", str(directory / program.stem)]
         subprocess.run(command, check=True)
@@ -73,7 +74,7 @@ def _build_kernel(compiler: str, directory: Path) -> None:
     """Builds it with the sanitizers, so that it ends with an error if it did or left anything wrong."""
     generator = _SOURCES / "knowledge" / "generate_c.py"
     subprocess.run([sys.executable, generator, directory / "guard_table.h"], check=True)
-    kernel = _SOURCES / "sim"
+    kernel = _SOURCES.parent / "simulator"
     command = [compiler, *_FLAGS, "-O1", "-fno-omit-frame-pointer", "-DEXCSIM_EVERY_ARCHITECTURE"]
     command += [
         f"-I{kernel}",
@@ -152,9 +153,9 @@ class Kind:
             )
         return f"of {'; of '.join(wrong)}" if wrong else ""
 
-    def simulate(self) -> sim.Kernel:
+    def simulate(self) -> excsim.Kernel:
         """Starts a simulated kernel of this kind."""
-        return sim.Kernel(
+        return excsim.Kernel(
             release=self.release,
             developer_mode=self.developer_mode is not False,
             task_exc_guard=self.guard_default,
@@ -186,7 +187,7 @@ class Hardening(NamedTuple):
 class Machine:
     """A kernel and the test programs that run on it."""
 
-    def __init__(self, kernel: sim.Kernel | None, built: Path, arch: str | None = None) -> None:
+    def __init__(self, kernel: excsim.Kernel | None, built: Path, arch: str | None = None) -> None:
         """Takes a simulated kernel, with its architecture if that is another; None: this machine's."""
         self.kernel = kernel
         self.arch = arch or ARCH

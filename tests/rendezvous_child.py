@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from excguard import sim
+import excsim
 
 CLIENT = Path(__file__).parents[1] / "daemon" / "excguard" / "client"
 PROGRAM = Path(__file__).parent / "rendezvous" / "programs" / "child.c"
@@ -22,7 +22,7 @@ def compile_child(output: Path, *, sanitize: bool) -> None:
     command = [compiler, "-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", f"-I{CLIENT}"]
     command += [str(PROGRAM), str(CLIENT / "excguard_client.c")]
     if sys.platform != "darwin":
-        command += ["-D_GNU_SOURCE", f"-I{sim.INCLUDE}", str(sim.LIBRARY), "-pthread", "-ldl"]
+        command += ["-D_GNU_SOURCE", f"-I{excsim.INCLUDE}", str(excsim.LIBRARY), "-pthread", "-ldl"]
     command += ["-o", str(output)]
     sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"] if sanitize else []
     if subprocess.run([*command, *sanitizers], check=False, capture_output=True).returncode:

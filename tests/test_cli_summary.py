@@ -4,8 +4,8 @@ import click
 import pytest
 
 from excguard.cli import summary
-from excguard.decode import decode
-from excguard.drain import SiteTally
+from excguard.decoding.decode import decode
+from excguard.pipeline.drain import SiteTally
 
 INVALID_NAME = 0x2000_0200_0000_2703
 DESTROY = 0x2000_0001_0000_2703

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import excguard
-from excguard.decode import DecodeError, decode, join, parse_number
+from excguard.decoding import payload as layouts
+from excguard.decoding.decode import DecodeError, decode, join, parse_number
 from excguard.knowledge import flavors, guards, names, releases
-from excguard.knowledge import payload as layouts
 
 DATA = Path(__file__).parent / "data"
 U64 = st.integers(0, 2**64 - 1)

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from excguard.drain import Drain
 from excguard.mach.host import Host
-from excguard.sinks.rate_limit import SiteLimiter
+from excguard.pipeline.drain import Drain
+from excguard.pipeline.rate_limit import SiteLimiter
 
 HOST = Host("26.4", "25E246", "simulated", "arm64", developer_mode=True, guard_behavior=0x99)
 INVALID_NAME = 0x20000200
@@ -182,7 +182,7 @@ def test_a_summary_is_never_of_old_and_new_hits() -> None:
 
 
 def test_tally_tells_sites_apart_up_to_a_bound(monkeypatch) -> None:
-    monkeypatch.setattr("excguard.drain._MOST_SITES", 3)
+    monkeypatch.setattr("excguard.pipeline.drain._MOST_SITES", 3)
     ring, log = Ring(64), Log()
     for guard in range(INVALID_NAME, INVALID_NAME + 10):
         ring.append(guard=guard)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from excguard import guardian
-from excguard.guardian import ProcessGroup
+from excguard.process import guardian
+from excguard.process.guardian import ProcessGroup
 
 DEAF = "trap '' TERM; echo; sleep 3600 & wait"
 WILLING = "echo; sleep 3600 & wait"
@@ -19,7 +19,7 @@ WILLING = "echo; sleep 3600 & wait"
 # Starts a program in a group, says the numbers of all, and waits to be killed.
 HOLDER = """
 import os, sys
-from excguard.guardian import ProcessGroup
+from excguard.process.guardian import ProcessGroup
 group = ProcessGroup(float(sys.argv[1]))
 program = os.posix_spawn("/bin/sh", ["sh", "-c", sys.argv[2]], os.environ, setpgroup=group.number)
 group.register(program)

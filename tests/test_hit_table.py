@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from excguard.decode import decode, join
-from excguard.hit_table import HitTable, expected_flavors
-from excguard.journal import Journal
+from excguard.decoding.decode import decode, join
 from excguard.knowledge import flavors, releases
-from excguard.sinks.metrics import Labels, labels_of
+from excguard.pipeline.counters import Labels, labels_of
+from excguard.pipeline.hit_table import HitTable, expected_flavors
+from excguard.pipeline.journal import Journal
 
 RELEASE = "26.4"
 VERSION = releases.parse(RELEASE).version

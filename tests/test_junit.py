@@ -11,9 +11,9 @@ import pytest
 
 from excguard.cli import junit
 from excguard.config import parse
-from excguard.drain import SiteTally
+from excguard.pipeline.drain import SiteTally
 from excguard.service import needs_restart
-from excguard.sim import Kernel
+from excsim import Kernel
 
 STARTED = "2026-03-01T12:00:00.000000Z"
 

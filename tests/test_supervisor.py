@@ -15,7 +15,7 @@ from excguard.mach import ports
 from excguard.mach.errors import UnsupportedReleaseError
 from excguard.mach.exception_ports import Behavior
 from excguard.mach.host import Host
-from excguard.supervisor import (
+from excguard.targets.supervisor import (
     Event,
     Exited,
     ExitReason,

@@ -12,7 +12,7 @@ ROUNDS = 30
 SCRIPT = """
 import asyncio, os, random, signal, subprocess, sys, time
 from excguard.mach import host
-from excguard.supervisor import Restart, Supervisor, Target
+from excguard.targets.supervisor import Restart, Supervisor, Target
 
 SECONDS = "3600." + str(random.randrange(10**9, 10**10))
 ODD = ("sleep " + SECONDS, "excguard-guardian 73")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from excguard.journal import JournalError
-from excguard.target_names import TargetNames
+from excguard.pipeline.journal import JournalError
+from excguard.pipeline.target_names import TargetNames
 
 
 def test_names_get_lasting_numbers(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ while True:
 SUPERVISE = """
 import asyncio, os, sys
 from excguard.mach import host
-from excguard.supervisor import Exited, Supervisor, Target
+from excguard.targets.supervisor import Exited, Supervisor, Target
 def on_event(event):
     if isinstance(event, Exited):
         ours = os.tcgetpgrp(0) == os.getpgrp()
@@ -205,7 +205,7 @@ def test_in_a_pipeline_a_pager_keeps_the_terminal_until_the_program_asks_for_it(
 
 def test_without_a_terminal_nothing_happens() -> None:
     script = """
-from excguard.terminal import Terminal
+from excguard.process.terminal import Terminal
 terminal = Terminal()
 print(terminal.lend(1, asked=True), terminal.present)
 terminal.take_back()

@@ -21,7 +21,7 @@ ARCHITECTURES = {"x86_64": "x86_64", "arm64": "aarch64"}
 """Apple's name of an architecture -> zig's."""
 
 EXTENSION = "excguard/native/_core.abi3.so"
-GUARDIAN = "excguard/guardian/excguard-guardian"
+GUARDIAN = "excguard/process/guardian/excguard-guardian"
 BINARIES = (EXTENSION, GUARDIAN)
 """What is built, relative to the place where packages are installed."""
 

@@ -19,7 +19,7 @@ import cross
 import universal
 
 PLATFORM = f"macosx_{cross.MINIMUM_MACOS[0]}_{cross.MINIMUM_MACOS[1]}_universal2"
-LEFT_BEHIND = ("excguard/sim/bin/", "excguard/sim/lib/")
+LEFT_BEHIND = ("excsim/",)
 """What the wheel of this system holds for systems without Mach."""
 
 

@@ -17,19 +17,27 @@ TYPE_CHECKING = False  # as in typing, which takes longer to import than all tha
 if TYPE_CHECKING:
     from typing import Any
 
-    import excguard.reports as reports  # noqa: PLR0402 - "from excguard" would ask this very module
-    from excguard.decode import DecodeError as DecodeError
-    from excguard.decode import Violation as Violation
-    from excguard.decode import decode as decode
+    from excguard import crash_reports as reports
+    from excguard.decoding.decode import DecodeError as DecodeError
+    from excguard.decoding.decode import Violation as Violation
+    from excguard.decoding.decode import decode as decode
 
 __version__ = "0.1.0"
 __all__ = ["DecodeError", "Violation", "__version__", "decode", "reports"]
 
 
+_PUBLIC = {
+    "DecodeError": ("excguard.decoding.decode", "DecodeError"),
+    "Violation": ("excguard.decoding.decode", "Violation"),
+    "decode": ("excguard.decoding.decode", "decode"),
+    "reports": ("excguard.crash_reports", None),
+}
+
+
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name is bound to
     """Import the public names on first use: the command line starts without what it does not need."""
-    if name in ("decode", "reports"):
-        return import_module(f"excguard.{name}")
-    if name in ("DecodeError", "Violation"):
-        return getattr(import_module("excguard.decode"), name)
-    raise AttributeError(f"module 'excguard' has no attribute {name!r}")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'excguard' has no attribute {name!r}")
+    module_name, attribute = _PUBLIC[name]
+    module = import_module(module_name)
+    return module if attribute is None else getattr(module, attribute)

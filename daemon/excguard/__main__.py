@@ -1,6 +1,6 @@
 """The program: `excguard` and `python3 -m excguard` begin here."""
 
-from excguard import interrupt
+from excguard.process import interrupt
 
 
 def main() -> None:

@@ -18,27 +18,27 @@ from typing import Any
 
 import msgspec
 
-from excguard.attachment import Attachment
-from excguard.closeable import Closeable
 from excguard.config import Config, Target
-from excguard.drain import Drain, Sink, SiteTally
-from excguard.hit_table import HitTable
-from excguard.journal import HitCounter, Journal, JournalError
 from excguard.knowledge import releases
 from excguard.mach import bootstrap
 from excguard.mach.errors import MachError
 from excguard.mach.exception_ports import Behavior
 from excguard.mach.guard_behavior import GuardBehavior
 from excguard.mach.host import Host
-from excguard.receiver import Receiver
-from excguard.rendezvous import TargetRendezvous
-from excguard.sinks.live import LiveFeed
+from excguard.pipeline.counters import Counters, CountersGoneError, Replies, TargetState
+from excguard.pipeline.drain import Drain, Sink, SiteTally
+from excguard.pipeline.hit_table import HitTable
+from excguard.pipeline.journal import HitCounter, Journal, JournalError
+from excguard.pipeline.rate_limit import SiteLimiter
+from excguard.pipeline.receiver import Receiver
+from excguard.pipeline.target_names import TargetNames
+from excguard.process.closeable import Closeable
 from excguard.sinks.log import EventLog, Level
-from excguard.sinks.metrics import Counters, CountersGoneError, Replies, TargetState
-from excguard.sinks.rate_limit import SiteLimiter
-from excguard.sources.intake import Intake, journals_of
-from excguard.sources.sighting import Source
-from excguard.supervisor import (
+from excguard.sources.collector import Intake, journals_of
+from excguard.sources.external_hit import Source
+from excguard.targets.attachment import Attachment
+from excguard.targets.self_registration import TargetRendezvous
+from excguard.targets.supervisor import (
     Attach,
     Event,
     Exited,
@@ -50,8 +50,8 @@ from excguard.supervisor import (
     Supervisor,
     Watched,
 )
-from excguard.supervisor import Target as Supervised
-from excguard.target_names import TargetNames
+from excguard.targets.supervisor import Target as Supervised
+from excguard.web.live_feed import LiveFeed
 
 _TICK = 1.0  # seconds between two summaries
 _OTHERS_CAPACITY = 8192  # records of each other source that can wait for the log

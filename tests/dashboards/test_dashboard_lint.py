@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from excguard.sinks import metrics, process_metrics
+from excguard.pipeline import counters as metrics
+from excguard.web import process_metrics
 
 DASHBOARD = json.loads((Path(__file__).parents[2] / "dashboards" / "grafana.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from excguard import doctor
 from excguard.config import Config
-from excguard.doctor import Finding, Status
+from excguard.doctor import examination
+from excguard.doctor.examination import Finding, Status
 from excguard.launchd.job import Kind, Layout
 from excguard.launchd.launchctl import Answer
 from excguard.mach.host import Host
@@ -91,7 +91,7 @@ def only(findings) -> Finding:
 
 
 def config(text: str, folder: Path) -> Config:
-    found, _ = doctor.read_config(written(text, folder))
+    found, _ = examination.read_config(written(text, folder))
     assert found is not None
     return found
 
@@ -103,7 +103,7 @@ def written(text: str, folder: Path) -> Path:
 
 
 def test_nothing_stands_in_the_way_on_a_good_mac(mac, tmp_path) -> None:
-    findings = doctor.examine(mac(), written("", tmp_path))
+    findings = examination.examine(mac(), written("", tmp_path))
 
     assert {finding.status for finding in findings if finding.check != "attach"} == {Status.OK}
     assert all(finding.meaning for finding in findings)
@@ -111,7 +111,7 @@ def test_nothing_stands_in_the_way_on_a_good_mac(mac, tmp_path) -> None:
 
 @pytest.mark.parametrize("release", ["14.1", "15.4", "26.4"])
 def test_developer_mode_off_is_a_problem_since_14_1(mac, release: str) -> None:
-    finding = only(doctor.developer_mode(mac(developer_mode=False, release=release)))
+    finding = only(examination.developer_mode(mac(developer_mode=False, release=release)))
 
     assert finding.status is Status.PROBLEM
     assert finding.found == "off"
@@ -124,7 +124,7 @@ def test_developer_mode_off_is_a_problem_since_14_1(mac, release: str) -> None:
     ("release", "mode"), [("14.0", False), ("12.3", None), ("14.1", True), ("26.4", True)]
 )
 def test_developer_mode_on_or_of_no_consequence(mac, release: str, mode) -> None:
-    assert only(doctor.developer_mode(mac(developer_mode=mode, release=release))).status is Status.OK
+    assert only(examination.developer_mode(mac(developer_mode=mode, release=release))).status is Status.OK
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_developer_mode_on_or_of_no_consequence(mac, release: str, mode) -> None
     ],
 )
 def test_guard_flags_in_words(mac, value: int, hardened, others) -> None:
-    first, second = doctor.guard_flags(mac(guard_behavior=value))
+    first, second = examination.guard_flags(mac(guard_behavior=value))
 
     for finding, (status, found, meaning) in ((first, hardened), (second, others)):
         assert finding.status is status
@@ -161,7 +161,7 @@ def test_guard_flags_in_words(mac, value: int, hardened, others) -> None:
 
 
 def test_mp_fatal_says_which_exits_to_expect(mac) -> None:
-    first, _ = doctor.guard_flags(mac(guard_behavior=0x1199))
+    first, _ = examination.guard_flags(mac(guard_behavior=0x1199))
 
     assert "INVALID_NAME, end the program" in first.meaning
     assert "SIGKILL" in first.advice
@@ -169,14 +169,14 @@ def test_mp_fatal_says_which_exits_to_expect(mac) -> None:
 
 
 def test_once_says_where_the_rest_is_to_be_had(mac) -> None:
-    _, second = doctor.guard_flags(mac(guard_behavior=0x3111))
+    _, second = examination.guard_flags(mac(guard_behavior=0x3111))
 
     assert "only its first is told" in second.meaning
     assert "[unified_log]" in second.advice
 
 
 def test_guard_flags_that_cannot_be_read(mac) -> None:
-    assert only(doctor.guard_flags(mac(guard_behavior=None))).status is Status.WARNING
+    assert only(examination.guard_flags(mac(guard_behavior=None))).status is Status.WARNING
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_integrity_protection(mac, said, status, found) -> None:
     machine.answered.pop("csrutil status")
     if said is not None:
         machine.answered["csrutil status"] = Answer(0, said, "")
-    finding = only(doctor.integrity_protection(machine))
+    finding = only(examination.integrity_protection(machine))
 
     assert (finding.status, finding.found) == (status, found)
 
@@ -207,7 +207,7 @@ def test_integrity_protection(mac, said, status, found) -> None:
     ],
 )
 def test_platform(mac, host, status, part) -> None:
-    finding = only(doctor.platform(mac(**host)))
+    finding = only(examination.platform(mac(**host)))
 
     assert finding.status is status
     assert part in finding.found
@@ -216,7 +216,7 @@ def test_platform(mac, host, status, part) -> None:
 def test_where_the_kernel_is_simulated_only_what_can_be_seen_is_told(mac, tmp_path) -> None:
     machine = mac(kernel="simulated", developer_mode=False)
     machine.run = lambda *_: pytest.fail("nothing of macOS is to be asked here")  # type: ignore[method-assign]
-    findings = doctor.examine(machine, written("", tmp_path))
+    findings = examination.examine(machine, written("", tmp_path))
 
     assert {finding.check for finding in findings} == {
         "platform",
@@ -233,7 +233,7 @@ def test_where_the_kernel_is_simulated_only_what_can_be_seen_is_told(mac, tmp_pa
 
 def test_broken_configuration_names_the_line_to_mend(mac, tmp_path) -> None:
     path = written("[log]\nfrist = 1", tmp_path)
-    findings = doctor.examine(mac(), path)
+    findings = examination.examine(mac(), path)
     finding = next(finding for finding in findings if finding.check == "configuration")
 
     assert finding.status is Status.PROBLEM
@@ -242,8 +242,8 @@ def test_broken_configuration_names_the_line_to_mend(mac, tmp_path) -> None:
 
 
 def test_missing_configuration(tmp_path) -> None:
-    _, wanted = doctor.read_config(tmp_path / "none.toml")
-    _, default = doctor.read_config(tmp_path / "none.toml", required=False)
+    _, wanted = examination.read_config(tmp_path / "none.toml")
+    _, default = examination.read_config(tmp_path / "none.toml", required=False)
 
     assert wanted.status is Status.PROBLEM
     assert default.status is Status.OK
@@ -252,7 +252,7 @@ def test_missing_configuration(tmp_path) -> None:
 def test_port_taken_by_another(mac) -> None:
     machine = mac()
     machine.port = "taken by another program"
-    finding = only(doctor.metrics_port(machine, Config()))
+    finding = only(examination.metrics_port(machine, Config()))
 
     assert finding.status is Status.PROBLEM
     assert finding.found == "127.0.0.1:12012: taken by another program"
@@ -264,19 +264,19 @@ def test_port_of_an_excguard_that_runs(mac) -> None:
     machine.port = "taken by another program"
     machine.excguard_listens = True
 
-    assert only(doctor.metrics_port(machine, Config())).status is Status.OK
+    assert only(examination.metrics_port(machine, Config())).status is Status.OK
 
 
 def test_port_switched_off(mac, tmp_path) -> None:
-    assert only(doctor.metrics_port(mac(), config('[metrics]\nlisten = ""', tmp_path))).found == "off"
+    assert only(examination.metrics_port(mac(), config('[metrics]\nlisten = ""', tmp_path))).found == "off"
 
 
 def test_folders(mac, tmp_path) -> None:
     machine = mac()
     found = config('[log]\npath = "/logs/a.jsonl"\n[journal]\npath = "/data/journal"', tmp_path)
-    assert [finding.status for finding in doctor.folders(machine, found)] == [Status.OK, Status.OK]
+    assert [finding.status for finding in examination.folders(machine, found)] == [Status.OK, Status.OK]
     machine.unwritable_folders = {Path("/logs"): "no leave to write"}
-    log, journal = doctor.folders(machine, found)
+    log, journal = examination.folders(machine, found)
 
     assert (log.status, log.found) == (Status.PROBLEM, "/logs: no leave to write")
     assert journal.status is Status.OK
@@ -285,7 +285,7 @@ def test_folders(mac, tmp_path) -> None:
 def test_report_folders(mac, tmp_path) -> None:
     machine = mac()
     machine.unreadable_folders = {"/Library/Logs/DiagnosticReports": "no leave to read"}
-    own, system = doctor.report_folders(machine, Config())
+    own, system = examination.report_folders(machine, Config())
     assert (own.status, own.found) == (Status.OK, f"{tmp_path}/Library/Logs/DiagnosticReports")
     assert (system.status, system.found) == (
         Status.WARNING,
@@ -293,16 +293,16 @@ def test_report_folders(mac, tmp_path) -> None:
     )
 
     given = config('[crash_reports]\nfolders = ["/reports"]', tmp_path)
-    assert only(doctor.report_folders(machine, given)).found == "/reports"
+    assert only(examination.report_folders(machine, given)).found == "/reports"
     off = config("[crash_reports]\nenabled = false", tmp_path)
-    assert only(doctor.report_folders(machine, off)).found == "off"
+    assert only(examination.report_folders(machine, off)).found == "off"
 
 
 def test_behavior_that_the_release_does_not_have(mac, tmp_path) -> None:
     found = config('behavior = "state_identity_protected"\n[[target]]\nname = "a"\ncommand = ["a"]', tmp_path)
 
-    assert only(doctor.behaviors(mac(release="14.4"), found)).status is Status.PROBLEM
-    assert list(doctor.behaviors(mac(release="15.0"), found)) == []
+    assert only(examination.behaviors(mac(release="14.4"), found)).status is Status.PROBLEM
+    assert list(examination.behaviors(mac(release="15.0"), found)) == []
 
 
 @pytest.fixture
@@ -333,7 +333,7 @@ def test_signature_of_a_target(mac, app, tmp_path, *, signed, status, parts) -> 
     if signed is not None:
         machine.sign(**signed)
     found = config(f'[[target]]\nname = "a"\ncommand = ["{app}"]', tmp_path)
-    finding = only(doctor.targets(machine, found))
+    finding = only(examination.targets(machine, found))
 
     assert finding.status is status
     for part in parts:
@@ -342,9 +342,9 @@ def test_signature_of_a_target(mac, app, tmp_path, *, signed, status, parts) -> 
 
 def test_targets_that_cannot_be(mac, tmp_path) -> None:
     found = config('[[target]]\nname = "a"\ncommand = ["/nowhere/app"]', tmp_path)
-    assert "no such file" in only(doctor.targets(mac(), found)).found
+    assert "no such file" in only(examination.targets(mac(), found)).found
 
-    finding = doctor.signature(mac(), "target a", Path("/usr/bin/true"))
+    finding = examination.signature(mac(), "target a", Path("/usr/bin/true"))
     assert finding.status is Status.WARNING
     assert "part of macOS" in finding.found
 
@@ -372,7 +372,7 @@ def test_why_attaching_is_forbidden(mac, *, ps, uid, signed, parts) -> None:
     machine.answered["ps -o uid=,comm= -p 7"] = Answer(0, ps, "")
     if signed is not None:
         machine.sign(**signed)
-    finding = only(doctor.attaching(machine, 7))
+    finding = only(examination.attaching(machine, 7))
 
     assert (finding.status, finding.found) == (Status.PROBLEM, "task_for_pid: KERN_FAILURE")
     for part in parts:
@@ -380,11 +380,11 @@ def test_why_attaching_is_forbidden(mac, *, ps, uid, signed, parts) -> None:
 
 
 def test_attaching_allowed(mac) -> None:
-    assert only(doctor.attaching(mac(), 7)).status is Status.OK
-    assert only(doctor.attaching(mac(), None)).status is Status.WARNING
+    assert only(examination.attaching(mac(), 7)).status is Status.OK
+    assert only(examination.attaching(mac(), None)).status is Status.WARNING
     root = mac()
     root.uid = 0
-    assert only(doctor.attaching(root, None)).status is Status.OK
+    assert only(examination.attaching(root, None)).status is Status.OK
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ def test_unified_log(mac, release, uid, groups, status) -> None:
     machine.uid = uid
     machine.answered["id -Gn"] = Answer(0, groups, "")
 
-    assert only(doctor.unified_log(machine)).status is status
+    assert only(examination.unified_log(machine)).status is status
 
 
 LOADED = "gui/501/org.excguard.agent = {\n\tstate = running\n\tpid = 77\n}\n"
@@ -429,7 +429,7 @@ def test_launchd_job(mac, tmp_path, *, answer, installed, status, part) -> None:
         path.parent.mkdir(parents=True)
         path.write_bytes(plistlib.dumps({"Label": "org.excguard.agent", "Program": "/bin/sh"}))
         path.chmod(0o644)
-    finding = only(doctor.launchd_job(machine, Kind.AGENT))
+    finding = only(examination.launchd_job(machine, Kind.AGENT))
 
     assert finding.status is status
     assert part in finding.found
@@ -440,7 +440,7 @@ def test_launchd_job_that_would_be_refused(mac, tmp_path) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(plistlib.dumps({"Label": "org.excguard.agent", "Program": "/bin/sh"}))
     path.chmod(0o666)
-    refused, _ = doctor.launchd_job(mac(), Kind.AGENT)
+    refused, _ = examination.launchd_job(mac(), Kind.AGENT)
 
     assert refused.status is Status.PROBLEM
     assert refused.advice == f"chmod 644 {path}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from excguard.sim import Kernel
+from excsim import Kernel
 
 # TASK_EXC_GUARD_ flags (mach/task_info.h)
 DELIVER, MP_ONCE, MP_FATAL = 0x11, 0x20, 0x80

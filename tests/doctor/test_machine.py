@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from excguard.machine import Machine
+from excguard.doctor.machine import Machine
 
 
 @pytest.fixture

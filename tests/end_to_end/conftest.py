@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from harness import EXCGUARD, Daemon, build_child
 
-from excguard.sim import Kernel
+from excsim import Kernel
 
 
 @pytest.fixture(scope="session")

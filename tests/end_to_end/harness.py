@@ -21,7 +21,7 @@ def build_child(folder: Path) -> str:
     """Compile child.c (see there) in ``folder``; the path of the program."""
     program = str(folder / "child")
     flags = subprocess.run(
-        [sys.executable, "-m", "excguard.sim", "--cflags", "--libs"],
+        [sys.executable, "-m", "excsim", "--cflags", "--libs"],
         check=True,
         capture_output=True,
         text=True,

@@ -37,7 +37,9 @@ def test_interrupt_amid_an_import(tmp_path: Path, command: str, module: str) -> 
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-@pytest.mark.parametrize("place", ["sim.start_if_needed", "mach.host.running", "cli.run.Service"])
+@pytest.mark.parametrize(
+    "place", ["cli.simulated_kernel.start_if_needed", "mach.host.running", "cli.run.Service"]
+)
 def test_interrupt_while_a_run_is_made_ready(tmp_path: Path, place: str) -> None:
     module, _, name = place.rpartition(".")
     (tmp_path / "start.py").write_text(
@@ -61,7 +63,7 @@ def test_interrupt_while_a_run_is_made_ready(tmp_path: Path, place: str) -> None
 def test_interrupt_while_a_run_ends(tmp_path: Path, interrupts: int) -> None:
     """The first waits until all is told. However that ends, the receiver is stopped once."""
     (tmp_path / "start.py").write_text(
-        "import os, signal, excguard.__main__, excguard.receiver as module\n"
+        "import os, signal, excguard.__main__, excguard.pipeline.receiver as module\n"
         "library = module.lib\n"
         "class Interrupted:\n"
         "    def __getattr__(self, name):\n"
@@ -86,7 +88,7 @@ def test_interrupt_while_a_run_ends(tmp_path: Path, interrupts: int) -> None:
 def test_ignored_interrupts_stay_ignored(tmp_path: Path) -> None:
     (tmp_path / "start.py").write_text(
         "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-        "from excguard import interrupt; interrupt.ends_at_once()\n"
+        "from excguard.process import interrupt; interrupt.ends_at_once()\n"
         f"{INTERRUPT}"
         "interrupt.is_an_exception()\n"
         f"{INTERRUPT}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness import EXCGUARD, Daemon, events, scrape, total, wait_until
 
-from excguard.sim import Kernel
+from excsim import Kernel
 
 THREAD_SET_STATE = 0x2000000500000000
 HERE = Path(__file__).parent

@@ -182,7 +182,7 @@ def test_hostile_name_is_harmless_on_the_terminal_and_intact_in_the_log(run, chi
 
 def test_own_mistake_is_one_line_and_not_the_program_s_status(kernel, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(
-        "from excguard.cli import main, lifetime\nlifetime.live = lambda *_: 1 / 0\nmain()"
+        "from excguard.cli import main, service_runner\nservice_runner.live = lambda *_: 1 / 0\nmain()"
     )
     done = subprocess.run(
         [sys.executable, str(tmp_path / "broken.py"), "run", "--metrics", "off", "--", "true"],
@@ -238,7 +238,7 @@ def patched(folder: Path, set_pid: str) -> list[str]:
     (folder / "patched.py").write_text(
         "import os, signal, time\n"
         "from excguard.__main__ import main\n"
-        "from excguard.receiver import Receiver\n"
+        "from excguard.pipeline.receiver import Receiver\n"
         "then = Receiver.set_pid\n"
         "def set_pid(self, target, pid):\n"
         f"    {set_pid}\n"
@@ -394,7 +394,7 @@ def misusing_child(pid: int) -> int | None:
 def test_demo_lacks_no_guard_that_the_simulator_raises() -> None:
     from excguard.misuse import MISUSES  # noqa: PLC0415 - after the kernel runs
 
-    source = Path(__file__).parents[2] / "daemon" / "excguard" / "sim" / "kernel" / "guard.c"
+    source = Path(__file__).parents[2] / "daemon" / "simulator" / "kernel" / "guard.c"
     raised = re.findall(r'\] = "kGUARD_EXC_(\w+)"', source.read_text())
     here = {row.name for row in flavors.table() if row.first <= releases.parse_version("26.4") <= row.last}
 

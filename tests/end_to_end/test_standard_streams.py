@@ -7,7 +7,7 @@ import sys
 import pytest
 from harness import EXCGUARD
 
-from excguard.sim import SOCKET_VARIABLE
+from excsim import SOCKET_VARIABLE
 
 MISUSE = [sys.executable, "-m", "excguard.misuse", "double_deallocate"]
 NUMBER = "0x2000020000002703"
@@ -34,7 +34,7 @@ def test_a_run_with_closed_streams(closed: str) -> None:
 
 
 def test_a_simulated_kernel_with_closed_streams() -> None:
-    done = shell("<&- 2>&-", sys.executable, "-m", "excguard.sim", "--", *MISUSE)
+    done = shell("<&- 2>&-", sys.executable, "-m", "excsim", "--", *MISUSE)
 
     assert done.returncode == 0
     assert "KERN_INVALID_NAME" in done.stdout

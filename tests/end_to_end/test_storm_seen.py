@@ -9,8 +9,8 @@ import pytest
 from browser import ARGUMENTS, CHROMIUM, NO_PLAYWRIGHT, needs_chromium
 from harness import scrape, total, wait_until
 
-from excguard.journal import Journal
 from excguard.knowledge import releases
+from excguard.pipeline.journal import Journal
 
 INVALID_NAME = "0x2000020000002703"
 

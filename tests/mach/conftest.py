@@ -1,60 +1,61 @@
-"""The kernels that the conformance tests ask: simulated ones, or XNU on a Mac (--kernel)."""
+"""Tasks of their own, on kernels of their own."""
 
-from __future__ import annotations
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
-import mach_machine
 import pytest
 
-from excguard import sim
+from excsim import Kernel
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-
-@pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of the test programs."""
-    return mach_machine.build(tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def mac(request: pytest.FixtureRequest) -> mach_machine.Mac | None:
-    """The Mac whose tests are run, this one or that of --release; None: each on a kernel as it asks for."""
-    if request.config.getoption("--kernel") == "native":
-        return mach_machine.Mac.this()
-    release = request.config.getoption("--release")
-    return release and mach_machine.Mac(release, developer_mode=True, arch=mach_machine.ARCH, guard_default=0)
+# Runs one function of a file and prints what it returns.
+RUNNER = """
+import importlib.util, json, sys
+path, name, arguments = sys.argv[1:]
+sys.path.insert(0, path.rpartition("/")[0])
+spec = importlib.util.spec_from_file_location("task", path)
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+print(json.dumps(getattr(module, name)(*json.loads(arguments))))
+"""
 
 
 @pytest.fixture
-def boot(
-    request: pytest.FixtureRequest,
-    mac: mach_machine.Mac | None,
-    programs: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Callable[[mach_machine.Kind], mach_machine.Machine]]:
-    """Gives a kernel of a kind; on a Mac of another kind the test is skipped, and says what it is of."""
-    monkeypatch.setattr(sim, "KERNEL_PROGRAM", programs / "excsim-kernel")
-    native = request.config.getoption("--kernel") == "native"
-    machines: list[mach_machine.Machine] = []
+def task() -> Callable[..., Any]:
+    """Run a function as a task of its own, on a simulated kernel of its own (on a Mac, on the Mac's).
 
-    def start(kind: mach_machine.Kind) -> mach_machine.Machine:
-        if mac is not None and (reason := kind.misfit(mac)):
-            pytest.skip(reason)
-        kernel = None if native else replace(kind, release=mac.release if mac else kind.release).simulate()
-        machines.append(mach_machine.Machine(kernel, programs, kind.arch))
-        return machines[-1]
+    The function gets its arguments, and gives what it returns, by way of JSON. Keywords go to the kernel.
+    """
 
-    yield start
-    for machine in machines:
-        machine.stop()
+    def run(function: Callable[..., Any], *arguments: object, **settings: object) -> object:
+        def finish(environ: dict[str, str]) -> object:
+            path = sys.modules[function.__module__].__file__
+            told = subprocess.run(
+                [
+                    sys.executable,
+                    "-W",
+                    "error",
+                    "-c",
+                    RUNNER,
+                    str(path),
+                    function.__name__,
+                    json.dumps(arguments),
+                ],
+                env={**os.environ, **environ},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+            assert (told.returncode, told.stderr) == (0, "")
+            return json.loads(told.stdout.splitlines()[-1])
 
+        if sys.platform == "darwin":
+            return finish({})
+        with Kernel(**settings) as kernel:  # type: ignore[arg-type]
+            return finish(kernel.environ)
 
-@pytest.fixture
-def machine(boot: Callable[[mach_machine.Kind], mach_machine.Machine]) -> mach_machine.Machine:
-    """A kernel of the releases that excguard is for."""
-    return boot(mach_machine.Kind(since="12.0"))
+    return run

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from conftest import Sdk
 
 LIBSYSTEM = "/usr/lib/libSystem.B.dylib"
-CONFORMANCE = cross.ROOT / "tests" / "mach" / "programs"
+CONFORMANCE = cross.ROOT / "tests" / "conformance" / "programs"
 FILETYPES = {cross.EXTENSION: dyld_rules.MH_DYLIB, cross.GUARDIAN: dyld_rules.MH_EXECUTE}
 
 
@@ -58,7 +58,7 @@ def build_conformance_programs(sdk: Sdk, arch: str, directory: Path) -> None:
 
 
 def test_the_conformance_programs_build(sdk: Sdk, arch: str, tmp_path: Path) -> None:
-    """What tests/mach runs on a Mac compiles and links for it, with the flags that it uses there."""
+    """What tests/conformance runs on a Mac compiles and links for it, with the flags that it uses there."""
     build_conformance_programs(sdk, arch, tmp_path)
 
 

@@ -22,7 +22,7 @@ import pytest
 import with_macos_core
 from header_facts import failing_lines
 
-from excguard.sim import Kernel
+from excsim import Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -172,7 +172,7 @@ def test_an_import_that_nothing_provides_is_named(core: Path, tmp_path: Path) ->
 SUITES = {
     # Not those that compile C of their own for this system.
     "native": [f"native/test_{part}.py" for part in ("guard", "parser", "journal", "receiver")],
-    "mach": ["mach", "mach_api"],
+    "mach": ["conformance", "mach"],
     "rendezvous": ["rendezvous"],
     "supervisor": ["test_supervisor.py", "test_supervisor_killed.py"],
     "daemon": ["end_to_end/test_watched_children.py", "end_to_end/test_serve_end_to_end.py"],

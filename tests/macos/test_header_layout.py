@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from conftest import Sdk
     from header_facts import Fact
 
-SIMULATOR = cross.ROOT / "daemon" / "excguard" / "sim" / "include"
+SIMULATOR = cross.ROOT / "daemon" / "simulator" / "include"
 NATIVE = cross.ROOT / "daemon" / "excguard" / "native"
 COPIES = (
     NATIVE / "newer_constants.h",
     cross.ROOT / "daemon" / "excguard" / "client" / "excguard_client.c",
-    cross.ROOT / "tests" / "mach" / "programs" / "scenario.h",
+    cross.ROOT / "tests" / "conformance" / "programs" / "scenario.h",
 )
 """Files that define constants where an older SDK lacks them."""
 SIMULATED_RELEASE = "26.4"

@@ -56,7 +56,7 @@ def test_a_changed_fact_in_the_simulators_headers_is_named(
     sdk: Sdk, copy: Path, *, header: str, pattern: str, replacement: str, fact: str
 ) -> None:
     """... by test_every_fact_of_the_simulators_headers_is_apples."""
-    headers = copy / "daemon" / "excguard" / "sim" / "include"
+    headers = copy / "daemon" / "simulator" / "include"
     change(headers / header, pattern, replacement)
     mutant = test_header_layout.Comparison(sdk, "arm64", headers)
     with pytest.raises(AssertionError, match=re.escape(fact)):

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from excguard import misuse
-from excguard.journal import Journal
 from excguard.mach import exception_ports, host, ports, spawn
 from excguard.native import _core
-from excguard.receiver import Receiver
+from excguard.pipeline.journal import Journal
+from excguard.pipeline.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

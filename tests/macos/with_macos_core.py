@@ -38,7 +38,7 @@ def build(arch: str, zig: Path) -> Path:
 
 def build_adapters(destination: Path) -> None:
     """Compiles adapters.c, with the simulator's client library in it, into a shared object."""
-    simulator = cross.ROOT / "daemon" / "excguard" / "sim"
+    simulator = cross.ROOT / "daemon" / "simulator"
     compiler = shutil.which("cc") or "cc"
     subprocess.run(
         [

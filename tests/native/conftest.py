@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import toolchain
 
-from excguard import sim
+import excsim
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def task(tmp_path: Path) -> Callable[..., Any]:
         if sys.platform == "darwin":
             pytest.skip("raises guards by the simulator's own means")
         given = json.dumps([str(tmp_path), *arguments])
-        with sim.Kernel(**settings) as kernel:
+        with excsim.Kernel(**settings) as kernel:
             done = subprocess.run(
                 [sys.executable, "-W", "error", "-c", _RUN, Path(__file__).parent, name, given],
                 env={**os.environ, **kernel.environ},

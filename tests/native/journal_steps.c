@@ -20,7 +20,7 @@
 
 #include <mach/exception_types.h>
 
-#include "answer.h"
+#include "message_handler.h"
 #include "journal.h"
 #include "must.h"
 #include "wire.h"

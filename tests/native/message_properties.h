@@ -10,7 +10,7 @@
 #include <mach/exception_types.h>
 #include <mach/kern_return.h>
 
-#include "answer.h"
+#include "message_handler.h"
 #include "journal.h"
 #include "parser.h"
 #include "wire.h"
@@ -79,7 +79,7 @@ static void check_parse(const uint8_t *bytes, size_t size, uint32_t flags)
     MUST(excguard_load32(reply + 32) == (uint32_t)ret_code);
 }
 
-/* The rules of answer.h, said once more. */
+/* The rules of message_handler.h, said once more. */
 static uint32_t expected_verdict(const struct excguard_message *message, int is_target)
 {
     if (!is_target) {

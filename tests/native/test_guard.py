@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from excguard.decode import decode
+from excguard.decoding.decode import decode
 from excguard.knowledge import flavors, releases
 from excguard.native import ffi, lib
 

@@ -13,7 +13,7 @@ import fuzz
 import pytest
 import toolchain
 
-from excguard import sim
+import excsim
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def test_no_two_threads_meet(tmp_path: Path, clang: str) -> None:
     options = ["-O1", "-g", "-fsanitize=thread"]
     program = toolchain.build_with_receiver(clang, tmp_path, source, "receiver_threads", *options)
 
-    with sim.Kernel() as kernel:
+    with excsim.Kernel() as kernel:
         done = subprocess.run(
             [program, tmp_path / "journal", "1500"],
             env={**os.environ, **kernel.environ},

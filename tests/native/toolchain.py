@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from excguard import sim
+import excsim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 NATIVE = ROOT / "daemon/excguard/native"
-SIM_HEADERS = ROOT / "daemon/excguard/sim/include"
+SIM_HEADERS = ROOT / "daemon/simulator/include"
 KNOWLEDGE = ROOT / "daemon/excguard/knowledge"
 
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"]
 
 # The core without the receiver: it calls nothing of Mach.
-PURE_SOURCES = ["answer.c", "guard.c", "journal.c", "journal_open.c", "parser.c"]
+PURE_SOURCES = ["message_handler.c", "guard.c", "journal.c", "journal_open.c", "parser.c"]
 
 
 def compiler() -> str | None:
@@ -58,7 +58,7 @@ def build(cc: str, directory: Path, program: Path, out: str, *options: str) -> P
 def build_with_receiver(cc: str, directory: Path, program: Path, out: str, *options: str) -> Path:
     """Compiles ``program`` with all of the core; the simulator stands in for Mach where there is none."""
     sources = [program, *(NATIVE / name for name in PURE_SOURCES), NATIVE / "receiver.c"]
-    libraries = [] if sys.platform == "darwin" else [sim.LIBRARY]
+    libraries = [] if sys.platform == "darwin" else [excsim.LIBRARY]
     return _link(cc, directory, [*sources, *libraries], out, ["-pthread", *options])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import rendezvous_child
 
-from excguard import sim
+import excsim
 from excguard.mach import ports
 from excguard.mach.host import Host
 from excguard.mach.rendezvous import Event, Port, RendezvousServer, Requirement
@@ -34,9 +34,9 @@ def _signer(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes, bytes,
         "cc",
         "-shared",
         "-fPIC",
-        f"-I{sim.INCLUDE}",
+        f"-I{excsim.INCLUDE}",
         str(source),
-        str(sim.LIBRARY),
+        str(excsim.LIBRARY),
         "-pthread",
         "-ldl",
     ]

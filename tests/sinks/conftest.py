@@ -5,15 +5,15 @@ from time import time, time_ns
 
 import pytest
 
-from excguard.decode import decode
-from excguard.hit import Hit
-from excguard.sinks.endpoint import Endpoint
-from excguard.sinks.exposition import Exposition
+from excguard.decoding.decode import decode
+from excguard.pipeline.counters import Counters, HitCounts, Replies, Span, TargetState, labels_of
+from excguard.pipeline.hit import Hit
+from excguard.pipeline.rate_limit import Site, Suppressed
 from excguard.sinks.line_output import LineOutput
-from excguard.sinks.live import LiveFeed
 from excguard.sinks.log import EventLog, json_form
-from excguard.sinks.metrics import Counters, HitCounts, Replies, Span, TargetState, labels_of
-from excguard.sinks.rate_limit import Site, Suppressed
+from excguard.web.endpoint import Endpoint
+from excguard.web.exposition import Exposition
+from excguard.web.live_feed import LiveFeed
 
 INVALID_NAME = 0x2000_0200_0000_2703  # the example of Apple's guide: INVALID_NAME on mach port 9987
 

@@ -7,9 +7,9 @@ import re
 import click
 import pytest
 
-from excguard.decode import decode
+from excguard.decoding.decode import decode
+from excguard.pipeline.rate_limit import Site, Suppressed
 from excguard.sinks.console import ConsoleForm, printable, wants_color
-from excguard.sinks.rate_limit import Site, Suppressed
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 

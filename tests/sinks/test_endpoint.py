@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from excguard.sinks import http_server
-from excguard.sinks.endpoint import UnprotectedError
-from excguard.sinks.metrics import CountersGoneError
+from excguard.pipeline.counters import CountersGoneError
+from excguard.web import http_server
+from excguard.web.endpoint import UnprotectedError
 
 
 def get(url: str, method: str = "GET", **headers: str):
@@ -293,7 +293,7 @@ def test_the_feed_tells_everything_and_then_what_changes(world, endpoint) -> Non
 
 
 def test_the_feed_ends_for_one_who_leaves_and_has_a_limit(world, endpoint, monkeypatch) -> None:
-    monkeypatch.setattr("excguard.sinks.live.MOST_VIEWERS", 2)
+    monkeypatch.setattr("excguard.web.live_feed.MOST_VIEWERS", 2)
     first, second = events(endpoint.url), events(endpoint.url)
     next(first), next(second)
     assert status_of(endpoint.url + "/events")[0] == 503

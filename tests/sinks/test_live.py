@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from excguard.decode import decode, join
-from excguard.sinks import live
-from excguard.sinks.metrics import labels_of
-from excguard.sinks.rate_limit import Site, Suppressed
+from excguard.decoding.decode import decode, join
+from excguard.pipeline.counters import labels_of
+from excguard.pipeline.rate_limit import Site, Suppressed
+from excguard.web import live_feed
 
 
 def told(feed, seen: int) -> tuple[int, dict]:
@@ -39,12 +39,12 @@ def test_a_viewer_gets_what_came_after_what_it_has_seen(world) -> None:
 
 
 def test_only_the_latest_rows_stay(world) -> None:
-    for number in range(live.ROWS + 7):
+    for number in range(live_feed.ROWS + 7):
         world.hit(subcode=number)
 
     _, state = told(world.feed, -1)
 
-    assert len(state["hits"]) == live.ROWS
+    assert len(state["hits"]) == live_feed.ROWS
     assert state["hits"][0]["payload"] == "0x7"
 
 

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from excguard.decode import decode
-from excguard.hit import rfc3339
-from excguard.sinks.rate_limit import Site, Suppressed
+from excguard.decoding.decode import decode
+from excguard.pipeline.hit import rfc3339
+from excguard.pipeline.rate_limit import Site, Suppressed
 
 CONTRACT = [
     *("timestamp", "level", "event", "target", "pid", "thread_id", "guard_type", "flavor", "flavor_name"),

@@ -8,8 +8,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from excguard.sinks.exposition import Exposition
-from excguard.sinks.metrics import (
+from excguard.pipeline.counters import (
     FAMILIES,
     Counters,
     Exemplar,
@@ -19,6 +18,7 @@ from excguard.sinks.metrics import (
     Span,
     TargetState,
 )
+from excguard.web.exposition import Exposition
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 HOSTILE = ['"', "a\nb", "<script>", "\N{PILE OF POO}", "back\\slash", "x" * 10_000, "{}", "# {", '",b="']

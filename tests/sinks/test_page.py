@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 import pytest
 from browser import ARGUMENTS, CHROMIUM, NO_PLAYWRIGHT, needs_chromium
 
-from excguard.decode import join
-from excguard.sinks.live import LiveFeed
-from excguard.sinks.metrics import TargetState
+from excguard.decoding.decode import join
+from excguard.pipeline.counters import TargetState
+from excguard.web.live_feed import LiveFeed
 
 sync_api = pytest.importorskip("playwright.sync_api", reason=NO_PLAYWRIGHT)
 pytestmark = needs_chromium

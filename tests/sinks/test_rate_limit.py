@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from excguard.sinks.rate_limit import SiteLimiter
+from excguard.pipeline.rate_limit import SiteLimiter
 
 SECOND = 1_000_000_000
 SITE = (1, 0x20000200, 0)

@@ -19,10 +19,10 @@ from click.testing import CliRunner
 
 from excguard.cli import main
 from excguard.cli.top import bars
-from excguard.decode import join
-from excguard.feed_client import Feed, FeedError, messages
-from excguard.sinks.metrics import TargetState
-from excguard.sinks.web_config import WebConfigFile
+from excguard.decoding.decode import join
+from excguard.pipeline.counters import TargetState
+from excguard.web.feed_client import Feed, FeedError, messages
+from excguard.web.web_config import WebConfigFile
 
 IMMOVABLE = join(1, 0x20, 0x1203)
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from excguard.sinks import gate
-from excguard.sinks.endpoint import UnprotectedError
-from excguard.sinks.web_config import WebConfigFile
-from excguard.sinks.web_tls import WebConfigError
+from excguard.web import authenticator
+from excguard.web.endpoint import UnprotectedError
+from excguard.web.tls import WebConfigError
+from excguard.web.web_config import WebConfigFile
 
 needs_openssl = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="no openssl to make certificates with: apt-get install openssl"
@@ -122,7 +122,7 @@ def test_protection_lets_it_listen_for_everybody(open_endpoint, web_config) -> N
 def test_a_password_is_hashed_once_and_then_known(open_endpoint, web_config, monkeypatch) -> None:
     hashings = []
     monkeypatch.setattr(
-        gate, "_matches", lambda password, _: hashings.append(password) or password == b"secret"
+        authenticator, "_matches", lambda password, _: hashings.append(password) or password == b"secret"
     )
     endpoint = open_endpoint(web_config=web_config(USERS))
 
@@ -136,17 +136,17 @@ def test_a_password_is_hashed_once_and_then_known(open_endpoint, web_config, mon
 
 def test_an_unknown_user_costs_a_hashing_too(open_endpoint, web_config, monkeypatch) -> None:
     hashings = []
-    monkeypatch.setattr(gate, "_matches", lambda *asked: hashings.append(asked) or True)
+    monkeypatch.setattr(authenticator, "_matches", lambda *asked: hashings.append(asked) or True)
     endpoint = open_endpoint(web_config=web_config(USERS))
 
     assert get(endpoint.url + "/metrics", user="nobody:secret")[0] == 401
-    assert hashings == [(b"secret", gate._NOBODY)]
+    assert hashings == [(b"secret", authenticator._NOBODY)]
 
 
 def test_guesses_wait_in_a_short_queue(open_endpoint, web_config, monkeypatch) -> None:
     go_on = threading.Event()
-    monkeypatch.setattr(gate, "_MOST_WAITING", 1)
-    monkeypatch.setattr(gate, "_matches", lambda *_: go_on.wait(20) and False)
+    monkeypatch.setattr(authenticator, "_MOST_WAITING", 1)
+    monkeypatch.setattr(authenticator, "_matches", lambda *_: go_on.wait(20) and False)
     endpoint = open_endpoint(web_config=web_config(USERS))
     place = endpoint.url.removeprefix("http://").split(":")
 

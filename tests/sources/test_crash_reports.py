@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from excguard.sources.crash_reports import CrashReports, IncompleteReportError
-from excguard.sources.sighting import Sighting, Source
+from excguard.sources.external_hit import Sighting, Source
 
 SIGHTING = Sighting(Source.CRASH_REPORT, 7, "Mail", 0x2000020000002703, 0, 1)
 

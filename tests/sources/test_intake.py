@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from excguard.config import Config, parse
-from excguard.journal import Journal
 from excguard.knowledge import releases
 from excguard.native import ffi, lib
-from excguard.sources.intake import Intake, journals_of
-from excguard.sources.sighting import Sighting, Source
+from excguard.pipeline.journal import Journal
+from excguard.sources.collector import Intake, journals_of
+from excguard.sources.external_hit import Sighting, Source
 
 RELEASE = releases.parse("26.4").version
 CODE, FATAL = 0x2000020000002703, 0x2000000500000000
@@ -144,7 +144,7 @@ def test_line_waits_for_the_live_hit_that_it_tells_of(bench) -> None:
 
 
 def test_lines_wait_while_the_log_is_stuck(bench, monkeypatch) -> None:
-    monkeypatch.setattr("excguard.sources.intake._GRACE", 0.0)
+    monkeypatch.setattr("excguard.sources.collector._GRACE", 0.0)
 
     async def main(subject: Bench) -> None:
         following = asyncio.create_task(subject.intake._judge_lines())
@@ -272,7 +272,7 @@ def test_failures_are_counted_and_told_in_one_line_each(bench) -> None:
 
 
 def test_source_that_breaks_down_is_tried_again(bench, monkeypatch) -> None:
-    monkeypatch.setattr("excguard.sources.intake._RETRY", 0.0)
+    monkeypatch.setattr("excguard.sources.collector._RETRY", 0.0)
     tries = []
 
     async def follow() -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from excguard.sources.once import Once
+from excguard.sources.deduplicator import Once
 
 CODE, OTHER = 0x2000020000002703, 0x2000000500000000
 S = 1_000_000_000

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import excguard
-from excguard import interrupt, standard_streams
+from excguard.process import interrupt, standard_streams
 
 FAILED = 125
 """Exit status when excguard itself failed, as of env(1) and timeout(1)."""

@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from excguard import config as configuration
-from excguard.cli import lifetime, summary
-from excguard.cli.lifetime import Failure, complain
+from excguard.cli import service_runner, summary
 from excguard.cli.run import Run
+from excguard.cli.service_runner import Failure, complain
 from excguard.config import Config, ConfigError, CrashReports, Log, Metrics, Target
-from excguard.doctor import attaching
+from excguard.doctor.examination import attaching
+from excguard.doctor.machine import Machine
 from excguard.mach.errors import MachError
-from excguard.machine import Machine
 from excguard.sinks.console import printable, wants_color
 
 
@@ -86,7 +86,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument an option
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     run = Run(config, "json" if as_json else "console", attach=pid)
-    with lifetime.json_errors(wanted=as_json), lifetime.one_line_errors():
+    with service_runner.json_errors(wanted=as_json), service_runner.one_line_errors():
         try:
             run.execute()
         except MachError as error:
@@ -98,7 +98,9 @@ def command(  # noqa: PLR0913, PLR0917 - one argument an option
         return
     many = "s" * (run.total != 1)
     title = f"excguard: {run.total} guard hit{many} in {printable(run.name)} while attached"
-    lifetime.say(summary.table(title, run.sites, width=lifetime.terminal_width(2), color=wants_color(2)))
+    service_runner.say(
+        summary.table(title, run.sites, width=service_runner.terminal_width(2), color=wants_color(2))
+    )
 
 
 def _why_not(pid: int, error: MachError) -> str:

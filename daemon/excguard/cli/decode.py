@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from excguard.cli.told import violation_lines
-from excguard.decode import DecodeError, decode, parse_number
+from excguard.cli.violation_text import violation_lines
+from excguard.decoding.decode import DecodeError, decode, parse_number
 from excguard.knowledge.releases import ReleaseError
 
 if TYPE_CHECKING:
-    from excguard.decode import PartialViolation
-    from excguard.reports import Report
+    from excguard.crash_reports import Report
+    from excguard.decoding.decode import PartialViolation
 
 _OPTION = re.compile(r"--?[a-z][a-z-]*(=.*)?")
 """What click hands on since negative numbers begin like options: text never is such a word alone."""
@@ -78,20 +78,20 @@ def _find(words: tuple[str, ...], release: str | None) -> list[PartialViolation]
         return [decode(numbers[0], numbers[1] if len(numbers) > 1 else None, release)]
     if unknown := next((word for word in words if _OPTION.fullmatch(word)), None):
         raise click.UsageError(f"No such option '{unknown}'")
-    from excguard import reports  # noqa: PLC0415 - likewise
+    from excguard import crash_reports  # noqa: PLC0415 - likewise
 
-    report = reports.read_text(whole, release)
+    report = crash_reports.read_text(whole, release)
     if not report.violations and len(words) == 1 and os.path.isfile(whole):  # noqa: PTH113 - no pathlib to start
         raise click.UsageError(f"{whole} is a file: `excguard report` reads it")
     return _of(report)
 
 
 def _standard_input(release: str | None, *, asked: bool) -> Report:
-    from excguard import reports  # noqa: PLC0415 - numbers need no reader of reports
+    from excguard import crash_reports  # noqa: PLC0415 - numbers need no reader of reports
 
-    report = reports.Report(error="empty")
+    report = crash_reports.Report(error="empty")
     if asked or not sys.stdin.isatty():
-        report = reports.read_file(sys.stdin.buffer, "-", release)
+        report = crash_reports.read_file(sys.stdin.buffer, "-", release)
     if report.error == "empty" and not asked:
         raise click.UsageError("give a number or two, a text, or a text on standard input")
     return report

@@ -6,9 +6,9 @@ import click
 import msgspec
 
 from excguard import misuse
-from excguard.cli import lifetime, summary
-from excguard.cli.lifetime import Failure
+from excguard.cli import service_runner, summary
 from excguard.cli.run import Run
+from excguard.cli.service_runner import Failure
 from excguard.config import Config, Metrics, Target
 from excguard.sinks.console import wants_color
 
@@ -36,7 +36,7 @@ def command(*, as_json: bool) -> int:
         ),
     )
     run = Run(config, None)
-    with lifetime.one_line_errors():
+    with service_runner.one_line_errors():
         run.execute()
     if run.error is not None:
         raise Failure(run.error)
@@ -47,6 +47,7 @@ def command(*, as_json: bool) -> int:
     total = sum(hits.hits for hits in run.hits)
     title = f"{total} guard hits of a program that breaks {len(misuse.MISUSES)} rules ({run.kernel} kernel)"
     click.echo(
-        summary.table(title, run.sites, width=lifetime.terminal_width(1), color=wants_color(1)), nl=False
+        summary.table(title, run.sites, width=service_runner.terminal_width(1), color=wants_color(1)),
+        nl=False,
     )
     return run.status

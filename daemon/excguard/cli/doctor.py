@@ -7,11 +7,11 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from excguard import sim
-from excguard.cli import lifetime
-from excguard.cli.lifetime import Failure
-from excguard.doctor import Finding, Status, examine
-from excguard.machine import Machine
+from excguard.cli import service_runner, simulated_kernel
+from excguard.cli.service_runner import Failure
+from excguard.cli.simulated_kernel import SimulatedKernelError
+from excguard.doctor.examination import Finding, Status, examine
+from excguard.doctor.machine import Machine
 from excguard.sinks.console import wants_color
 
 _STYLES = {Status.OK: "green", Status.WARNING: "yellow", Status.PROBLEM: "bold red"}
@@ -43,10 +43,10 @@ def command(config_path: Path | None, pid: int | None, *, as_json: bool) -> int:
       1    there is a problem
     """  # noqa: D301 - click wants the real backspace
     try:
-        sim.start_if_needed()
+        simulated_kernel.start_if_needed()
         machine = Machine()
-    except (*lifetime.SYSTEM_ERRORS, sim.KernelError) as error:
-        raise Failure(lifetime.reason(error)) from None
+    except (*service_runner.SYSTEM_ERRORS, SimulatedKernelError) as error:
+        raise Failure(service_runner.reason(error)) from None
     findings = examine(machine, config_path, pid)
     if as_json:
         click.echo(msgspec.json.encode({"findings": findings}).decode())
@@ -57,7 +57,7 @@ def command(config_path: Path | None, pid: int | None, *, as_json: bool) -> int:
 
 def _show(findings: list[Finding]) -> None:
     console = Console(
-        width=lifetime.terminal_width(_STDOUT), no_color=not wants_color(_STDOUT), highlight=False
+        width=service_runner.terminal_width(_STDOUT), no_color=not wants_color(_STDOUT), highlight=False
     )
     for finding in findings:
         line = Text(f"{finding.status:<8}", style=_STYLES[finding.status])

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from excguard.cli.told import labelled, listed
-from excguard.knowledge import flavors, pages, releases
+from excguard.cli.violation_text import labelled, listed
+from excguard.decoding import pages
+from excguard.knowledge import flavors, releases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
 from excguard.cli import summary
-from excguard.decode import Violation
-from excguard.drain import SiteTally
+from excguard.decoding.decode import Violation
+from excguard.pipeline.drain import SiteTally
 from excguard.sinks.console import printable
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from excguard import reports
-from excguard.cli.told import labelled, listed, violation_lines
+from excguard import crash_reports
+from excguard.cli.violation_text import labelled, listed, violation_lines
 from excguard.knowledge import releases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from excguard.reports import Report
+    from excguard.crash_reports import Report
 
 
 @click.command("report", short_help="Say what crash reports tell of guard violations.")
@@ -53,9 +53,9 @@ def command(files: tuple[str, ...], release: str | None, *, as_json: bool) -> No
     found = False
     for index, file in enumerate(files):
         report = (
-            reports.read_file(sys.stdin.buffer, "-", release)
+            crash_reports.read_file(sys.stdin.buffer, "-", release)
             if file == "-"
-            else reports.read_path(file, release)
+            else crash_reports.read_path(file, release)
         )
         found = found or bool(report.violations)
         if as_json:

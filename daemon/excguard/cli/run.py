@@ -13,20 +13,20 @@ import click
 import msgspec
 
 from excguard import config as configuration
-from excguard import interrupt, sim
 from excguard.cli import junit as junit_xml
-from excguard.cli import lifetime, summary
-from excguard.cli.lifetime import Failure, complain
+from excguard.cli import service_runner, simulated_kernel, summary
+from excguard.cli.service_runner import Failure, complain
 from excguard.config import Config, ConfigError, LogFormat, Target
-from excguard.drain import SiteTally
-from excguard.hit import rfc3339
-from excguard.journal import HitCounter
 from excguard.mach import host as mach_host
 from excguard.mach.host import Host
+from excguard.pipeline.drain import SiteTally
+from excguard.pipeline.hit import rfc3339
+from excguard.pipeline.journal import HitCounter
+from excguard.process import interrupt
 from excguard.service import Service
 from excguard.sinks.console import printable, wants_color
 from excguard.sinks.log import EventLog, Level, tell_all
-from excguard.supervisor import Event, Exited, StartFailed
+from excguard.targets.supervisor import Event, Exited, StartFailed
 
 _FAIL_ON_MET = 3
 
@@ -126,7 +126,7 @@ def command(
       125  excguard itself failed, or the program could not be started
            (a shell says 126 or 127 for the latter)
     """  # noqa: D301 - click wants the real backspace
-    with lifetime.json_errors(wanted=as_json):
+    with service_runner.json_errors(wanted=as_json):
         return _run(config_path, arguments, fail_on, as_json=as_json, **options)
 
 
@@ -149,7 +149,7 @@ def _run(  # noqa: PLR0913 - the options of the command
         raise click.UsageError(str(error)) from None
     run = Run(config, "json" if as_json else "console")
     try:
-        with lifetime.one_line_errors():
+        with service_runner.one_line_errors():
             # Made empty at the start: a run that is cut short must not leave the last one's results behind,
             # and a place that cannot be written is better known before the run than after it.
             for path in filter(None, (report, junit)):
@@ -204,29 +204,29 @@ class Run:
         """Run the program to its end.
 
         Raises:
-            one of `lifetime.SYSTEM_ERRORS`: excguard could not.
+            one of `service_runner.SYSTEM_ERRORS`: excguard could not.
         """
         with contextlib.ExitStack() as stack:
-            sim.start_if_needed()
+            simulated_kernel.start_if_needed()
             host = mach_host.running()
             self.kernel = host.kernel
             as_json = self._form == "json"
             tells = tell_all if as_json else _matters
-            logs = [lifetime.stderr_log(host, self._form, tells)] if self._form else []
+            logs = [service_runner.stderr_log(host, self._form, tells)] if self._form else []
             if self.config.log.path:
-                trouble = lifetime.complain_in_json if as_json else complain
+                trouble = service_runner.complain_in_json if as_json else complain
                 logs.append(
-                    lifetime.file_log(Path(self.config.log.path), host, self.config.log.format, trouble)
+                    service_runner.file_log(Path(self.config.log.path), host, self.config.log.format, trouble)
                 )
             for log in logs:
                 stack.callback(log.output.close)
             with interrupt.Waits():  # until the stack has it, nobody would close it
                 service = self._service = self._open(host, logs)
-                stack.callback(lifetime.close, service)
+                stack.callback(service_runner.close, service)
             if self._attach is not None and self._form == "console":
                 complain(f"attached to {printable(self.name)} (pid {self._attach}); Ctrl-C detaches")
             try:
-                endpoint = lifetime.open_endpoint(service, self.config, host)
+                endpoint = service_runner.open_endpoint(service, self.config, host)
             except OSError as error:
                 service.tell("warning", "metrics_unavailable", error=str(error))
                 if not as_json:
@@ -234,7 +234,7 @@ class Run:
             else:
                 if endpoint is not None:
                     stack.callback(endpoint.close)
-            lifetime.live(service, dict.fromkeys(_FORWARDED, self._forward))
+            service_runner.live(service, dict.fromkeys(_FORWARDED, self._forward))
 
     @property
     def error(self) -> str | None:
@@ -336,7 +336,7 @@ def _outcome(run: Run, status: int, fail_on: str) -> dict[str, Any]:
 def _tell(run: Run, status: int, fail_on: str, *, as_json: bool) -> None:
     """Close the run: a table for people, or one JSON object."""
     if as_json:
-        lifetime.say(f"{msgspec.json.encode(_outcome(run, status, fail_on)).decode()}\n")
+        service_runner.say(f"{msgspec.json.encode(_outcome(run, status, fail_on)).decode()}\n")
         return
     if run.error is not None:
         complain(run.error)
@@ -351,7 +351,9 @@ def _tell(run: Run, status: int, fail_on: str, *, as_json: bool) -> None:
             )
         return
     title = f"excguard: {total} guard hit{'s' * (total != 1)} in {name}"
-    lifetime.say(summary.table(title, run.sites, width=lifetime.terminal_width(2), color=wants_color(2)))
+    service_runner.say(
+        summary.table(title, run.sites, width=service_runner.terminal_width(2), color=wants_color(2))
+    )
     if lost:
         complain(f"{lost} more could not be told apart: the journal was full.")
     if status == _FAIL_ON_MET and fail_on != "never":

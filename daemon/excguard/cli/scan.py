@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from excguard.crash_reports.scan import Row, files, scan
 from excguard.knowledge import releases
-from excguard.reports.scan import Row, files, scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from excguard.reports.scan import Part
+    from excguard.crash_reports.scan import Part
 
 _GROUPS: dict[str, Callable[[Row], str]] = {
     "flavor": lambda row: f"{row.guard_type or '?'} {row.flavor_name or _number(row.flavor)}".rstrip(),

@@ -11,16 +11,16 @@ import click
 import msgspec
 
 from excguard import config as configuration
-from excguard import interrupt, sim
-from excguard.cli import lifetime
-from excguard.cli.lifetime import Failure
+from excguard.cli import service_runner, simulated_kernel
+from excguard.cli.service_runner import Failure
 from excguard.config import Config, ConfigError
 from excguard.launchd.job import Kind
 from excguard.mach import host as mach_host
 from excguard.mach.host import Host
+from excguard.process import interrupt
 from excguard.service import Service, needs_restart
-from excguard.sinks.endpoint import Endpoint
 from excguard.sinks.log import EventLog
+from excguard.web.endpoint import Endpoint
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -76,9 +76,9 @@ def command(config_path: Path | None, log_path: Path | None, pid_file: Path | No
       125  excguard failed: no journal, no log, or no port for the metrics
     """  # noqa: D301 - click wants the real backspace
     daemon = _Daemon(config_path or configuration.default_path(), log_path, as_json=as_json)
-    with lifetime.json_errors(wanted=as_json):
+    with service_runner.json_errors(wanted=as_json):
         try:
-            with lifetime.one_line_errors():
+            with service_runner.one_line_errors():
                 told = daemon.serve(daemon.read_config(), pid_file)
         except ConfigError as error:
             raise click.UsageError(str(error)) from None
@@ -122,7 +122,7 @@ class _Daemon:
         if not config.journal.path:
             journal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
-            sim.start_if_needed()
+            simulated_kernel.start_if_needed()
             self._host = mach_host.running()
             self._config = config
             self._log = _open_log(config, self._host)
@@ -136,7 +136,7 @@ class _Daemon:
             self._endpoint = self._open_endpoint(config)
             if pid_file is not None:
                 stack.enter_context(_pid_file(pid_file))
-            lifetime.live(
+            service_runner.live(
                 self._service,
                 {
                     **dict.fromkeys(_STOPPING, lambda _: self._service.stop()),
@@ -147,7 +147,7 @@ class _Daemon:
         return self._told
 
     def _close_service(self) -> None:
-        self._told = lifetime.close(self._service)
+        self._told = service_runner.close(self._service)
 
     def _close_endpoint(self) -> None:
         if self._endpoint is not None:
@@ -155,7 +155,7 @@ class _Daemon:
 
     def _open_endpoint(self, config: Config) -> Endpoint | None:
         try:
-            return lifetime.open_endpoint(self._service, config, self._host)
+            return service_runner.open_endpoint(self._service, config, self._host)
         except ConfigError as error:
             raise ConfigError(f"{self._path}: {error}") from None
 
@@ -178,10 +178,15 @@ class _Daemon:
                     endpoint = self._open_endpoint(config)
                 if config.log.path and old.log.path:
                     self._log.output.reopen(Path(config.log.path))
-            except (ConfigError, *lifetime.SYSTEM_ERRORS) as error:
+            except (ConfigError, *service_runner.SYSTEM_ERRORS) as error:
                 if endpoint is not None:
                     endpoint.close()
-                tell("error", "configuration_rejected", file=str(self._path), error=lifetime.reason(error))
+                tell(
+                    "error",
+                    "configuration_rejected",
+                    file=str(self._path),
+                    error=service_runner.reason(error),
+                )
                 self._log.flush()
                 return
             self._config = config
@@ -191,8 +196,13 @@ class _Daemon:
                     await asyncio.to_thread(before.close)
             try:
                 await service.reload(config)
-            except lifetime.SYSTEM_ERRORS as error:
-                tell("error", "configuration_incomplete", file=str(self._path), error=lifetime.reason(error))
+            except service_runner.SYSTEM_ERRORS as error:
+                tell(
+                    "error",
+                    "configuration_incomplete",
+                    file=str(self._path),
+                    error=service_runner.reason(error),
+                )
             tell(
                 "info",
                 "configuration_reloaded",
@@ -205,7 +215,7 @@ class _Daemon:
         try:
             self._log.output.reopen()
         except OSError as error:
-            self._service.tell("error", "log_not_reopened", error=lifetime.reason(error))
+            self._service.tell("error", "log_not_reopened", error=service_runner.reason(error))
         else:
             self._service.tell("info", "log_reopened", path=self._log.output.name)
         self._log.flush()
@@ -222,8 +232,8 @@ def service_name() -> str:
 
 def _open_log(config: Config, host: Host) -> EventLog:
     if config.log.path:
-        return lifetime.file_log(Path(config.log.path), host, config.log.format)
-    return lifetime.stderr_log(host, config.log.format)
+        return service_runner.file_log(Path(config.log.path), host, config.log.format)
+    return service_runner.stderr_log(host, config.log.format)
 
 
 @contextlib.contextmanager

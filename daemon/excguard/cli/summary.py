@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from excguard.decode import Violation, decode
-from excguard.drain import SiteTally
+from excguard.decoding.decode import Violation, decode
+from excguard.pipeline.drain import SiteTally
 from excguard.sinks.console import COLORS, printable
 
 _SHORT = 60  # characters of advice that say something

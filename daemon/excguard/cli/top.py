@@ -18,9 +18,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from excguard.cli.lifetime import Failure
-from excguard.feed_client import Feed, FeedError, messages
+from excguard.cli.service_runner import Failure
 from excguard.sinks.console import COLORS, printable, wants_color
+from excguard.web.feed_client import Feed, FeedError, messages
 
 DEFAULT_URL = "http://127.0.0.1:12012"
 _BARS = " ▁▂▃▄▅▆▇"  # a full block would touch the row above

@@ -23,9 +23,9 @@ import warnings
 import weakref
 from typing import Final, Self
 
-from excguard.closeable import Closeable
 from excguard.mach.errors import check
 from excguard.native import ffi, lib
+from excguard.process.closeable import Closeable
 
 PORT_NULL: Final = 0
 PORT_DEAD: Final = 0xFFFFFFFF

@@ -1,5 +1,5 @@
 /*
- * How a record is written: inline, because the receiver's usual path makes no calls (answer.c). The order of the
+ * How a record is written: inline, because the receiver's usual path makes no calls (message_handler.c). The order of the
  * stores is the whole point: journal.h says why.
  */
 #ifndef EXCGUARD_JOURNAL_INLINE_H

@@ -9,7 +9,7 @@
 
 #include <mach/notify.h>
 
-#include "answer.h"
+#include "message_handler.h"
 
 #define RECEIVE_OPTIONS                                                                                              \
     (MACH_RCV_MSG | MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) |                                               \

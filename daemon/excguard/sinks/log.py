@@ -12,11 +12,11 @@ from typing import Any, Literal
 import msgspec
 import structlog
 
-from excguard.decode import Violation
-from excguard.hit import Hit, rfc3339
+from excguard.decoding.decode import Violation
+from excguard.pipeline.hit import Hit, rfc3339
+from excguard.pipeline.rate_limit import Suppressed
 from excguard.sinks.console import ConsoleForm
 from excguard.sinks.line_output import LineOutput
-from excguard.sinks.rate_limit import Suppressed
 
 Level = Literal["info", "warning", "error"]
 Event = MutableMapping[str, Any]

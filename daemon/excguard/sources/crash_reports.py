@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from excguard.sources.sighting import OnFailure, OnSighting, Sighting, Source
+from excguard.sources.external_hit import OnFailure, OnSighting, Sighting, Source
 
 DEFAULT_FOLDERS: Final = ("~/Library/Logs/DiagnosticReports", "/Library/Logs/DiagnosticReports")
 

@@ -1,9 +1,8 @@
 """A crash report as a sighting: is it whole, whose is it, and which guard does it tell of?
 
-What it says of the guard is read by `excguard.reports`, which takes reports of any kind and in any state.
-Here is what
-a watcher needs besides: a report that is still being written is not read too soon, and when its process was
-started and ended.
+What it says of the guard is read by `excguard.crash_reports`, which takes reports of any kind and in any
+state. Here is what a watcher needs besides: a report that is still being written is not read too soon, and
+when its process was started and ended.
 """
 
 import re
@@ -12,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from excguard import reports
+from excguard import crash_reports
 from excguard.sources.crash_reports import IncompleteReportError
-from excguard.sources.sighting import Sighting, Source
+from excguard.sources.external_hit import Sighting, Source
 
 # Each .crash report of text ends with them; nothing that matters follows.
 _LAST_OF_TEXT = b"\nBinary Images:"
@@ -40,7 +39,7 @@ def read(path: Path) -> Sighting | None:
     """
     data = path.read_bytes()
     times = _ips_times(data) if data.lstrip()[:1] == b"{" else _text_times(data)
-    report = reports.read_bytes(data, str(path))
+    report = crash_reports.read_bytes(data, str(path))
     if not report.violations:
         return None
     violation = report.violations[0]

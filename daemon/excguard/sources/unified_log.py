@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from excguard.sources.sighting import OnFailure, OnSighting, Sighting, Source
+from excguard.sources.external_hit import OnFailure, OnSighting, Sighting, Source
 
 # What asks log(1) for these lines and no others.
 PREDICATE: Final = 'process == "kernel" AND eventMessage CONTAINS "EXC_GUARD AST"'

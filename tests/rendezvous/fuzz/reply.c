@@ -4,8 +4,8 @@
  *
  *     python tests/rendezvous/fuzz/seeds.py CORPUS
  *     clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -D_GNU_SOURCE -Idaemon/excguard/client \
- *         $(python -m excguard.sim --cflags) tests/rendezvous/fuzz/reply.c daemon/excguard/client/excguard_client.c \
- *         $(python -m excguard.sim --libs) -ldl -o fuzz-reply && ./fuzz-reply -max_total_time=600 CORPUS/reply
+ *         $(python -m excsim --cflags) tests/rendezvous/fuzz/reply.c daemon/excguard/client/excguard_client.c \
+ *         $(python -m excsim --libs) -ldl -o fuzz-reply && ./fuzz-reply -max_total_time=600 CORPUS/reply
  */
 #include <stdlib.h>
 #include <string.h>

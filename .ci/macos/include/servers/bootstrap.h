@@ -1,2 +1,2 @@
 /* Stands in for the SDK's header where a cross-compiler's SDK lacks it; the declarations have their home there. */
-#include "../../../../daemon/excguard/sim/include/servers/bootstrap.h"
+#include "../../../../daemon/simulator/include/servers/bootstrap.h"

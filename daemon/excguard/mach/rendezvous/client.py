@@ -10,13 +10,13 @@ import threading
 from collections.abc import MutableMapping
 from typing import Any, ClassVar, Final
 
-from excguard.closeable import Closeable
 from excguard.mach.errors import symbolic_name
 from excguard.mach.ports import ReceiveRight, SendOnceRight, SendRight
 from excguard.mach.rendezvous import environment
 from excguard.mach.rendezvous.requirement import Requirement, Validation, describe
 from excguard.mach.rendezvous.wire import Protocol
 from excguard.native import ffi, lib
+from excguard.process.closeable import Closeable
 
 _POLICIES: Final = {policy.value: policy for policy in Validation}
 

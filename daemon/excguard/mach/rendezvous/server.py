@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
 
-from excguard.closeable import Closeable
 from excguard.mach.bootstrap import check_in
 from excguard.mach.errors import MachError, check
 from excguard.mach.ports import PortSet, ReceiveRight, SendOnceRight
@@ -31,6 +30,7 @@ from excguard.mach.rendezvous.requirement import Requirement, Validation
 from excguard.mach.rendezvous.table import Entry, State, Table, destroy
 from excguard.mach.rendezvous.wire import MalformedError, Protocol
 from excguard.native import ffi, lib
+from excguard.process.closeable import Closeable
 
 MAX_PORTS: Final = int(lib.EXCGUARD_RENDEZVOUS_MAX_PORTS)
 """As many as a client takes."""

@@ -1,0 +1,181 @@
+"""What `run`, `serve` and `demo` share: opening the log and the endpoint, signals, and errors in one line."""
+
+import asyncio
+import contextlib
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import click
+import msgspec
+
+from excguard.cli import FAILED
+from excguard.cli.simulated_kernel import SimulatedKernelError
+from excguard.config import Config, ConfigError, LogFormat, parse_listen
+from excguard.mach.errors import MachError, UnsupportedReleaseError
+from excguard.mach.host import Host
+from excguard.pipeline.hit import rfc3339
+from excguard.pipeline.journal import JournalError
+from excguard.process import interrupt
+from excguard.service import Service
+from excguard.sinks.console import ConsoleForm, wants_color
+from excguard.sinks.line_output import LineOutput
+from excguard.sinks.log import EventLog, Form, Tells, json_form, tell_all
+from excguard.web.endpoint import Endpoint, UnprotectedError
+from excguard.web.exposition import Exposition
+from excguard.web.tls import WebConfigError
+from excguard.web.web_config import WebConfigFile
+
+# What can go wrong with the system, as opposed to with what was asked for.
+SYSTEM_ERRORS = (JournalError, SimulatedKernelError, MachError, UnsupportedReleaseError, OSError)
+
+_STDERR = 2
+
+
+def complain(text: str) -> None:
+    """One line on standard error that says whose it is."""
+    say(f"excguard: {text}\n")
+
+
+def complain_in_json(text: str) -> None:
+    """The same where standard error carries JSON: ``excguard_error``, an event like those of the log."""
+    event = {
+        "timestamp": rfc3339(time.time_ns()),
+        "level": "error",
+        "event": "excguard_error",
+        "error": text,
+    }
+    say(f"{msgspec.json.encode(event).decode()}\n")
+
+
+def say(text: str) -> None:
+    """Write to standard error; when even that fails there is nobody left to tell."""
+    rest = text.encode("utf-8", "backslashreplace")
+    with contextlib.suppress(OSError):
+        while rest:
+            rest = rest[os.write(_STDERR, rest) :]
+
+
+def reason(error: BaseException) -> str:
+    """An error as one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def stderr_log(host: Host, form: LogFormat, tells: Tells = tell_all) -> EventLog:
+    """A log on standard error; "auto" is for people when that is a terminal."""
+    return _log(LineOutput(_STDERR, "standard error", complain), host, form, tells)
+
+
+def file_log(
+    path: Path, host: Host, form: LogFormat, on_trouble: Callable[[str], None] = complain
+) -> EventLog:
+    """A log that is appended to a file; ``on_trouble`` is told when that fails. Raises OSError."""
+    return _log(LineOutput.open(path, on_trouble), host, form, tell_all)
+
+
+def _log(output: LineOutput, host: Host, form: LogFormat, tells: Tells) -> EventLog:
+    chosen: Form = json_form
+    if form == "console" or (form == "auto" and os.isatty(output.fd)):
+        chosen = ConsoleForm(color=wants_color(output.fd), width=terminal_width(output.fd))
+    return EventLog(output, kernel=host.kernel, release=f"macOS {host.release}", form=chosen, tells=tells)
+
+
+def terminal_width(fd: int) -> int:
+    """The columns of the terminal on ``fd``; 100 when there is none."""
+    try:
+        return min(os.get_terminal_size(fd).columns, 120) or 100
+    except OSError:
+        return 100
+
+
+def open_endpoint(service: Service, config: Config, host: Host) -> Endpoint | None:
+    """The HTTP endpoint that ``config`` asks for; None when it asks for none.
+
+    Raises:
+        OSError: its port cannot be had.
+        ConfigError: the web configuration cannot be used, or other machines could come in unasked for.
+    """
+    listen = parse_listen(config.metrics.listen)
+    if listen is None:
+        return None
+    web_config = config.metrics.web_config
+    try:
+        endpoint = Endpoint(
+            *listen,
+            Exposition(service, kernel=host.kernel, release=f"macOS {host.release}"),
+            service.feed,
+            service.ready,
+            web_config=WebConfigFile(Path(web_config)) if web_config else None,
+            allow_unprotected=config.metrics.allow_unprotected,
+            on_problem=lambda words: service.tell_soon("error", "web_config_error", error=words),
+        )
+    except WebConfigError as error:
+        raise ConfigError(f"metrics.web_config: {error}") from error
+    except UnprotectedError as error:
+        raise ConfigError(f"metrics.listen: {error}") from error
+    except OSError as error:
+        raise OSError(
+            f"no metrics on {config.metrics.listen}: {(error.strerror or str(error)).lower()}"
+        ) from error
+    service.tell("info", "metrics_listening", url=f"{endpoint.url}/metrics")
+    return endpoint
+
+
+def live(service: Service, on_signals: Mapping[int, Callable[[int], None]]) -> None:
+    """Run the service to its end; each of the signals calls its function with its number meanwhile."""
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        for number, on_signal in on_signals.items():
+            loop.add_signal_handler(number, on_signal, number)
+        await service.run()
+
+    asyncio.run(run())
+
+
+def close(service: Service) -> bool:
+    """Close the service, and let Ctrl-C wait for it: there are hits to be told. As `Service.close`."""
+    with interrupt.Waits():
+        return service.close()
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turns what goes wrong in its block into a `Failure`, mistakes of our own included.
+
+    Errors of the command line and the configuration pass: they end with another status.
+    """
+    try:
+        yield
+    except (click.ClickException, ConfigError):
+        raise
+    except SYSTEM_ERRORS as error:
+        raise Failure(reason(error)) from None
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}:{place.lineno}"
+        raise Failure(
+            f"stopped by a mistake of its own, please report it: {type(error).__name__}: {error} ({where})"
+        ) from error
+
+
+@contextlib.contextmanager
+def json_errors(*, wanted: bool) -> Iterator[None]:
+    """If ``wanted``, the error that ends its block is told by `complain_in_json`; its status stays."""
+    try:
+        yield
+    except click.ClickException as error:
+        if not wanted:
+            raise
+        complain_in_json(" ".join(error.format_message().split()))
+        raise click.exceptions.Exit(error.exit_code) from None
+
+
+class Failure(click.ClickException):
+    """Excguard itself could not do what it was asked for."""
+
+    exit_code = FAILED

@@ -1,0 +1,72 @@
+"""How a decoded violation reads on a terminal or in a pipe."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from excguard.decoding.decode import PartialViolation
+
+_COLORS = {"fatal": "red", "optional": "yellow", "soft": "green"}
+SEVERITIES = {
+    "fatal": "fatal: the kernel always kills for it",
+    "optional": "optional: the kernel kills for it when the task's flags say so, as hardened processes' do",
+    "soft": "soft: it never kills",
+    None: "unknown",
+}
+_LABEL = 10
+
+
+def violation_lines(violation: PartialViolation) -> Iterator[str]:
+    """The lines that tell of one violation."""
+    yield click.style(violation.summary, bold=True)
+    if violation.code is not None:
+        yield from labelled("code", _code(violation))
+    yield from labelled("target", violation.target_meaning)
+    if violation.subcode is not None:
+        yield from labelled("payload", f"{violation.subcode:#x}")
+    for field in violation.payload_fields:
+        text = f"{field.name} {field.value:#x}: {field.text}"
+        yield from labelled("", text if field.confidence == "documented" else f"{text} [{field.confidence}]")
+    severity = SEVERITIES[violation.severity]
+    color = _COLORS.get(violation.severity or "")
+    yield from labelled("severity", severity, color)
+    if violation.release:
+        yield from labelled("release", violation.release)
+    for reading in violation.readings:
+        yield from labelled("or", f"{reading.flavor_name} on {reading.releases}", "yellow")
+    if violation.aliases:
+        yield from labelled("also", ", ".join(violation.aliases))
+    yield from listed("causes", violation.causes)
+    if violation.advice:
+        yield from labelled("mend", violation.advice)
+    yield from listed("notes", violation.notes)
+
+
+def _code(violation: PartialViolation) -> str:
+    kind = violation.guard_type or "no known guard type"
+    flavor = f"flavor {violation.flavor:#x}" + (f" {violation.flavor_name}" if violation.flavor_name else "")
+    target = f"target {violation.target:#x}"
+    return f"{violation.code:#018x}: {kind} ({violation.guard_type_number}), {flavor}, {target}"
+
+
+def labelled(label: str, text: str, color: str | None = None) -> Iterator[str]:
+    """Text beside its label, wrapped to the terminal."""
+    width = max(60, min(shutil.get_terminal_size((100, 24)).columns, 120))
+    lines = textwrap.wrap(text, width - _LABEL - 2, break_on_hyphens=False) or [""]
+    for index, line in enumerate(lines):
+        head = click.style(f"  {label if index == 0 else '':<{_LABEL}}", dim=True)
+        yield head + (click.style(line, fg=color) if color else line)
+
+
+def listed(label: str, items: Iterable[str]) -> Iterator[str]:
+    """Items one below the other, the first one beside the label."""
+    for index, item in enumerate(items):
+        for line_index, line in enumerate(labelled(label if index == 0 else "", f"- {item}")):
+            yield line if line_index == 0 else line.replace(" " * _LABEL, " " * (_LABEL + 2), 1)

@@ -1,0 +1,443 @@
+"""(code, subcode, release) -> Violation: the one place that reads the tables.
+
+`excguard.decode(code, subcode, "14.4")` is this module's function `decode`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import msgspec
+
+from excguard.decoding import payload as layouts
+from excguard.knowledge import flavors, guards, releases
+
+TYPE_SHIFT, FLAVOR_SHIFT, FLAVOR_MASK, TARGET_MASK = 61, 32, 0x1FFFFFFF, 0xFFFFFFFF
+"""Layout of a code (osfmk/kern/exc_guard.h): type in bits 63..61, flavor in 60..32, target in 31..0."""
+
+_MTE_TAG_FAULT = 0x106  # EXC_ARM_MTE_TAGCHECK_FAIL, a machine code of EXC_BAD_ACCESS (mach/arm/exception.h)
+
+
+class DecodeError(ValueError):
+    """The numbers are no EXC_GUARD code and subcode; the message says what is accepted."""
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """Another meaning of the same number.
+
+    Attributes:
+        flavor_name: "SEND_INVALID_RIGHT".
+        kernel_name: "kGUARD_EXC_SEND_INVALID_RIGHT".
+        releases: On which releases, for people: "macOS 10.14.1 to 10.14.6".
+        first: The first of them ("10.14.1").
+        last: The last of them ("10.14.6"), None when it still stands.
+        severity: "fatal", "optional" or "soft" there.
+    """
+
+    flavor_name: str
+    kernel_name: str
+    releases: str
+    first: str
+    last: str | None
+    severity: str | None
+
+
+class PartialViolation(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a guard violation whose source leaves numbers out.
+
+    As `Violation`, but the code and what is cut from it may be None.
+    """
+
+    guard_type: str | None
+    guard_type_number: int | None
+    flavor: int | None
+    flavor_name: str | None
+    kernel_name: str | None
+    target: int | None
+    payload: int | None
+    code: int | None
+    subcode: int | None
+    severity: str | None
+    summary: str
+    release: str | None
+    readings: tuple[Reading, ...] = ()
+    target_meaning: str = ""
+    target_confidence: str = layouts.INFERRED
+    payload_fields: tuple[layouts.Field, ...] = ()
+    aliases: tuple[str, ...] = ()
+    causes: tuple[str, ...] = ()
+    advice: str = ""
+    sources: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    known: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that `--json` prints.
+
+        The code, the subcode and everything cut from the payload are hex strings, since many JSON readers
+        lose the low bits of 64-bit numbers; guard type, flavor and target are numbers.
+        """
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        for name in ("payload", "code", "subcode"):
+            value = found[name]
+            found[name] = None if value is None else f"{value:#x}"
+        for field in found["payload_fields"]:
+            field["value"] = f"{field['value']:#x}"
+        return found
+
+
+class Violation(PartialViolation, frozen=True, kw_only=True):
+    """One guard violation, decoded.
+
+    Attributes:
+        guard_type: "MACH_PORT", "FD", "USER", "VN", "VIRT_MEMORY", "REJECTED_SC"; None for no known type.
+        guard_type_number: Bits 63..61 of the code.
+        flavor: Bits 60..32 of the code: which rule of the guard type.
+        flavor_name: "INVALID_NAME"; None when no table knows the number, and for guard types without flavors.
+        kernel_name: "kGUARD_EXC_INVALID_NAME", or None likewise.
+        target: Bits 31..0 of the code.
+        payload: The subcode under its kernel name; None when it was not given.
+        code: The whole 64-bit code, unsigned.
+        subcode: The whole 64-bit subcode, unsigned; None when it was not given.
+        severity: "fatal" (the kernel always kills), "optional" (it kills when the task's flags say so),
+            "soft" (it never kills); None for a guard type that is not known.
+        summary: One sentence.
+        release: The release the numbers were read for ("macOS 14.4"); None when none was given.
+        readings: Every other meaning of the number; empty when a release settled it or it only ever had one.
+        target_meaning: What the target is.
+        target_confidence: How sure that is: a key of knowledge.payload.CONFIDENCES.
+        payload_fields: The payload taken apart.
+        aliases: Other names people meet: the kernel's, ReportCrash's, Apple's documentation's.
+        causes: Usual causes.
+        advice: How to mend it ("" for a number that no table knows).
+        sources: Where all this is from.
+        notes: What to know of how this was read ("newer than the newest table").
+        known: Whether a table knows the number.
+    """
+
+    guard_type_number: int
+    flavor: int
+    target: int
+    code: int
+
+
+def decode(code: int, subcode: int | None = None, release: str | None = None) -> Violation:
+    """Decode the two numbers of an EXC_GUARD exception.
+
+    Args:
+        code: The 64-bit code, signed or unsigned (-2**63 to 2**64 - 1).
+        subcode: The 64-bit subcode likewise; None when it is not known.
+        release: The release the numbers come from, in any form that `knowledge.releases.parse` takes; without
+            it the newest meaning is given, and the others in `readings`.
+
+    Raises:
+        DecodeError: a number out of range.
+        knowledge.releases.ReleaseError: a release that cannot be placed.
+    """
+    return _decode(unsigned(code, "code"), None if subcode is None else unsigned(subcode, "subcode"), release)
+
+
+def decode_words(
+    guard_type: str | None,
+    flavor_name: str | None,
+    target: int | None,
+    subcode: int | None,
+    release: str | None = None,
+) -> PartialViolation:
+    """Decode what a report says in words, where it does not print the code.
+
+    Args:
+        guard_type: "MACH_PORT", ...; None when it is not said.
+        flavor_name: Any name of a flavor, as `knowledge.guards.named` knows them; None when it is not said.
+        target: The port name, descriptor ... that was said.
+        subcode: The payload that was said.
+        release: As for `decode`.
+
+    Returns:
+        A Violation, noted as rebuilt, when the words give all of the code; a PartialViolation otherwise.
+    """
+    named = guards.named(flavor_name, guard_type) if flavor_name else ()
+    if named:
+        guard_type = named[0].guard_type
+    number = flavors.TYPE_NUMBERS.get(guard_type or "")
+    placed = releases.parse(release) if release is not None else None
+    at = placed.version if placed else releases.NEWEST
+    flavor = next((f.value for f in named if f.first <= at <= f.last), named[0].value if named else None)
+    if guard_type in flavors.WITHOUT_FLAVORS:
+        flavor = 0
+    if number is not None and flavor is not None and target is not None:
+        whole = decode(join(number, flavor, target), subcode, release)
+        return msgspec.structs.replace(
+            whole,
+            notes=(*whole.notes, "the code was put together from the report's words, which leave it out"),
+        )
+    told = _decode(join(number or 0, flavor or 0, target or 0), subcode, release)
+    shown = guard_type or "guard"
+    summary = told.summary
+    if flavor is None:
+        said = f", payload {subcode:#x}" if subcode is not None else ""
+        summary = f"{shown} violation of a flavor that the report leaves out{said}."
+    elif target is None:
+        summary = f"{told.flavor_name}: {told.summary.partition(': ')[2]}"
+    notes = ["the report leaves the code out"]
+    if guard_type is None and (known := layouts.WELL_KNOWN_GUARDS.get(subcode or 0)):
+        notes.append(f"the subcode is {known}, which would make it a file descriptor guard")
+    return PartialViolation(
+        guard_type=guard_type,
+        guard_type_number=number,
+        flavor=flavor,
+        flavor_name=told.flavor_name if flavor is not None else None,
+        kernel_name=told.kernel_name if flavor is not None else None,
+        target=target,
+        payload=subcode,
+        code=None,
+        subcode=subcode,
+        severity=told.severity if flavor is not None else None,
+        summary=summary,
+        release=told.release,
+        target_meaning="the report leaves the target out" if target is None else told.target_meaning,
+        payload_fields=told.payload_fields if guard_type else (),
+        aliases=told.aliases if flavor is not None else (),
+        causes=told.causes if flavor is not None else (),
+        advice=told.advice if flavor is not None else "",
+        sources=told.sources if flavor is not None else (),
+        notes=(*told.notes, *notes) if flavor is not None else tuple(notes),
+        known=told.known and flavor is not None,
+    )
+
+
+def parse_number(text: str) -> int:
+    """A code as people write it: decimal, negative decimal, 0x hex. Raises DecodeError."""
+    stripped = text.strip().replace("_", "")
+    if len(stripped) > 200 and stripped.isalnum() and stripped[0].isdigit():
+        raise DecodeError(f"a number of {len(stripped)} digits does not fit 64 bits")
+    try:
+        value = int(stripped, 16 if stripped.lower().lstrip("+-").startswith("0x") else 10)
+    except ValueError:
+        raise DecodeError(f"not a number: {text[:60]!r} (write decimal or 0x hex)") from None
+    return unsigned(value, "the number")
+
+
+def unsigned(value: int, what: str) -> int:
+    """The number as 64 unsigned bits; raises DecodeError (naming it `what`) when it does not fit."""
+    if not -(2**63) <= value < 2**64:
+        shown = str(value) if value.bit_length() <= 128 else "of more than 128 bits"
+        raise DecodeError(f"{what} {shown} does not fit 64 bits: -2^63 to 2^64-1 is accepted")
+    return value & 2**64 - 1
+
+
+def join(guard_type: int, flavor: int, target: int) -> int:
+    """The code of these three."""
+    return (guard_type & 7) << TYPE_SHIFT | (flavor & FLAVOR_MASK) << FLAVOR_SHIFT | target & TARGET_MASK
+
+
+class _Names(NamedTuple):
+    """What a flavor number is called: the meaning to show, every other one, and how it was found."""
+
+    chosen: flavors.Flavor | None
+    others: list[flavors.Flavor]
+    notes: list[str]
+
+
+@lru_cache(maxsize=4096)
+def _decode(code: int, subcode: int | None, release: str | None) -> Violation:
+    placed = releases.parse(release) if release is not None else None
+    number = code >> TYPE_SHIFT
+    guard_type = flavors.GUARD_TYPES.get(number)
+    if guard_type is None:
+        return _unknown_type(code, subcode, placed)
+    flavor, target_value = code >> FLAVOR_SHIFT & FLAVOR_MASK, code & TARGET_MASK
+    named = _name(guard_type, flavor, placed)
+    chosen = named.chosen
+    at = placed.version if placed else chosen.last if chosen else releases.NEWEST
+    name = chosen.name if chosen else None
+    known = chosen is not None or (guard_type in flavors.WITHOUT_FLAVORS and flavor == 0)
+    target = layouts.target(guard_type, name, target_value, at)
+    fields: tuple[layouts.Field, ...] = ()
+    if subcode is not None:
+        if guard_type == "REJECTED_SC":
+            fields = layouts.syscall_fields(subcode, mach_trap=target_value == 1)
+        else:
+            fields = layouts.fields(guard_type, name, subcode, at)
+    page = guards.page(guard_type, name) if known else None
+    return Violation(
+        guard_type=guard_type,
+        guard_type_number=number,
+        flavor=flavor,
+        flavor_name=name,
+        kernel_name=chosen.kernel_name if chosen else None,
+        target=target_value,
+        payload=subcode,
+        code=code,
+        subcode=subcode,
+        severity=flavors.severity(guard_type, flavor, at),
+        summary=_summary(guard_type, chosen, page, target, fields)
+        if page
+        else f"Unknown {guard_type} flavor {flavor:#x}: target {target_value:#x}{_shown(subcode)}.",
+        release=placed.text if placed else None,
+        readings=tuple(_reading(other) for other in named.others),
+        target_meaning=target.meaning,
+        target_confidence=target.confidence,
+        payload_fields=fields,
+        aliases=_aliases(chosen, page),
+        causes=page.causes if page else (),
+        advice=page.advice if page else "",
+        sources=(*((declared(chosen),) if chosen else ()), *(page.sources if page else ())),
+        notes=(*((placed.note,) if placed and placed.note else ()), *named.notes),
+        known=known,
+    )
+
+
+def _name(guard_type: str, value: int, placed: releases.Release | None) -> _Names:
+    ever = flavors.with_value(guard_type, value)
+    read = releases.read_for(guard_type)
+    if placed is None or not read:
+        return _Names(ever[0] if ever else None, ever[1:], [])
+    at = placed.version
+    here = list(flavors.at(guard_type, value, at))
+    chosen = here[0] if here else None
+    others = here[1:] if here else ever
+    notes = []
+    if at > flavors.covers_until(read[-1]):
+        notes.append(
+            f"macOS {releases.show(at)} is newer than the newest {guard_type} table, "
+            f"that of {releases.show(read[-1])}, which was used"
+        )
+    elif at < read[0]:
+        notes.append(f"macOS {releases.show(at)} is older than the oldest table, of {releases.show(read[0])}")
+    else:
+        before = max(release for release in read if release <= at)
+        after = min((release for release in read if release > at), default=None)
+        if at > flavors.covers_until(before) and after is not None:
+            earlier, later = flavors.at(guard_type, value, before), flavors.at(guard_type, value, after)
+            if earlier != later:
+                notes.append(
+                    f"the number's meaning changed somewhere between macOS {releases.show(before)} and "
+                    f"{releases.show(after)}; the exact release is not known"
+                )
+                others = list(dict.fromkeys(o for o in (*others, *earlier, *later) if o is not chosen))
+    if not ever:
+        notes.append("no table of any release knows this number")
+    elif chosen is None:
+        notes.append(
+            "no table of this release knows the number; what it means on others is among the readings"
+        )
+    return _Names(chosen, others, notes)
+
+
+def _summary(
+    guard_type: str,
+    flavor: flavors.Flavor | None,
+    page: guards.Guard,
+    target: layouts.Target,
+    fields: tuple[layouts.Field, ...],
+) -> str:
+    name = flavor.name if flavor else guard_type
+    detail = ""
+    if fields and fields[0].name in {
+        "reason",
+        "operation",
+        "system_call",
+        "mach_trap",
+        "reason_code",
+        "exception_mask",
+    }:
+        shown = fields[0].text if fields[0].name != "reason_code" else f"reason code {fields[0].value:#x}"
+        detail = f" ({shown})"
+    elif guard_type == "FD" and fields and fields[0].confidence == layouts.OBSERVED:
+        detail = f" ({fields[0].text})"
+    return f"{name}{' ' if target.short else ''}{target.short}: {page.rule}{detail}."
+
+
+def _unknown_type(code: int, subcode: int | None, placed: releases.Release | None) -> Violation:
+    number, flavor, target = code >> TYPE_SHIFT, code >> FLAVOR_SHIFT & FLAVOR_MASK, code & TARGET_MASK
+    notes = [placed.note] if placed and placed.note else []
+    fields: tuple[layouts.Field, ...] = ()
+    sources: tuple[str, ...] = ("osfmk/kern/exc_guard.h (xnu-11417.121.6)",)
+    if number == 0 and flavor == 0:
+        summary = (
+            f"No known guard violation: the guard type bits are 0 (code {code:#x}{_shown(subcode)}); "
+            "newer systems deliver some memory faults in this way."
+        )
+        if target == _MTE_TAG_FAULT:
+            summary = (
+                f"No guard violation: the guard type bits are 0, and code {code:#x} is a memory tag "
+                "check failure "
+                "(EXC_ARM_MTE_TAGCHECK_FAIL) that was delivered as EXC_GUARD."
+            )
+        if subcode is not None:
+            fields = (layouts.Field("address", subcode, f"fault address {subcode:#x}", layouts.INFERRED),)
+        sources = ("llvm/llvm-project pull 172579",)
+    elif number == 0:
+        summary = f"No known guard violation: the guard type bits are 0 (code {code:#x}{_shown(subcode)})."
+        notes.append(
+            "reports of 32-bit processes lose the guard type bits: the flavor bits are "
+            f"{flavor:#x} and the target {target:#x}, but of which guard type is not known"
+        )
+        if known := layouts.WELL_KNOWN_GUARDS.get(subcode or 0):
+            notes.append(f"the subcode is {known}, which would make it a file descriptor guard")
+        if len(str(code)) == 16 and (digits := int(str(code), 16)) >> 61 in flavors.GUARD_TYPES:
+            notes.append(f"if these are hexadecimal digits, write {digits:#x}")
+    else:
+        summary = f"Unknown guard type {number}: flavor {flavor:#x}, target {target:#x}{_shown(subcode)}."
+        notes.append(
+            "no public header declares this guard type; newer kernel sources name a "
+            "GUARD_TYPE_FROZEN_SWAPIN, "
+            "whose number is not public"
+        )
+    return Violation(
+        guard_type=None,
+        guard_type_number=number,
+        flavor=flavor,
+        flavor_name=None,
+        kernel_name=None,
+        target=target,
+        payload=subcode,
+        code=code,
+        subcode=subcode,
+        severity=None,
+        summary=summary,
+        release=placed.text if placed else None,
+        target_meaning=f"{target:#x}; what it means hangs on the guard type, which is not known",
+        payload_fields=fields,
+        sources=sources,
+        notes=tuple(notes),
+        known=False,
+    )
+
+
+def _shown(subcode: int | None) -> str:
+    return "" if subcode is None else f", payload {subcode:#x}"
+
+
+def _aliases(flavor: flavors.Flavor | None, page: guards.Guard | None) -> tuple[str, ...]:
+    names = [flavor.kernel_name] if flavor else []
+    if page:
+        names += [alias for alias in (*page.aliases, *page.reported) if not flavor or alias != flavor.name]
+    return tuple(dict.fromkeys(names))
+
+
+def declared(flavor: flavors.Flavor) -> str:
+    """Where a flavor's number is from: "osfmk/mach/port.h (xnu-4903.221.2 to xnu-4903.270.47)"."""
+    until = f" to {flavor.last_source}" if flavor.last_source else " and later"
+    return f"{flavor.header} ({flavor.first_source}{until})"
+
+
+def span(first: int, last: int) -> str:
+    """Releases from first to last, for people: "macOS 14.2 and later", "macOS 14.0 to 14.1", "macOS 26.4"."""
+    shown = f"macOS {releases.show(first)}"
+    if last == releases.NEWEST:
+        return f"{shown} and later"
+    return shown if first == last else f"{shown} to {releases.show(last)}"
+
+
+def _reading(flavor: flavors.Flavor) -> Reading:
+    return Reading(
+        flavor.name,
+        flavor.kernel_name,
+        span(flavor.first, flavor.last),
+        releases.show(flavor.first),
+        None if flavor.last == releases.NEWEST else releases.show(flavor.last),
+        flavors.severity(flavor.guard_type, flavor.value, flavor.last),
+    )

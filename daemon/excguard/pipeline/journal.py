@@ -1,0 +1,214 @@
+"""The journal from Python's side: the records that wait for the log, and the counters.
+
+`native/journal.h` says how the file works and why a kill at any moment loses nothing. Here one thread reads
+records (`Journal.peek`, then `Journal.advance` once they have been dealt with), and any thread may read
+counters.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from excguard.native import ffi, lib
+from excguard.process.closeable import Closeable
+
+# A record: cffi's `struct excguard_record *`, valid until it has been passed to `Journal.advance`.
+Record = Any
+
+
+class JournalError(Exception):
+    """The journal cannot be used; the text is one line with the file and what to do."""
+
+
+class HitCounter(NamedTuple):
+    """How often a target broke one rule; ``hits`` includes those without a record: the ring was full."""
+
+    target_id: int
+    guard_type: int
+    flavor: int
+    severity: str | None
+    known: bool  # a table knows this flavor on the running release
+    hits: int
+    last_ns: int
+
+
+class HitColumns(NamedTuple):
+    """Every hit counter in use, as columns: no Python object a counter, for those who read them often."""
+
+    keys: list[int]  # target id << 32 | guard type << 29 | flavor
+    recorded: list[int]
+    lost: list[int]  # given up because the ring was full
+    last_ns: list[int]
+
+
+class ReplyTimes(NamedTuple):
+    """How long replies took: the counts between the bounds, one more than there are bounds."""
+
+    bounds_ns: tuple[int, ...]
+    counts: tuple[int, ...]
+    sum_ns: int
+
+
+class Journal(Closeable):
+    """An open journal. A thread that reads counters while another closes it gets a `JournalError`."""
+
+    def __init__(self, path: Path, *, capacity: int, release: int) -> None:
+        """Open the journal at ``path``, or make it.
+
+        Args:
+            path: the file.
+            capacity: its number of records when it has to be made; one that exists keeps its own.
+            release: the running release as `knowledge.releases` counts them; decides severities.
+
+        Raises:
+            JournalError: the file cannot be had, or another excguard has it.
+        """
+        self.path = path
+        self._lock = threading.Lock()
+        handle = ffi.new("struct excguard_journal **")
+        error = ffi.new("char[512]")
+        name = bytes(path)
+        status = lib.excguard_journal_open(name, capacity, release, handle, error, len(error))
+        if status == lib.EXCGUARD_JOURNAL_CAPACITY:
+            status = lib.excguard_journal_open(name, 0, release, handle, error, len(error))
+        if status != lib.EXCGUARD_JOURNAL_OK:
+            raise JournalError(ffi.string(error).decode("utf-8", "backslashreplace"))
+        self._handle = handle[0]
+        self.capacity: int = lib.excguard_journal_capacity(self._handle)
+        self.recovered_until: int = lib.excguard_journal_recovered_until(self._handle)
+        """Records with a lower seq were left by an excguard that ended before it had dealt with them."""
+        self.made: float = lib.excguard_journal_made_ns(self._handle) / 1e9
+        """When the file was made, seconds since the epoch; refusals and replies are counted since."""
+        self.counting_since: float = lib.excguard_journal_counting_since_ns(self._handle) / 1e9
+        """When the hit counters began, likewise."""
+        self._batch = ffi.new("struct excguard_record **")
+        self._counters = ffi.new("struct excguard_hit_counter[]", lib.EXCGUARD_HIT_SLOTS)
+
+    @property
+    def handle(self) -> Any:  # noqa: ANN401 - a cffi pointer
+        """The C journal, for the receiver to write to."""
+        return self._handle
+
+    def peek(self, most: int) -> tuple[Record, int]:
+        """The oldest records, in order: a pointer to the first and their number; 0 when none waits.
+
+        A batch ends where the ring does, so only a number of 0 says that nothing waits.
+        """
+        count = lib.excguard_journal_peek(self._handle, self._batch, most)
+        return self._batch[0], count
+
+    def advance(self, count: int) -> None:
+        """Give the ``count`` oldest records back: they have been dealt with."""
+        lib.excguard_journal_advance(self._handle, count)
+
+    def append(  # noqa: PLR0913 - the fields of a record
+        self, *, target_id: int, pid: int, time_ns: int, code: int, subcode: int, flags: int
+    ) -> None:
+        """Record and count a hit that came to no exception port, in a journal that no receiver writes to.
+
+        Args:
+            target_id: whose it is.
+            pid: of the process; 0 when not known.
+            time_ns: when it happened, since the epoch.
+            code: all 64 bits.
+            subcode: likewise.
+            flags: ``EXCGUARD_RECORD_`` bits.
+        """
+        hit = ffi.new("struct excguard_hit *")
+        hit.target_id, hit.pid, hit.time_ns = target_id, pid, time_ns
+        hit.code, hit.subcode, hit.flags = code, subcode, flags
+        hit.reply = lib.KERN_FAILURE  # nothing was answered; whatever handlers there are were not stopped
+        lib.excguard_journal_append(self._handle, hit)
+
+    @property
+    def pending(self) -> int:
+        """How many records wait."""
+        with self._open() as handle:
+            return int(lib.excguard_journal_pending(handle))
+
+    @property
+    def waiting_seconds(self) -> float:
+        """For how long the oldest record that waits has done so; 0 when none does.
+
+        Any thread may ask. While the reader gives records back the answer may be of a little younger one.
+        """
+        oldest = ffi.new("struct excguard_record **")
+        with self._open() as handle:
+            if not lib.excguard_journal_peek(handle, oldest, 1):
+                return 0.0
+            return float(max(0.0, time.time() - oldest[0].time_ns / 1e9))
+
+    @property
+    def lost(self) -> int:
+        """How many hits have no record because the ring was full."""
+        with self._open() as handle:
+            return int(lib.excguard_journal_lost(handle))
+
+    def hit_counters(self) -> list[HitCounter]:
+        """Every counter in use."""
+        with self._open() as handle:
+            count = lib.excguard_journal_hits(handle, self._counters, lib.EXCGUARD_HIT_SLOTS)
+            return [
+                HitCounter(
+                    counter.target_id,
+                    counter.guard_type,
+                    counter.flavor,
+                    severity_name(counter.severity),
+                    bool(counter.known),
+                    counter.recorded + counter.lost,
+                    counter.last_time_ns,
+                )
+                for counter in self._counters[0:count]
+            ]
+
+    def hit_columns(self) -> HitColumns:
+        """Every counter in use, of `hit_counters`' numbers those that change."""
+        with self._open() as handle:
+            count = lib.excguard_journal_hits(handle, self._counters, lib.EXCGUARD_HIT_SLOTS)
+            size = ffi.sizeof("struct excguard_hit_counter")
+            words = memoryview(ffi.buffer(self._counters, max(count, 1) * size)).cast("B").cast("Q")
+            # key, recorded, lost and last_time_ns begin the struct (native/journal.h).
+            return HitColumns(*(words[column :: size // 8].tolist()[:count] for column in range(4)))
+
+    def rejected(self) -> dict[str, int]:
+        """How many messages were refused, by reason; every reason there is, also those that never came."""
+        counts = ffi.new("uint64_t[]", lib.EXCGUARD_VERDICT_COUNT)
+        with self._open() as handle:
+            lib.excguard_journal_rejected(handle, counts)
+        return {
+            ffi.string(lib.excguard_verdict_name(verdict)).decode(): counts[verdict]
+            for verdict in range(lib.EXCGUARD_VERDICT_COUNT)
+            if verdict not in (lib.EXCGUARD_ACCEPTED, lib.EXCGUARD_NOTIFICATION)
+        }
+
+    def replies(self) -> ReplyTimes:
+        """The histogram of reply times."""
+        histogram = ffi.new("struct excguard_reply_histogram *")
+        with self._open() as handle:
+            lib.excguard_journal_replies(handle, histogram)
+        bounds = tuple(lib.excguard_reply_bounds_ns[0 : lib.EXCGUARD_REPLY_BOUNDS])
+        return ReplyTimes(bounds, tuple(histogram.buckets), histogram.sum_ns)
+
+    def close(self) -> None:
+        """Unlock and let go. The receiver must have been stopped."""
+        with self._lock:
+            if self._handle is not None:
+                lib.excguard_journal_close(self._handle)
+                self._handle = None
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        with self._lock:
+            if self._handle is None:
+                raise JournalError(f"{self.path}: closed")
+            yield self._handle
+
+
+def severity_name(number: int) -> str | None:
+    """The name of a severity of the C core; None when no table says."""
+    if number == lib.EXCGUARD_SEVERITY_UNKNOWN:
+        return None
+    return str(ffi.string(lib.excguard_severity_name(number)).decode())

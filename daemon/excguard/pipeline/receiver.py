@@ -1,0 +1,94 @@
+"""The receiver from Python's side: the thread that answers the kernel (`native/receiver.h`), and its bell.
+
+The bell is a pipe. `Receiver.ring` says that somebody is about to wait for it; the thread then writes one
+byte when there is something to read. So a storm costs one byte, not one a hit.
+"""
+
+import contextlib
+import os
+from typing import Literal
+
+from excguard.mach.errors import MachError, check
+from excguard.native import ffi, lib
+from excguard.pipeline.journal import Journal
+from excguard.process.closeable import Closeable
+
+
+class Receiver(Closeable):
+    """The running thread. It answers from construction to `close`."""
+
+    def __init__(self, journal: Journal, port_set: int) -> None:
+        """Receive from ``port_set`` into ``journal``; both must outlive this object.
+
+        Raises:
+            MachError: the kernel would not have it.
+            OSError: no pipe could be made.
+        """
+        self.bell, write_end = os.pipe()
+        self._write_end = write_end
+        handle = ffi.new("struct excguard_receiver **")
+        try:
+            os.set_blocking(self.bell, False)
+            os.set_blocking(write_end, False)
+            check(
+                "excguard_receiver_start",
+                lib.excguard_receiver_start(journal.handle, port_set, write_end, handle),
+            )
+        except BaseException:
+            os.close(self.bell)
+            os.close(write_end)
+            raise
+        self._handle = handle[0]
+
+    def add_target(self, port: int, target_id: int, reply: Literal["forward", "consume"]) -> None:
+        """From now on a message to ``port`` is a hit of ``target_id``. Raises MachError."""
+        policy = lib.EXCGUARD_REPLY_CONSUME if reply == "consume" else lib.EXCGUARD_REPLY_FORWARD
+        check(
+            "excguard_receiver_add_target",
+            lib.excguard_receiver_add_target(self._handle, port, target_id, policy),
+        )
+        try:
+            check(
+                "excguard_receiver_watch_senders",
+                lib.excguard_receiver_watch_senders(self._handle, target_id),
+            )
+        except MachError:
+            self.remove_target(target_id)
+            raise
+
+    def no_senders(self, target_id: int) -> int:
+        """How many times the last process that held the target's port has gone."""
+        return int(lib.excguard_receiver_no_senders(self._handle, target_id))
+
+    def remove_target(self, target_id: int) -> None:
+        """Forget a target; when this returns, its port can be destroyed. Raises MachError."""
+        check("excguard_receiver_remove_target", lib.excguard_receiver_remove_target(self._handle, target_id))
+
+    def set_pid(self, target_id: int, pid: int) -> None:
+        """Say which process is the target's own (0: none); all others that use its port have inherited it."""
+        check("excguard_receiver_set_pid", lib.excguard_receiver_set_pid(self._handle, target_id, pid))
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread is there and receives."""
+        if self._handle is None:
+            return False
+        stats = ffi.new("struct excguard_receiver_stats *")
+        lib.excguard_receiver_stats(self._handle, stats)
+        return bool(stats.running)
+
+    def ring(self) -> None:
+        """Empty the bell and ask for it to be rung at the next hit. Read the journal, and only then wait."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.bell, 4096):
+                pass
+        lib.excguard_receiver_arm(self._handle)
+
+    def close(self) -> None:
+        """Stop the thread. Messages that still wait stay in their ports."""
+        # Taken away first: Ctrl-C can have an exception come out of the call, and then this is called again.
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            lib.excguard_receiver_stop(handle)
+            os.close(self.bell)
+            os.close(self._write_end)

@@ -1,0 +1,1 @@
+"""The HTTP endpoint: server, TLS, authentication, /metrics, the live page and its feed."""
