@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1] / "tests"
-sys.path[:0] = [str(TESTS), str(TESTS / "rendezvous")]
+sys.path[:0] = [str(TESTS / "support"), str(TESTS / "rendezvous")]
 
 import rendezvous_child  # noqa: E402 - the tests' child and messages
 from messages import GOOD, receive  # noqa: E402

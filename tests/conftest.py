@@ -6,8 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from excguard.decoding.decode import decode
 from excguard.mach import host as mach_host
+from excguard.pipeline.hit import Hit
 from excsim import SOCKET_VARIABLE, Kernel
+
+INVALID_NAME = 0x2000_0200_0000_2703  # the example of Apple's guide: INVALID_NAME on mach port 9987
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -68,3 +72,27 @@ def mach_environ(session_kernel: dict[str, str], monkeypatch: pytest.MonkeyPatch
 def host(mach_environ: dict[str, str]) -> mach_host.Host:
     """The system of `mach_environ`."""
     return mach_host.running()
+
+
+@pytest.fixture
+def make_hit():
+    """Makes hits; keywords replace what a plain INVALID_NAME has."""
+
+    def make(code: int = INVALID_NAME, subcode: int = 0, **changes) -> Hit:
+        fields = {
+            "violation": decode(code, subcode, "26.4"),
+            "target": "mail",
+            "pid": 4242,
+            "thread_id": 77,
+            "time_ns": 1_772_366_400_120_000_999,
+            "behavior": "identity_protected",
+            "reply": "forward",
+            "kernel": "simulated",
+            "release": "macOS 26.4",
+            "seq": 5,
+            "recovered": False,
+            "inherited": False,
+        }
+        return Hit(**{**fields, **changes})
+
+    return make

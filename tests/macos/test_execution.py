@@ -174,7 +174,7 @@ SUITES = {
     "native": [f"native/test_{part}.py" for part in ("guard", "parser", "journal", "receiver")],
     "mach": ["conformance", "mach"],
     "rendezvous": ["rendezvous"],
-    "supervisor": ["test_supervisor.py", "test_supervisor_killed.py"],
+    "supervisor": ["targets"],
     "daemon": ["end_to_end/test_watched_children.py", "end_to_end/test_serve_end_to_end.py"],
 }
 

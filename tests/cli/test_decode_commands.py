@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from excguard.cli import main
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 GUIDE = "GUARD 2305845208236959491"
 
 
@@ -154,8 +154,7 @@ class TestDecode:
 
 class TestRaw:
     def golden(self) -> list[dict[str, object]]:
-        (path,) = (Path(__file__).parent).rglob("mach_exc_golden.jsonl")
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        return [json.loads(line) for line in (DATA / "mach_exc_golden.jsonl").read_text().splitlines()]
 
     def test_accepted_messages_with_and_without_trailer(self) -> None:
         entries = [

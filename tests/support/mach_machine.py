@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ARCH = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
 """Of this machine, by Apple's names."""
 
-_TESTS = Path(__file__).parent
+_TESTS = Path(__file__).parents[1]
 _SOURCES = _TESTS.parent / "daemon" / "excguard"
 _PROGRAMS = [*_TESTS.glob("conformance/programs/*.c")]
 _FLAGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers", "-g"]

@@ -12,7 +12,7 @@ from excguard.decoding import payload as layouts
 from excguard.decoding.decode import DecodeError, decode, join, parse_number
 from excguard.knowledge import flavors, guards, names, releases
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 U64 = st.integers(0, 2**64 - 1)
 
 

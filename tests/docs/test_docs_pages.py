@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from excguard.cli import main as excguard
 from excguard.config import Config, parse
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LINKED = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [ROOT / "docs" / f"{name}.md" for name in ("launchd", "ci", "permissions", "troubleshooting")]
 

@@ -11,8 +11,8 @@ import pytest
 
 import excsim
 
-CLIENT = Path(__file__).parents[1] / "daemon" / "excguard" / "client"
-PROGRAM = Path(__file__).parent / "rendezvous" / "programs" / "child.c"
+CLIENT = Path(__file__).parents[2] / "daemon" / "excguard" / "client"
+PROGRAM = Path(__file__).parents[1] / "rendezvous" / "programs" / "child.c"
 
 
 def compile_child(output: Path, *, sanitize: bool) -> None:

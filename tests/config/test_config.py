@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from excguard.config import Config, ConfigError, Target, load, parse, parse_listen
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 MAIL = '[[target]]\nname = "mail"\ncommand = ["mail"]\n'
 
 
