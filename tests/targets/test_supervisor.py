@@ -1,6 +1,7 @@
 """The life of watched programs: real processes, with a clock of the test's own where time matters."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -138,6 +139,16 @@ def children() -> set[int]:
 def wait_until_stopped(pid: str) -> None:
     while not subprocess.check_output(["ps", "-o", "state=", "-p", pid]).startswith(b"T"):
         pass
+
+
+@contextlib.contextmanager
+def disposition(number: signal.Signals, handler: signal.Handlers) -> Iterator[None]:
+    """What this process does about a signal, whoever started it: under nohup(1) SIGHUP is ignored."""
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 async def read_line(path: Path) -> str:
@@ -419,9 +430,17 @@ def test_a_stopped_program_ends_when_it_is_told_to(host: Host, ready: Path, numb
         supervisor.forward(number)
 
     text = "echo $$ > ready; kill -STOP $$"
-    (exited,) = exits(supervise(host, script(text, directory=str(ready.parent)), beside=beside))
+    with disposition(number, signal.SIG_DFL):
+        (exited,) = exits(supervise(host, script(text, directory=str(ready.parent)), beside=beside))
 
     assert exited.signal == number
+
+
+def test_a_hangup_that_is_ignored_is_ignored_by_the_program_too(host: Host) -> None:
+    with disposition(signal.SIGHUP, signal.SIG_IGN):
+        (exited,) = exits(supervise(host, script("kill -HUP $$; exit 7")))
+
+    assert exited.status == 7
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])

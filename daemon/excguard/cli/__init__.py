@@ -1,4 +1,4 @@
-"""The command line: one module a command, imported when it is asked for."""
+"""The command line: one module a command, imported when the command runs."""
 
 import os
 import sys
@@ -15,22 +15,26 @@ FAILED = 125
 """Exit status when excguard itself failed, as of env(1) and timeout(1)."""
 
 _COMMANDS = {
-    "run": "excguard.cli.run:command",
-    "serve": "excguard.cli.serve:command",
-    "attach": "excguard.cli.attach:command",
-    "demo": "excguard.cli.demo:command",
-    "top": "excguard.cli.top:command",
-    "decode": "excguard.cli.decode:command",
-    "doctor": "excguard.cli.doctor:command",
-    "launchd": "excguard.cli.launchd:command",
-    "explain": "excguard.cli.explain:command",
-    "report": "excguard.cli.report:command",
-    "scan": "excguard.cli.scan:command",
+    "run": "Watch one run of a program.",
+    "serve": "Watch programs continuously: the daemon.",
+    "attach": "Watch a process that runs already.",
+    "demo": "Show what excguard reports: a program breaks rules on purpose.",
+    "top": "Show hits live, in the terminal.",
+    "decode": "Explain a code, a line of a report, or a whole report.",
+    "doctor": "Say why guard hits are (not) seen on this machine.",
+    "launchd": "Run excguard at login or from boot on.",
+    "explain": "Explain one guard, by any of its names or numbers.",
+    "report": "List the guard violations in crash reports.",
+    "scan": "Count the guard violations in directories of crash reports.",
 }
+"""Each command, which is ``command`` of the module of its name, and its line in the list of commands.
+
+The lines stand here so that the list costs no import of a command.
+"""
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's module when that command runs or its help is listed.
+    """A group that imports a command's module when that command runs.
 
     Its errors are one line on standard error that says what to do; misuse ends with status 2.
     """
@@ -45,15 +49,21 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
-        module, _, attribute = _COMMANDS[cmd_name].partition(":")
-        found = getattr(import_module(module), attribute)
-        assert isinstance(found, click.Command)  # noqa: S101 - the table above names nothing else
+        found = import_module(f"excguard.cli.{cmd_name}").command
+        assert isinstance(found, click.Command)  # noqa: S101 - each module of the table has one
+        found.short_help = _COMMANDS[cmd_name]
         return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, from the table."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that ``args`` name. It is run next: from here on there can be things to clean up."""
+        """The command that ``args`` name. It runs next: from here on there can be resources to release."""
         found = super().resolve_command(ctx, args)
         interrupt.is_an_exception()
         return found
@@ -91,8 +101,8 @@ class LazyGroup(click.Group):
         except click.Abort:
             sys.exit(interrupt.STATUS)
         except OSError as error:
-            # Files are told of where they are opened, so this is the output. What it did not take is given
-            # up: the interpreter would try again at its end, and end with a status of its own.
+            # Errors of files are reported where they are opened, so this is the output. What it did not take
+            # is discarded: the interpreter would try to flush it at exit, and exit with a status of its own.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             place = error.filename or "standard output"
             click.echo(f"excguard: {place}: {error.strerror or error}", err=True)
@@ -111,7 +121,7 @@ def main() -> None:
 
     \b
     Watch one run of a program:        excguard run -- ./app --its arguments
-    See what excguard shows:           excguard demo
-    Watch programs day and night:      excguard serve --config excguard.toml
-    Ask what the numbers mean:         excguard decode 0x2000020000002703
+    Show an example of every guard:    excguard demo
+    Watch programs continuously:       excguard serve --config excguard.toml
+    Explain the numbers of a report:   excguard decode 0x2000020000002703
     """  # noqa: D301 - click wants the real backspace

@@ -17,7 +17,7 @@ from excguard.mach.errors import MachError
 from excguard.sinks.console import printable, wants_color
 
 
-@click.command("attach", short_help="Watch a process that runs already.")
+@click.command("attach")
 @click.option(
     "--behavior",
     type=click.Choice(["identity_protected", "state_identity_protected"]),

@@ -22,11 +22,7 @@ _OPTION = re.compile(r"--?[a-z][a-z-]*(=.*)?")
 """What click hands on since negative numbers begin like options: text never is such a word alone."""
 
 
-@click.command(
-    "decode",
-    context_settings={"ignore_unknown_options": True},
-    short_help="Say what a code, a report's line or a whole report means.",
-)
+@click.command("decode", context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="CODE [SUBCODE] | TEXT | -")
 @click.option("--os", "release", metavar="RELEASE", help="The release that the numbers come from.")
 @click.option("--raw", is_flag=True, help="Read raw Mach messages as hex on standard input, one a line.")

@@ -13,7 +13,7 @@ from excguard.config import Config, Metrics, Target
 from excguard.sinks.console import wants_color
 
 
-@click.command("demo", short_help="See what excguard shows: a program breaks rules on purpose.")
+@click.command("demo")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of the table.")
 def command(*, as_json: bool) -> int:
     """Start a program that breaks the rules of Mach on purpose, and show each hit with its explanation.

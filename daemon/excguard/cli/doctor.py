@@ -18,7 +18,7 @@ _STYLES = {Status.OK: "green", Status.WARNING: "yellow", Status.PROBLEM: "bold r
 _STDOUT = 1
 
 
-@click.command("doctor", short_help="Say why one does (not) see guard hits here.")
+@click.command("doctor")
 @click.option(
     "--config", "config_path", type=click.Path(path_type=Path), help="Look at this configuration (TOML)."
 )

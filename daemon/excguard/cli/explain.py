@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@click.command("explain", short_help="Explain one guard, by any of its names or numbers.")
+@click.command("explain")
 @click.argument("name", nargs=-1, metavar="[NAME | NUMBER]")
 @click.option("--os", "release", metavar="RELEASE", help="Numbers are those of this release.")
 @click.option("--list", "list_all", is_flag=True, help="List every guard, one a line.")

@@ -52,7 +52,7 @@ def _job_options(function: _F) -> _F:
     return function
 
 
-@click.group("launchd", short_help="Run excguard at login or from boot on.")
+@click.group("launchd")
 def command() -> None:
     """Run excguard under launchd: at login as an agent of yours, or from boot on as a daemon.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from excguard.crash_reports import Report
 
 
-@click.command("report", short_help="Say what crash reports tell of guard violations.")
+@click.command("report")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option(
     "--os", "release", metavar="RELEASE", help="Read by this release, not by the one in the report."

@@ -37,9 +37,7 @@ _SAID = ("target_start_failed", "metrics_unavailable")
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
-@click.command(
-    "run", context_settings={"allow_interspersed_args": False}, short_help="Watch one run of a program."
-)
+@click.command("run", context_settings={"allow_interspersed_args": False})
 @click.option(
     "--config",
     "config_path",

@@ -31,7 +31,7 @@ _COLUMNS = [field.name for field in msgspec.structs.fields(Row)]
 _WHOLE = {"pid", "flavor", "target"}
 
 
-@click.command("scan", short_help="Count the guard violations in directories of crash reports.")
+@click.command("scan")
 @click.argument("paths", nargs=-1, required=True, metavar="DIR...")
 @click.option("--os", "release", metavar="RELEASE", help="Read by this release, not by those in the reports.")
 @click.option(

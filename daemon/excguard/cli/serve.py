@@ -25,7 +25,7 @@ from excguard.web.endpoint import Endpoint
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
-@click.command("serve", short_help="Watch programs day and night: the daemon.")
+@click.command("serve")
 @click.option(
     "--config",
     "config_path",

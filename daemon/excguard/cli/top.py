@@ -31,7 +31,7 @@ _RETRY = 2.0  # seconds
 Messages = Iterator[tuple[str, Any]]
 
 
-@click.command("top", short_help="See what happens, live, in the terminal.")
+@click.command("top")
 @click.option("--url", default=DEFAULT_URL, show_default=True, help="Where the excguard to look at listens.")
 @click.option(
     "--user", default="", metavar="NAME", help="Its user, if it asks; the password in EXCGUARD_PASSWORD."
