@@ -26,10 +26,10 @@ from excguard.config import Config, Journal, Target
 from excguard.knowledge import flavors
 from excguard.mach import host as mach_host
 from excguard.native import ffi, lib
-from excguard.pipeline.counters import HITS
 from excguard.service import Service
 from excguard.web.endpoint import Endpoint
 from excguard.web.exposition import Exposition
+from excguard.web.metrics import HITS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/end_to_end"))
 

@@ -25,7 +25,7 @@ from excguard.mach.errors import MachError
 from excguard.mach.exception_ports import Behavior
 from excguard.mach.guard_behavior import GuardBehavior
 from excguard.mach.host import Host
-from excguard.pipeline.counters import Counters, CountersGoneError, Replies, TargetState
+from excguard.pipeline.counters import Counters, CountersClosedError, Replies, TargetState
 from excguard.pipeline.drain import Drain, Sink, SiteTally
 from excguard.pipeline.hit_table import HitTable
 from excguard.pipeline.journal import HitCounter, Journal, JournalError
@@ -338,7 +338,7 @@ class Service(Closeable):
     # ---- counters, for the metrics; any thread ----
 
     def counters(self) -> Counters:
-        """Everything that is counted, as it is now. Raises CountersGoneError after `close`."""
+        """Everything that is counted, as it is now. Raises CountersClosedError after `close`."""
         try:
             hits, by_target = self._table.read()
             replies = self.journal.replies()
@@ -368,7 +368,7 @@ class Service(Closeable):
                 targets={name: watched.state for name, watched in self._targets.items()},
             )
         except JournalError as error:
-            raise CountersGoneError(str(error)) from error
+            raise CountersClosedError(str(error)) from error
 
     def _hits_since_start(self) -> list[HitCounter]:
         counted = [

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from excguard.pipeline import counters as metrics
-from excguard.web import process_metrics
+from excguard.web import metrics, process_metrics
 
 DASHBOARD = json.loads((Path(__file__).parents[2] / "dashboards" / "grafana.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]

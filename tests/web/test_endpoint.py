@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from excguard.pipeline.counters import CountersGoneError
+from excguard.pipeline.counters import CountersClosedError
 from excguard.web import http_server
 from excguard.web.endpoint import UnprotectedError
 
@@ -103,7 +103,7 @@ def test_metrics_are_503_when_the_counters_are_gone(world, open_endpoint) -> Non
     endpoint = open_endpoint()
 
     def gone():
-        raise CountersGoneError
+        raise CountersClosedError
 
     world.counters = gone
     assert status_of(endpoint.url + "/metrics")[0] == 503

@@ -9,7 +9,6 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from excguard.pipeline.counters import (
-    FAMILIES,
     Counters,
     Exemplar,
     HitCounts,
@@ -19,6 +18,7 @@ from excguard.pipeline.counters import (
     TargetState,
 )
 from excguard.web.exposition import Exposition
+from excguard.web.metrics import FAMILIES
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 HOSTILE = ['"', "a\nb", "<script>", "\N{PILE OF POO}", "back\\slash", "x" * 10_000, "{}", "# {", '",b="']

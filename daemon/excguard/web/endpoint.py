@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from excguard.pipeline.counters import CountersGoneError
+from excguard.pipeline.counters import CountersClosedError
 from excguard.web import page
 from excguard.web.authenticator import Gate
 from excguard.web.exposition import Exposition
@@ -194,7 +194,7 @@ class Endpoint:
     def _scrape(self, accept: str) -> Response:
         try:
             body, content_type = self._metrics.render(accept)
-        except CountersGoneError:
+        except CountersClosedError:
             return text(HTTPStatus.SERVICE_UNAVAILABLE, "excguard is about to end.")
         return Response(HTTPStatus.OK, content_type, body)
 

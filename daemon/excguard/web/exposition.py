@@ -1,9 +1,9 @@
-"""The metrics as text: Prometheus' plain format and OpenMetrics, whichever a scrape asks for.
+"""The metrics as text, in the format a scrape asks for: Prometheus' plain format or OpenMetrics.
 
-prometheus_client would write them as well, in 30 milliseconds at 50 targets: it makes several objects for
-each of their 4000 series. Here label texts are made once, and lines of series that did not change are kept.
-OpenMetrics has, besides, the time since when a counter counts, and for hits an exemplar: the ``seq`` of one
-that the log shows whole.
+prometheus_client can write them too, in 30 milliseconds at 50 targets: it creates several objects for each of
+their 4000 series. Here the text of labels is made once, and the lines of unchanged series are reused.
+OpenMetrics additionally has the creation time of each counter, and for hits an exemplar: the ``seq`` of a hit
+that the log has in full.
 """
 
 import operator
@@ -12,27 +12,17 @@ from functools import lru_cache
 
 from prometheus_client.exposition import choose_encoder
 
-from excguard.pipeline import counters as metrics
-from excguard.pipeline.counters import (
-    HITS,
-    REPLIES,
-    Counters,
-    Exemplar,
-    Family,
-    Labels,
-    Replies,
-    Source,
-    Values,
-)
-from excguard.web import process_metrics
+from excguard.pipeline.counters import Counters, CountersSource, Exemplar, Labels, Replies
+from excguard.web import metrics, process_metrics
+from excguard.web.metrics import HITS, REPLIES, Family, Values
 
 _END = b"\n"
 
 
 class Exposition:
-    """Writes all metrics in whichever format is asked for."""
+    """Writes all metrics in the requested format."""
 
-    def __init__(self, source: Source, *, kernel: str, release: str) -> None:
+    def __init__(self, source: CountersSource, *, kernel: str, release: str) -> None:
         """Read from ``source``; ``kernel`` and ``release`` are those of the running system."""
         self._source = source
         self._build = metrics.build_labels(kernel, release)
@@ -42,7 +32,7 @@ class Exposition:
     def render(self, accept: str) -> tuple[bytes, str]:
         """The metrics now, and their content type, in the best format that ``accept`` (the header) allows.
 
-        For one thread at a time. Raises CountersGoneError.
+        Not thread-safe. Raises CountersClosedError.
         """
         _, content_type = choose_encoder(accept)
         open_metrics = content_type.startswith("application/openmetrics-text")
@@ -55,12 +45,12 @@ class Exposition:
         ]
         if open_metrics:
             parts.append("# EOF\n")
-        # One copy of what may be a megabyte: each more costs as much as making it.
+        # One copy of what may be a megabyte: each further copy costs as much as making it.
         return b"".join([*hits, "".join(parts).encode()]), content_type
 
 
 class _HitLines:
-    """The lines of all hit series in one format. Those of series that did not change are kept."""
+    """The lines of all hit series in one format. Lines of unchanged series are reused."""
 
     def __init__(self, *, open_metrics: bool) -> None:
         self._open_metrics = open_metrics
@@ -74,11 +64,11 @@ class _HitLines:
         self._lines: list[bytes] = []
 
     def write(self, counters: Counters) -> list[bytes]:
-        """All of them, in pieces; they are this object's until the next call."""
+        """All lines, in pieces that are valid until the next call."""
         labels, hits = counters.hits.labels, counters.hits.hits
         if labels is not self._labels:
             self._relabel(labels, counters.counting_since)
-        changed = [number for number, now in enumerate(map(operator.ne, hits, self._hits)) if now]
+        changed = [number for number, differs in enumerate(map(operator.ne, hits, self._hits)) if differs]
         if len(changed) * 2 > len(hits):
             parts = zip(self._begins, hits, self._ends, strict=True)
             self._lines = [b"%b%d%b" % (begin, count, end if count else _END) for begin, count, end in parts]
@@ -96,7 +86,7 @@ class _HitLines:
         self._labels = labels
         self._begins = [f"excguard_hits_total{text} ".encode() for text in texts]
         if self._open_metrics:
-            # Of series that have counted something: of a zero everybody knows since when it is one.
+            # Only of series that are not 0: a creation time adds nothing to a 0.
             self._ends = [f"\nexcguard_hits_created{text} {counting_since:.3f}\n".encode() for text in texts]
         else:
             self._ends = [_END] * len(texts)
@@ -106,17 +96,17 @@ class _HitLines:
         self._lines = [b""] * len(labels)
 
     def _exemplify(self, exemplars: Mapping[Labels, Exemplar], hits: Sequence[int]) -> None:
-        """Put the exemplars behind the counts, where they or the counts have changed."""
-        now = dict(exemplars)
-        for labels, exemplar in now.items():
+        """Append the exemplars to the lines where they or the counts have changed."""
+        current = dict(exemplars)
+        for labels, exemplar in current.items():
             number = self._index.get(labels)
-            if number is None:  # a target of an earlier life, whose counters have begun anew
+            if number is None:  # of a target whose counters were reset
                 continue
             if exemplar != self._exemplars.get(labels) or hits[number] != self._hits[number]:
                 example = f' # {{seq="{exemplar.seq}"}} 1 {exemplar.time_ns / 1e9:.6f}'.encode()
                 begin, end = self._begins[number], self._ends[number]
                 self._lines[number] = b"%b%d%b%b" % (begin, hits[number], example, end)
-        self._exemplars = now
+        self._exemplars = current
 
 
 def _head(family: Family, *, open_metrics: bool) -> str:
@@ -153,7 +143,7 @@ def _replies(replies: Replies) -> str:
 
 @lru_cache(maxsize=4096)
 def _label_text(names: tuple[str, ...], values: tuple[str, ...]) -> str:
-    """The labels as both formats write them."""
+    """The labels in the syntax of both formats."""
     if not names:
         return ""
     return (

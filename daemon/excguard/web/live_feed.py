@@ -23,10 +23,10 @@ from excguard import __version__
 from excguard.decoding.decode import Violation
 from excguard.pipeline.counters import (
     Counters,
-    CountersGoneError,
+    CountersClosedError,
+    CountersSource,
     Exemplar,
     Labels,
-    Source,
     TargetState,
     labels_of,
 )
@@ -58,7 +58,7 @@ class Row:
 class LiveFeed:
     """Gathers on the service's thread (`hit`, `suppressed`), tells on the endpoint's (`stream`)."""
 
-    def __init__(self, source: Source, *, kernel: str, release: str) -> None:
+    def __init__(self, source: CountersSource, *, kernel: str, release: str) -> None:
         """Counters come from ``source``; ``kernel`` and ``release`` are those of the running system."""
         self._source = source
         self._about = {"version": __version__, "kernel": kernel, "release": release, "started": time.time()}
@@ -124,7 +124,7 @@ class LiveFeed:
         while True:
             try:
                 self.look()
-            except CountersGoneError:
+            except CountersClosedError:
                 return
             if self._change != told:
                 told = self._change
