@@ -4,9 +4,9 @@
  *
  *   hot_path BATCH CAPACITY ROUNDS DIRECTORY
  *
- * Both rings are mapped files of CAPACITY slots, as the journal is; a round is one pass over the batch by each, in
- * turn, so that what disturbs the one disturbs the other. Prints one line a kind of message: kind, then the median
- * and the quartiles of nanoseconds a message, of the copy and of ours.
+ * Both rings are mapped files of CAPACITY slots, as the journal is; a round is one pass over the batch by
+ * each, in turn, so that what disturbs the one disturbs the other. Prints one line a kind of message: kind,
+ * then the median and the quartiles of nanoseconds a message, of the copy and of ours.
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -17,8 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "message_handler.h"
 #include "journal.h"
+#include "message_handler.h"
 #include "must.h"
 #include "thread_state.h"
 #include "wire.h"
@@ -38,29 +38,27 @@ static const struct kind kinds[] = {
     {"state_identity_protected arm64", EXCGUARD_ARM_STATE64},
 };
 
-static uint32_t pid_of_token(uint32_t token)
-{
+static uint32_t pid_of_token(uint32_t token) {
     (void)token;
     return PID;
 }
 
-static double now_ns(void)
-{
+static double now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
 }
 
-static int ascending(const void *left, const void *right)
-{
+static int ascending(const void *left, const void *right) {
     double a = *(const double *)left, b = *(const double *)right;
     return (a > b) - (a < b);
 }
 
-/* The batch as it is received: each message with the kernel's trailer behind it, and with thread state if asked for.
+/*
+ * The batch as it is received: each message with the kernel's trailer behind it, and with thread state if
+ * asked for.
  */
-static uint8_t *received(const uint8_t *batch, uint64_t state, size_t *stride)
-{
+static uint8_t *received(const uint8_t *batch, uint64_t state, size_t *stride) {
     uint32_t words = (uint32_t)state;
     uint32_t size = state == 0 ? MESSAGE_SIZE : MESSAGE_SIZE + 8 + 4 * words;
     *stride = size + sizeof(mach_msg_audit_trailer_t);
@@ -80,13 +78,13 @@ static uint8_t *received(const uint8_t *batch, uint64_t state, size_t *stride)
             }
         }
         excguard_store32(message + size + 4, sizeof(mach_msg_audit_trailer_t));
-        excguard_store32(message + size + 16, 1); /* KERNEL_SECURITY_TOKEN_VALUE; the audit token stays zero */
+        excguard_store32(message + size + 16,
+                         1); /* KERNEL_SECURITY_TOKEN_VALUE; the audit token stays zero */
     }
     return messages;
 }
 
-static void *mapped_ring(const char *directory, size_t capacity)
-{
+static void *mapped_ring(const char *directory, size_t capacity) {
     char path[4096];
     snprintf(path, sizeof path, "%s/copy", directory);
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
@@ -102,8 +100,7 @@ static void *mapped_ring(const char *directory, size_t capacity)
     return ring;
 }
 
-static double time_copy(const uint8_t *batch, uint8_t *ring, size_t capacity, size_t *head)
-{
+static double time_copy(const uint8_t *batch, uint8_t *ring, size_t capacity, size_t *head) {
     double start = now_ns();
     for (uint32_t i = 0; i < MESSAGES; i++) {
         uint8_t *slot = ring + ((*head)++ & (capacity - 1)) * EXCGUARD_RECORD_SIZE;
@@ -113,8 +110,7 @@ static double time_copy(const uint8_t *batch, uint8_t *ring, size_t capacity, si
     return (now_ns() - start) / MESSAGES;
 }
 
-static double time_answer(struct excguard_answerer *answerer, const uint8_t *messages, size_t stride)
-{
+static double time_answer(struct excguard_answerer *answerer, const uint8_t *messages, size_t stride) {
     uint32_t refused = 0;
     double start = now_ns();
     for (uint32_t i = 0; i < MESSAGES; i++) {
@@ -129,8 +125,7 @@ static double time_answer(struct excguard_answerer *answerer, const uint8_t *mes
 }
 
 /* What was timed was done: the records are there, whole and counted. */
-static void check_journal(struct excguard_journal *journal, const uint8_t *batch)
-{
+static void check_journal(struct excguard_journal *journal, const uint8_t *batch) {
     const struct excguard_record *records;
     uint32_t count = excguard_journal_peek(journal, &records, MESSAGES), checked = 0;
     while (count > 0) {
@@ -148,8 +143,7 @@ static void check_journal(struct excguard_journal *journal, const uint8_t *batch
     MUST(excguard_journal_lost(journal) == 0);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     static uint8_t batch[MESSAGES * MESSAGE_SIZE];
     char path[4096], error[512];
     if (argc != 5) {

@@ -1,6 +1,7 @@
 /*
- * How a client thread talks to the simulated kernel: one request, one reply, each a packet of a SOCK_SEQPACKET socket. A
- * connection is a thread, the process behind it (SO_PEERCRED) a task. Both ends are of one build on one machine.
+ * How a client thread talks to the simulated kernel: one request, one reply, each a packet of a
+ * SOCK_SEQPACKET socket. A connection is a thread, the process behind it (SO_PEERCRED) a task. Both ends are
+ * of one build on one machine.
  */
 #ifndef EXCSIM_WIRE_H
 #define EXCSIM_WIRE_H
@@ -120,13 +121,17 @@ enum {
     WIRE_REPLY_MAX = sizeof(struct wire_reply) + WIRE_MESSAGE_MAX,
 };
 
-/* What every task holds from its start, under names that never change, as programs expect of mach_task_self_. */
+/*
+ * What every task holds from its start, under names that never change, as programs expect of mach_task_self_.
+ */
 enum {
     WIRE_TASK_SELF_NAME = 0x203,
     WIRE_BOOTSTRAP_NAME = 0x307,
 };
 
-/* The environment: where the kernel listens, and what a child is known by until it speaks for the first time. */
+/*
+ * The environment: where the kernel listens, and what a child is known by until it speaks for the first time.
+ */
 #define EXCSIM_SOCKET "EXCSIM_SOCKET"
 #define EXCSIM_SPAWN "EXCSIM_SPAWN"
 #define EXCSIM_HARDENED "EXCSIM_HARDENED"

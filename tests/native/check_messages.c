@@ -1,8 +1,9 @@
-/* Runs the properties over a file of messages, each behind its 32-bit length, and prints how many there were. */
+/*
+ * Runs the properties over a file of messages, each behind its 32-bit length, and prints how many there were.
+ */
 #include "message_properties.h"
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     FILE *file = argc == 2 ? fopen(argv[1], "rb") : NULL;
     if (file == NULL) {
         fprintf(stderr, "usage: check_messages FILE\n");

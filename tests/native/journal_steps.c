@@ -1,11 +1,12 @@
 /*
- * Kills the journal's writer, or its reader, at every instruction: runs one action in a child step by step (ptrace),
- * and whenever a step has changed the file opens a copy of it, as the next start would after a kill at that point.
+ * Kills the journal's writer, or its reader, at every instruction: runs one action in a child step by step
+ * (ptrace), and whenever a step has changed the file opens a copy of it, as the next start would after a kill
+ * at that point.
  *
  *   journal_steps ACTION PATH
  *
- * Prints how many steps there were and how many states of the file. Linux only. Exit status 3: ptrace is not allowed
- * here.
+ * Prints how many steps there were and how many states of the file. Linux only. Exit status 3: ptrace is not
+ * allowed here.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -20,8 +21,8 @@
 
 #include <mach/exception_types.h>
 
-#include "message_handler.h"
 #include "journal.h"
+#include "message_handler.h"
 #include "must.h"
 #include "wire.h"
 
@@ -31,19 +32,18 @@
 #define INVALID_NAME (UINT64_C(1) << 61 | UINT64_C(0x200) << 32)
 #define INVALID_VALUE (UINT64_C(1) << 61 | UINT64_C(0x400) << 32)
 
-static struct excguard_journal *open_journal(const char *path, uint32_t release)
-{
+static struct excguard_journal *open_journal(const char *path, uint32_t release) {
     struct excguard_journal *journal;
     char error[256];
-    if (excguard_journal_open(path, CAPACITY, release, &journal, error, sizeof error) != EXCGUARD_JOURNAL_OK) {
+    if (excguard_journal_open(path, CAPACITY, release, &journal, error, sizeof error) !=
+        EXCGUARD_JOURNAL_OK) {
         fprintf(stderr, "%s\n", error);
         exit(1);
     }
     return journal;
 }
 
-static void append(struct excguard_journal *journal, uint64_t code, uint64_t number, uint32_t flags)
-{
+static void append(struct excguard_journal *journal, uint64_t code, uint64_t number, uint32_t flags) {
     struct excguard_hit hit = {
         .time_ns = 1000 + number,
         .thread_id = 2000 + number,
@@ -71,9 +71,9 @@ struct content {
     int last_is_whole;              /* the newest record is what append(INVALID_x, its seq, flags) writes */
 };
 
-static struct content content_of(struct excguard_journal *journal, uint32_t last_flags)
-{
-    struct content content = {.pending = excguard_journal_pending(journal), .lost = excguard_journal_lost(journal)};
+static struct content content_of(struct excguard_journal *journal, uint32_t last_flags) {
+    struct content content = {.pending = excguard_journal_pending(journal),
+                              .lost = excguard_journal_lost(journal)};
     static struct excguard_hit_counter hits[EXCGUARD_HIT_SLOTS];
     uint32_t count = excguard_journal_hits(journal, hits, EXCGUARD_HIT_SLOTS);
     for (uint32_t i = 0; i < count; i++) {
@@ -97,9 +97,10 @@ static struct content content_of(struct excguard_journal *journal, uint32_t last
                  hits[i].last_time_ns >= last->time_ns);
         }
         content.last_is_whole =
-            last->time_ns == 1000 + number && last->thread_id == 2000 + number && last->subcode == 3000 + number &&
-            last->pid == 40 && last->target_id == 5 && last->reply == 5 && last->behavior == 4 &&
-            last->release == RELEASE && last->flags == (last_flags | EXCGUARD_RECORD_KNOWN) &&
+            last->time_ns == 1000 + number && last->thread_id == 2000 + number &&
+            last->subcode == 3000 + number && last->pid == 40 && last->target_id == 5 && last->reply == 5 &&
+            last->behavior == 4 && last->release == RELEASE &&
+            last->flags == (last_flags | EXCGUARD_RECORD_KNOWN) &&
             (!state || (last->pc == 4000 + number && last->state_count == 68 && last->lr == 0));
     }
     return content;
@@ -117,22 +118,19 @@ struct action {
 
 static struct excguard_journal *journal;
 
-static void three_records(const char *path)
-{
+static void three_records(const char *path) {
     journal = open_journal(path, RELEASE);
     for (uint64_t number = 0; number < 3; number++) {
         append(journal, INVALID_NAME, number, 0);
     }
 }
 
-static void append_known(const char *path)
-{
+static void append_known(const char *path) {
     (void)path;
     append(journal, INVALID_NAME, 3, 0);
 }
 
-static int state_of_known(const char *copy)
-{
+static int state_of_known(const char *copy) {
     struct excguard_journal *opened = open_journal(copy, RELEASE);
     struct content content = content_of(opened, 0);
     MUST(content.pending == 3 || content.pending == 4);
@@ -145,14 +143,12 @@ static int state_of_known(const char *copy)
     return content.pending == 4;
 }
 
-static void append_first_of_its_kind(const char *path)
-{
+static void append_first_of_its_kind(const char *path) {
     (void)path;
     append(journal, INVALID_VALUE, 3, 0);
 }
 
-static int state_of_first(const char *copy)
-{
+static int state_of_first(const char *copy) {
     struct excguard_journal *opened = open_journal(copy, RELEASE);
     struct content content = content_of(opened, 0);
     MUST(content.pending == 3 || content.pending == 4);
@@ -162,8 +158,7 @@ static int state_of_first(const char *copy)
 }
 
 /* A lap of records with state lies below: what is appended then is written over one of them. */
-static void a_lap_of_states(const char *path)
-{
+static void a_lap_of_states(const char *path) {
     journal = open_journal(path, RELEASE);
     for (uint64_t number = 0; number < CAPACITY; number++) {
         append(journal, INVALID_NAME, number, EXCGUARD_RECORD_STATE);
@@ -172,14 +167,12 @@ static void a_lap_of_states(const char *path)
     append(journal, INVALID_NAME, 8, 0);
 }
 
-static void append_with_state(const char *path)
-{
+static void append_with_state(const char *path) {
     (void)path;
     append(journal, INVALID_NAME, 9, EXCGUARD_RECORD_STATE);
 }
 
-static int state_of_lap(const char *copy, uint32_t flags)
-{
+static int state_of_lap(const char *copy, uint32_t flags) {
     struct excguard_journal *opened = open_journal(copy, RELEASE);
     struct content content = content_of(opened, flags);
     if (content.pending == 1) {
@@ -191,19 +184,16 @@ static int state_of_lap(const char *copy, uint32_t flags)
     return content.pending == 2;
 }
 
-static int state_of_state(const char *copy)
-{
+static int state_of_state(const char *copy) {
     return state_of_lap(copy, EXCGUARD_RECORD_STATE);
 }
 
-static void append_state_in_fresh_slot(const char *path)
-{
+static void append_state_in_fresh_slot(const char *path) {
     (void)path;
     append(journal, INVALID_NAME, 3, EXCGUARD_RECORD_STATE);
 }
 
-static int state_of_fresh(const char *copy)
-{
+static int state_of_fresh(const char *copy) {
     struct excguard_journal *opened = open_journal(copy, RELEASE);
     struct content content = content_of(opened, EXCGUARD_RECORD_STATE);
     int appended = content.pending == 4;
@@ -216,14 +206,12 @@ static int state_of_fresh(const char *copy)
     return appended;
 }
 
-static void append_over_state(const char *path)
-{
+static void append_over_state(const char *path) {
     (void)path;
     append(journal, INVALID_NAME, 9, 0);
 }
 
-static int state_of_over(const char *copy)
-{
+static int state_of_over(const char *copy) {
     return state_of_lap(copy, 0);
 }
 
@@ -231,14 +219,12 @@ static int state_of_over(const char *copy)
 static struct excguard_answerer answerer;
 static _Alignas(8) uint8_t received[EXCGUARD_RECEIVE_SIZE];
 
-static uint32_t pid_of_token(uint32_t token)
-{
+static uint32_t pid_of_token(uint32_t token) {
     (void)token;
     return 40;
 }
 
-static void receive(uint64_t number)
-{
+static void receive(uint64_t number) {
     static const uint32_t words[20] = {
         0x80001112, 80, 0x1407, 0x1103, 0, 2408, 1, 0x2a03, 0, 0x110000, 0, 1, 2000, 0, EXC_GUARD, 2,
     };
@@ -250,8 +236,7 @@ static void receive(uint64_t number)
     MUST(excguard_answer(&answerer, received, 1000 + number).verdict == EXCGUARD_ACCEPTED);
 }
 
-static void three_answers(const char *path)
-{
+static void three_answers(const char *path) {
     journal = open_journal(path, RELEASE);
     excguard_answerer_init(&answerer, journal, pid_of_token);
     struct excguard_target *target = excguard_add_target(&answerer, 0x1103, 5, 5);
@@ -262,14 +247,12 @@ static void three_answers(const char *path)
     }
 }
 
-static void answer(const char *path)
-{
+static void answer(const char *path) {
     (void)path;
     receive(3);
 }
 
-static int state_of_answered(const char *copy)
-{
+static int state_of_answered(const char *copy) {
     struct excguard_journal *opened = open_journal(copy, RELEASE);
     const struct excguard_record *records;
     uint32_t count = excguard_journal_peek(opened, &records, CAPACITY);
@@ -277,7 +260,8 @@ static int state_of_answered(const char *copy)
     MUST(count == 3 || count == 4);
     MUST(content.name_hits == count && content.lost == 0);
     for (uint32_t i = 0; i < count; i++) {
-        MUST(records[i].time_ns == 1000 + i && records[i].thread_id == 2000 && records[i].subcode == 3000 + i);
+        MUST(records[i].time_ns == 1000 + i && records[i].thread_id == 2000 &&
+             records[i].subcode == 3000 + i);
         MUST(records[i].code == INVALID_NAME && records[i].pid == 40 && records[i].target_id == 5);
         MUST(records[i].reply == 5 && records[i].behavior == 4 && records[i].flags == EXCGUARD_RECORD_KNOWN);
     }
@@ -285,22 +269,19 @@ static int state_of_answered(const char *copy)
     return count == 4;
 }
 
-static void full_ring(const char *path)
-{
+static void full_ring(const char *path) {
     journal = open_journal(path, RELEASE);
     for (uint64_t number = 0; number < CAPACITY; number++) {
         append(journal, INVALID_NAME, number, 0);
     }
 }
 
-static void append_to_full(const char *path)
-{
+static void append_to_full(const char *path) {
     (void)path;
     append(journal, INVALID_NAME, 8, 0);
 }
 
-static int state_of_full(const char *copy)
-{
+static int state_of_full(const char *copy) {
     struct excguard_journal *opened = open_journal(copy, RELEASE);
     struct content content = content_of(opened, 0);
     MUST(content.pending == CAPACITY && content.name_hits == CAPACITY && content.last_is_whole);
@@ -309,14 +290,12 @@ static int state_of_full(const char *copy)
     return content.lost == 1;
 }
 
-static void advance(const char *path)
-{
+static void advance(const char *path) {
     (void)path;
     excguard_journal_advance(journal, 2);
 }
 
-static int state_of_advanced(const char *copy)
-{
+static int state_of_advanced(const char *copy) {
     struct excguard_journal *opened = open_journal(copy, RELEASE);
     struct content content = content_of(opened, 0);
     MUST(content.pending == 3 || content.pending == 1);
@@ -325,18 +304,15 @@ static int state_of_advanced(const char *copy)
     return content.pending == 1;
 }
 
-static void nothing(const char *path)
-{
+static void nothing(const char *path) {
     (void)path;
 }
 
-static void create(const char *path)
-{
+static void create(const char *path) {
     journal = open_journal(path, RELEASE);
 }
 
-static int state_of_created(const char *copy)
-{
+static int state_of_created(const char *copy) {
     struct excguard_journal *opened = open_journal(copy, RELEASE);
     struct content content = content_of(opened, 0);
     MUST(content.pending == 0 && content.name_hits == 0 && content.lost == 0);
@@ -347,19 +323,16 @@ static int state_of_created(const char *copy)
     return finished;
 }
 
-static void three_records_closed(const char *path)
-{
+static void three_records_closed(const char *path) {
     three_records(path);
     excguard_journal_close(journal);
 }
 
-static void open_under_another_release(const char *path)
-{
+static void open_under_another_release(const char *path) {
     journal = open_journal(path, OTHER_RELEASE);
 }
 
-static int state_of_reopened(const char *copy)
-{
+static int state_of_reopened(const char *copy) {
     struct excguard_journal *opened = open_journal(copy, OTHER_RELEASE);
     struct content content = content_of(opened, 0);
     MUST(content.pending == 3 && content.name_hits == 0 && content.value_hits == 0 && content.lost == 0);
@@ -392,8 +365,7 @@ struct view {
 };
 
 /* Has the file changed since last? It grows while it is made and is never shorter. */
-static int has_changed(struct view *view, const char *path)
-{
+static int has_changed(struct view *view, const char *path) {
     struct stat status;
     if (stat(path, &status) != 0) {
         return 0; /* not made yet */
@@ -420,15 +392,13 @@ static int has_changed(struct view *view, const char *path)
     return 1;
 }
 
-static void write_copy(const char *path, const struct view *view)
-{
+static void write_copy(const char *path, const struct view *view) {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     MUST(fd >= 0 && write(fd, view->last, view->last_size) == (ssize_t)view->last_size);
     close(fd);
 }
 
-static _Noreturn void run_child(const struct action *action, const char *path)
-{
+static _Noreturn void run_child(const struct action *action, const char *path) {
     action->before(path);
     if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0) {
         _exit(3);
@@ -439,8 +409,7 @@ static _Noreturn void run_child(const struct action *action, const char *path)
     _exit(0);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     const struct action *action = NULL;
     for (size_t i = 0; argc == 3 && i < sizeof actions / sizeof actions[0]; i++) {
         action = strcmp(actions[i].name, argv[1]) == 0 ? &actions[i] : action;

@@ -1,11 +1,12 @@
 /*
- * A daemon reduced to its journal, to be killed at any moment: one thread appends hits as fast as it can and notes
- * each one as acknowledged once it is journalled; another reads records, logs their numbers, and gives them back.
+ * A daemon reduced to its journal, to be killed at any moment: one thread appends hits as fast as it can and
+ * notes each one as acknowledged once it is journalled; another reads records, logs their numbers, and gives
+ * them back.
  *
  *   journal_writer JOURNAL ACKNOWLEDGED LOG
  *
- * ACKNOWLEDGED: a file of KINDS 64-bit counts, mapped. LOG: 64-bit sequence numbers, appended. Writes one byte to
- * standard output when it is under way, and ends only by a signal.
+ * ACKNOWLEDGED: a file of KINDS 64-bit counts, mapped. LOG: 64-bit sequence numbers, appended. Writes one
+ * byte to standard output when it is under way, and ends only by a signal.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -24,8 +25,7 @@
 static struct excguard_journal *journal;
 static int log_fd;
 
-static void *read_records(void *argument)
-{
+static void *read_records(void *argument) {
     (void)argument;
     for (;;) {
         const struct excguard_record *records;
@@ -42,13 +42,13 @@ static void *read_records(void *argument)
     return NULL;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     char error[256];
     if (argc != 4) {
         return 2;
     }
-    if (excguard_journal_open(argv[1], CAPACITY, 260400, &journal, error, sizeof error) != EXCGUARD_JOURNAL_OK) {
+    if (excguard_journal_open(argv[1], CAPACITY, 260400, &journal, error, sizeof error) !=
+        EXCGUARD_JOURNAL_OK) {
         fprintf(stderr, "%s\n", error);
         return 1;
     }

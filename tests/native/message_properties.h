@@ -1,6 +1,6 @@
 /*
- * What must hold for any bytes that arrive: shared by the sanitizer run over a corpus (check_messages.c) and the
- * fuzzer (fuzz_messages.c). A property that fails aborts, so either tool shows the input.
+ * What must hold for any bytes that arrive: shared by the sanitizer run over a corpus (check_messages.c) and
+ * the fuzzer (fuzz_messages.c). A property that fails aborts, so either tool shows the input.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,17 +10,17 @@
 #include <mach/exception_types.h>
 #include <mach/kern_return.h>
 
-#include "message_handler.h"
 #include "journal.h"
+#include "message_handler.h"
 #include "parser.h"
 #include "wire.h"
 
-#define MUST(condition)                                                                                              \
-    do {                                                                                                             \
-        if (!(condition)) {                                                                                          \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                                  \
-            abort();                                                                                                 \
-        }                                                                                                            \
+#define MUST(condition)                                                             \
+    do {                                                                            \
+        if (!(condition)) {                                                         \
+            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
+            abort();                                                                \
+        }                                                                           \
     } while (0)
 
 #define OWN_PID 4242u
@@ -30,13 +30,11 @@
 static struct excguard_journal *journal;
 static struct excguard_answerer *answerer;
 
-static uint32_t pid_of_token(uint32_t token)
-{
+static uint32_t pid_of_token(uint32_t token) {
     return token % 3 == 0 ? OWN_PID : token % 3 == 1 ? token : 0;
 }
 
-static void start_properties(void)
-{
+static void start_properties(void) {
     char path[] = "/tmp/excguard-properties-XXXXXX", error[256];
     int fd = mkstemp(path);
     MUST(fd >= 0);
@@ -47,8 +45,7 @@ static void start_properties(void)
     MUST(answerer != NULL);
 }
 
-static void check_parse(const uint8_t *bytes, size_t size, uint32_t flags)
-{
+static void check_parse(const uint8_t *bytes, size_t size, uint32_t flags) {
     struct excguard_message message;
     memset(&message, 0xa5, sizeof message);
     uint32_t verdict = excguard_parse(bytes, size, flags, &message);
@@ -80,8 +77,7 @@ static void check_parse(const uint8_t *bytes, size_t size, uint32_t flags)
 }
 
 /* The rules of message_handler.h, said once more. */
-static uint32_t expected_verdict(const struct excguard_message *message, int is_target)
-{
+static uint32_t expected_verdict(const struct excguard_message *message, int is_target) {
     if (!is_target) {
         return EXCGUARD_UNKNOWN_PORT;
     }
@@ -102,8 +98,7 @@ static uint32_t expected_verdict(const struct excguard_message *message, int is_
     }
 }
 
-static void check_record(const struct excguard_message *message, uint32_t pid, int32_t reply)
-{
+static void check_record(const struct excguard_message *message, uint32_t pid, int32_t reply) {
     const struct excguard_record *record;
     MUST(excguard_journal_peek(journal, &record, 1) == 1);
     uint32_t state = (message->present & EXCGUARD_HAS_STATE) != 0 ? EXCGUARD_RECORD_STATE : 0;
@@ -123,8 +118,7 @@ static void check_record(const struct excguard_message *message, uint32_t pid, i
 }
 
 /* Makes the thread and the code known that the message would have if it were well formed. */
-static void make_usual(const uint8_t *buffer)
-{
+static void make_usual(const uint8_t *buffer) {
     uint64_t thread_id = excguard_load64(buffer + 48);
     answerer->threads[thread_id % EXCGUARD_THREAD_SLOTS] =
         (struct excguard_thread){thread_id, (uint64_t)TARGET_ID << 32 | OWN_PID};
@@ -134,8 +128,7 @@ static void make_usual(const uint8_t *buffer)
 }
 
 /* The receiver's way, by the known forms where they fit, must end where the parser's does. */
-static void check_answer(const uint8_t *bytes, size_t size, int is_target)
-{
+static void check_answer(const uint8_t *bytes, size_t size, int is_target) {
     /* A block of its own, so that a read beyond the receive buffer is seen. */
     uint8_t *buffer = malloc(EXCGUARD_RECEIVE_SIZE);
     MUST(buffer != NULL);
@@ -153,7 +146,10 @@ static void check_answer(const uint8_t *bytes, size_t size, int is_target)
         MUST(target != NULL);
         target->owner = target->id_shifted | OWN_PID;
     }
-    /* Of a thread that was never seen; then of one that is known, with a counter that is there: the usual case. */
+    /*
+     * Of a thread that was never seen; then of one that is known, with a counter that is there: the usual
+     * case.
+     */
     for (int usual = 0; usual < 2; usual++) {
         uint32_t pid = pid_of_token(message.task_token);
         if (usual) {
@@ -177,8 +173,7 @@ static void check_answer(const uint8_t *bytes, size_t size, int is_target)
     free(buffer);
 }
 
-static void check_properties(const uint8_t *bytes, size_t size)
-{
+static void check_properties(const uint8_t *bytes, size_t size) {
     for (uint32_t misalignment = 0; misalignment < 4; misalignment++) {
         uint8_t *block = malloc(size + misalignment);
         MUST(block != NULL || size + misalignment == 0);

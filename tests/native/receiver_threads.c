@@ -1,6 +1,6 @@
 /*
- * The receiver and all that may go on beside it, for ThreadSanitizer: two threads raise guards, one reads records and
- * counters, one adds, names and removes targets, while the receiver's answers.
+ * The receiver and all that may go on beside it, for ThreadSanitizer: two threads raise guards, one reads
+ * records and counters, one adds, names and removes targets, while the receiver's answers.
  *
  *   receiver_threads JOURNAL ROUNDS
  */
@@ -26,8 +26,7 @@ static struct excguard_receiver *receiver;
 static unsigned long rounds;
 static _Atomic bool done;
 
-static void *raise_guards(void *argument)
-{
+static void *raise_guards(void *argument) {
     uint64_t which = *(const uint64_t *)argument;
     for (unsigned long i = 0; i < rounds; i++) {
         MUST(excsim_raise(CODE | (which + i % 3) << 32, i) == KERN_FAILURE);
@@ -35,8 +34,7 @@ static void *raise_guards(void *argument)
     return NULL;
 }
 
-static void *read_journal(void *argument)
-{
+static void *read_journal(void *argument) {
     unsigned long *read_records = argument;
     static struct excguard_hit_counter hits[EXCGUARD_HIT_SLOTS];
 
@@ -61,8 +59,7 @@ static void *read_journal(void *argument)
     return NULL;
 }
 
-static void *change_targets(void *argument)
-{
+static void *change_targets(void *argument) {
     (void)argument;
     for (uint32_t i = 0; !atomic_load(&done); i++) {
         uint32_t target = 100 + i % 7;
@@ -76,8 +73,7 @@ static void *change_targets(void *argument)
     return NULL;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     char error[256];
     int bell[2];
     MUST(argc == 3 && pipe(bell) == 0);

@@ -1,6 +1,7 @@
 /*
- * What Python's limited API asks of pyconfig.h, for macOS: sizes, by the compiler's own word, so that one file serves both
- * architectures (python.org's build does the same with pymacconfig.h). It takes the place of the build machine's.
+ * What Python's limited API asks of pyconfig.h, for macOS: sizes, by the compiler's own word, so that one
+ * file serves both architectures (python.org's build does the same with pymacconfig.h). It takes the place of
+ * the build machine's.
  */
 #ifndef Py_PYCONFIG_H
 #define Py_PYCONFIG_H

@@ -43,8 +43,9 @@ const char *excguard_client_outcome_name(int outcome) {
 /* A whole number in decimal and nothing else, or -1. */
 static long number(const char *text) {
     char *end;
-    if (!text || *text < '0' || *text > '9')
+    if (!text || *text < '0' || *text > '9') {
         return -1;
+    }
     long value = strtol(text, &end, 10);
     return *end || value > INT_MAX ? -1 : value;
 }
@@ -56,19 +57,22 @@ int excguard_client_options_from_environment(struct excguard_client_options *opt
     long pid = number(getenv(names[1])), timeout = number(getenv(names[3]));
     memset(options, 0, sizeof *options);
     options->timeout_ms = DEFAULT_TIMEOUT_MS;
-    if (timeout >= 0 && timeout <= INT_MAX / 1000)
+    if (timeout >= 0 && timeout <= INT_MAX / 1000) {
         options->timeout_ms = (uint32_t)timeout * 1000;
-    if (validation && !strcmp(validation, "enforce"))
+    }
+    if (validation && !strcmp(validation, "enforce")) {
         options->validation = EXCGUARD_CLIENT_VALIDATION_ENFORCE;
-    else if (validation && !strcmp(validation, "report"))
+    } else if (validation && !strcmp(validation, "report")) {
         options->validation = EXCGUARD_CLIENT_VALIDATION_REPORT;
+    }
     int configured = service && *service && strlen(service) < sizeof options->service && pid > 0;
     if (configured) {
         memcpy(options->service, service, strlen(service) + 1);
         options->server_pid = (int32_t)pid;
     }
-    for (size_t at = 0; at < sizeof names / sizeof *names; at++)
+    for (size_t at = 0; at < sizeof names / sizeof *names; at++) {
         unsetenv(names[at]); /* children of this process have no ports waiting for them */
+    }
     return configured ? EXCGUARD_CLIENT_GRANTED : EXCGUARD_CLIENT_NOT_CONFIGURED;
 }
 
@@ -89,13 +93,18 @@ static int take_ports(const uint8_t *bytes, uint32_t count, size_t keys, struct 
         memcpy(&descriptor, bytes + sizeof(mach_msg_base_t) + at * sizeof descriptor, sizeof descriptor);
         /* On arrival the kernel has turned what the sender did into what the receiver has. */
         if (descriptor.type != MACH_MSG_PORT_DESCRIPTOR ||
-            (descriptor.disposition != MACH_MSG_TYPE_PORT_RECEIVE && descriptor.disposition != MACH_MSG_TYPE_PORT_SEND &&
-             descriptor.disposition != MACH_MSG_TYPE_PORT_SEND_ONCE))
+            (descriptor.disposition != MACH_MSG_TYPE_PORT_RECEIVE &&
+             descriptor.disposition != MACH_MSG_TYPE_PORT_SEND &&
+             descriptor.disposition != MACH_MSG_TYPE_PORT_SEND_ONCE)) {
             return EXCGUARD_CLIENT_BAD_REPLY;
-        *port = (struct excguard_client_port){word_at(bytes, keys + at * 4), descriptor.name, descriptor.disposition};
-        for (uint32_t before = 0; before < at; before++)
-            if (client->ports[before].key == port->key)
+        }
+        *port = (struct excguard_client_port){word_at(bytes, keys + at * 4), descriptor.name,
+                                              descriptor.disposition};
+        for (uint32_t before = 0; before < at; before++) {
+            if (client->ports[before].key == port->key) {
                 return EXCGUARD_CLIENT_BAD_REPLY;
+            }
+        }
     }
     client->count = count;
     return EXCGUARD_CLIENT_GRANTED;
@@ -104,26 +113,34 @@ static int take_ports(const uint8_t *bytes, uint32_t count, size_t keys, struct 
 static int parse_own(const uint8_t *bytes, uint32_t size, uint32_t count, struct excguard_client *client) {
     size_t tail_at = sizeof(mach_msg_base_t) + (size_t)count * sizeof(mach_msg_port_descriptor_t);
     struct excguard_rendezvous_tail tail;
-    if (count > EXCGUARD_RENDEZVOUS_MAX_PORTS || size != tail_at + sizeof tail + (size_t)count * 4)
+    if (count > EXCGUARD_RENDEZVOUS_MAX_PORTS || size != tail_at + sizeof tail + (size_t)count * 4) {
         return EXCGUARD_CLIENT_BAD_REPLY;
+    }
     memcpy(&tail, bytes + tail_at, sizeof tail);
-    if (tail.total_length != size || tail.status > EXCGUARD_CLIENT_OTHER_VERSION || (tail.status && count))
+    if (tail.total_length != size || tail.status > EXCGUARD_CLIENT_OTHER_VERSION || (tail.status && count)) {
         return EXCGUARD_CLIENT_BAD_REPLY;
+    }
     /* A server of another version says so in the layout of this one. */
-    if (tail.version != EXCGUARD_RENDEZVOUS_VERSION && tail.status != EXCGUARD_CLIENT_OTHER_VERSION)
+    if (tail.version != EXCGUARD_RENDEZVOUS_VERSION && tail.status != EXCGUARD_CLIENT_OTHER_VERSION) {
         return EXCGUARD_CLIENT_BAD_REPLY;
+    }
     int outcome = take_ports(bytes, count, tail_at + sizeof tail, client);
     return outcome == EXCGUARD_CLIENT_GRANTED ? (int)tail.status : outcome;
 }
 
-static int parse_chromium(const uint8_t *bytes, uint32_t size, uint32_t count, struct excguard_client *client) {
-    size_t keys = sizeof(mach_msg_base_t) + (size_t)count * sizeof(mach_msg_port_descriptor_t), length_at = keys + (size_t)count * 4;
+static int parse_chromium(const uint8_t *bytes, uint32_t size, uint32_t count,
+                          struct excguard_client *client) {
+    size_t keys = sizeof(mach_msg_base_t) + (size_t)count * sizeof(mach_msg_port_descriptor_t),
+           length_at = keys + (size_t)count * 4;
     uint64_t length;
-    if (count > EXCGUARD_CHROMIUM_MAX_PORTS || size < length_at + sizeof length)
+    if (count > EXCGUARD_CHROMIUM_MAX_PORTS || size < length_at + sizeof length) {
         return EXCGUARD_CLIENT_BAD_REPLY;
+    }
     memcpy(&length, bytes + length_at, sizeof length);
-    if (length > EXCGUARD_CHROMIUM_MAX_DATA || size != ((length_at + sizeof length + length + 3) & ~(size_t)3))
+    if (length > EXCGUARD_CHROMIUM_MAX_DATA ||
+        size != ((length_at + sizeof length + length + 3) & ~(size_t)3)) {
         return EXCGUARD_CLIENT_BAD_REPLY;
+    }
     client->data_offset = (uint32_t)(length_at + sizeof length);
     client->data_size = (uint32_t)length;
     return take_ports(bytes, count, keys, client);
@@ -137,39 +154,52 @@ int excguard_client_parse_reply(const void *message, size_t capacity, int32_t se
     uint32_t chromium = protocol == EXCGUARD_CLIENT_PROTOCOL_CHROMIUM;
     memset(client, 0, sizeof *client);
     client->outcome = EXCGUARD_CLIENT_BAD_REPLY;
-    if (capacity < sizeof header)
+    if (capacity < sizeof header) {
         return client->outcome;
+    }
     memcpy(&header, bytes, sizeof header);
     size_t trailer_at = ((size_t)header.msgh_size + 3) & ~(size_t)3;
-    if (header.msgh_size < sizeof header || header.msgh_size > capacity || capacity - header.msgh_size < 3 + sizeof trailer)
+    if (header.msgh_size < sizeof header || header.msgh_size > capacity ||
+        capacity - header.msgh_size < 3 + sizeof trailer) {
         return client->outcome;
+    }
     memcpy(&trailer, bytes + trailer_at, sizeof trailer);
-    if (trailer.msgh_trailer_type != MACH_MSG_TRAILER_FORMAT_0 || trailer.msgh_trailer_size < sizeof trailer)
+    if (trailer.msgh_trailer_type != MACH_MSG_TRAILER_FORMAT_0 ||
+        trailer.msgh_trailer_size < sizeof trailer) {
         return client->outcome;
+    }
     /* audit_token_to_pid of bsm/libbsm.h, which would be a library more: field 5, 0 for the kernel. */
     int32_t sender = (int32_t)trailer.msgh_audit.val[5];
-    if (header.msgh_id == MACH_NOTIFY_SEND_ONCE && sender == 0)
+    if (header.msgh_id == MACH_NOTIFY_SEND_ONCE && sender == 0) {
         return client->outcome = EXCGUARD_CLIENT_NO_ANSWER; /* our reply right was destroyed unused */
-    if (server_pid && sender != server_pid)
+    }
+    if (server_pid && sender != server_pid) {
         return client->outcome = EXCGUARD_CLIENT_WRONG_SERVER;
+    }
     memcpy(client->server, trailer.msgh_audit.val, sizeof client->server);
     if (header.msgh_id != (chromium ? EXCGUARD_CHROMIUM_REPLY : EXCGUARD_RENDEZVOUS_REPLY) ||
-        !MACH_MSGH_BITS_IS_COMPLEX(header.msgh_bits) || MACH_MSGH_BITS_REMOTE(header.msgh_bits) || header.msgh_remote_port ||
-        header.msgh_size < sizeof(mach_msg_base_t))
+        !MACH_MSGH_BITS_IS_COMPLEX(header.msgh_bits) || MACH_MSGH_BITS_REMOTE(header.msgh_bits) ||
+        header.msgh_remote_port || header.msgh_size < sizeof(mach_msg_base_t)) {
         return client->outcome;
+    }
     uint32_t count = word_at(bytes, sizeof header);
     /* Bounded here, so that no size that is computed from it can wrap. */
-    if (count > EXCGUARD_RENDEZVOUS_MAX_PORTS)
+    if (count > EXCGUARD_RENDEZVOUS_MAX_PORTS) {
         return client->outcome;
+    }
     client->outcome = (chromium ? parse_chromium : parse_own)(bytes, header.msgh_size, count, client);
-    if (client->outcome >= EXCGUARD_CLIENT_NOT_CONFIGURED)
+    if (client->outcome >= EXCGUARD_CLIENT_NOT_CONFIGURED) {
         client->count = 0;
+    }
     return client->outcome;
 }
 
 /* ---- the exchange ---- */
 
-/* MPO_REPLY_PORT: services that insist on reply port semantics accept no other (osfmk/ipc/ipc_kmsg.c, xnu-11417.121.6). */
+/*
+ * MPO_REPLY_PORT: services that insist on reply port semantics accept no other (osfmk/ipc/ipc_kmsg.c,
+ * xnu-11417.121.6).
+ */
 static kern_return_t construct_reply_port(mach_port_t *port) {
     mach_port_options_t options = {.flags = MPO_REPLY_PORT};
     return mach_port_construct(mach_task_self(), &options, 0, port);
@@ -178,12 +208,12 @@ static kern_return_t construct_reply_port(mach_port_t *port) {
 union exchange {
     struct excguard_rendezvous_request request;
     mach_msg_header_t header;
-    uint8_t bytes[sizeof(mach_msg_base_t) + EXCGUARD_RENDEZVOUS_MAX_PORTS * 16 + 16 + EXCGUARD_CHROMIUM_MAX_DATA +
-                  sizeof(mach_msg_audit_trailer_t) + 8];
+    uint8_t bytes[sizeof(mach_msg_base_t) + EXCGUARD_RENDEZVOUS_MAX_PORTS * 16 + 16 +
+                  EXCGUARD_CHROMIUM_MAX_DATA + sizeof(mach_msg_audit_trailer_t) + 8];
 };
 
-static int exchange(union exchange *message, const struct excguard_client_options *options, mach_port_t server, mach_port_t reply,
-                    struct excguard_client *client) {
+static int exchange(union exchange *message, const struct excguard_client_options *options,
+                    mach_port_t server, mach_port_t reply, struct excguard_client *client) {
     uint32_t chromium = options->protocol == EXCGUARD_CLIENT_PROTOCOL_CHROMIUM;
     mach_msg_size_t size = chromium ? sizeof message->header : sizeof message->request;
     message->request = (struct excguard_rendezvous_request){
@@ -198,22 +228,27 @@ static int exchange(union exchange *message, const struct excguard_client_option
         .version = EXCGUARD_RENDEZVOUS_VERSION,
         .total_length = size,
     };
-    mach_msg_option_t option = MACH_SEND_MSG | MACH_RCV_MSG | MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) |
+    mach_msg_option_t option = MACH_SEND_MSG | MACH_RCV_MSG |
+                               MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) |
                                MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT);
-    if (options->timeout_ms)
+    if (options->timeout_ms) {
         option |= MACH_SEND_TIMEOUT | MACH_RCV_TIMEOUT;
-    client->result = mach_msg(&message->header, option, size, sizeof *message, reply, options->timeout_ms, MACH_PORT_NULL);
+    }
+    client->result =
+        mach_msg(&message->header, option, size, sizeof *message, reply, options->timeout_ms, MACH_PORT_NULL);
     switch (client->result) {
     case MACH_MSG_SUCCESS:
         excguard_client_parse_reply(message, sizeof *message, options->server_pid, options->protocol, client);
-        if (client->outcome >= EXCGUARD_CLIENT_NOT_CONFIGURED)
+        if (client->outcome >= EXCGUARD_CLIENT_NOT_CONFIGURED) {
             mach_msg_destroy(&message->header);
+        }
         return client->outcome;
     case MACH_SEND_INVALID_DEST:
         return EXCGUARD_CLIENT_NO_SERVER;
     case MACH_SEND_TIMED_OUT: /* both rights came back to us in the message */
-        if (MACH_PORT_VALID(message->header.msgh_local_port))
+        if (MACH_PORT_VALID(message->header.msgh_local_port)) {
             mach_port_deallocate(mach_task_self(), message->header.msgh_local_port);
+        }
         mach_msg_destroy(&message->header);
         return EXCGUARD_CLIENT_TIMED_OUT;
     case MACH_RCV_TIMED_OUT:
@@ -221,18 +256,23 @@ static int exchange(union exchange *message, const struct excguard_client_option
     case MACH_RCV_TOO_LARGE: /* the kernel has released it */
         return EXCGUARD_CLIENT_BAD_REPLY;
     default:
-        if ((client->result & ~MACH_MSG_MASK) == MACH_RCV_BODY_ERROR || (client->result & ~MACH_MSG_MASK) == MACH_RCV_HEADER_ERROR)
+        if ((client->result & ~MACH_MSG_MASK) == MACH_RCV_BODY_ERROR ||
+            (client->result & ~MACH_MSG_MASK) == MACH_RCV_HEADER_ERROR) {
             mach_msg_destroy(&message->header); /* it came, short of some rights */
+        }
         return EXCGUARD_CLIENT_SYSTEM_ERROR;
     }
 }
 
 static int validate(const struct excguard_client_options *options, struct excguard_client *client) {
-    if (options->validation == EXCGUARD_CLIENT_VALIDATION_OFF || !options->server_requirement || !*options->server_requirement)
+    if (options->validation == EXCGUARD_CLIENT_VALIDATION_OFF || !options->server_requirement ||
+        !*options->server_requirement) {
         return client->outcome;
+    }
     client->validation = excguard_client_check_signature(client->server, options->server_requirement);
-    if (client->validation == 0 || options->validation != EXCGUARD_CLIENT_VALIDATION_ENFORCE)
+    if (client->validation == 0 || options->validation != EXCGUARD_CLIENT_VALIDATION_ENFORCE) {
         return client->outcome;
+    }
     excguard_client_release(client);
     return EXCGUARD_CLIENT_UNTRUSTED_SERVER;
 }
@@ -241,21 +281,26 @@ int excguard_client_acquire(const struct excguard_client_options *options, struc
     union exchange message;
     mach_port_t server, reply;
     memset(client, 0, sizeof *client);
-    if (!*options->service)
+    if (!*options->service) {
         return client->outcome = EXCGUARD_CLIENT_NOT_CONFIGURED;
+    }
     client->result = bootstrap_look_up(bootstrap_port, options->service, &server);
-    if (client->result != KERN_SUCCESS)
+    if (client->result != KERN_SUCCESS) {
         return client->outcome = EXCGUARD_CLIENT_NO_SERVER;
+    }
     client->result = construct_reply_port(&reply);
     if (client->result != KERN_SUCCESS) {
         client->outcome = EXCGUARD_CLIENT_SYSTEM_ERROR;
     } else {
         client->outcome = exchange(&message, options, server, reply, client);
-        mach_port_mod_refs(mach_task_self(), reply, MACH_PORT_RIGHT_RECEIVE, -1); /* and what may still arrive on it */
+        mach_port_mod_refs(mach_task_self(), reply, MACH_PORT_RIGHT_RECEIVE,
+                           -1); /* and what may still arrive on it */
     }
     mach_port_deallocate(mach_task_self(), server);
-    if (client->outcome <= EXCGUARD_CLIENT_OTHER_VERSION) /* also a server that has nothing for us must be the right one */
+    if (client->outcome <=
+        EXCGUARD_CLIENT_OTHER_VERSION) { /* also a server that has nothing for us must be the right one */
         client->outcome = validate(options, client);
+    }
     return client->outcome;
 }
 
@@ -264,10 +309,12 @@ int excguard_client_acquire(const struct excguard_client_options *options, struc
 mach_port_t excguard_client_take(struct excguard_client *client, uint32_t key, mach_msg_type_name_t kind) {
     for (uint32_t at = 0; at < client->count; at++) {
         struct excguard_client_port port = client->ports[at];
-        if (port.key != key)
+        if (port.key != key) {
             continue;
-        if (port.kind != kind)
+        }
+        if (port.kind != kind) {
             return MACH_PORT_NULL;
+        }
         client->ports[at] = client->ports[--client->count];
         return port.name;
     }
@@ -277,19 +324,23 @@ mach_port_t excguard_client_take(struct excguard_client *client, uint32_t key, m
 void excguard_client_release(struct excguard_client *client) {
     while (client->count) {
         const struct excguard_client_port *port = &client->ports[--client->count];
-        if (!MACH_PORT_VALID(port->name))
+        if (!MACH_PORT_VALID(port->name)) {
             continue; /* it died on its way */
-        if (port->kind == MACH_MSG_TYPE_PORT_RECEIVE)
+        }
+        if (port->kind == MACH_MSG_TYPE_PORT_RECEIVE) {
             mach_port_mod_refs(mach_task_self(), port->name, MACH_PORT_RIGHT_RECEIVE, -1);
-        else
+        } else {
             mach_port_deallocate(mach_task_self(), port->name);
+        }
     }
 }
 
 /* ---- watching oneself ---- */
 
-/* On an arm64 kernel also for what Rosetta translates: the numbers are ARM_THREAD_STATE64 of mach/arm/thread_status.h and
- * x86_THREAD_STATE64 of mach/i386/thread_status.h, of which a compiler sees one. */
+/*
+ * On an arm64 kernel also for what Rosetta translates: the numbers are ARM_THREAD_STATE64 of
+ * mach/arm/thread_status.h and x86_THREAD_STATE64 of mach/i386/thread_status.h, of which a compiler sees one.
+ */
 static thread_state_flavor_t state_flavor(void) {
     int arm64 = 0;
     size_t size = sizeof arm64;
@@ -298,33 +349,41 @@ static thread_state_flavor_t state_flavor(void) {
 #else
     const int built_for_arm64 = 0;
 #endif
-    if (sysctlbyname("hw.optional.arm64", &arm64, &size, NULL, 0))
+    if (sysctlbyname("hw.optional.arm64", &arm64, &size, NULL, 0)) {
         arm64 = built_for_arm64;
+    }
     return arm64 ? 6 : 4;
 }
 
-static kern_return_t register_port(struct excguard_client *client, mach_port_t port, exception_behavior_t behavior,
-                                   thread_state_flavor_t flavor) {
-    client->result = task_set_exception_ports(mach_task_self(), EXC_MASK_GUARD, port,
-                                              (exception_behavior_t)((uint32_t)behavior | (uint32_t)MACH_EXCEPTION_CODES), flavor);
+static kern_return_t register_port(struct excguard_client *client, mach_port_t port,
+                                   exception_behavior_t behavior, thread_state_flavor_t flavor) {
+    client->result = task_set_exception_ports(
+        mach_task_self(), EXC_MASK_GUARD, port,
+        (exception_behavior_t)((uint32_t)behavior | (uint32_t)MACH_EXCEPTION_CODES), flavor);
     mach_port_deallocate(mach_task_self(), port); /* the kernel has a right of its own */
     return client->result;
 }
 
 static int register_self(struct excguard_client *client, const char *guard_behavior) {
     mach_port_t plain = excguard_client_take(client, EXCGUARD_KEY_IDENTITY, MACH_MSG_TYPE_PORT_SEND);
-    mach_port_t with_state = excguard_client_take(client, EXCGUARD_KEY_STATE_IDENTITY, MACH_MSG_TYPE_PORT_SEND);
-    int outcome = MACH_PORT_VALID(plain) || MACH_PORT_VALID(with_state) ? EXCGUARD_CLIENT_GRANTED : EXCGUARD_CLIENT_NO_EXCEPTION_PORT;
-    if (MACH_PORT_VALID(plain) && register_port(client, plain, EXCEPTION_IDENTITY_PROTECTED, 0) != KERN_SUCCESS)
+    mach_port_t with_state =
+        excguard_client_take(client, EXCGUARD_KEY_STATE_IDENTITY, MACH_MSG_TYPE_PORT_SEND);
+    int outcome = MACH_PORT_VALID(plain) || MACH_PORT_VALID(with_state) ? EXCGUARD_CLIENT_GRANTED
+                                                                        : EXCGUARD_CLIENT_NO_EXCEPTION_PORT;
+    if (MACH_PORT_VALID(plain) &&
+        register_port(client, plain, EXCEPTION_IDENTITY_PROTECTED, 0) != KERN_SUCCESS) {
         outcome = EXCGUARD_CLIENT_NOT_REGISTERED;
-    if (MACH_PORT_VALID(with_state) &&
-        register_port(client, with_state, EXCEPTION_STATE_IDENTITY_PROTECTED, state_flavor()) != KERN_SUCCESS)
+    }
+    if (MACH_PORT_VALID(with_state) && register_port(client, with_state, EXCEPTION_STATE_IDENTITY_PROTECTED,
+                                                     state_flavor()) != KERN_SUCCESS) {
         outcome = EXCGUARD_CLIENT_NOT_REGISTERED;
+    }
     long flags = number(guard_behavior);
     if (outcome == EXCGUARD_CLIENT_GRANTED && flags >= 0) {
         client->result = task_set_exc_guard_behavior(mach_task_self(), (task_exc_guard_behavior_t)flags);
-        if (client->result != KERN_SUCCESS)
+        if (client->result != KERN_SUCCESS) {
             outcome = EXCGUARD_CLIENT_NOT_REGISTERED;
+        }
     }
     return outcome;
 }
@@ -344,11 +403,13 @@ static void report(mach_port_t control, int outcome, kern_return_t result) {
         .outcome = (uint32_t)outcome,
         .result = result,
     };
-    kern_return_t sent = mach_msg(&message.header, MACH_SEND_MSG | MACH_SEND_TIMEOUT, sizeof message, 0, MACH_PORT_NULL, 0, MACH_PORT_NULL);
-    if (sent == MACH_SEND_TIMED_OUT)
+    kern_return_t sent = mach_msg(&message.header, MACH_SEND_MSG | MACH_SEND_TIMEOUT, sizeof message, 0,
+                                  MACH_PORT_NULL, 0, MACH_PORT_NULL);
+    if (sent == MACH_SEND_TIMED_OUT) {
         mach_msg_destroy(&message.header); /* the right came back */
-    else if (sent != MACH_MSG_SUCCESS)
+    } else if (sent != MACH_MSG_SUCCESS) {
         mach_port_deallocate(mach_task_self(), control);
+    }
 }
 
 static int watch_outcome;
@@ -358,18 +419,21 @@ static void watch_once(void) {
     struct excguard_client client;
     char guard_behavior[16] = "";
     const char *variable = getenv("EXCGUARD_RENDEZVOUS_GUARD_BEHAVIOR");
-    if (variable && strlen(variable) < sizeof guard_behavior)
+    if (variable && strlen(variable) < sizeof guard_behavior) {
         memcpy(guard_behavior, variable, strlen(variable) + 1);
+    }
     unsetenv("EXCGUARD_RENDEZVOUS_GUARD_BEHAVIOR");
     watch_outcome = excguard_client_options_from_environment(&options);
-    if (watch_outcome != EXCGUARD_CLIENT_GRANTED)
+    if (watch_outcome != EXCGUARD_CLIENT_GRANTED) {
         return;
+    }
     watch_outcome = excguard_client_acquire(&options, &client);
     if (watch_outcome == EXCGUARD_CLIENT_GRANTED) {
         watch_outcome = register_self(&client, guard_behavior);
         mach_port_t control = excguard_client_take(&client, EXCGUARD_KEY_CONTROL, MACH_MSG_TYPE_PORT_SEND);
-        if (MACH_PORT_VALID(control))
+        if (MACH_PORT_VALID(control)) {
             report(control, watch_outcome, client.result);
+        }
     }
     excguard_client_release(&client);
 }
@@ -383,16 +447,16 @@ int excguard_client_watch_self(void) {
 /* ---- code signatures ---- */
 
 /*
- * CoreFoundation and Security by hand: linking them would put two frameworks into every program that embeds this file. Types
- * as in CoreFoundation/CFBase.h, Security/SecCode.h and Security/SecRequirement.h of the macOS 26.4 SDK; all refs are
- * pointers, CFIndex is long, OSStatus int32_t, SecCSFlags uint32_t.
+ * CoreFoundation and Security by hand: linking them would put two frameworks into every program that embeds
+ * this file. Types as in CoreFoundation/CFBase.h, Security/SecCode.h and Security/SecRequirement.h of the
+ * macOS 26.4 SDK; all refs are pointers, CFIndex is long, OSStatus int32_t, SecCSFlags uint32_t.
  */
 static struct {
     void (*release)(const void *object);
     const void *(*data_create)(const void *allocator, const uint8_t *bytes, long length);
     const void *(*string_create)(const void *allocator, const char *text, uint32_t encoding);
-    const void *(*dictionary_create)(const void *allocator, const void **keys, const void **values, long count, const void *key_callbacks,
-                                     const void *value_callbacks);
+    const void *(*dictionary_create)(const void *allocator, const void **keys, const void **values,
+                                     long count, const void *key_callbacks, const void *value_callbacks);
     int32_t (*requirement_create)(const void *text, uint32_t flags, const void **requirement);
     int32_t (*copy_guest)(const void *host, const void *attributes, uint32_t flags, const void **code);
     int32_t (*check_validity)(const void *code, uint32_t flags, const void *requirement);
@@ -403,14 +467,18 @@ static struct {
 
 static void find(void *framework, const char *name, void *where, size_t size) {
     void *found = framework ? dlsym(framework, name) : NULL;
-    memcpy(where, &found, size); /* a function pointer is no object pointer, by ISO C; by POSIX they are alike */
-    if (!found)
+    memcpy(where, &found,
+           size); /* a function pointer is no object pointer, by ISO C; by POSIX they are alike */
+    if (!found) {
         security.complete = 0;
+    }
 }
 
 static void load_security(void) {
-    void *foundation = dlopen("/System/Library/Frameworks/CoreFoundation.framework/CoreFoundation", RTLD_LAZY | RTLD_LOCAL);
-    void *framework = dlopen("/System/Library/Frameworks/Security.framework/Security", RTLD_LAZY | RTLD_LOCAL);
+    void *foundation =
+        dlopen("/System/Library/Frameworks/CoreFoundation.framework/CoreFoundation", RTLD_LAZY | RTLD_LOCAL);
+    void *framework =
+        dlopen("/System/Library/Frameworks/Security.framework/Security", RTLD_LAZY | RTLD_LOCAL);
     security.complete = 1;
 #define FIND(from, name, field) find(from, name, &security.field, sizeof security.field)
     FIND(foundation, "CFRelease", release);
@@ -433,10 +501,15 @@ static int security_is_there(void) {
 }
 
 static int32_t create_requirement(const char *text, const void **requirement) {
-    enum { UTF8 = 0x08000100, REQ_INVALID = -67052, ALLOCATE_FAILED = -108 }; /* CFString.h, CSCommon.h, MacErrors.h */
+    enum {
+        UTF8 = 0x08000100,
+        REQ_INVALID = -67052,
+        ALLOCATE_FAILED = -108
+    }; /* CFString.h, CSCommon.h, MacErrors.h */
     const void *string = security.string_create(NULL, text, UTF8);
-    if (!string)
+    if (!string) {
         return REQ_INVALID; /* not UTF-8 */
+    }
     int32_t status = security.requirement_create(string, 0, requirement);
     security.release(string);
     return status == 0 && !*requirement ? ALLOCATE_FAILED : status;
@@ -444,33 +517,41 @@ static int32_t create_requirement(const char *text, const void **requirement) {
 
 int32_t excguard_client_check_requirement(const char *text) {
     const void *requirement = NULL;
-    if (!security_is_there())
+    if (!security_is_there()) {
         return EXCGUARD_CLIENT_NO_SECURITY;
+    }
     int32_t status = create_requirement(text, &requirement);
-    if (requirement)
+    if (requirement) {
         security.release(requirement);
+    }
     return status;
 }
 
 int32_t excguard_client_check_signature(const uint32_t audit_token[8], const char *text) {
     const void *requirement = NULL, *token, *attributes = NULL, *code = NULL;
-    if (!security_is_there())
+    if (!security_is_there()) {
         return EXCGUARD_CLIENT_NO_SECURITY;
+    }
     int32_t status = create_requirement(text, &requirement);
-    if (status)
+    if (status) {
         return status;
+    }
     token = security.data_create(NULL, (const uint8_t *)audit_token, 8 * sizeof *audit_token);
     if (token) {
         const void *keys[] = {*security.attribute_audit}, *values[] = {token};
-        attributes = security.dictionary_create(NULL, keys, values, 1, security.key_callbacks, security.value_callbacks);
+        attributes = security.dictionary_create(NULL, keys, values, 1, security.key_callbacks,
+                                                security.value_callbacks);
     }
     /* By audit token: a pid may be somebody else's by the time that it is looked up. */
     status = attributes ? security.copy_guest(NULL, attributes, 0, &code) : -108;
-    if (!status)
+    if (!status) {
         status = code ? security.check_validity(code, 0, requirement) : -108;
+    }
     const void *objects[] = {code, attributes, token, requirement};
-    for (size_t at = 0; at < sizeof objects / sizeof *objects; at++)
-        if (objects[at])
+    for (size_t at = 0; at < sizeof objects / sizeof *objects; at++) {
+        if (objects[at]) {
             security.release(objects[at]);
+        }
+    }
     return status;
 }

@@ -1,11 +1,12 @@
 /*
  * SPDX-License-Identifier: Apache-2.0 OR MIT-0
  *
- * excguard_client: two files to build into a QA app, so that it tells excguard itself of the rules that it breaks.
+ * excguard_client: two files to build into a QA app, so that it tells excguard itself of the rules that it
+ * breaks.
  *
- * A parent may start a program with an exception port, and no more: exception ports of hardened programs and the guard
- * behavior of any program are set with its own task port, which no parent has. So excguard keeps the port ready, and the
- * program fetches and registers it, early in main and in one call:
+ * A parent may start a program with an exception port, and no more: exception ports of hardened programs and
+ * the guard behavior of any program are set with its own task port, which no parent has. So excguard keeps
+ * the port ready, and the program fetches and registers it, early in main and in one call:
  *
  *     #include "excguard_client.h"
  *     int main(void) {
@@ -13,11 +14,11 @@
  *         if (outcome > EXCGUARD_CLIENT_NOT_CONFIGURED)
  *             fprintf(stderr, "excguard: %s\n", excguard_client_outcome_name(outcome));
  *
- * Outside of excguard that call does nothing and says EXCGUARD_CLIENT_NOT_CONFIGURED. It needs `attach = "rendezvous"` or
- * "both" for the target in excguard's configuration.
+ * Outside of excguard that call does nothing and says EXCGUARD_CLIENT_NOT_CONFIGURED. It needs `attach =
+ * "rendezvous"` or "both" for the target in excguard's configuration.
  *
- * The calls below it are for programs that fetch ports of their own. Needs macOS 12; no library but libSystem. What goes
- * over the wire is described in docs/rendezvous.md of excguard.
+ * The calls below it are for programs that fetch ports of their own. Needs macOS 12; no library but
+ * libSystem. What goes over the wire is described in docs/rendezvous.md of excguard.
  */
 #ifndef EXCGUARD_CLIENT_H
 #define EXCGUARD_CLIENT_H
@@ -39,7 +40,10 @@ extern "C" {
 #define EXCGUARD_RENDEZVOUS_ATTACHED 0x65786174 /* 'exat': struct excguard_rendezvous_attached */
 #define EXCGUARD_RENDEZVOUS_MAX_PORTS 32
 
-/* The keys of the ports that excguard gives to its own targets. The key of the exception port tells its behavior. */
+/*
+ * The keys of the ports that excguard gives to its own targets. The key of the exception port tells its
+ * behavior.
+ */
 #define EXCGUARD_KEY_IDENTITY 0x65784944       /* 'exID': send; EXCEPTION_IDENTITY_PROTECTED */
 #define EXCGUARD_KEY_STATE_IDENTITY 0x65785354 /* 'exST': send; EXCEPTION_STATE_IDENTITY_PROTECTED */
 #define EXCGUARD_KEY_CONTROL 0x65784354        /* 'exCT': send; takes EXCGUARD_RENDEZVOUS_ATTACHED */
@@ -59,7 +63,9 @@ struct excguard_rendezvous_request {
     uint32_t flags;        /* none yet: 0 */
 };
 
-/* Behind the header: mach_msg_body_t, one mach_msg_port_descriptor_t a port, this, one uint32_t key a port. */
+/*
+ * Behind the header: mach_msg_body_t, one mach_msg_port_descriptor_t a port, this, one uint32_t key a port.
+ */
 struct excguard_rendezvous_tail {
     uint32_t version;
     uint32_t total_length;
@@ -85,16 +91,16 @@ enum {
     EXCGUARD_CLIENT_OTHER_VERSION = 4,  /* it does not speak this version */
 
     /* What was found out here. */
-    EXCGUARD_CLIENT_NOT_CONFIGURED = 5,   /* the environment names no server */
-    EXCGUARD_CLIENT_NO_SERVER = 6,        /* nobody offers the service */
-    EXCGUARD_CLIENT_TIMED_OUT = 7,        /* no answer in time */
-    EXCGUARD_CLIENT_NO_ANSWER = 8,        /* the server died or dropped the request */
-    EXCGUARD_CLIENT_BAD_REPLY = 9,        /* it sent something that is no reply; all rights in it were released */
-    EXCGUARD_CLIENT_WRONG_SERVER = 10,    /* another process answered */
+    EXCGUARD_CLIENT_NOT_CONFIGURED = 5, /* the environment names no server */
+    EXCGUARD_CLIENT_NO_SERVER = 6,      /* nobody offers the service */
+    EXCGUARD_CLIENT_TIMED_OUT = 7,      /* no answer in time */
+    EXCGUARD_CLIENT_NO_ANSWER = 8,      /* the server died or dropped the request */
+    EXCGUARD_CLIENT_BAD_REPLY = 9, /* it sent something that is no reply; all rights in it were released */
+    EXCGUARD_CLIENT_WRONG_SERVER = 10,     /* another process answered */
     EXCGUARD_CLIENT_UNTRUSTED_SERVER = 11, /* the server's code signature is not the one that was asked for */
-    EXCGUARD_CLIENT_SYSTEM_ERROR = 12,    /* a Mach call failed: see `result` */
+    EXCGUARD_CLIENT_SYSTEM_ERROR = 12,     /* a Mach call failed: see `result` */
     EXCGUARD_CLIENT_NO_EXCEPTION_PORT = 13, /* watch_self: ports came, but none for exceptions */
-    EXCGUARD_CLIENT_NOT_REGISTERED = 14,  /* watch_self: the kernel would not register it: see `result` */
+    EXCGUARD_CLIENT_NOT_REGISTERED = 14,    /* watch_self: the kernel would not register it: see `result` */
     EXCGUARD_CLIENT_OUTCOME_COUNT
 };
 
@@ -104,11 +110,11 @@ const char *excguard_client_outcome_name(int outcome);
 /* ---- the one call ---- */
 
 /*
- * Fetches the exception port that excguard has ready for this process and registers it for EXC_MASK_GUARD of the own task,
- * with a behavior that hands out no control port; sets the task's guard behavior if excguard's configuration says so; tells
- * excguard. Works once a process and removes excguard's variables from the environment, so call it before there are other
- * threads that read it; later calls return what the first one did. Returns an outcome; on EXCGUARD_CLIENT_GRANTED the
- * program is watched.
+ * Fetches the exception port that excguard has ready for this process and registers it for EXC_MASK_GUARD of
+ * the own task, with a behavior that hands out no control port; sets the task's guard behavior if excguard's
+ * configuration says so; tells excguard. Works once a process and removes excguard's variables from the
+ * environment, so call it before there are other threads that read it; later calls return what the first one
+ * did. Returns an outcome; on EXCGUARD_CLIENT_GRANTED the program is watched.
  */
 int excguard_client_watch_self(void);
 
@@ -129,13 +135,14 @@ struct excguard_client_options {
     uint32_t timeout_ms; /* for the whole exchange; 0: for ever, for people in a debugger */
     uint32_t protocol;
     uint32_t validation;
-    const char *server_requirement; /* code signing requirement, see csreq(1); NULL or "": none. The environment never sets it */
+    /* Code signing requirement, see csreq(1); NULL or "": none. The environment never sets it. */
+    const char *server_requirement;
 };
 
 /*
- * Reads EXCGUARD_RENDEZVOUS_SERVICE, _SERVER_PID, _VALIDATION ("off", "report", "enforce") and _TIMEOUT (seconds, 0 for
- * ever; 10 when it is not set) and removes them. EXCGUARD_CLIENT_GRANTED, or EXCGUARD_CLIENT_NOT_CONFIGURED when the first two
- * are not there or not what they should be.
+ * Reads EXCGUARD_RENDEZVOUS_SERVICE, _SERVER_PID, _VALIDATION ("off", "report", "enforce") and _TIMEOUT
+ * (seconds, 0 for ever; 10 when it is not set) and removes them. EXCGUARD_CLIENT_GRANTED, or
+ * EXCGUARD_CLIENT_NOT_CONFIGURED when the first two are not there or not what they should be.
  */
 int excguard_client_options_from_environment(struct excguard_client_options *options);
 
@@ -147,20 +154,22 @@ struct excguard_client_port {
 
 struct excguard_client {
     int32_t outcome;
-    int32_t result;      /* of the Mach call behind EXCGUARD_CLIENT_NO_SERVER, _SYSTEM_ERROR, _NOT_REGISTERED */
-    int32_t validation;  /* OSStatus of the check of `server_requirement`; 0: fulfilled, or not checked */
-    uint32_t server[8];  /* the audit token of who answered; zeros: nobody */
+    int32_t result; /* of the Mach call behind EXCGUARD_CLIENT_NO_SERVER, _SYSTEM_ERROR, _NOT_REGISTERED */
+    int32_t validation; /* OSStatus of the check of `server_requirement`; 0: fulfilled, or not checked */
+    uint32_t server[8]; /* the audit token of who answered; zeros: nobody */
     uint32_t data_offset, data_size; /* Chromium's additional data, in the message */
-    uint32_t count;      /* of ports that were not taken */
+    uint32_t count;                  /* of ports that were not taken */
     struct excguard_client_port ports[EXCGUARD_RENDEZVOUS_MAX_PORTS];
 };
 
-/* Asks for this process's ports: one exchange, each port once. Returns the outcome, which is in `client` too. */
+/*
+ * Asks for this process's ports: one exchange, each port once. Returns the outcome, which is in `client` too.
+ */
 int excguard_client_acquire(const struct excguard_client_options *options, struct excguard_client *client);
 
 /*
- * The right under `key`, which is the caller's from now on; MACH_PORT_NULL when there is none, or when it is of another kind,
- * and then it stays. Not for two threads at once.
+ * The right under `key`, which is the caller's from now on; MACH_PORT_NULL when there is none, or when it is
+ * of another kind, and then it stays. Not for two threads at once.
  */
 mach_port_t excguard_client_take(struct excguard_client *client, uint32_t key, mach_msg_type_name_t kind);
 
@@ -170,16 +179,17 @@ void excguard_client_release(struct excguard_client *client);
 /* ---- the parts ---- */
 
 /*
- * Checks a received message, `capacity` bytes with its trailer, and fills outcome, server and ports. Takes nothing as given but
- * the size of the buffer. Any outcome from EXCGUARD_CLIENT_NOT_CONFIGURED on: the message still owns its rights.
+ * Checks a received message, `capacity` bytes with its trailer, and fills outcome, server and ports. Takes
+ * nothing as given but the size of the buffer. Any outcome from EXCGUARD_CLIENT_NOT_CONFIGURED on: the
+ * message still owns its rights.
  */
 int excguard_client_parse_reply(const void *message, size_t capacity, int32_t server_pid, uint32_t protocol,
                                 struct excguard_client *client);
 
 /*
- * Whether the process behind an audit token runs validly signed code that fulfils a requirement: 0, or the OSStatus of the
- * Security framework, such as -67050 (errSecCSReqFailed). The framework is loaded at the first call;
- * EXCGUARD_CLIENT_NO_SECURITY when it cannot be.
+ * Whether the process behind an audit token runs validly signed code that fulfils a requirement: 0, or the
+ * OSStatus of the Security framework, such as -67050 (errSecCSReqFailed). The framework is loaded at the
+ * first call; EXCGUARD_CLIENT_NO_SECURITY when it cannot be.
  */
 #define EXCGUARD_CLIENT_NO_SECURITY (-4) /* unimpErr */
 int32_t excguard_client_check_signature(const uint32_t audit_token[8], const char *requirement);

@@ -1,12 +1,13 @@
 /*
- * What an EXC_GUARD code says by its numbers: guard type, flavor, target, and how severe it is on a given release.
+ * What an EXC_GUARD code says by its numbers: guard type, flavor, target, and how severe it is on a given
+ * release.
  *
  * code    = [63:61] guard type | [60:32] flavor | [31:0] target
  * subcode = [63:0] payload
  * (osfmk/kern/exc_guard.h, EXC_GUARD_DECODE_GUARD_TYPE and its neighbours, xnu-11417.121.6)
  *
- * The same flavor number means different things on different releases, so every question takes one. A release is
- * one integer, major * 10000 + minor * 100 + patch of the macOS version: 140401 is macOS 14.4.1.
+ * The same flavor number means different things on different releases, so every question takes one. A release
+ * is one integer, major * 10000 + minor * 100 + patch of the macOS version: 140401 is macOS 14.4.1.
  *
  * The tables come from excguard/knowledge at build time (generate_c.py writes guard_table.h); nothing here
  * repeats them.
@@ -24,7 +25,9 @@ enum excguard_severity {
     EXCGUARD_SEVERITY_FATAL = 3,
 };
 
-/* One meaning of one flavor number; the rows of guard_table.h. Sorted by guard type, flavor, first release. */
+/*
+ * One meaning of one flavor number; the rows of guard_table.h. Sorted by guard type, flavor, first release.
+ */
 struct excguard_guard_row {
     uint32_t guard_type;
     uint32_t flavor;
@@ -43,18 +46,15 @@ struct excguard_guard {
     const char *kernel_name; /* static; NULL when not known or without a name */
 };
 
-static inline uint32_t excguard_guard_type(uint64_t code)
-{
+static inline uint32_t excguard_guard_type(uint64_t code) {
     return (uint32_t)(code >> 61);
 }
 
-static inline uint32_t excguard_guard_flavor(uint64_t code)
-{
+static inline uint32_t excguard_guard_flavor(uint64_t code) {
     return (uint32_t)(code >> 32) & 0x1fffffffu;
 }
 
-static inline uint32_t excguard_guard_target(uint64_t code)
-{
+static inline uint32_t excguard_guard_target(uint64_t code) {
     return (uint32_t)code;
 }
 

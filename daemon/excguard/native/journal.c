@@ -11,19 +11,21 @@ const uint64_t excguard_reply_bounds_ns[EXCGUARD_REPLY_BOUNDS] = {
 
 /* ---- hit counters ---- */
 
-/* Of the slots, a quarter for flavors that no table knows and a quarter never used, so that probing stays short. */
+/*
+ * Of the slots, a quarter for flavors that no table knows and a quarter never used, so that probing stays
+ * short.
+ */
 #define MAX_UNKNOWN_USED (EXCGUARD_HIT_SLOTS / 4)
 #define MAX_USED (EXCGUARD_HIT_SLOTS / 4 * 3)
 #define OTHER_KEY(key) (((key) & ~(uint64_t)EXCGUARD_FLAVOR_OTHER) | EXCGUARD_FLAVOR_OTHER)
 
-excguard_pair excguard_counter_record_end(const struct journal_hit_counter *counter, uint32_t slot, uint32_t release)
-{
+excguard_pair excguard_counter_record_end(const struct journal_hit_counter *counter, uint32_t slot,
+                                          uint32_t release) {
     uint32_t flags = counter->known ? EXCGUARD_RECORD_KNOWN : 0;
     return excguard_record_end(0, release, excguard_tag(slot, 0, flags, 0, counter->severity));
 }
 
-void excguard_journal_begin_counter(struct journal_map *map, uint32_t slot, uint64_t key, uint32_t release)
-{
+void excguard_journal_begin_counter(struct journal_map *map, uint32_t slot, uint64_t key, uint32_t release) {
     struct journal_hit_counter *counter = &map->hits[slot];
     struct excguard_guard guard;
     excguard_guard_decode(key << 32, release, &guard);
@@ -38,8 +40,7 @@ void excguard_journal_begin_counter(struct journal_map *map, uint32_t slot, uint
 }
 
 /* The slot that holds `key`, or the free one where it belongs. There is always a free one (MAX_USED). */
-static size_t probe(const struct excguard_journal *journal, uint64_t key)
-{
+static size_t probe(const struct excguard_journal *journal, uint64_t key) {
     for (size_t slot = excguard_hit_home(key);; slot = (slot + 1) % EXCGUARD_HIT_SLOTS) {
         uint64_t found = atomic_load_explicit(&journal->map->hits[slot].key, memory_order_relaxed);
         if (found == key || found == 0) {
@@ -48,8 +49,7 @@ static size_t probe(const struct excguard_journal *journal, uint64_t key)
     }
 }
 
-struct journal_hit_counter *excguard_journal_find_counter(struct excguard_journal *journal, uint64_t key)
-{
+struct journal_hit_counter *excguard_journal_find_counter(struct excguard_journal *journal, uint64_t key) {
     size_t slot = probe(journal, key);
     if (atomic_load_explicit(&journal->map->hits[slot].key, memory_order_relaxed) == key) {
         return &journal->map->hits[slot];
@@ -73,8 +73,7 @@ struct journal_hit_counter *excguard_journal_find_counter(struct excguard_journa
 
 /* ---- writer ---- */
 
-int excguard_journal_append(struct excguard_journal *journal, const struct excguard_hit *hit)
-{
+int excguard_journal_append(struct excguard_journal *journal, const struct excguard_hit *hit) {
     struct journal_map *map = journal->map;
     struct journal_hit_counter *counter =
         excguard_journal_find_counter(journal, excguard_hit_key(hit->target_id, hit->code));
@@ -104,15 +103,13 @@ int excguard_journal_append(struct excguard_journal *journal, const struct excgu
     return 1;
 }
 
-void excguard_journal_reject(struct excguard_journal *journal, uint32_t verdict)
-{
+void excguard_journal_reject(struct excguard_journal *journal, uint32_t verdict) {
     if (verdict < EXCGUARD_VERDICT_COUNT) {
         excguard_bump(&journal->map->header.rejected[verdict], 1);
     }
 }
 
-void excguard_journal_reply_time(struct excguard_journal *journal, uint64_t nanoseconds)
-{
+void excguard_journal_reply_time(struct excguard_journal *journal, uint64_t nanoseconds) {
     uint32_t bucket = 0;
     while (bucket < EXCGUARD_REPLY_BOUNDS && nanoseconds > excguard_reply_bounds_ns[bucket]) {
         bucket++;
@@ -123,15 +120,13 @@ void excguard_journal_reply_time(struct excguard_journal *journal, uint64_t nano
 
 /* ---- reader ---- */
 
-uint64_t excguard_journal_pending(const struct excguard_journal *journal)
-{
+uint64_t excguard_journal_pending(const struct excguard_journal *journal) {
     uint64_t tail = atomic_load_explicit(&journal->map->header.tail, memory_order_relaxed);
     return atomic_load_explicit(&journal->map->header.head, memory_order_acquire) - tail;
 }
 
 uint32_t excguard_journal_peek(const struct excguard_journal *journal, const struct excguard_record **records,
-                               uint32_t max)
-{
+                               uint32_t max) {
     uint64_t tail = atomic_load_explicit(&journal->map->header.tail, memory_order_relaxed);
     uint64_t count = atomic_load_explicit(&journal->map->header.head, memory_order_acquire) - tail;
     uint64_t until_end = journal->mask + 1 - (tail & journal->mask);
@@ -140,8 +135,7 @@ uint32_t excguard_journal_peek(const struct excguard_journal *journal, const str
     return count < max ? (uint32_t)count : max;
 }
 
-void excguard_journal_advance(struct excguard_journal *journal, uint32_t count)
-{
+void excguard_journal_advance(struct excguard_journal *journal, uint32_t count) {
     uint64_t pending = excguard_journal_pending(journal);
     uint64_t tail = atomic_load_explicit(&journal->map->header.tail, memory_order_relaxed);
     /* Release: the slots are the writer's again once it sees this, so all reading of them is over by then. */
@@ -151,8 +145,8 @@ void excguard_journal_advance(struct excguard_journal *journal, uint32_t count)
 
 /* ---- counters ---- */
 
-uint32_t excguard_journal_hits(const struct excguard_journal *journal, struct excguard_hit_counter *out, uint32_t max)
-{
+uint32_t excguard_journal_hits(const struct excguard_journal *journal, struct excguard_hit_counter *out,
+                               uint32_t max) {
     uint32_t count = 0;
     for (uint32_t slot = 0; slot < EXCGUARD_HIT_SLOTS && count < max; slot++) {
         const struct journal_hit_counter *counter = &journal->map->hits[slot];
@@ -177,8 +171,7 @@ uint32_t excguard_journal_hits(const struct excguard_journal *journal, struct ex
     return count;
 }
 
-uint64_t excguard_journal_lost(const struct excguard_journal *journal)
-{
+uint64_t excguard_journal_lost(const struct excguard_journal *journal) {
     uint64_t lost = 0;
     for (uint32_t slot = 0; slot < EXCGUARD_HIT_SLOTS; slot++) {
         lost += atomic_load_explicit(&journal->map->hits[slot].lost, memory_order_relaxed);
@@ -186,15 +179,13 @@ uint64_t excguard_journal_lost(const struct excguard_journal *journal)
     return lost;
 }
 
-void excguard_journal_rejected(const struct excguard_journal *journal, uint64_t out[EXCGUARD_VERDICT_COUNT])
-{
+void excguard_journal_rejected(const struct excguard_journal *journal, uint64_t out[EXCGUARD_VERDICT_COUNT]) {
     for (uint32_t verdict = 0; verdict < EXCGUARD_VERDICT_COUNT; verdict++) {
         out[verdict] = atomic_load_explicit(&journal->map->header.rejected[verdict], memory_order_relaxed);
     }
 }
 
-void excguard_journal_replies(const struct excguard_journal *journal, struct excguard_reply_histogram *out)
-{
+void excguard_journal_replies(const struct excguard_journal *journal, struct excguard_reply_histogram *out) {
     for (uint32_t bucket = 0; bucket <= EXCGUARD_REPLY_BOUNDS; bucket++) {
         out->buckets[bucket] =
             atomic_load_explicit(&journal->map->header.reply_buckets[bucket], memory_order_relaxed);
@@ -204,27 +195,22 @@ void excguard_journal_replies(const struct excguard_journal *journal, struct exc
 
 /* ---- facts ---- */
 
-int excguard_journal_created(const struct excguard_journal *journal)
-{
+int excguard_journal_created(const struct excguard_journal *journal) {
     return journal->created;
 }
 
-uint32_t excguard_journal_capacity(const struct excguard_journal *journal)
-{
+uint32_t excguard_journal_capacity(const struct excguard_journal *journal) {
     return (uint32_t)(journal->mask + 1);
 }
 
-uint64_t excguard_journal_made_ns(const struct excguard_journal *journal)
-{
+uint64_t excguard_journal_made_ns(const struct excguard_journal *journal) {
     return journal->map->header.made_ns;
 }
 
-uint64_t excguard_journal_counting_since_ns(const struct excguard_journal *journal)
-{
+uint64_t excguard_journal_counting_since_ns(const struct excguard_journal *journal) {
     return journal->map->header.counting_since_ns;
 }
 
-uint64_t excguard_journal_recovered_until(const struct excguard_journal *journal)
-{
+uint64_t excguard_journal_recovered_until(const struct excguard_journal *journal) {
     return journal->recovered_until;
 }

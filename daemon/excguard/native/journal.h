@@ -1,21 +1,22 @@
 /*
  * The journal: every guard hit that was acknowledged to the kernel, in a file that outlives the process.
  *
- * A mapped file of four parts: header, hit counters, counters of refusals and reply times, ring of records. One
- * thread writes (the receiver), one reads (Python), in one process (flock on the file). Both only store and load
- * memory that is shared with the page cache, so what either has done when the process is killed, at whatever
- * instruction, is in the file; the next start finds it. (It is not meant to survive a loss of power.)
+ * A mapped file of four parts: header, hit counters, counters of refusals and reply times, ring of records.
+ * One thread writes (the receiver), one reads (Python), in one process (flock on the file). Both only store
+ * and load memory that is shared with the page cache, so what either has done when the process is killed, at
+ * whatever instruction, is in the file; the next start finds it. (It is not meant to survive a loss of
+ * power.)
  *
  * The order of the writer's stores makes a kill harmless:
  *   1. the record, which also says what its hit counter will be (`count_after`) -- not yet visible
  *   2. head = seq + 1                                                          -- the record now exists
  *   3. the hit counter = count_after (in the record only its low half)
- * Opening repeats step 3 for the newest record: done already or not, the outcome is the same. The reply to the
- * kernel comes after step 3, so an acknowledged hit is always recorded and counted, once. With the ring full the
- * hit is counted in its counter's `lost` instead, one store, and there is no record.
+ * Opening repeats step 3 for the newest record: done already or not, the outcome is the same. The reply to
+ * the kernel comes after step 3, so an acknowledged hit is always recorded and counted, once. With the ring
+ * full the hit is counted in its counter's `lost` instead, one store, and there is no record.
  *
- * The reader's one store is tail, after it has dealt with the records: killed before it, the next start brings the
- * same records again, with the same seq and marked as recovered.
+ * The reader's one store is tail, after it has dealt with the records: killed before it, the next start
+ * brings the same records again, with the same seq and marked as recovered.
  */
 #ifndef EXCGUARD_JOURNAL_H
 #define EXCGUARD_JOURNAL_H
@@ -27,19 +28,19 @@
 
 #define EXCGUARD_JOURNAL_VERSION 2u
 #define EXCGUARD_RECORD_SIZE 128u
-#define EXCGUARD_HIT_SLOTS 8192u /* 50 targets with every flavor there is, and room for ones that nobody knows */
+#define EXCGUARD_HIT_SLOTS 8192u /* 50 targets with every flavor of the tables, and room for unknown ones */
 
 /* Flags of a record. */
 #define EXCGUARD_RECORD_REGISTERS 1u   /* pc, lr, sp were in the message */
-#define EXCGUARD_RECORD_INHERITED 2u   /* the process inherited the exception port: pid is not the target's own */
-#define EXCGUARD_RECORD_PID_UNKNOWN 4u /* the task identity token could not be turned into a pid; pid is 0 */
+#define EXCGUARD_RECORD_INHERITED 2u   /* the process inherited the port: pid is not the target's own */
+#define EXCGUARD_RECORD_PID_UNKNOWN 4u /* the task identity token did not yield a pid; pid is 0 */
 #define EXCGUARD_RECORD_KNOWN 8u       /* the tables know this flavor on this release */
 #define EXCGUARD_RECORD_STATE 16u      /* the message came with thread state */
 #define EXCGUARD_RECORD_NO_SUBCODE 32u /* the source leaves it out, 0 stands for it; never the receiver's */
 
 /*
- * One guard hit, written once and never changed. 128 bytes, two cache lines: only a hit with thread state needs the
- * second, and without one the writer leaves it alone.
+ * One guard hit, written once and never changed. 128 bytes, two cache lines: only a hit with thread state
+ * needs the second, and without one the writer leaves it alone.
  */
 struct excguard_record {
     uint64_t seq;     /* 0, 1, 2 ... over the life of the file */
@@ -52,12 +53,15 @@ struct excguard_record {
     uint32_t count_after; /* `recorded` of its hit counter, this record included, modulo 2^32 */
     uint32_t release;     /* under which its severity was decided */
     uint16_t hit_slot;    /* index of its hit counter */
-    int16_t reply;     /* kern_return_t that was answered */
-    uint16_t flags;    /* EXCGUARD_RECORD_... */
-    uint8_t behavior;  /* EXCEPTION_IDENTITY_PROTECTED (4) or EXCEPTION_STATE_IDENTITY_PROTECTED (5) */
-    uint8_t severity;  /* enum excguard_severity */
+    int16_t reply;        /* kern_return_t that was answered */
+    uint16_t flags;       /* EXCGUARD_RECORD_... */
+    uint8_t behavior;     /* EXCEPTION_IDENTITY_PROTECTED (4) or EXCEPTION_STATE_IDENTITY_PROTECTED (5) */
+    uint8_t severity;     /* enum excguard_severity */
 
-    /* Without meaning unless flags say EXCGUARD_RECORD_STATE, and pc, lr and sp unless EXCGUARD_RECORD_REGISTERS. */
+    /*
+     * Without meaning unless flags say EXCGUARD_RECORD_STATE, and pc, lr and sp unless
+     * EXCGUARD_RECORD_REGISTERS.
+     */
     uint32_t state_flavor;
     uint32_t state_count;
     uint64_t pc; /* pc, sp, lr: as in the message (see parser.h on pointer authentication) */
@@ -68,9 +72,9 @@ struct excguard_record {
 
 /*
  * The count of one (target, guard type, flavor). hits = recorded + lost; both only grow.
- * Every flavor has a counter of its own until too many unknown ones have been seen; those that come later share one
- * with flavor EXCGUARD_FLAVOR_OTHER for their target and guard type. When no counter is left at all, slot 0
- * (target_id 0, guard_type 0, flavor EXCGUARD_FLAVOR_OTHER) takes the rest.
+ * Every flavor has a counter of its own until too many unknown ones have been seen; those that come later
+ * share one with flavor EXCGUARD_FLAVOR_OTHER for their target and guard type. When no counter is left at
+ * all, slot 0 (target_id 0, guard_type 0, flavor EXCGUARD_FLAVOR_OTHER) takes the rest.
  */
 #define EXCGUARD_FLAVOR_OTHER 0x1fffffffu
 
@@ -105,23 +109,23 @@ enum excguard_journal_status {
     EXCGUARD_JOURNAL_LOCKED = 2,   /* another process has it open */
     EXCGUARD_JOURNAL_FOREIGN = 3,  /* the file is not a journal, or of another version */
     EXCGUARD_JOURNAL_CORRUPT = 4,  /* the file is a journal whose content contradicts itself */
-    EXCGUARD_JOURNAL_CAPACITY = 5, /* the file has another capacity than was asked for, or that one is impossible */
+    EXCGUARD_JOURNAL_CAPACITY = 5, /* the file has another capacity than requested, or that one is invalid */
     EXCGUARD_JOURNAL_NO_SPACE = 6, /* no room on the disk for all of it */
 };
 
 struct excguard_journal;
 
 /*
- * Opens the journal at `path`, creating it when there is none, and repairs what a killed writer left half done.
- * `capacity`: number of records, a power of two from 8 to 16777216; 0: whatever an existing file has (65536 for a
- * new one). All of the file's blocks are allocated here, so that a full disk shows now and never as a signal later.
- * `release`: decides severities (guard.h). Hit counters that were kept under another release, or under tables that
- * said otherwise, begin anew; records stay. On failure *out is NULL, and `error` (`error_size` bytes) gets one line:
- * what is wrong with which file, what to do. The file descriptor is close-on-exec. Returns enum
- * excguard_journal_status.
+ * Opens the journal at `path`, creating it when there is none, and repairs what a killed writer left half
+ * done. `capacity`: number of records, a power of two from 8 to 16777216; 0: whatever an existing file has
+ * (65536 for a new one). All of the file's blocks are allocated here, so that a full disk shows now and never
+ * as a signal later. `release`: decides severities (guard.h). Hit counters that were kept under another
+ * release, or under tables that said otherwise, begin anew; records stay. On failure *out is NULL, and
+ * `error` (`error_size` bytes) gets one line: what is wrong with which file, what to do. The file descriptor
+ * is close-on-exec. Returns enum excguard_journal_status.
  */
-int excguard_journal_open(const char *path, uint32_t capacity, uint32_t release, struct excguard_journal **out,
-                          char *error, size_t error_size);
+int excguard_journal_open(const char *path, uint32_t capacity, uint32_t release,
+                          struct excguard_journal **out, char *error, size_t error_size);
 
 /* Unmaps, unlocks and closes. No thread may use the journal any more. NULL is allowed. */
 void excguard_journal_close(struct excguard_journal *journal);
@@ -140,9 +144,9 @@ uint64_t excguard_journal_counting_since_ns(const struct excguard_journal *journ
 /* ---- reader: one thread ---- */
 
 /*
- * The oldest records not yet given back, in order, at most `max`; *records points into the mapping and stays valid
- * until excguard_journal_advance passes them. Returns how many there are there (a batch ends at the ring's end, so
- * ask again until 0).
+ * The oldest records not yet given back, in order, at most `max`; *records points into the mapping and stays
+ * valid until excguard_journal_advance passes them. Returns how many there are there (a batch ends at the
+ * ring's end, so ask again until 0).
  */
 uint32_t excguard_journal_peek(const struct excguard_journal *journal, const struct excguard_record **records,
                                uint32_t max);
@@ -184,7 +188,10 @@ struct excguard_hit {
     uint64_t sp;
 };
 
-/* Records and counts one hit. Returns 1 when it has a record, 0 when the ring was full and it was only counted. */
+/*
+ * Records and counts one hit. Returns 1 when it has a record, 0 when the ring was full and it was only
+ * counted.
+ */
 int excguard_journal_append(struct excguard_journal *journal, const struct excguard_hit *hit);
 
 /* Counts one refused message. */

@@ -1,6 +1,6 @@
 /*
- * The journal file, byte by byte: header page, hit counters, ring. Host byte order; the magic number is read as one,
- * so a file from a machine of the other order is foreign. Internal to the journal.
+ * The journal file, byte by byte: header page, hit counters, ring. Host byte order; the magic number is read
+ * as one, so a file from a machine of the other order is foreign. Internal to the journal.
  */
 #ifndef EXCGUARD_JOURNAL_FILE_H
 #define EXCGUARD_JOURNAL_FILE_H
@@ -28,7 +28,9 @@ struct journal_header {
     uint32_t hit_slots;
     /* That severities in counters and records were decided for; 0 while the counters are begun anew. */
     _Atomic uint32_t release;
-    /* Records from here on belong to the counters as they are; older ones to counters that were begun anew. */
+    /*
+     * Records from here on belong to the counters as they are; older ones to counters that were begun anew.
+     */
     uint64_t counters_since;
     uint64_t made_ns;           /* when the file was made, since 1970 */
     uint64_t counting_since_ns; /* when the hit counters began */
@@ -59,30 +61,32 @@ struct journal_hit_counter {
     uint32_t flavor;
     uint16_t severity;
     uint16_t known;
-    excguard_pair record_end; /* what the ends of its records' first lines have in common: excguard_record_end */
+    excguard_pair
+        record_end; /* what the ends of its records' first lines have in common: excguard_record_end */
 };
 
 /*
- * A record's hit_slot, reply, flags, behavior and severity as one number. Sums of tags of different fields are the tag
- * of all of them.
+ * A record's hit_slot, reply, flags, behavior and severity as one number. Sums of tags of different fields
+ * are the tag of all of them.
  */
 EXCGUARD_INLINE uint64_t excguard_tag(uint32_t hit_slot, uint32_t reply, uint32_t flags, uint32_t behavior,
-                                      uint32_t severity)
-{
+                                      uint32_t severity) {
     return (uint64_t)hit_slot | (uint64_t)reply << 16 | (uint64_t)flags << 32 | (uint64_t)behavior << 48 |
            (uint64_t)severity << 56;
 }
-static_assert(offsetof(struct excguard_record, hit_slot) == 56 && offsetof(struct excguard_record, reply) == 58 &&
-                  offsetof(struct excguard_record, flags) == 60 && offsetof(struct excguard_record, behavior) == 62 &&
+static_assert(offsetof(struct excguard_record, hit_slot) == 56 &&
+                  offsetof(struct excguard_record, reply) == 58 &&
+                  offsetof(struct excguard_record, flags) == 60 &&
+                  offsetof(struct excguard_record, behavior) == 62 &&
                   offsetof(struct excguard_record, severity) == 63,
               "excguard_tag");
 
 /* The last 16 bytes of a record's first line. */
-EXCGUARD_INLINE excguard_pair excguard_record_end(uint32_t count_after, uint32_t release, uint64_t tag)
-{
+EXCGUARD_INLINE excguard_pair excguard_record_end(uint32_t count_after, uint32_t release, uint64_t tag) {
     return (excguard_pair){(uint64_t)release << 32 | count_after, tag};
 }
-static_assert(offsetof(struct excguard_record, count_after) == 48 && offsetof(struct excguard_record, release) == 52,
+static_assert(offsetof(struct excguard_record, count_after) == 48 &&
+                  offsetof(struct excguard_record, release) == 52,
               "excguard_record_end");
 static_assert(offsetof(struct excguard_record, pid) == offsetof(struct excguard_record, thread_id) + 8 &&
                   offsetof(struct excguard_record, target_id) == offsetof(struct excguard_record, pid) + 4 &&
@@ -91,12 +95,15 @@ static_assert(offsetof(struct excguard_record, pid) == offsetof(struct excguard_
 
 static_assert(sizeof(struct journal_header) == 4096, "one page, so that the counters begin on one");
 static_assert(sizeof(struct journal_hit_counter) == EXCGUARD_CACHE_LINE, "one cache line a counter");
-static_assert(sizeof(struct excguard_hit_counter) == sizeof(struct journal_hit_counter), "the copy given out");
+static_assert(sizeof(struct excguard_hit_counter) == sizeof(struct journal_hit_counter),
+              "the copy given out");
 static_assert(sizeof(struct excguard_record) == EXCGUARD_RECORD_SIZE, "two cache lines a record");
-static_assert(offsetof(struct excguard_record, state_flavor) == EXCGUARD_CACHE_LINE, "thread state has the second line");
+static_assert(offsetof(struct excguard_record, state_flavor) == EXCGUARD_CACHE_LINE,
+              "thread state has the second line");
 static_assert(EXCGUARD_VERDICT_COUNT <= EXCGUARD_VERDICT_SLOTS, "room for every verdict");
 static_assert(EXCGUARD_REPLY_BOUNDS + 1 <= EXCGUARD_REPLY_SLOTS, "room for every bucket");
-static_assert((EXCGUARD_HIT_SLOTS & (EXCGUARD_HIT_SLOTS - 1)) == 0 && EXCGUARD_HIT_SLOTS <= UINT16_MAX, "hit_slot");
+static_assert((EXCGUARD_HIT_SLOTS & (EXCGUARD_HIT_SLOTS - 1)) == 0 && EXCGUARD_HIT_SLOTS <= UINT16_MAX,
+              "hit_slot");
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "atomics in a file must be plain memory");
 
 /* The file, mapped. */
@@ -112,7 +119,8 @@ struct excguard_journal {
 
     /* The writer's alone. */
     uint64_t mask;    /* capacity - 1 */
-    uint64_t full_at; /* no room for this seq, as far as the writer knows: tail when last looked at, plus capacity */
+    uint64_t full_at; /* no room for this seq, as far as the writer knows: tail when last looked at, plus
+                         capacity */
     uint32_t release; /* that severities are decided for */
     uint32_t hit_slots_used;
 
@@ -122,13 +130,11 @@ struct excguard_journal {
     size_t size;
 };
 
-EXCGUARD_INLINE uint64_t excguard_hit_key(uint32_t target_id, uint64_t code)
-{
+EXCGUARD_INLINE uint64_t excguard_hit_key(uint32_t target_id, uint64_t code) {
     return (uint64_t)target_id << 32 | code >> 32;
 }
 
-EXCGUARD_INLINE size_t excguard_hit_home(uint64_t key)
-{
+EXCGUARD_INLINE size_t excguard_hit_home(uint64_t key) {
     /* Fibonacci hashing: 2^64 / golden ratio. The upper bits are the well mixed ones. */
     return (size_t)((key * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - 13));
 }
@@ -141,11 +147,14 @@ struct journal_entry {
     uint64_t tag;           /* excguard_tag of reply, flags and behavior */
 };
 
-/* The counter of `key`, found or made, when it is not at its home. Never fails (see EXCGUARD_FLAVOR_OTHER). */
+/*
+ * The counter of `key`, found or made, when it is not at its home. Never fails (see EXCGUARD_FLAVOR_OTHER).
+ */
 struct journal_hit_counter *excguard_journal_find_counter(struct excguard_journal *journal, uint64_t key);
 
 /* The record_end of a counter, which follows from the rest of it. */
-excguard_pair excguard_counter_record_end(const struct journal_hit_counter *counter, uint32_t slot, uint32_t release);
+excguard_pair excguard_counter_record_end(const struct journal_hit_counter *counter, uint32_t slot,
+                                          uint32_t release);
 
 /* Begins the counter of `key` in the free slot `slot`. */
 void excguard_journal_begin_counter(struct journal_map *map, uint32_t slot, uint64_t key, uint32_t release);

@@ -27,9 +27,8 @@ struct opening {
     size_t error_size;
 };
 
-__attribute__((format(printf, 3, 4))) static int fail(const struct opening *opening, int status, const char *format,
-                                                      ...)
-{
+__attribute__((format(printf, 3, 4))) static int fail(const struct opening *opening, int status,
+                                                      const char *format, ...) {
     int used = snprintf(opening->error, opening->error_size, "%s: ", opening->path);
     if (used >= 0 && (size_t)used < opening->error_size) {
         va_list arguments;
@@ -40,32 +39,29 @@ __attribute__((format(printf, 3, 4))) static int fail(const struct opening *open
     return status;
 }
 
-static int fail_errno(const struct opening *opening, const char *what)
-{
+static int fail_errno(const struct opening *opening, const char *what) {
     int number = errno;
     if (number == ENOSPC || number == EDQUOT || number == EFBIG) {
-        return fail(opening, EXCGUARD_JOURNAL_NO_SPACE,
-                    "no room for the journal: %s; free some space, or choose a smaller capacity or another path",
-                    strerror(number));
+        return fail(
+            opening, EXCGUARD_JOURNAL_NO_SPACE,
+            "no room for the journal: %s; free some space, or choose a smaller capacity or another path",
+            strerror(number));
     }
     return fail(opening, EXCGUARD_JOURNAL_ERROR, "cannot %s the journal: %s", what, strerror(number));
 }
 
-static bool is_capacity(uint32_t capacity)
-{
+static bool is_capacity(uint32_t capacity) {
     return capacity >= MIN_CAPACITY && capacity <= MAX_CAPACITY && (capacity & (capacity - 1)) == 0;
 }
 
-static size_t file_size(uint32_t capacity)
-{
+static size_t file_size(uint32_t capacity) {
     return sizeof(struct journal_map) + (size_t)capacity * EXCGUARD_RECORD_SIZE;
 }
 
 /* ---- the file ---- */
 
 /* Reads up to `size` bytes. Returns how many there were, or -1. */
-static ssize_t read_at(int fd, void *buffer, size_t size, off_t at)
-{
+static ssize_t read_at(int fd, void *buffer, size_t size, off_t at) {
     size_t done = 0;
     while (done < size) {
         ssize_t count = pread(fd, (char *)buffer + done, size - done, at + (off_t)done);
@@ -83,8 +79,7 @@ static ssize_t read_at(int fd, void *buffer, size_t size, off_t at)
     return (ssize_t)done;
 }
 
-static int write_at(int fd, const void *buffer, size_t size, off_t at)
-{
+static int write_at(int fd, const void *buffer, size_t size, off_t at) {
     size_t done = 0;
     while (done < size) {
         ssize_t count = pwrite(fd, (const char *)buffer + done, size - done, at + (off_t)done);
@@ -101,12 +96,11 @@ static int write_at(int fd, const void *buffer, size_t size, off_t at)
 }
 
 /*
- * Writes all of the file's blocks, `copy`: with what is in them, otherwise with zeros. A block that was written is
- * allocated, so that no store to the mapping meets a full disk, which would end the process with SIGBUS. Done by
- * plain writes because every system has them (macOS lacks posix_fallocate).
+ * Writes all of the file's blocks, `copy`: with what is in them, otherwise with zeros. A block that was
+ * written is allocated, so that no store to the mapping meets a full disk, which would end the process with
+ * SIGBUS. Done by plain writes because every system has them (macOS lacks posix_fallocate).
  */
-static int write_all_blocks(const struct opening *opening, int fd, size_t size, bool copy)
-{
+static int write_all_blocks(const struct opening *opening, int fd, size_t size, bool copy) {
     static const char zeros[BLOCK];
     char *block = malloc(BLOCK);
     if (block == NULL) {
@@ -129,8 +123,7 @@ static int write_all_blocks(const struct opening *opening, int fd, size_t size, 
     return status;
 }
 
-static bool is_all_zero(int fd, size_t size)
-{
+static bool is_all_zero(int fd, size_t size) {
     char block[4096];
     for (size_t at = 0; at < size; at += sizeof block) {
         ssize_t count = read_at(fd, block, sizeof block, (off_t)at);
@@ -146,19 +139,17 @@ static bool is_all_zero(int fd, size_t size)
     return true;
 }
 
-static uint64_t wall_clock_ns(void)
-{
+static uint64_t wall_clock_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 /*
- * Zeros first, the header last and in one write: killed at any point, what lies there is either all zero, and the
- * next start makes it anew, or whole.
+ * Zeros first, the header last and in one write: killed at any point, what lies there is either all zero, and
+ * the next start makes it anew, or whole.
  */
-static int make_file(const struct opening *opening, int fd, uint32_t capacity, uint32_t release)
-{
+static int make_file(const struct opening *opening, int fd, uint32_t capacity, uint32_t release) {
     union {
         struct journal_header header;
         char bytes[sizeof(struct journal_header)];
@@ -185,9 +176,11 @@ static int make_file(const struct opening *opening, int fd, uint32_t capacity, u
     return EXCGUARD_JOURNAL_OK;
 }
 
-/* Is the file of `size` bytes a journal that this version can use? `capacity`: wanted, 0: any; then what it has. */
-static int check_header(const struct opening *opening, int fd, size_t size, uint32_t *capacity)
-{
+/*
+ * Is the file of `size` bytes a journal that this version can use? `capacity`: wanted, 0: any; then what it
+ * has.
+ */
+static int check_header(const struct opening *opening, int fd, size_t size, uint32_t *capacity) {
     union {
         struct journal_header header;
         char bytes[sizeof(struct journal_header)];
@@ -226,8 +219,7 @@ static int check_header(const struct opening *opening, int fd, size_t size, uint
 }
 
 /* A journal that was copied as a sparse file has lost blocks that must not be missing. */
-static int fill_holes(const struct opening *opening, int fd, size_t size)
-{
+static int fill_holes(const struct opening *opening, int fd, size_t size) {
 #ifdef SEEK_HOLE
     off_t hole = lseek(fd, 0, SEEK_HOLE);
     if (hole >= 0 && (size_t)hole >= size) {
@@ -239,18 +231,15 @@ static int fill_holes(const struct opening *opening, int fd, size_t size)
 
 /* ---- its content ---- */
 
-static int corrupt(const struct opening *opening, const char *what)
-{
+static int corrupt(const struct opening *opening, const char *what) {
     return fail(opening, EXCGUARD_JOURNAL_CORRUPT, "the journal is damaged (%s); move the file away", what);
 }
 
-static const struct excguard_record *record_of(const struct excguard_journal *journal, uint64_t seq)
-{
+static const struct excguard_record *record_of(const struct excguard_journal *journal, uint64_t seq) {
     return &journal->map->ring[seq & journal->mask];
 }
 
-static int check_ring(const struct opening *opening, const struct excguard_journal *journal)
-{
+static int check_ring(const struct opening *opening, const struct excguard_journal *journal) {
     uint64_t head = journal->map->header.head;
     uint64_t tail = journal->map->header.tail;
     if (tail > head || head - tail > journal->mask + 1) {
@@ -268,16 +257,14 @@ static int check_ring(const struct opening *opening, const struct excguard_journ
     return EXCGUARD_JOURNAL_OK;
 }
 
-static bool is_counter_of(const struct journal_hit_counter *counter, const struct excguard_record *record)
-{
+static bool is_counter_of(const struct journal_hit_counter *counter, const struct excguard_record *record) {
     uint64_t key = excguard_hit_key(record->target_id, record->code);
     uint64_t other = key | EXCGUARD_FLAVOR_OTHER;
     return counter->key == key || counter->key == other || counter->key == EXCGUARD_FLAVOR_OTHER;
 }
 
 /* Repeats the writer's last stores for the newest record, which a kill may have prevented. */
-static int finish_last_record(const struct opening *opening, struct excguard_journal *journal)
-{
+static int finish_last_record(const struct opening *opening, struct excguard_journal *journal) {
     uint64_t head = journal->map->header.head;
     if (head == journal->map->header.counters_since) {
         return EXCGUARD_JOURNAL_OK;
@@ -299,8 +286,7 @@ static int finish_last_record(const struct opening *opening, struct excguard_jou
 }
 
 /* Every record raised one counter by one; every counter can be found where its key says. */
-static int check_counters(const struct opening *opening, const struct excguard_journal *journal)
-{
+static int check_counters(const struct opening *opening, const struct excguard_journal *journal) {
     uint64_t recorded = 0;
     for (uint32_t slot = 0; slot < EXCGUARD_HIT_SLOTS; slot++) {
         const struct journal_hit_counter *counter = &journal->map->hits[slot];
@@ -316,7 +302,8 @@ static int check_counters(const struct opening *opening, const struct excguard_j
                              (uint64_t)counter->guard_type << 61 | (uint64_t)counter->flavor << 32) != key) {
             return corrupt(opening, "a hit counter contradicts itself");
         }
-        for (uint32_t at = excguard_hit_home(key); slot != 0 && at != slot; at = (at + 1) % EXCGUARD_HIT_SLOTS) {
+        for (uint32_t at = excguard_hit_home(key); slot != 0 && at != slot;
+             at = (at + 1) % EXCGUARD_HIT_SLOTS) {
             if (journal->map->hits[at].key == 0 || journal->map->hits[at].key == key) {
                 return corrupt(opening, "a hit counter is not in its place");
             }
@@ -328,8 +315,7 @@ static int check_counters(const struct opening *opening, const struct excguard_j
     return EXCGUARD_JOURNAL_OK;
 }
 
-static bool are_decisions_current(const struct excguard_journal *journal, uint32_t release)
-{
+static bool are_decisions_current(const struct excguard_journal *journal, uint32_t release) {
     for (uint32_t slot = 1; slot < EXCGUARD_HIT_SLOTS; slot++) {
         const struct journal_hit_counter *counter = &journal->map->hits[slot];
         struct excguard_guard guard;
@@ -345,8 +331,7 @@ static bool are_decisions_current(const struct excguard_journal *journal, uint32
 }
 
 /* Release 0 from beginning to end, so that a kill in between makes the next start do it again. */
-static void begin_counters_anew(struct excguard_journal *journal, uint32_t release)
-{
+static void begin_counters_anew(struct excguard_journal *journal, uint32_t release) {
     journal->map->header.release = 0;
     atomic_thread_fence(memory_order_seq_cst);
     journal->map->header.counters_since = journal->map->header.head;
@@ -356,8 +341,8 @@ static void begin_counters_anew(struct excguard_journal *journal, uint32_t relea
     journal->map->header.release = release;
 }
 
-static int check_and_repair(const struct opening *opening, struct excguard_journal *journal, uint32_t release)
-{
+static int check_and_repair(const struct opening *opening, struct excguard_journal *journal,
+                            uint32_t release) {
     int status = check_ring(opening, journal);
     uint32_t written_under = journal->map->header.release;
     if (status == EXCGUARD_JOURNAL_OK && written_under != 0) {
@@ -383,7 +368,8 @@ static int check_and_repair(const struct opening *opening, struct excguard_journ
     for (uint32_t slot = 0; slot < EXCGUARD_HIT_SLOTS; slot++) {
         struct journal_hit_counter *counter = &journal->map->hits[slot];
         if (counter->key != 0) {
-            counter->record_end = excguard_counter_record_end(counter, slot, release); /* whatever the file says */
+            counter->record_end =
+                excguard_counter_record_end(counter, slot, release); /* whatever the file says */
             journal->hit_slots_used++;
         }
     }
@@ -395,8 +381,8 @@ static int check_and_repair(const struct opening *opening, struct excguard_journ
 
 /* ---- opening ---- */
 
-static int prepare_file(const struct opening *opening, int fd, uint32_t *capacity, uint32_t release, bool *created)
-{
+static int prepare_file(const struct opening *opening, int fd, uint32_t *capacity, uint32_t release,
+                        bool *created) {
     struct stat status;
     if (fstat(fd, &status) != 0) {
         return fail_errno(opening, "look at");
@@ -427,8 +413,8 @@ static int prepare_file(const struct opening *opening, int fd, uint32_t *capacit
     return checked != EXCGUARD_JOURNAL_OK ? checked : fill_holes(opening, fd, (size_t)status.st_size);
 }
 
-static int map_file(const struct opening *opening, int fd, uint32_t capacity, struct excguard_journal *journal)
-{
+static int map_file(const struct opening *opening, int fd, uint32_t capacity,
+                    struct excguard_journal *journal) {
     journal->size = file_size(capacity);
     void *base = mmap(NULL, journal->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED) {
@@ -439,15 +425,14 @@ static int map_file(const struct opening *opening, int fd, uint32_t capacity, st
     return EXCGUARD_JOURNAL_OK;
 }
 
-int excguard_journal_open(const char *path, uint32_t capacity, uint32_t release, struct excguard_journal **out,
-                          char *error, size_t error_size)
-{
+int excguard_journal_open(const char *path, uint32_t capacity, uint32_t release,
+                          struct excguard_journal **out, char *error, size_t error_size) {
     struct opening opening = {path, error, error_size};
     *out = NULL;
     if (capacity != 0 && !is_capacity(capacity)) {
         return fail(&opening, EXCGUARD_JOURNAL_CAPACITY,
-                    "a journal cannot hold %" PRIu32 " records; choose a power of two from %u to %u", capacity,
-                    MIN_CAPACITY, MAX_CAPACITY);
+                    "a journal cannot hold %" PRIu32 " records; choose a power of two from %u to %u",
+                    capacity, MIN_CAPACITY, MAX_CAPACITY);
     }
     struct excguard_journal *journal = calloc(1, sizeof *journal);
     if (journal == NULL) {
@@ -470,8 +455,7 @@ int excguard_journal_open(const char *path, uint32_t capacity, uint32_t release,
     return EXCGUARD_JOURNAL_OK;
 }
 
-void excguard_journal_close(struct excguard_journal *journal)
-{
+void excguard_journal_close(struct excguard_journal *journal) {
     if (journal == NULL) {
         return;
     }

@@ -15,20 +15,19 @@ static_assert(sizeof(struct excguard_target) == 64, "an index is a shift");
 
 /* ---- whose it is ---- */
 
-/* Where a target is unless names collide. A name is an index and a generation (MACH_PORT_INDEX, mach/port.h). */
-EXCGUARD_INLINE uint32_t target_home(uint32_t port)
-{
+/*
+ * Where a target is unless names collide. A name is an index and a generation (MACH_PORT_INDEX, mach/port.h).
+ */
+EXCGUARD_INLINE uint32_t target_home(uint32_t port) {
     return (port >> 8) % EXCGUARD_TARGET_SLOTS;
 }
 
 /* What a free slot holds: no message finds it, because this name would be looked for elsewhere. */
-static uint32_t free_port(uint32_t slot)
-{
+static uint32_t free_port(uint32_t slot) {
     return (slot + 1) << 8;
 }
 
-struct excguard_target *excguard_find_target(struct excguard_answerer *answerer, uint32_t port)
-{
+struct excguard_target *excguard_find_target(struct excguard_answerer *answerer, uint32_t port) {
     for (uint32_t i = 0; i < EXCGUARD_TARGET_SLOTS; i++) {
         uint32_t slot = (target_home(port) + i) % EXCGUARD_TARGET_SLOTS;
         struct excguard_target *target = &answerer->targets[slot];
@@ -39,8 +38,7 @@ struct excguard_target *excguard_find_target(struct excguard_answerer *answerer,
     return NULL;
 }
 
-struct excguard_target *excguard_find_notified(struct excguard_answerer *answerer, uint32_t port)
-{
+struct excguard_target *excguard_find_notified(struct excguard_answerer *answerer, uint32_t port) {
     for (uint32_t slot = 0; slot < EXCGUARD_TARGET_SLOTS && port != MACH_PORT_NULL; slot++) {
         struct excguard_target *target = &answerer->targets[slot];
         if (atomic_load_explicit(&target->notify_port, memory_order_acquire) == port) {
@@ -50,18 +48,17 @@ struct excguard_target *excguard_find_notified(struct excguard_answerer *answere
     return NULL;
 }
 
-bool excguard_is_target_free(const struct excguard_answerer *answerer, const struct excguard_target *target)
-{
+bool excguard_is_target_free(const struct excguard_answerer *answerer, const struct excguard_target *target) {
     return atomic_load_explicit(&target->port, memory_order_acquire) ==
            free_port((uint32_t)(target - answerer->targets));
 }
 
 struct excguard_target *excguard_add_target(struct excguard_answerer *answerer, uint32_t port, uint32_t id,
-                                            uint32_t own_reply)
-{
+                                            uint32_t own_reply) {
     for (uint32_t i = 0; i < EXCGUARD_TARGET_SLOTS; i++) {
         struct excguard_target *target = &answerer->targets[(target_home(port) + i) % EXCGUARD_TARGET_SLOTS];
-        if (excguard_is_target_free(answerer, target) && port != free_port((uint32_t)(target - answerer->targets))) {
+        if (excguard_is_target_free(answerer, target) &&
+            port != free_port((uint32_t)(target - answerer->targets))) {
             target->id_shifted = (uint64_t)id << 32;
             target->own_reply = own_reply;
             target->own_tag = excguard_tag(0, own_reply, 0, EXCEPTION_IDENTITY_PROTECTED, 0);
@@ -75,13 +72,12 @@ struct excguard_target *excguard_add_target(struct excguard_answerer *answerer, 
     return NULL;
 }
 
-void excguard_free_target(struct excguard_answerer *answerer, struct excguard_target *target)
-{
-    atomic_store_explicit(&target->port, free_port((uint32_t)(target - answerer->targets)), memory_order_seq_cst);
+void excguard_free_target(struct excguard_answerer *answerer, struct excguard_target *target) {
+    atomic_store_explicit(&target->port, free_port((uint32_t)(target - answerer->targets)),
+                          memory_order_seq_cst);
 }
 
-void excguard_renew_replies(struct excguard_answerer *answerer)
-{
+void excguard_renew_replies(struct excguard_answerer *answerer) {
     struct excguard_message usual = {.msgh_bits = EXCGUARD_KERNEL_BITS,
                                      .msgh_id = EXCGUARD_ID_RAISE_IDENTITY_PROTECTED};
     excguard_build_reply(&usual, KERN_FAILURE, answerer->stateless_reply.bytes);
@@ -90,8 +86,7 @@ void excguard_renew_replies(struct excguard_answerer *answerer)
 }
 
 void excguard_answerer_init(struct excguard_answerer *answerer, struct excguard_journal *journal,
-                            uint32_t (*pid_of_token)(uint32_t))
-{
+                            uint32_t (*pid_of_token)(uint32_t)) {
     excguard_renew_replies(answerer);
     answerer->journal = journal;
     answerer->pid_of_token = pid_of_token;
@@ -104,8 +99,7 @@ void excguard_answerer_init(struct excguard_answerer *answerer, struct excguard_
 }
 
 static uint32_t find_pid(struct excguard_answerer *answerer, const struct excguard_message *message,
-                         const struct excguard_target *target)
-{
+                         const struct excguard_target *target) {
     struct excguard_thread *thread = &answerer->threads[message->thread_id % EXCGUARD_THREAD_SLOTS];
     bool seen = thread->thread_id == message->thread_id;
     uint32_t pid = seen ? (uint32_t)thread->owner : answerer->pid_of_token(message->task_token);
@@ -117,8 +111,7 @@ static uint32_t find_pid(struct excguard_answerer *answerer, const struct excgua
 
 /* ---- anything ---- */
 
-static uint32_t judge(const struct excguard_message *message, const struct excguard_target *target)
-{
+static uint32_t judge(const struct excguard_message *message, const struct excguard_target *target) {
     if (target == NULL) {
         return EXCGUARD_UNKNOWN_PORT;
     }
@@ -141,8 +134,7 @@ static uint32_t judge(const struct excguard_message *message, const struct excgu
 
 /* Returns what to answer. */
 static uint32_t record_hit(struct excguard_answerer *answerer, const struct excguard_message *message,
-                           const struct excguard_target *target, uint64_t now_ns)
-{
+                           const struct excguard_target *target, uint64_t now_ns) {
     uint32_t pid = find_pid(answerer, message, target);
     uint32_t own_pid = (uint32_t)atomic_load_explicit(&target->owner, memory_order_relaxed);
     bool own = pid != 0 && pid == own_pid;
@@ -178,8 +170,7 @@ static uint32_t record_hit(struct excguard_answerer *answerer, const struct excg
 
 /* By the parser: whatever is not of a known form, well formed or not. */
 __attribute__((noinline)) static struct excguard_answer answer_any(struct excguard_answerer *answerer,
-                                                                   const uint8_t *bytes, uint64_t now_ns)
-{
+                                                                   const uint8_t *bytes, uint64_t now_ns) {
     struct excguard_message message;
     excguard_parse(bytes, EXCGUARD_RECEIVE_SIZE, 0, &message);
     struct excguard_target *target = excguard_find_target(answerer, message.local_port);
@@ -200,25 +191,25 @@ __attribute__((noinline)) static struct excguard_answer answer_any(struct excgua
 /* ---- the usual ---- */
 
 /*
- * The element of `array` that is `offset` bytes from its beginning. To the compiler `offset` is a number of which it
- * knows nothing more: gcc would work the address of each field out anew, and save registers to do so.
+ * The element of `array` that is `offset` bytes from its beginning. To the compiler `offset` is a number of
+ * which it knows nothing more: gcc would work the address of each field out anew, and save registers to do
+ * so.
  */
-#define ELEMENT(array, offset)                                                                                       \
-    __extension__({                                                                                                  \
-        size_t offset_ = (offset);                                                                                   \
-        __asm__("" : "+r"(offset_));                                                                                 \
-        (__typeof__(&(array)[0]))((uintptr_t)(array) + offset_);                                                     \
+#define ELEMENT(array, offset)                                   \
+    __extension__({                                              \
+        size_t offset_ = (offset);                               \
+        __asm__("" : "+r"(offset_));                             \
+        (__typeof__(&(array)[0]))((uintptr_t)(array) + offset_); \
     })
 
 /*
- * A message of a known form, when everything about it is as usual: the target at its home, the thread one of its own
- * process that was seen before, the counter at its home, room in the ring. Otherwise false, and nothing is done.
- * `state_key`: of its thread state (thread_state.h), 0 without one. Makes no calls, and loads most things where they
- * are stored, so that few registers have to be saved.
+ * A message of a known form, when everything about it is as usual: the target at its home, the thread one of
+ * its own process that was seen before, the counter at its home, room in the ring. Otherwise false, and
+ * nothing is done. `state_key`: of its thread state (thread_state.h), 0 without one. Makes no calls, and
+ * loads most things where they are stored, so that few registers have to be saved.
  */
 EXCGUARD_INLINE bool answer_form(struct excguard_answerer *answerer, const uint8_t *bytes, uint64_t now_ns,
-                                 uint64_t state_key)
-{
+                                 uint64_t state_key) {
     uint32_t port = excguard_load32(bytes + offsetof(mach_msg_header_t, msgh_local_port));
     const struct excguard_target *target = &answerer->targets[target_home(port)];
     if (__builtin_expect(atomic_load_explicit(&target->port, memory_order_acquire) != port, 0)) {
@@ -241,8 +232,10 @@ EXCGUARD_INLINE bool answer_form(struct excguard_answerer *answerer, const uint8
         return false;
     }
     struct excguard_record *record = ELEMENT(map->ring, (seq & journal->mask) * sizeof *record);
-    /* Bring a record's line in good time: it is a lap old, and out of the caches. Beyond the ring's end it does no
-     * harm. */
+    /*
+     * Bring a record's line in good time: it is a lap old, and out of the caches. Beyond the ring's end it
+     * does no harm.
+     */
     __builtin_prefetch(record + PREFETCH, 1);
     struct journal_entry entry = {.time_ns = now_ns};
     memcpy(&entry.offender, thread, sizeof entry.offender);
@@ -258,7 +251,8 @@ EXCGUARD_INLINE bool answer_form(struct excguard_answerer *answerer, const uint8
                                      bytes + EXCGUARD_PROTECTED(old_state), &registers)) {
             return false;
         }
-        const excguard_pair state_and_pc = {excguard_load64(bytes + EXCGUARD_PROTECTED(flavor)), registers.pc};
+        const excguard_pair state_and_pc = {excguard_load64(bytes + EXCGUARD_PROTECTED(flavor)),
+                                            registers.pc};
         const excguard_pair sp_and_lr = {registers.sp, registers.lr};
         memcpy(&record->state_flavor, &state_and_pc, sizeof state_and_pc);
         memcpy(&record->sp, &sp_and_lr, sizeof sp_and_lr);
@@ -272,16 +266,18 @@ EXCGUARD_INLINE bool answer_form(struct excguard_answerer *answerer, const uint8
     return true;
 }
 
-/* The forms with thread state; a function of its own, so that the shorter one is not slowed down by its needs. */
+/*
+ * The forms with thread state; a function of its own, so that the shorter one is not slowed down by its
+ * needs.
+ */
 __attribute__((noinline)) static struct excguard_answer answer_state(struct excguard_answerer *answerer,
-                                                                     const uint8_t *bytes, uint64_t now_ns)
-{
-#define TRY_FORM(key)                                                                                                \
-    if (excguard_is_state_form(bytes, key)) {                                                                        \
-        if (answer_form(answerer, bytes, now_ns, key)) {                                                             \
-            return (struct excguard_answer){&answerer->state_reply, EXCGUARD_ACCEPTED};                              \
-        }                                                                                                            \
-        return answer_any(answerer, bytes, now_ns);                                                                  \
+                                                                     const uint8_t *bytes, uint64_t now_ns) {
+#define TRY_FORM(key)                                                                   \
+    if (excguard_is_state_form(bytes, key)) {                                           \
+        if (answer_form(answerer, bytes, now_ns, key)) {                                \
+            return (struct excguard_answer){&answerer->state_reply, EXCGUARD_ACCEPTED}; \
+        }                                                                               \
+        return answer_any(answerer, bytes, now_ns);                                     \
     }
     TRY_FORM(EXCGUARD_ARM_STATE64)
     TRY_FORM(EXCGUARD_X86_STATE64)
@@ -292,8 +288,7 @@ __attribute__((noinline)) static struct excguard_answer answer_state(struct excg
 }
 
 struct excguard_answer excguard_answer(struct excguard_answerer *answerer,
-                                       const uint8_t bytes[EXCGUARD_RECEIVE_SIZE], uint64_t now_ns)
-{
+                                       const uint8_t bytes[EXCGUARD_RECEIVE_SIZE], uint64_t now_ns) {
     if (__builtin_expect(excguard_is_stateless_form(bytes) && answer_form(answerer, bytes, now_ns, 0), 1)) {
         return (struct excguard_answer){&answerer->stateless_reply, EXCGUARD_ACCEPTED};
     }

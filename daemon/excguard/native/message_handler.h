@@ -1,10 +1,11 @@
 /*
- * From a received message to the answer it gets: judge it, ask whose it is, write it down, make the reply. All that
- * happens between mach_msg's return and the reply, apart from the clock; the benchmark calls this very function.
+ * From a received message to the answer it gets: judge it, ask whose it is, write it down, make the reply.
+ * All that happens between mach_msg's return and the reply, apart from the clock; the benchmark calls this
+ * very function.
  *
- * The checks come in this order, and the first that fails names the refusal: known exception port, well formed, of a
- * behavior that is not insecure, sent by the kernel, of a behavior that we register, EXC_GUARD. Internal to the
- * receiver.
+ * The checks come in this order, and the first that fails names the refusal: known exception port, well
+ * formed, of a behavior that is not insecure, sent by the kernel, of a behavior that we register, EXC_GUARD.
+ * Internal to the receiver.
  */
 #ifndef EXCGUARD_ANSWER_H
 #define EXCGUARD_ANSWER_H
@@ -20,18 +21,22 @@
 #define EXCGUARD_TARGET_SLOTS 256u /* a power of two, twice EXCGUARD_MAX_TARGETS: probing stays short */
 
 /*
- * Written by callers of the receiver's functions, read by its thread without a lock: `port` is stored last when a
- * target is added and first when it is removed.
+ * Written by callers of the receiver's functions, read by its thread without a lock: `port` is stored last
+ * when a target is added and first when it is removed.
  */
 struct excguard_target {
     _Atomic uint32_t port; /* free: a name that has another home (excguard_answerer_init) */
-    /* kern_return_t for hits of its own process under EXCEPTION_IDENTITY_PROTECTED; all others get KERN_FAILURE. */
+    /*
+     * kern_return_t for hits of its own process under EXCEPTION_IDENTITY_PROTECTED; all others get
+     * KERN_FAILURE.
+     */
     uint32_t own_reply;
     uint64_t own_tag;       /* excguard_tag of such a hit */
     uint64_t id_shifted;    /* target_id << 32, as it goes into keys and owners */
     _Atomic uint64_t owner; /* id_shifted | pid of the target's own process; 0 for the pid: not known */
     _Atomic uint64_t no_senders;
-    _Atomic uint32_t notify_port; /* where its no-senders notifications go; MACH_PORT_NULL: nobody asked for them */
+    _Atomic uint32_t
+        notify_port; /* where its no-senders notifications go; MACH_PORT_NULL: nobody asked for them */
     uint32_t reserved[5];
 };
 
@@ -51,12 +56,18 @@ union excguard_reply_buffer {
 
 struct excguard_answerer {
     struct excguard_journal *journal;
-    /* Turns the task identity token of a message into a pid, 0: it cannot be done. Does not consume the token. */
+    /*
+     * Turns the task identity token of a message into a pid, 0: it cannot be done. Does not consume the
+     * token.
+     */
     uint32_t (*pid_of_token)(uint32_t task_token);
     struct excguard_target targets[EXCGUARD_TARGET_SLOTS];
     /* Thread ids are never used again (osfmk/kern/thread.c, thread_unique_id), so what is here stays true. */
     struct excguard_thread threads[EXCGUARD_THREAD_SLOTS];
-    /* Replies to the usual forms, made beforehand, but for the port they go to and RetCode; and one for all else. */
+    /*
+     * Replies to the usual forms, made beforehand, but for the port they go to and RetCode; and one for all
+     * else.
+     */
     union excguard_reply_buffer stateless_reply, state_reply, other_reply;
 };
 
@@ -68,8 +79,8 @@ void excguard_answerer_init(struct excguard_answerer *answerer, struct excguard_
 struct excguard_target *excguard_find_target(struct excguard_answerer *answerer, uint32_t port);
 
 /*
- * The target whose notifications go to this port, or NULL. It may have been freed since; its notify_port is cleared
- * later than that.
+ * The target whose notifications go to this port, or NULL. It may have been freed since; its notify_port is
+ * cleared later than that.
  */
 struct excguard_target *excguard_find_notified(struct excguard_answerer *answerer, uint32_t port);
 
@@ -81,11 +92,14 @@ void excguard_free_target(struct excguard_answerer *answerer, struct excguard_ta
 bool excguard_is_target_free(const struct excguard_answerer *answerer, const struct excguard_target *target);
 
 struct excguard_answer {
-    /* The answerer's, until the next message. Made in all cases; is there a right to send it to? See the message. */
+    /*
+     * The answerer's, until the next message. Made in all cases; is there a right to send it to? See the
+     * message.
+     */
     union excguard_reply_buffer *reply;
     /*
-     * EXCGUARD_ACCEPTED: a hit, recorded and counted; EXCGUARD_NOTIFICATION: one of the kernel's that we ask for, for
-     * a target; anything else: refused and counted as that.
+     * EXCGUARD_ACCEPTED: a hit, recorded and counted; EXCGUARD_NOTIFICATION: one of the kernel's that we ask
+     * for, for a target; anything else: refused and counted as that.
      */
     uint32_t verdict;
 };
@@ -94,7 +108,10 @@ struct excguard_answer {
 struct excguard_answer excguard_answer(struct excguard_answerer *answerer,
                                        const uint8_t message[EXCGUARD_RECEIVE_SIZE], uint64_t now_ns);
 
-/* Makes the usual replies anew: after one could not be sent, and the kernel gave it back with other names in it. */
+/*
+ * Makes the usual replies anew: after one could not be sent, and the kernel gave it back with other names in
+ * it.
+ */
 void excguard_renew_replies(struct excguard_answerer *answerer);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Constants that came after the oldest SDK we build with (macOS 14.0). Where the SDK has them, its own count; a test
- * (tests/macos/test_header_layout.py) holds these against an SDK that does.
+ * Constants that came after the oldest SDK we build with (macOS 14.0). Where the SDK has them, its own count;
+ * a test (tests/macos/test_header_layout.py) holds these against an SDK that does.
  */
 #ifndef EXCGUARD_NEWER_CONSTANTS_H
 #define EXCGUARD_NEWER_CONSTANTS_H

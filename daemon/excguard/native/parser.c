@@ -1,6 +1,6 @@
 /*
- * Each msgh_id has a shape, a compile-time constant, and one function judges a message by a shape: what the compiler
- * makes of it is what MIG writes out for each routine by hand.
+ * Each msgh_id has a shape, a compile-time constant, and one function judges a message by a shape: what the
+ * compiler makes of it is what MIG writes out for each routine by hand.
  */
 #include "parser.h"
 
@@ -26,20 +26,19 @@ struct shape {
 };
 
 /* offsetof from the structs that wire.h proves. */
-#define SHAPE(type, verdict_, behavior_, descriptors_, thread_id_at_, state_)                                        \
-    ((struct shape){                                                                                                 \
-        .verdict = (verdict_),                                                                                       \
-        .behavior = (behavior_),                                                                                     \
-        .descriptors = (descriptors_),                                                                               \
-        .thread_id_at = (thread_id_at_),                                                                             \
-        .exception_at = offsetof(struct type, exception),                                                            \
-        .min_size = offsetof(struct type, code) + ((state_) ? 2 * sizeof(uint32_t) : 0),                             \
-        .max_size = sizeof(struct type),                                                                             \
-        .state = (state_),                                                                                           \
+#define SHAPE(type, verdict_, behavior_, descriptors_, thread_id_at_, state_)            \
+    ((struct shape){                                                                     \
+        .verdict = (verdict_),                                                           \
+        .behavior = (behavior_),                                                         \
+        .descriptors = (descriptors_),                                                   \
+        .thread_id_at = (thread_id_at_),                                                 \
+        .exception_at = offsetof(struct type, exception),                                \
+        .min_size = offsetof(struct type, code) + ((state_) ? 2 * sizeof(uint32_t) : 0), \
+        .max_size = sizeof(struct type),                                                 \
+        .state = (state_),                                                               \
     })
 
-static uint32_t judge_port_descriptor(const uint8_t *descriptor, uint32_t disposition)
-{
+static uint32_t judge_port_descriptor(const uint8_t *descriptor, uint32_t disposition) {
     if (descriptor[EXCGUARD_DESCRIPTOR_TYPE_AT] != MACH_MSG_PORT_DESCRIPTOR) {
         return EXCGUARD_DESCRIPTOR_TYPE;
     }
@@ -50,12 +49,11 @@ static uint32_t judge_port_descriptor(const uint8_t *descriptor, uint32_t dispos
 }
 
 /*
- * The checks of a MIG server routine, in its order. `size` bytes are readable and at least a header. Inline, so that
- * `shape` is a constant in each of its uses.
+ * The checks of a MIG server routine, in its order. `size` bytes are readable and at least a header. Inline,
+ * so that `shape` is a constant in each of its uses.
  */
-EXCGUARD_INLINE uint32_t judge_request(const uint8_t *bytes, uint32_t bits, uint32_t size, const struct shape shape,
-                                       struct excguard_message *out)
-{
+EXCGUARD_INLINE uint32_t judge_request(const uint8_t *bytes, uint32_t bits, uint32_t size,
+                                       const struct shape shape, struct excguard_message *out) {
     if (((bits & MACH_MSGH_BITS_COMPLEX) != 0) != (shape.descriptors != 0)) {
         return EXCGUARD_COMPLEX_BIT;
     }
@@ -133,12 +131,12 @@ EXCGUARD_INLINE uint32_t judge_request(const uint8_t *bytes, uint32_t bits, uint
 
 /* Notifications: mach/notify.h, the structs without their trailer. */
 static uint32_t judge_notification(const uint8_t *bytes, uint32_t bits, uint32_t size, int32_t id,
-                                   struct excguard_message *out)
-{
+                                   struct excguard_message *out) {
     bool complex = (bits & MACH_MSGH_BITS_COMPLEX) != 0;
-    uint32_t expected = id == MACH_NOTIFY_SEND_ONCE        ? offsetof(mach_send_once_notification_t, trailer)
-                        : id == MACH_NOTIFY_PORT_DESTROYED ? offsetof(mach_port_destroyed_notification_t, trailer)
-                                                           : offsetof(mach_no_senders_notification_t, trailer);
+    uint32_t expected = id == MACH_NOTIFY_SEND_ONCE ? offsetof(mach_send_once_notification_t, trailer)
+                        : id == MACH_NOTIFY_PORT_DESTROYED
+                            ? offsetof(mach_port_destroyed_notification_t, trailer)
+                            : offsetof(mach_no_senders_notification_t, trailer);
     if (complex != (id == MACH_NOTIFY_PORT_DESTROYED)) {
         return EXCGUARD_COMPLEX_BIT;
     }
@@ -156,29 +154,30 @@ static uint32_t judge_notification(const uint8_t *bytes, uint32_t bits, uint32_t
         }
         out->notification_value = excguard_load32(descriptor);
     } else if (id != MACH_NOTIFY_SEND_ONCE) {
-        out->notification_value = excguard_load32(bytes + offsetof(mach_no_senders_notification_t, not_count));
+        out->notification_value =
+            excguard_load32(bytes + offsetof(mach_no_senders_notification_t, not_count));
     }
     return EXCGUARD_NOTIFICATION;
 }
 
 static uint32_t judge_body(const uint8_t *bytes, uint32_t bits, uint32_t size, int32_t id,
-                           struct excguard_message *out)
-{
+                           struct excguard_message *out) {
     /* The two that we register, first; the last is in no hurry. */
     if (__builtin_expect(id == EXCGUARD_ID_RAISE_IDENTITY_PROTECTED, 1)) {
-        return judge_request(bytes, bits, size,
-                             SHAPE(excguard_raise_identity_protected_request, EXCGUARD_ACCEPTED,
-                                   EXCEPTION_IDENTITY_PROTECTED, 1,
-                                   offsetof(struct excguard_raise_identity_protected_request, thread_id), false),
-                             out);
+        return judge_request(
+            bytes, bits, size,
+            SHAPE(excguard_raise_identity_protected_request, EXCGUARD_ACCEPTED, EXCEPTION_IDENTITY_PROTECTED,
+                  1, offsetof(struct excguard_raise_identity_protected_request, thread_id), false),
+            out);
     }
     switch (id) {
     case EXCGUARD_ID_RAISE_STATE_IDENTITY_PROTECTED:
-        return judge_request(bytes, bits, size,
-                             SHAPE(excguard_raise_state_identity_protected_request, EXCGUARD_ACCEPTED,
-                                   EXCEPTION_STATE_IDENTITY_PROTECTED, 1,
-                                   offsetof(struct excguard_raise_state_identity_protected_request, thread_id), true),
-                             out);
+        return judge_request(
+            bytes, bits, size,
+            SHAPE(excguard_raise_state_identity_protected_request, EXCGUARD_ACCEPTED,
+                  EXCEPTION_STATE_IDENTITY_PROTECTED, 1,
+                  offsetof(struct excguard_raise_state_identity_protected_request, thread_id), true),
+            out);
     case EXCGUARD_ID_RAISE:
         return judge_request(
             bytes, bits, size,
@@ -186,16 +185,17 @@ static uint32_t judge_body(const uint8_t *bytes, uint32_t bits, uint32_t size, i
     case EXCGUARD_ID_RAISE_STATE:
         return judge_request(
             bytes, bits, size,
-            SHAPE(excguard_raise_state_request, EXCGUARD_INSECURE_BEHAVIOR, EXCEPTION_STATE, 0, 0, true), out);
+            SHAPE(excguard_raise_state_request, EXCGUARD_INSECURE_BEHAVIOR, EXCEPTION_STATE, 0, 0, true),
+            out);
     case EXCGUARD_ID_RAISE_STATE_IDENTITY:
         return judge_request(bytes, bits, size,
                              SHAPE(excguard_raise_state_identity_request, EXCGUARD_INSECURE_BEHAVIOR,
                                    EXCEPTION_STATE_IDENTITY, 2, 0, true),
                              out);
     case EXCGUARD_ID_RAISE_BACKTRACE:
-        return judge_request(bytes, bits, size,
-                             SHAPE(excguard_raise_backtrace_request, EXCGUARD_UNREGISTERED_BEHAVIOR, 0, 1, 0, false),
-                             out);
+        return judge_request(
+            bytes, bits, size,
+            SHAPE(excguard_raise_backtrace_request, EXCGUARD_UNREGISTERED_BEHAVIOR, 0, 1, 0, false), out);
     case MACH_NOTIFY_PORT_DELETED:
     case MACH_NOTIFY_SEND_POSSIBLE:
     case MACH_NOTIFY_PORT_DESTROYED:
@@ -209,8 +209,7 @@ static uint32_t judge_body(const uint8_t *bytes, uint32_t bits, uint32_t size, i
 }
 
 /* The sizes that REQUESTED_TRAILER_SIZE (mach/message.h) can give. */
-static bool is_trailer_size(uint32_t size)
-{
+static bool is_trailer_size(uint32_t size) {
     return size == sizeof(mach_msg_trailer_t) || size == sizeof(mach_msg_seqno_trailer_t) ||
            size == sizeof(mach_msg_security_trailer_t) || size == sizeof(mach_msg_audit_trailer_t) ||
            size == sizeof(mach_msg_context_trailer_t) || size == sizeof(mach_msg_mac_trailer_t);
@@ -219,11 +218,12 @@ static bool is_trailer_size(uint32_t size)
 /* audit_token_t: auid, euid, egid, ruid, rgid, pid, asid, pidversion (bsm/libbsm.h, audit_token_to_pid). */
 #define AUDIT_PID_AT (5 * sizeof(uint32_t))
 
-/* Looks behind the message; ACCEPTED when what is there is right. Fills trailer_offset, trailer_size and the sender.
+/*
+ * Looks behind the message; ACCEPTED when what is there is right. Fills trailer_offset, trailer_size and the
+ * sender.
  */
 static uint32_t judge_trailer(const uint8_t *bytes, size_t capacity, uint32_t flags, uint32_t size,
-                              struct excguard_message *out)
-{
+                              struct excguard_message *out) {
     size_t at = ((size_t)size + 3) & ~(size_t)3; /* round_msg (mach/message.h) */
     size_t room = capacity > at ? capacity - at : 0;
     if (room < sizeof(mach_msg_trailer_t)) {
@@ -233,7 +233,8 @@ static uint32_t judge_trailer(const uint8_t *bytes, size_t capacity, uint32_t fl
     const uint8_t *trailer = bytes + at;
     uint32_t trailer_size = excguard_load32(trailer + offsetof(mach_msg_trailer_t, msgh_trailer_size));
     if (excguard_load32(trailer) != MACH_MSG_TRAILER_FORMAT_0 ||
-        (__builtin_expect(trailer_size != sizeof(mach_msg_audit_trailer_t), 0) && !is_trailer_size(trailer_size))) {
+        (__builtin_expect(trailer_size != sizeof(mach_msg_audit_trailer_t), 0) &&
+         !is_trailer_size(trailer_size))) {
         return EXCGUARD_FOREIGN_TRAILER;
     }
     if (trailer_size > room) {
@@ -255,8 +256,7 @@ static uint32_t judge_trailer(const uint8_t *bytes, size_t capacity, uint32_t fl
     return EXCGUARD_ACCEPTED;
 }
 
-uint32_t excguard_parse(const void *buffer, size_t capacity, uint32_t flags, struct excguard_message *out)
-{
+uint32_t excguard_parse(const void *buffer, size_t capacity, uint32_t flags, struct excguard_message *out) {
     const uint8_t *bytes = buffer;
     *out = (struct excguard_message){0};
     if (capacity < sizeof(mach_msg_header_t)) {
@@ -275,14 +275,16 @@ uint32_t excguard_parse(const void *buffer, size_t capacity, uint32_t flags, str
     }
     uint32_t behind = judge_trailer(bytes, capacity, flags, size, out);
     uint32_t body = judge_body(bytes, bits, size, id, out);
-    /* A message malformed in itself is that first of all; a well formed one without its trailer is malformed, too. */
+    /*
+     * A message malformed in itself is that first of all; a well formed one without its trailer is malformed,
+     * too.
+     */
     bool well_formed = body <= EXCGUARD_UNREGISTERED_BEHAVIOR;
     return out->verdict = well_formed && behind != EXCGUARD_ACCEPTED ? behind : body;
 }
 
 int32_t excguard_build_reply(const struct excguard_message *message, int32_t ret_code,
-                             uint8_t reply[EXCGUARD_REPLY_SIZE])
-{
+                             uint8_t reply[EXCGUARD_REPLY_SIZE]) {
     if (ret_code == KERN_SUCCESS && message->behavior != EXCEPTION_IDENTITY_PROTECTED) {
         ret_code = KERN_FAILURE;
     }
@@ -300,8 +302,7 @@ int32_t excguard_build_reply(const struct excguard_message *message, int32_t ret
     return ret_code;
 }
 
-const char *excguard_verdict_name(uint32_t verdict)
-{
+const char *excguard_verdict_name(uint32_t verdict) {
     static const char *const names[EXCGUARD_VERDICT_COUNT] = {
         [EXCGUARD_ACCEPTED] = "accepted",
         [EXCGUARD_NOTIFICATION] = "notification",
@@ -330,8 +331,7 @@ const char *excguard_verdict_name(uint32_t verdict)
     return verdict < EXCGUARD_VERDICT_COUNT ? names[verdict] : "invalid";
 }
 
-const char *excguard_sender_name(uint32_t sender)
-{
+const char *excguard_sender_name(uint32_t sender) {
     switch (sender) {
     case EXCGUARD_SENDER_KERNEL:
         return "kernel";

@@ -1,17 +1,17 @@
 /*
- * Judges one received Mach message: is it an exception message that MIG's server stub would take, of a behavior
- * that we register, whole, with the trailer that the kernel appends?
+ * Judges one received Mach message: is it an exception message that MIG's server stub would take, of a
+ * behavior that we register, whole, with the trailer that the kernel appends?
  *
- * Pure functions over bytes: no Mach call, no allocation, no state. Bytes may lie at any alignment, be any number
- * and hold anything; nothing outside them is ever read.
+ * Pure functions over bytes: no Mach call, no allocation, no state. Bytes may lie at any alignment, be any
+ * number and hold anything; nothing outside them is ever read.
  *
- * The rules are those of the stub that Apple's MIG makes of osfmk/mach/mach_exc.defs (xnu-11417.121.6): complex
- * bit, descriptor count, size, descriptor type and disposition, codeCnt, exact size, old_stateCnt. Two rules are
- * ours, because the stub trusts msgh_size: the message must not be longer than what was received, and a trailer
- * of the kernel's must follow it.
+ * The rules are those of the stub that Apple's MIG makes of osfmk/mach/mach_exc.defs (xnu-11417.121.6):
+ * complex bit, descriptor count, size, descriptor type and disposition, codeCnt, exact size, old_stateCnt.
+ * Two rules are ours, because the stub trusts msgh_size: the message must not be longer than what was
+ * received, and a trailer of the kernel's must follow it.
  *
- * Who sent the message is a separate question (`sender`): it is answered from the trailer for every message that
- * is whole enough to have one, whatever the verdict.
+ * Who sent the message is a separate question (`sender`): it is answered from the trailer for every message
+ * that is whole enough to have one, whatever the verdict.
  */
 #ifndef EXCGUARD_PARSER_H
 #define EXCGUARD_PARSER_H
@@ -20,9 +20,9 @@
 #include <stdint.h>
 
 /*
- * What became of a received message: the verdicts of the parser, then the reasons for which the receiver alone
- * refuses. One numbering, because the journal counts all of them in one array and the names are the `reason` label
- * of excguard_messages_rejected_total. Append only: the journal stores the numbers.
+ * What became of a received message: the verdicts of the parser, then the reasons for which the receiver
+ * alone refuses. One numbering, because the journal counts all of them in one array and the names are the
+ * `reason` label of excguard_messages_rejected_total. Append only: the journal stores the numbers.
  */
 enum excguard_verdict {
     EXCGUARD_ACCEPTED = 0,
@@ -45,9 +45,9 @@ enum excguard_verdict {
     EXCGUARD_TRAILING_BYTES = 17,  /* offline only: bytes behind the trailer */
     /* Below: never said by the parser. */
     EXCGUARD_SENDER_NOT_KERNEL = 18,
-    EXCGUARD_UNKNOWN_PORT = 19,            /* on a port of the set that is no target's exception port */
-    EXCGUARD_NOT_GUARD = 20,               /* another exception than EXC_GUARD */
-    EXCGUARD_TOO_LARGE = 21,               /* the kernel threw it away: larger than any exception message can be */
+    EXCGUARD_UNKNOWN_PORT = 19, /* on a port of the set that is no target's exception port */
+    EXCGUARD_NOT_GUARD = 20,    /* another exception than EXC_GUARD */
+    EXCGUARD_TOO_LARGE = 21,    /* the kernel threw it away: larger than any exception message can be */
     EXCGUARD_UNEXPECTED_NOTIFICATION = 22, /* from the kernel, but nothing that we asked for */
     EXCGUARD_VERDICT_COUNT = 23,
 };
@@ -59,8 +59,9 @@ enum excguard_sender {
 };
 
 /*
- * The bytes come from a file or a terminal, not from mach_msg: `capacity` is their exact number, so nothing may
- * follow the trailer, and the trailer may be absent. Without this flag `capacity` is the size of the receive buffer.
+ * The bytes come from a file or a terminal, not from mach_msg: `capacity` is their exact number, so nothing
+ * may follow the trailer, and the trailer may be absent. Without this flag `capacity` is the size of the
+ * receive buffer.
  */
 #define EXCGUARD_PARSE_OFFLINE 1u
 
@@ -82,10 +83,11 @@ struct excguard_message {
     uint32_t msgh_size;
     uint32_t reply_port; /* msgh_remote_port: send-once right to the waiting thread's reply port */
     uint32_t local_port; /* msgh_local_port: the port it arrived on */
-    uint32_t behavior;   /* EXCEPTION_DEFAULT (1) to EXCEPTION_STATE_IDENTITY_PROTECTED (5); 0 for 2409 and others */
-    int32_t exception;   /* exception_type_t: EXC_GUARD is 12 */
-    uint64_t code;       /* code[0] */
-    uint64_t subcode;    /* code[1] */
+    uint32_t
+        behavior; /* EXCEPTION_DEFAULT (1) to EXCEPTION_STATE_IDENTITY_PROTECTED (5); 0 for 2409 and others */
+    int32_t exception; /* exception_type_t: EXC_GUARD is 12 */
+    uint64_t code;     /* code[0] */
+    uint64_t subcode;  /* code[1] */
     uint64_t thread_id;
     uint32_t task_token; /* task identity token (2408, 2410): a send right that the receiver must release */
     uint32_t state_flavor;
@@ -107,7 +109,10 @@ struct excguard_message {
  */
 uint32_t excguard_parse(const void *buffer, size_t capacity, uint32_t flags, struct excguard_message *out);
 
-/* "accepted", "insecure_behavior", "sender_not_kernel" ...; static. "invalid" for a number that is no verdict. */
+/*
+ * "accepted", "insecure_behavior", "sender_not_kernel" ...; static. "invalid" for a number that is no
+ * verdict.
+ */
 const char *excguard_verdict_name(uint32_t verdict);
 
 /* "unknown", "kernel" or "user". */
@@ -118,9 +123,10 @@ const char *excguard_sender_name(uint32_t sender);
 
 /*
  * Writes the reply to `message` that MIG's server stub would send when its handler returns `ret_code`.
- * KERN_SUCCESS goes out to EXCEPTION_IDENTITY_PROTECTED alone, and becomes KERN_FAILURE for everything else: to a
- * state behavior it would have to bring the state, which the kernel would write back to the thread. Returns the
- * RetCode that the reply bears. The message must have had a whole header (verdict other than TOO_SHORT).
+ * KERN_SUCCESS goes out to EXCEPTION_IDENTITY_PROTECTED alone, and becomes KERN_FAILURE for everything else:
+ * to a state behavior it would have to bring the state, which the kernel would write back to the thread.
+ * Returns the RetCode that the reply bears. The message must have had a whole header (verdict other than
+ * TOO_SHORT).
  */
 int32_t excguard_build_reply(const struct excguard_message *message, int32_t ret_code,
                              uint8_t reply[EXCGUARD_REPLY_SIZE]);

@@ -11,8 +11,8 @@
 
 #include "message_handler.h"
 
-#define RECEIVE_OPTIONS                                                                                              \
-    (MACH_RCV_MSG | MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) |                                               \
+#define RECEIVE_OPTIONS                                                \
+    (MACH_RCV_MSG | MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) | \
      MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT))
 
 #define STOP_ID 0x73746f70 /* "stop" */
@@ -56,28 +56,25 @@ struct excguard_receiver {
 
 /* ---- time ---- */
 
-static uint64_t clock_ns(clockid_t clock)
-{
+static uint64_t clock_ns(clockid_t clock) {
     struct timespec now;
     clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
 }
 
 /*
- * On macOS this is mach_continuous_time, which goes on while the system sleeps; mach_absolute_time does not, and
- * times of day reckoned from it would be late by the sleep. Neither system needs a system call for it.
+ * On macOS this is mach_continuous_time, which goes on while the system sleeps; mach_absolute_time does not,
+ * and times of day reckoned from it would be late by the sleep. Neither system needs a system call for it.
  */
-static uint64_t steady_ns(void)
-{
+static uint64_t steady_ns(void) {
     return clock_ns(CLOCK_MONOTONIC_RAW);
 }
 
 /*
- * The time of day at `steady`, from one look at that clock a second: so a message costs one clock read before its
- * reply, and a clock that is set is followed within a second.
+ * The time of day at `steady`, from one look at that clock a second: so a message costs one clock read before
+ * its reply, and a clock that is set is followed within a second.
  */
-static uint64_t wall_time(struct receiver_clock *clock, uint64_t steady)
-{
+static uint64_t wall_time(struct receiver_clock *clock, uint64_t steady) {
     if (clock->wall_ns == 0 || steady - clock->steady_ns >= NS_PER_SECOND) {
         clock->steady_ns = steady;
         clock->wall_ns = clock_ns(CLOCK_REALTIME);
@@ -88,11 +85,10 @@ static uint64_t wall_time(struct receiver_clock *clock, uint64_t steady)
 /* ---- rights ---- */
 
 /*
- * The token names a task without giving anything over it away: from it we take the name port, good for a pid and
- * nothing else, and release it again. task_identity_token_get_task_port: mach/task.h, macOS 12.
+ * The token names a task without giving anything over it away: from it we take the name port, good for a pid
+ * and nothing else, and release it again. task_identity_token_get_task_port: mach/task.h, macOS 12.
  */
-static uint32_t pid_of_token(uint32_t task_token)
-{
+static uint32_t pid_of_token(uint32_t task_token) {
     mach_port_t task = MACH_PORT_NULL;
     int pid = 0;
     if (!MACH_PORT_VALID(task_token) ||
@@ -108,9 +104,10 @@ static uint32_t pid_of_token(uint32_t task_token)
     return pid > 0 ? (uint32_t)pid : 0;
 }
 
-/* Releases all that the message still carries: descriptors, voucher, and the reply right unless it was used. */
-static void release_rights(struct excguard_receiver *receiver)
-{
+/*
+ * Releases all that the message still carries: descriptors, voucher, and the reply right unless it was used.
+ */
+static void release_rights(struct excguard_receiver *receiver) {
     struct excguard_message message;
     excguard_parse(receiver->received.bytes, sizeof receiver->received, 0, &message);
     if (message.verdict == EXCGUARD_NOTIFICATION && message.sender == EXCGUARD_SENDER_KERNEL &&
@@ -122,15 +119,16 @@ static void release_rights(struct excguard_receiver *receiver)
 }
 
 /* Sends the reply, if there is a right to send it to, which it uses up. */
-static void send_reply(struct excguard_receiver *receiver, mach_msg_header_t *reply)
-{
+static void send_reply(struct excguard_receiver *receiver, mach_msg_header_t *reply) {
     mach_msg_header_t *request = &receiver->received.header;
     mach_msg_bits_t right = MACH_MSGH_BITS_REMOTE(request->msgh_bits);
     if (!MACH_PORT_VALID(request->msgh_remote_port) ||
         (right != MACH_MSG_TYPE_PORT_SEND_ONCE && right != MACH_MSG_TYPE_PORT_SEND)) {
         return;
     }
-    /* A send-once right never waits. A send right could, if its port's queue is full: then it gets no reply. */
+    /*
+     * A send-once right never waits. A send right could, if its port's queue is full: then it gets no reply.
+     */
     mach_msg_return_t result = mach_msg(reply, MACH_SEND_MSG | MACH_SEND_TIMEOUT, EXCGUARD_REPLY_SIZE, 0,
                                         MACH_PORT_NULL, 0, MACH_PORT_NULL);
     request->msgh_remote_port = MACH_PORT_NULL;
@@ -138,7 +136,10 @@ static void send_reply(struct excguard_receiver *receiver, mach_msg_header_t *re
         atomic_fetch_add_explicit(&receiver->reply_failures, 1, memory_order_relaxed);
         atomic_store_explicit(&receiver->last_error, result, memory_order_relaxed);
         if (result == MACH_SEND_INVALID_DEST || result == MACH_SEND_TIMED_OUT) {
-            /* These two give the message and its rights back (libsyscall/mach/mach_msg.c, mach_msg_server_once). */
+            /*
+             * These two give the message and its rights back (libsyscall/mach/mach_msg.c,
+             * mach_msg_server_once).
+             */
             mach_msg_destroy(reply);
         }
         excguard_renew_replies(&receiver->answerer);
@@ -147,9 +148,11 @@ static void send_reply(struct excguard_receiver *receiver, mach_msg_header_t *re
 
 /* ---- the thread ---- */
 
-static void wake(struct excguard_receiver *receiver)
-{
-    /* What was written comes before the question whether anybody waits: excguard_receiver_arm does the reverse. */
+static void wake(struct excguard_receiver *receiver) {
+    /*
+     * What was written comes before the question whether anybody waits: excguard_receiver_arm does the
+     * reverse.
+     */
     atomic_thread_fence(memory_order_seq_cst);
     if (receiver->wake_fd < 0 || !atomic_load_explicit(&receiver->armed, memory_order_relaxed) ||
         !atomic_exchange(&receiver->armed, false)) {
@@ -160,21 +163,22 @@ static void wake(struct excguard_receiver *receiver)
     atomic_fetch_add_explicit(&receiver->wakeups, 1, memory_order_relaxed);
 }
 
-/* Asks for one notification when `port` has no senders any more, after send rights were made of it `made` times. */
+/*
+ * Asks for one notification when `port` has no senders any more, after send rights were made of it `made`
+ * times.
+ */
 static kern_return_t ask_for_no_senders(struct excguard_receiver *receiver, mach_port_name_t port,
-                                        mach_port_name_t notify, mach_port_mscount_t made)
-{
+                                        mach_port_name_t notify, mach_port_mscount_t made) {
     mach_port_t previous = MACH_PORT_NULL;
-    kern_return_t result = mach_port_request_notification(receiver->task, port, MACH_NOTIFY_NO_SENDERS, made, notify,
-                                                          MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
+    kern_return_t result = mach_port_request_notification(receiver->task, port, MACH_NOTIFY_NO_SENDERS, made,
+                                                          notify, MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
     if (result == KERN_SUCCESS && MACH_PORT_VALID(previous)) {
         mach_port_deallocate(receiver->task, previous);
     }
     return result;
 }
 
-static void take_notification(struct excguard_receiver *receiver)
-{
+static void take_notification(struct excguard_receiver *receiver) {
     const mach_no_senders_notification_t *notification = (const void *)receiver->received.bytes;
     mach_port_name_t notify = notification->not_header.msgh_local_port;
     struct excguard_target *target = excguard_find_notified(&receiver->answerer, notify);
@@ -188,8 +192,7 @@ static void take_notification(struct excguard_receiver *receiver)
     ask_for_no_senders(receiver, atomic_load(&target->port), notify, notification->not_count + 1);
 }
 
-static void handle(struct excguard_receiver *receiver, uint64_t received_at)
-{
+static void handle(struct excguard_receiver *receiver, uint64_t received_at) {
     uint64_t now_ns = wall_time(&receiver->clock, received_at);
     struct excguard_answer answer = excguard_answer(&receiver->answerer, receiver->received.bytes, now_ns);
     uint32_t verdict = answer.verdict;
@@ -212,8 +215,7 @@ static void handle(struct excguard_receiver *receiver, uint64_t received_at)
 }
 
 /* False: there is nothing left to receive from. */
-static bool survive(struct excguard_receiver *receiver, mach_msg_return_t result)
-{
+static bool survive(struct excguard_receiver *receiver, mach_msg_return_t result) {
     switch (result) {
     case MACH_RCV_INTERRUPTED:
         return true;
@@ -235,12 +237,12 @@ static bool survive(struct excguard_receiver *receiver, mach_msg_return_t result
     return true;
 }
 
-static void *run(void *argument)
-{
+static void *run(void *argument) {
     struct excguard_receiver *receiver = argument;
     for (bool alive = true; alive;) {
-        mach_msg_return_t result = mach_msg(&receiver->received.header, RECEIVE_OPTIONS, 0, sizeof receiver->received,
-                                            receiver->port_set, MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL);
+        mach_msg_return_t result =
+            mach_msg(&receiver->received.header, RECEIVE_OPTIONS, 0, sizeof receiver->received,
+                     receiver->port_set, MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL);
         uint64_t received_at = steady_ns();
         /* From here to the end of the turn a target is either still there, or its removal waits. */
         atomic_fetch_add(&receiver->turns, 1);
@@ -264,8 +266,7 @@ static void *run(void *argument)
 
 /* ---- for callers ---- */
 
-static kern_return_t start_thread(struct excguard_receiver *receiver)
-{
+static kern_return_t start_thread(struct excguard_receiver *receiver) {
     sigset_t all, before;
     sigfillset(&all); /* signals are the business of the caller's threads */
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -275,15 +276,13 @@ static kern_return_t start_thread(struct excguard_receiver *receiver)
     return error == 0 ? KERN_SUCCESS : KERN_RESOURCE_SHORTAGE;
 }
 
-static void destroy_port(struct excguard_receiver *receiver, mach_port_name_t port)
-{
+static void destroy_port(struct excguard_receiver *receiver, mach_port_name_t port) {
     if (port != MACH_PORT_NULL) {
         mach_port_mod_refs(receiver->task, port, MACH_PORT_RIGHT_RECEIVE, -1);
     }
 }
 
-static void free_receiver(struct excguard_receiver *receiver)
-{
+static void free_receiver(struct excguard_receiver *receiver) {
     for (uint32_t slot = 0; slot < EXCGUARD_TARGET_SLOTS; slot++) {
         destroy_port(receiver, atomic_load(&receiver->answerer.targets[slot].notify_port));
     }
@@ -293,8 +292,7 @@ static void free_receiver(struct excguard_receiver *receiver)
 }
 
 kern_return_t excguard_receiver_start(struct excguard_journal *journal, mach_port_t port_set, int wake_fd,
-                                      struct excguard_receiver **out)
-{
+                                      struct excguard_receiver **out) {
     *out = NULL;
     struct excguard_receiver *receiver = aligned_alloc(64, (sizeof *receiver + 63) & ~(size_t)63);
     if (receiver == NULL) {
@@ -322,8 +320,7 @@ kern_return_t excguard_receiver_start(struct excguard_journal *journal, mach_por
 }
 
 /* The lock is held. */
-static struct excguard_target *target_with_id(struct excguard_receiver *receiver, uint32_t target_id)
-{
+static struct excguard_target *target_with_id(struct excguard_receiver *receiver, uint32_t target_id) {
     for (uint32_t slot = 0; slot < EXCGUARD_TARGET_SLOTS; slot++) {
         struct excguard_target *target = &receiver->answerer.targets[slot];
         if (!excguard_is_target_free(&receiver->answerer, target) && target->id_shifted >> 32 == target_id) {
@@ -334,9 +331,9 @@ static struct excguard_target *target_with_id(struct excguard_receiver *receiver
 }
 
 static kern_return_t add_target(struct excguard_receiver *receiver, mach_port_name_t port, uint32_t target_id,
-                                uint32_t own_reply)
-{
-    if (excguard_find_target(&receiver->answerer, port) != NULL || target_with_id(receiver, target_id) != NULL) {
+                                uint32_t own_reply) {
+    if (excguard_find_target(&receiver->answerer, port) != NULL ||
+        target_with_id(receiver, target_id) != NULL) {
         return KERN_NAME_EXISTS;
     }
     uint32_t used = 0;
@@ -351,8 +348,7 @@ static kern_return_t add_target(struct excguard_receiver *receiver, mach_port_na
 }
 
 kern_return_t excguard_receiver_add_target(struct excguard_receiver *receiver, mach_port_name_t port,
-                                           uint32_t target_id, uint32_t reply_policy)
-{
+                                           uint32_t target_id, uint32_t reply_policy) {
     if (!MACH_PORT_VALID(port) || target_id == 0 || reply_policy > EXCGUARD_REPLY_CONSUME) {
         return KERN_INVALID_ARGUMENT;
     }
@@ -363,8 +359,7 @@ kern_return_t excguard_receiver_add_target(struct excguard_receiver *receiver, m
     return result;
 }
 
-kern_return_t excguard_receiver_set_pid(struct excguard_receiver *receiver, uint32_t target_id, int32_t pid)
-{
+kern_return_t excguard_receiver_set_pid(struct excguard_receiver *receiver, uint32_t target_id, int32_t pid) {
     pthread_mutex_lock(&receiver->targets_lock);
     struct excguard_target *target = target_with_id(receiver, target_id);
     if (target != NULL) {
@@ -375,16 +370,14 @@ kern_return_t excguard_receiver_set_pid(struct excguard_receiver *receiver, uint
 }
 
 /* Waits until the turn that the thread is in, if it is in one, is over. */
-static void wait_for_turn(struct excguard_receiver *receiver)
-{
+static void wait_for_turn(struct excguard_receiver *receiver) {
     uint64_t turn = atomic_load(&receiver->turns);
     while (turn % 2 == 1 && atomic_load(&receiver->turns) == turn) {
         nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
     }
 }
 
-kern_return_t excguard_receiver_remove_target(struct excguard_receiver *receiver, uint32_t target_id)
-{
+kern_return_t excguard_receiver_remove_target(struct excguard_receiver *receiver, uint32_t target_id) {
     pthread_mutex_lock(&receiver->targets_lock);
     struct excguard_target *target = target_with_id(receiver, target_id);
     if (target != NULL) {
@@ -399,8 +392,7 @@ kern_return_t excguard_receiver_remove_target(struct excguard_receiver *receiver
 }
 
 /* The lock is held. */
-static kern_return_t watch_senders(struct excguard_receiver *receiver, struct excguard_target *target)
-{
+static kern_return_t watch_senders(struct excguard_receiver *receiver, struct excguard_target *target) {
     mach_port_name_t notify = MACH_PORT_NULL;
     kern_return_t result = mach_port_allocate(receiver->task, MACH_PORT_RIGHT_RECEIVE, &notify);
     if (result != KERN_SUCCESS) {
@@ -418,8 +410,7 @@ static kern_return_t watch_senders(struct excguard_receiver *receiver, struct ex
     return result;
 }
 
-kern_return_t excguard_receiver_watch_senders(struct excguard_receiver *receiver, uint32_t target_id)
-{
+kern_return_t excguard_receiver_watch_senders(struct excguard_receiver *receiver, uint32_t target_id) {
     pthread_mutex_lock(&receiver->targets_lock);
     struct excguard_target *target = target_with_id(receiver, target_id);
     kern_return_t result = KERN_INVALID_NAME;
@@ -431,8 +422,7 @@ kern_return_t excguard_receiver_watch_senders(struct excguard_receiver *receiver
     return result;
 }
 
-uint64_t excguard_receiver_no_senders(struct excguard_receiver *receiver, uint32_t target_id)
-{
+uint64_t excguard_receiver_no_senders(struct excguard_receiver *receiver, uint32_t target_id) {
     pthread_mutex_lock(&receiver->targets_lock);
     const struct excguard_target *target = target_with_id(receiver, target_id);
     uint64_t count = target != NULL ? atomic_load(&target->no_senders) : 0;
@@ -440,16 +430,14 @@ uint64_t excguard_receiver_no_senders(struct excguard_receiver *receiver, uint32
     return count;
 }
 
-void excguard_receiver_arm(struct excguard_receiver *receiver)
-{
+void excguard_receiver_arm(struct excguard_receiver *receiver) {
     atomic_store(&receiver->armed, true);
     if (!atomic_load(&receiver->running)) {
         wake(receiver); /* nobody else will */
     }
 }
 
-void excguard_receiver_stats(const struct excguard_receiver *receiver, struct excguard_receiver_stats *out)
-{
+void excguard_receiver_stats(const struct excguard_receiver *receiver, struct excguard_receiver_stats *out) {
     *out = (struct excguard_receiver_stats){
         .messages = atomic_load_explicit(&receiver->messages, memory_order_relaxed),
         .notifications = atomic_load_explicit(&receiver->notifications, memory_order_relaxed),
@@ -461,8 +449,7 @@ void excguard_receiver_stats(const struct excguard_receiver *receiver, struct ex
     };
 }
 
-void excguard_receiver_stop(struct excguard_receiver *receiver)
-{
+void excguard_receiver_stop(struct excguard_receiver *receiver) {
     if (receiver == NULL) {
         return;
     }
@@ -473,7 +460,8 @@ void excguard_receiver_stop(struct excguard_receiver *receiver)
         .msgh_id = STOP_ID,
     };
     atomic_store_explicit(&receiver->stopping, true, memory_order_release);
-    mach_msg(&message, MACH_SEND_MSG, sizeof message, 0, MACH_PORT_NULL, MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL);
+    mach_msg(&message, MACH_SEND_MSG, sizeof message, 0, MACH_PORT_NULL, MACH_MSG_TIMEOUT_NONE,
+             MACH_PORT_NULL);
     pthread_join(receiver->thread, NULL);
     free_receiver(receiver);
 }

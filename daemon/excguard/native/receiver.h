@@ -1,14 +1,15 @@
 /*
  * The thread that answers the kernel.
  *
- * A child that broke a rule stands still until its exception message is answered. So the answer comes from a thread
- * that waits for nothing but Mach: it never runs Python, shares no lock with it, allocates nothing, and between
- * receiving a message and replying makes only the calls that turn a thread it has not seen before into a pid.
+ * A child that broke a rule stands still until its exception message is answered. So the answer comes from a
+ * thread that waits for nothing but Mach: it never runs Python, shares no lock with it, allocates nothing,
+ * and between receiving a message and replying makes only the calls that turn a thread it has not seen before
+ * into a pid.
  *
- * Each target (a watched child and its descendants) has an exception port of its own; all are members of one port set
- * that the thread receives from. The ports, the port set and the pipe stay the caller's: the receiver never
- * destroys them. What it owns is what messages bring (reply rights, task identity tokens, whatever else a refused
- * message carried), and all of it is released, on every path.
+ * Each target (a watched child and its descendants) has an exception port of its own; all are members of one
+ * port set that the thread receives from. The ports, the port set and the pipe stay the caller's: the
+ * receiver never destroys them. What it owns is what messages bring (reply rights, task identity tokens,
+ * whatever else a refused message carried), and all of it is released, on every path.
  *
  * All functions but the thread's own may be called by any thread; they return a kern_return_t.
  */
@@ -26,8 +27,8 @@ enum excguard_reply_policy {
     /* KERN_FAILURE: the kernel goes on to the next handler, ReportCrash writes its report as ever. */
     EXCGUARD_REPLY_FORWARD = 0,
     /*
-     * KERN_SUCCESS: no crash report. Only ever given to a hit that came with EXCEPTION_IDENTITY_PROTECTED from the
-     * process that excguard_receiver_set_pid named; everything else gets KERN_FAILURE.
+     * KERN_SUCCESS: no crash report. Only ever given to a hit that came with EXCEPTION_IDENTITY_PROTECTED
+     * from the process that excguard_receiver_set_pid named; everything else gets KERN_FAILURE.
      */
     EXCGUARD_REPLY_CONSUME = 1,
 };
@@ -47,17 +48,17 @@ struct excguard_receiver_stats {
 
 /*
  * Starts the thread on `port_set`, writing to `journal` (which must stay open until excguard_receiver_stop).
- * `wake_fd`: write end of a pipe, non-blocking; -1: none. It gets one byte when there is something to read and
- * excguard_receiver_arm was called since the last one. The reader reads the pipe empty, arms, then drains; drained
- * empty it waits for the pipe.
- * The receiver adds a control port of its own to the set.
+ * `wake_fd`: write end of a pipe, non-blocking; -1: none. It gets one byte when there is something to read
+ * and excguard_receiver_arm was called since the last one. The reader reads the pipe empty, arms, then
+ * drains; drained empty it waits for the pipe. The receiver adds a control port of its own to the set.
  */
 kern_return_t excguard_receiver_start(struct excguard_journal *journal, mach_port_t port_set, int wake_fd,
                                       struct excguard_receiver **out);
 
 /*
- * From now on a message to `port` is a hit of `target_id` (not 0). Call it before a process gets the port: hits
- * that come first are refused as unknown_port. KERN_NO_SPACE: EXCGUARD_MAX_TARGETS are in use. KERN_NAME_EXISTS.
+ * From now on a message to `port` is a hit of `target_id` (not 0). Call it before a process gets the port:
+ * hits that come first are refused as unknown_port. KERN_NO_SPACE: EXCGUARD_MAX_TARGETS are in use.
+ * KERN_NAME_EXISTS.
  */
 kern_return_t excguard_receiver_add_target(struct excguard_receiver *receiver, mach_port_name_t port,
                                            uint32_t target_id, uint32_t reply_policy);
@@ -72,15 +73,16 @@ kern_return_t excguard_receiver_set_pid(struct excguard_receiver *receiver, uint
 kern_return_t excguard_receiver_remove_target(struct excguard_receiver *receiver, uint32_t target_id);
 
 /*
- * From now on the receiver asks for no-senders notifications of the target's port, again after each. They go to a
- * plain port of the receiver's own, for since macOS 26.4 an exception port that is named as the notification port is a
- * guard violation (INVALID_NOTIFICATION_PORT). KERN_INVALID_NAME: no such target. KERN_NAME_EXISTS: it does already.
+ * From now on the receiver asks for no-senders notifications of the target's port, again after each. They go
+ * to a plain port of the receiver's own, for since macOS 26.4 an exception port that is named as the
+ * notification port is a guard violation (INVALID_NOTIFICATION_PORT). KERN_INVALID_NAME: no such target.
+ * KERN_NAME_EXISTS: it does already.
  */
 kern_return_t excguard_receiver_watch_senders(struct excguard_receiver *receiver, uint32_t target_id);
 
 /*
- * How many times the last process that held the target's port has gone, since excguard_receiver_watch_senders; 0 for
- * a target it does not know.
+ * How many times the last process that held the target's port has gone, since
+ * excguard_receiver_watch_senders; 0 for a target it does not know.
  */
 uint64_t excguard_receiver_no_senders(struct excguard_receiver *receiver, uint32_t target_id);
 
@@ -90,8 +92,8 @@ void excguard_receiver_arm(struct excguard_receiver *receiver);
 void excguard_receiver_stats(const struct excguard_receiver *receiver, struct excguard_receiver_stats *out);
 
 /*
- * Stops the thread (by a message to its control port), waits for its end and frees the receiver. Messages still in
- * the queues stay there. NULL is allowed.
+ * Stops the thread (by a message to its control port), waits for its end and frees the receiver. Messages
+ * still in the queues stay there. NULL is allowed.
  */
 void excguard_receiver_stop(struct excguard_receiver *receiver);
 

@@ -1,11 +1,11 @@
 /*
- * pc, lr and sp out of a thread state of either architecture, 64 or 32 bits wide, bare or in the "unified" state that
- * says inside which of the two it is.
+ * pc, lr and sp out of a thread state of either architecture, 64 or 32 bits wide, bare or in the "unified"
+ * state that says inside which of the two it is.
  *
  * Flavor numbers overlap between the architectures (1 is ARM_THREAD_STATE and x86_THREAD_STATE32, 7 is
- * x86_THREAD_STATE and ARM_EXCEPTION_STATE64), so a state is known by flavor and count together; no two of these
- * pairs are equal. Numbers and offsets: osfmk/mach/i386/thread_status.h, osfmk/mach/arm/thread_status.h and the
- * _structs.h beside them, xnu-11417.121.6.
+ * x86_THREAD_STATE and ARM_EXCEPTION_STATE64), so a state is known by flavor and count together; no two of
+ * these pairs are equal. Numbers and offsets: osfmk/mach/i386/thread_status.h, osfmk/mach/arm/thread_status.h
+ * and the _structs.h beside them, xnu-11417.121.6.
  */
 #ifndef EXCGUARD_THREAD_STATE_H
 #define EXCGUARD_THREAD_STATE_H
@@ -28,7 +28,7 @@ struct excguard_registers {
 #define EXCGUARD_X86_UNIFIED EXCGUARD_STATE_KEY(7, 44)       /* x86_THREAD_STATE */
 #define EXCGUARD_X86_FULL_STATE64 EXCGUARD_STATE_KEY(23, 50) /* x86_THREAD_FULL_STATE64, begins like 64 */
 #define EXCGUARD_ARM_STATE EXCGUARD_STATE_KEY(1, 17)         /* ARM_THREAD_STATE of a 32-bit thread */
-#define EXCGUARD_ARM_UNIFIED EXCGUARD_STATE_KEY(1, 70)       /* ARM_THREAD_STATE, ARM_UNIFIED_THREAD_STATE_COUNT */
+#define EXCGUARD_ARM_UNIFIED EXCGUARD_STATE_KEY(1, 70)       /* ARM_THREAD_STATE, unified */
 #define EXCGUARD_ARM_STATE64 EXCGUARD_STATE_KEY(6, 68)       /* ARM_THREAD_STATE64 */
 #define EXCGUARD_ARM_STATE32 EXCGUARD_STATE_KEY(9, 17)       /* ARM_THREAD_STATE32 */
 
@@ -46,8 +46,8 @@ struct excguard_registers {
 /* The unified states begin with the flavor and count of the state inside; that one follows. */
 #define EXCGUARD_UNIFIED_HEADER 8
 
-EXCGUARD_INLINE bool excguard_read_bare_registers(uint64_t key, const uint8_t *state, struct excguard_registers *out)
-{
+EXCGUARD_INLINE bool excguard_read_bare_registers(uint64_t key, const uint8_t *state,
+                                                  struct excguard_registers *out) {
     switch (key) {
     case EXCGUARD_X86_STATE64:
     case EXCGUARD_X86_FULL_STATE64:
@@ -78,13 +78,13 @@ EXCGUARD_INLINE bool excguard_read_bare_registers(uint64_t key, const uint8_t *s
 
 /* `count` words of state must be readable at `state`. False: not a state with registers that we know. */
 EXCGUARD_INLINE bool excguard_read_registers(uint32_t flavor, uint32_t count, const uint8_t *state,
-                                             struct excguard_registers *out)
-{
+                                             struct excguard_registers *out) {
     uint64_t key = EXCGUARD_STATE_KEY(flavor, count);
     if (key == EXCGUARD_ARM_UNIFIED || key == EXCGUARD_X86_UNIFIED) {
         uint64_t inner = EXCGUARD_STATE_KEY(excguard_load32(state), excguard_load32(state + 4));
-        bool fits = key == EXCGUARD_ARM_UNIFIED ? inner == EXCGUARD_ARM_STATE64 || inner == EXCGUARD_ARM_STATE32
-                                                : inner == EXCGUARD_X86_STATE64 || inner == EXCGUARD_X86_STATE32;
+        bool fits = key == EXCGUARD_ARM_UNIFIED
+                        ? inner == EXCGUARD_ARM_STATE64 || inner == EXCGUARD_ARM_STATE32
+                        : inner == EXCGUARD_X86_STATE64 || inner == EXCGUARD_X86_STATE32;
         return fits && excguard_read_bare_registers(inner, state + EXCGUARD_UNIFIED_HEADER, out);
     }
     return excguard_read_bare_registers(key, state, out);

@@ -1,9 +1,10 @@
 /*
- * The mach_exc subsystem on the wire: what MIG makes of osfmk/mach/mach_exc.defs (xnu-11417.121.6), which the SDK
- * does not ship as a header. Little endian, 4-byte packing, so an 8-byte field may be aligned to 4 only: read
- * them with excguard_load64, never through these structs. The structs are here for their offsets.
+ * The mach_exc subsystem on the wire: what MIG makes of osfmk/mach/mach_exc.defs (xnu-11417.121.6), which the
+ * SDK does not ship as a header. Little endian, 4-byte packing, so an 8-byte field may be aligned to 4 only:
+ * read them with excguard_load64, never through these structs. The structs are here for their offsets.
  *
- * The last three fields of a state request have their offsets for codeCnt == 2; with fewer codes they move up.
+ * The last three fields of a state request have their offsets for codeCnt == 2; with fewer codes they move
+ * up.
  */
 #ifndef EXCGUARD_WIRE_H
 #define EXCGUARD_WIRE_H
@@ -128,8 +129,8 @@ struct excguard_state_reply {
 
 #pragma pack(pop)
 
-#define EXCGUARD_AT(type, field, offset, size)                                                                       \
-    static_assert(offsetof(struct type, field) == (offset), #type "." #field " moved");                              \
+#define EXCGUARD_AT(type, field, offset, size)                                          \
+    static_assert(offsetof(struct type, field) == (offset), #type "." #field " moved"); \
     static_assert(sizeof(((struct type *)0)->field) == (size), #type "." #field " has another size")
 
 static_assert(sizeof(mach_msg_header_t) == 24, "mach_msg_header_t");
@@ -140,7 +141,9 @@ static_assert(offsetof(mach_msg_header_t, msgh_local_port) == 12, "msgh_local_po
 static_assert(offsetof(mach_msg_header_t, msgh_voucher_port) == 16, "msgh_voucher_port");
 static_assert(offsetof(mach_msg_header_t, msgh_id) == 20, "msgh_id");
 static_assert(sizeof(mach_msg_body_t) == 4, "mach_msg_body_t");
-/* disposition and type are bit fields: bytes 10 and 11, checked by running code (tests/native/test_wire.py). */
+/*
+ * disposition and type are bit fields: bytes 10 and 11, checked by running code (tests/native/test_wire.py).
+ */
 static_assert(sizeof(mach_msg_port_descriptor_t) == 12, "mach_msg_port_descriptor_t");
 static_assert(sizeof(mach_msg_ool_descriptor_t) == 16, "mach_msg_ool_descriptor_t");
 static_assert(sizeof(mach_msg_ool_ports_descriptor_t) == 16, "mach_msg_ool_ports_descriptor_t");
@@ -247,32 +250,29 @@ static_assert(offsetof(mach_msg_mac_trailer_t, msgh_labels) == 64, "msgh_labels"
 #define EXCGUARD_DESCRIPTOR_TYPE_AT 11
 
 /* The largest exception message that can arrive, with the largest trailer. */
-#define EXCGUARD_RECEIVE_SIZE (sizeof(struct excguard_raise_state_identity_request) + sizeof(mach_msg_mac_trailer_t))
+#define EXCGUARD_RECEIVE_SIZE \
+    (sizeof(struct excguard_raise_state_identity_request) + sizeof(mach_msg_mac_trailer_t))
 
 /* Little endian hosts only, like every Mac: the wire's numbers are the host's. */
-EXCGUARD_INLINE uint16_t excguard_load16(const uint8_t *at)
-{
+EXCGUARD_INLINE uint16_t excguard_load16(const uint8_t *at) {
     uint16_t value;
     memcpy(&value, at, sizeof value);
     return value;
 }
 
-EXCGUARD_INLINE uint32_t excguard_load32(const uint8_t *at)
-{
+EXCGUARD_INLINE uint32_t excguard_load32(const uint8_t *at) {
     uint32_t value;
     memcpy(&value, at, sizeof value);
     return value;
 }
 
-EXCGUARD_INLINE uint64_t excguard_load64(const uint8_t *at)
-{
+EXCGUARD_INLINE uint64_t excguard_load64(const uint8_t *at) {
     uint64_t value;
     memcpy(&value, at, sizeof value);
     return value;
 }
 
-EXCGUARD_INLINE void excguard_store32(uint8_t *at, uint32_t value)
-{
+EXCGUARD_INLINE void excguard_store32(uint8_t *at, uint32_t value) {
     memcpy(at, &value, sizeof value);
 }
 

@@ -1,8 +1,8 @@
 /*
- * One connection a thread, made at its first call: the kernel knows threads by their connections and sees them end when
- * these close. A child of fork starts anew at once, so that the kernel learns of it while its parent is known. The
- * image id tells a program that was put in place by exec from one that called before; all copies of this library in one
- * process agree on it.
+ * One connection a thread, made at its first call: the kernel knows threads by their connections and sees
+ * them end when these close. A child of fork starts anew at once, so that the kernel learns of it while its
+ * parent is known. The image id tells a program that was put in place by exec from one that called before;
+ * all copies of this library in one process agree on it.
  */
 #include "connection.h"
 
@@ -34,8 +34,9 @@ static __thread struct connection *own;
 
 static void disconnect(void *value) {
     struct connection *connection = value;
-    if (connection->fd >= 0)
+    if (connection->fd >= 0) {
         close(connection->fd);
+    }
     own = NULL;
     free(connection);
 }
@@ -44,8 +45,9 @@ static struct connection *connection_get(void);
 
 static void start_child(void) {
     forks++;
-    if (own)
+    if (own) {
         connection_get();
+    }
 }
 
 static void initialize(void) {
@@ -60,8 +62,9 @@ int connection_is_configured(void) {
 
 static void complain(const char *path, const char *what) {
     static int said;
-    if (!__atomic_exchange_n(&said, 1, __ATOMIC_RELAXED))
+    if (!__atomic_exchange_n(&said, 1, __ATOMIC_RELAXED)) {
         fprintf(stderr, "excsim: no simulated kernel at %s=%s: %s\n", EXCSIM_SOCKET, path, what);
+    }
 }
 
 static int connect_to_kernel(void) {
@@ -81,17 +84,22 @@ static int connect_to_kernel(void) {
         close(fd);
         fd = -1;
     }
-    if (fd < 0)
+    if (fd < 0) {
         complain(path, strerror(errno));
+    }
     return fd;
 }
 
-/* The 16 random bytes that the kernel of the machine gives each program at exec, mixed so that they give nothing away. */
+/*
+ * The 16 random bytes that the kernel of the machine gives each program at exec, mixed so that they give
+ * nothing away.
+ */
 static void image_id(uint64_t id[2]) {
     uint64_t random[2] = {0, 0};
     const void *bytes = (const void *)getauxval(AT_RANDOM);
-    if (bytes)
+    if (bytes) {
         memcpy(random, bytes, sizeof random);
+    }
     for (int at = 0; at < 2; at++) {
         uint64_t mixed = random[0] ^ (random[1] + 0x9e3779b97f4a7c15u * (uint64_t)(at + 1));
         mixed = (mixed ^ mixed >> 30) * 0xbf58476d1ce4e5b9u;
@@ -101,15 +109,19 @@ static void image_id(uint64_t id[2]) {
 }
 
 /* Sends a request and waits for its reply; -1 when the connection broke. */
-static ssize_t exchange(struct connection *connection, const struct wire_request *request, const void *payload, int interruptible) {
-    struct iovec parts[] = {{(void *)(uintptr_t)request, sizeof *request}, {(void *)(uintptr_t)payload, request->size}};
+static ssize_t exchange(struct connection *connection, const struct wire_request *request,
+                        const void *payload, int interruptible) {
+    struct iovec parts[] = {{(void *)(uintptr_t)request, sizeof *request},
+                            {(void *)(uintptr_t)payload, request->size}};
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = request->size ? 2 : 1};
     ssize_t size;
     while ((size = sendmsg(connection->fd, &message, MSG_NOSIGNAL)) < 0 && errno == EINTR) {
     }
-    if (size < 0)
+    if (size < 0) {
         return -1;
-    while ((size = recv(connection->fd, connection->packet, sizeof connection->packet, 0)) < 0 && errno == EINTR) {
+    }
+    while ((size = recv(connection->fd, connection->packet, sizeof connection->packet, 0)) < 0 &&
+           errno == EINTR) {
         if (interruptible) { /* the one reply comes all the same, early */
             struct wire_request abort_request = {.op = WIRE_ABORT};
             interruptible = 0;
@@ -123,7 +135,8 @@ static ssize_t exchange(struct connection *connection, const struct wire_request
 static void become_as_told(struct connection *connection) {
     const char *level = getenv(EXCSIM_HARDENED), *pinned = getenv(EXCSIM_PINNED);
     if (level && *level) {
-        struct wire_request request = {.op = WIRE_HARDEN, .arg = {strtoull(level, NULL, 10), getenv(EXCSIM_ONE_EXCEPTION_PORT) != NULL}};
+        struct wire_request request = {
+            .op = WIRE_HARDEN, .arg = {strtoull(level, NULL, 10), getenv(EXCSIM_ONE_EXCEPTION_PORT) != NULL}};
         exchange(connection, &request, NULL, 0);
     }
     if (pinned && *pinned) {
@@ -138,8 +151,9 @@ static int greet(struct connection *connection) {
     struct wire_reply reply;
     image_id(hello.arg);
     hello.arg[2] = token ? strtoull(token, NULL, 16) : 0;
-    if (exchange(connection, &hello, NULL, 0) < (ssize_t)sizeof reply)
+    if (exchange(connection, &hello, NULL, 0) < (ssize_t)sizeof reply) {
         return 0;
+    }
     memcpy(&reply, connection->packet, sizeof reply);
     connection->thread_id = reply.value[0];
     become_as_told(connection);
@@ -148,13 +162,15 @@ static int greet(struct connection *connection) {
 
 static struct connection *connection_get(void) {
     struct connection *connection = own;
-    if (connection && connection->forks == forks && connection->fd >= 0)
+    if (connection && connection->forks == forks && connection->fd >= 0) {
         return connection;
+    }
     pthread_once(&once, initialize);
     if (!connection) {
         connection = malloc(sizeof *connection);
-        if (!connection)
+        if (!connection) {
             return NULL;
+        }
         connection->fd = -1;
         connection->forks = forks;
         connection->thread_id = 0;
@@ -165,8 +181,9 @@ static struct connection *connection_get(void) {
         }
         own = connection;
     } else if (connection->forks != forks) {
-        if (connection->fd >= 0)
+        if (connection->fd >= 0) {
             close(connection->fd);
+        }
         connection->fd = -1;
         connection->forks = forks;
         connection->reply_port = MACH_PORT_NULL;
@@ -179,24 +196,30 @@ static struct connection *connection_get(void) {
         close(connection->fd);
         connection->fd = -1;
     }
-    if (connection->fd >= 0)
+    if (connection->fd >= 0) {
         return connection;
+    }
     connection->forks = forks - 1; /* the next call may find one */
     return NULL;
 }
 
-struct answer connection_call(struct call_site site, enum wire_op op, const uint64_t arg[7], const void *payload, size_t size,
-                              int interruptible) {
+struct answer connection_call(struct call_site site, enum wire_op op, const uint64_t arg[7],
+                              const void *payload, size_t size, int interruptible) {
     struct answer answer = {.result = MIG_SERVER_DIED};
     int error = errno;
     struct connection *connection = connection_get();
-    struct wire_request request = {.op = op, .size = (uint32_t)size, .pc = site.pc, .sp = site.sp, .fp = site.fp};
+    struct wire_request request = {
+        .op = op, .size = (uint32_t)size, .pc = site.pc, .sp = site.sp, .fp = site.fp};
     struct wire_reply reply;
     memcpy(request.arg, arg, sizeof request.arg);
     ssize_t received = connection ? exchange(connection, &request, payload, interruptible) : -1;
     if (received >= (ssize_t)sizeof reply) {
         memcpy(&reply, connection->packet, sizeof reply);
-        answer = (struct answer){reply.result, reply.flags, {reply.value[0], reply.value[1]}, reply.size, connection->packet + sizeof reply};
+        answer = (struct answer){reply.result,
+                                 reply.flags,
+                                 {reply.value[0], reply.value[1]},
+                                 reply.size,
+                                 connection->packet + sizeof reply};
     } else if (connection) {
         close(connection->fd);
         connection->fd = -1;
@@ -217,6 +240,7 @@ uint32_t *connection_reply_port(void) {
 
 /* A program that is told of a kernel belongs to it from its first instruction on, whatever it calls later. */
 __attribute__((constructor)) static void join(void) {
-    if (connection_is_configured())
+    if (connection_is_configured()) {
         connection_get();
+    }
 }

@@ -12,9 +12,12 @@
 struct call_site {
     uint64_t pc, sp, fp;
 };
-/* In the function that the program calls: its frame pointer register is still the caller's in its own frame. */
-#define CALL_SITE                                                                                              \
-    ((struct call_site){(uint64_t)(uintptr_t)__builtin_return_address(0), (uint64_t)(uintptr_t)__builtin_dwarf_cfa(), \
+/*
+ * In the function that the program calls: its frame pointer register is still the caller's in its own frame.
+ */
+#define CALL_SITE                                                         \
+    ((struct call_site){(uint64_t)(uintptr_t)__builtin_return_address(0), \
+                        (uint64_t)(uintptr_t)__builtin_dwarf_cfa(),       \
                         *(const uint64_t *)__builtin_frame_address(0)})
 
 /* The answer; its payload is valid until the thread's next call. */
@@ -27,11 +30,11 @@ struct answer {
 };
 
 /*
- * Makes a call: up to seven arguments as an initializer of `struct wire_request.arg`, and a payload. MIG_SERVER_DIED
- * without a kernel: it has ended, or EXCSIM_SOCKET names none, which is said once on stderr.
+ * Makes a call: up to seven arguments as an initializer of `struct wire_request.arg`, and a payload.
+ * MIG_SERVER_DIED without a kernel: it has ended, or EXCSIM_SOCKET names none, which is said once on stderr.
  */
-struct answer connection_call(struct call_site site, enum wire_op op, const uint64_t arg[7], const void *payload, size_t size,
-                              int interruptible);
+struct answer connection_call(struct call_site site, enum wire_op op, const uint64_t arg[7],
+                              const void *payload, size_t size, int interruptible);
 #define ARGS(...) ((const uint64_t[7]){__VA_ARGS__})
 #define CALL(op, ...) connection_call(CALL_SITE, op, ARGS(__VA_ARGS__), NULL, 0, 0)
 

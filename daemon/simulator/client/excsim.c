@@ -27,16 +27,19 @@ kern_return_t excsim_pin(mach_port_name_t name) {
 
 kern_return_t excsim_sign(const char *identifier, const char *team, enum excsim_certificate certificate) {
     struct wire_signature signature = {.certificate = certificate};
-    if (strlen(identifier) >= sizeof signature.identifier || strlen(team) >= sizeof signature.team || certificate > EXCSIM_DEVELOPMENT)
+    if (strlen(identifier) >= sizeof signature.identifier || strlen(team) >= sizeof signature.team ||
+        certificate > EXCSIM_DEVELOPMENT) {
         return KERN_INVALID_ARGUMENT;
+    }
     memcpy(signature.identifier, identifier, strlen(identifier));
     memcpy(signature.team, team, strlen(team));
     return connection_call(CALL_SITE, WIRE_SIGN, ARGS(0), &signature, sizeof signature, 0).result;
 }
 
 static kern_return_t copy(struct answer answer, void *out, size_t size) {
-    if (answer.result == KERN_SUCCESS)
+    if (answer.result == KERN_SUCCESS) {
         memcpy(out, answer.payload, size);
+    }
     return answer.result;
 }
 

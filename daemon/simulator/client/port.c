@@ -12,8 +12,9 @@ mach_port_t bootstrap_port = WIRE_BOOTSTRAP_NAME;
 
 /* Stores an answer's first value through `out` on success. */
 static kern_return_t give(struct answer answer, uint32_t *out) {
-    if (answer.result == KERN_SUCCESS)
+    if (answer.result == KERN_SUCCESS) {
         *out = (uint32_t)answer.value[0];
+    }
     return answer.result;
 }
 
@@ -22,17 +23,21 @@ kern_return_t mach_port_allocate(ipc_space_t task, mach_port_right_t right, mach
 }
 
 kern_return_t mach_port_allocate_name(ipc_space_t task, mach_port_right_t right, mach_port_name_t name) {
-    if (!MACH_PORT_VALID(name))
+    if (!MACH_PORT_VALID(name)) {
         return KERN_INVALID_VALUE;
+    }
     return CALL(WIRE_PORT_ALLOCATE, task, right, name).result;
 }
 
-kern_return_t mach_port_construct(ipc_space_t task, mach_port_options_ptr_t options, mach_port_context_t context,
-                                  mach_port_name_t *name) {
-    return give(CALL(WIRE_PORT_CONSTRUCT, task, options->flags, options->mpl.mpl_qlimit, context, options->service_port_name), name);
+kern_return_t mach_port_construct(ipc_space_t task, mach_port_options_ptr_t options,
+                                  mach_port_context_t context, mach_port_name_t *name) {
+    return give(CALL(WIRE_PORT_CONSTRUCT, task, options->flags, options->mpl.mpl_qlimit, context,
+                     options->service_port_name),
+                name);
 }
 
-kern_return_t mach_port_destruct(ipc_space_t task, mach_port_name_t name, mach_port_delta_t srdelta, mach_port_context_t guard) {
+kern_return_t mach_port_destruct(ipc_space_t task, mach_port_name_t name, mach_port_delta_t srdelta,
+                                 mach_port_context_t guard) {
     return CALL(WIRE_PORT_DESTRUCT, task, name, (uint32_t)srdelta, guard).result;
 }
 
@@ -44,11 +49,13 @@ kern_return_t mach_port_deallocate(ipc_space_t task, mach_port_name_t name) {
     return CALL(WIRE_PORT_DEALLOCATE, task, name).result;
 }
 
-kern_return_t mach_port_get_refs(ipc_space_t task, mach_port_name_t name, mach_port_right_t right, mach_port_urefs_t *refs) {
+kern_return_t mach_port_get_refs(ipc_space_t task, mach_port_name_t name, mach_port_right_t right,
+                                 mach_port_urefs_t *refs) {
     return give(CALL(WIRE_PORT_GET_REFS, task, name, right), refs);
 }
 
-kern_return_t mach_port_mod_refs(ipc_space_t task, mach_port_name_t name, mach_port_right_t right, mach_port_delta_t delta) {
+kern_return_t mach_port_mod_refs(ipc_space_t task, mach_port_name_t name, mach_port_right_t right,
+                                 mach_port_delta_t delta) {
     return CALL(WIRE_PORT_MOD_REFS, task, name, right, (uint32_t)delta).result;
 }
 
@@ -72,25 +79,30 @@ kern_return_t mach_port_extract_member(ipc_space_t task, mach_port_name_t name, 
     return CALL(WIRE_PORT_EXTRACT_MEMBER, task, name, pset).result;
 }
 
-kern_return_t mach_port_request_notification(ipc_space_t task, mach_port_name_t name, mach_msg_id_t msgid, mach_port_mscount_t sync,
-                                             mach_port_t notify, mach_msg_type_name_t notifyPoly, mach_port_t *previous) {
-    return give(CALL(WIRE_PORT_REQUEST_NOTIFICATION, task, name, (uint32_t)msgid, sync, notify, notifyPoly), previous);
+kern_return_t mach_port_request_notification(ipc_space_t task, mach_port_name_t name, mach_msg_id_t msgid,
+                                             mach_port_mscount_t sync, mach_port_t notify,
+                                             mach_msg_type_name_t notifyPoly, mach_port_t *previous) {
+    return give(CALL(WIRE_PORT_REQUEST_NOTIFICATION, task, name, (uint32_t)msgid, sync, notify, notifyPoly),
+                previous);
 }
 
-kern_return_t mach_port_insert_right(ipc_space_t task, mach_port_name_t name, mach_port_t poly, mach_msg_type_name_t polyPoly) {
+kern_return_t mach_port_insert_right(ipc_space_t task, mach_port_name_t name, mach_port_t poly,
+                                     mach_msg_type_name_t polyPoly) {
     return CALL(WIRE_PORT_INSERT_RIGHT, task, name, poly, polyPoly).result;
 }
 
-kern_return_t mach_port_extract_right(ipc_space_t task, mach_port_name_t name, mach_msg_type_name_t msgt_name, mach_port_t *poly,
-                                      mach_msg_type_name_t *polyPoly) {
+kern_return_t mach_port_extract_right(ipc_space_t task, mach_port_name_t name, mach_msg_type_name_t msgt_name,
+                                      mach_port_t *poly, mach_msg_type_name_t *polyPoly) {
     struct answer answer = CALL(WIRE_PORT_EXTRACT_RIGHT, task, name, msgt_name);
-    if (answer.result == KERN_SUCCESS)
+    if (answer.result == KERN_SUCCESS) {
         *polyPoly = (mach_msg_type_name_t)answer.value[1];
+    }
     return give(answer, poly);
 }
 
-kern_return_t mach_port_get_attributes(ipc_space_read_t task, mach_port_name_t name, mach_port_flavor_t flavor,
-                                       mach_port_info_t port_info_out, mach_msg_type_number_t *port_info_outCnt) {
+kern_return_t mach_port_get_attributes(ipc_space_read_t task, mach_port_name_t name,
+                                       mach_port_flavor_t flavor, mach_port_info_t port_info_out,
+                                       mach_msg_type_number_t *port_info_outCnt) {
     struct answer answer = CALL(WIRE_PORT_GET_ATTRIBUTES, task, name, (uint32_t)flavor, *port_info_outCnt);
     if (answer.result == KERN_SUCCESS) {
         memcpy(port_info_out, answer.payload, answer.size);
@@ -99,8 +111,8 @@ kern_return_t mach_port_get_attributes(ipc_space_read_t task, mach_port_name_t n
     return answer.result;
 }
 
-kern_return_t mach_port_set_attributes(ipc_space_t task, mach_port_name_t name, mach_port_flavor_t flavor, mach_port_info_t port_info,
-                                       mach_msg_type_number_t port_infoCnt) {
+kern_return_t mach_port_set_attributes(ipc_space_t task, mach_port_name_t name, mach_port_flavor_t flavor,
+                                       mach_port_info_t port_info, mach_msg_type_number_t port_infoCnt) {
     return connection_call(CALL_SITE, WIRE_PORT_SET_ATTRIBUTES, ARGS(task, name, (uint32_t)flavor), port_info,
                            port_infoCnt < 64 ? port_infoCnt * sizeof(natural_t) : 0, 0)
         .result;
@@ -110,10 +122,12 @@ kern_return_t mach_port_get_srights(ipc_space_t task, mach_port_name_t name, mac
     return give(CALL(WIRE_PORT_GET_SRIGHTS, task, name), srights);
 }
 
-kern_return_t mach_port_get_context(ipc_space_read_t task, mach_port_name_t name, mach_port_context_t *context) {
+kern_return_t mach_port_get_context(ipc_space_read_t task, mach_port_name_t name,
+                                    mach_port_context_t *context) {
     struct answer answer = CALL(WIRE_PORT_GET_CONTEXT, task, name);
-    if (answer.result == KERN_SUCCESS)
+    if (answer.result == KERN_SUCCESS) {
         *context = answer.value[0];
+    }
     return answer.result;
 }
 
@@ -121,11 +135,13 @@ kern_return_t mach_port_set_context(ipc_space_t task, mach_port_name_t name, mac
     return CALL(WIRE_PORT_SET_CONTEXT, task, name, context).result;
 }
 
-kern_return_t mach_port_guard(ipc_space_t task, mach_port_name_t name, mach_port_context_t guard, boolean_t strict) {
+kern_return_t mach_port_guard(ipc_space_t task, mach_port_name_t name, mach_port_context_t guard,
+                              boolean_t strict) {
     return CALL(WIRE_PORT_GUARD, task, name, guard, strict ? MPG_STRICT : 0).result;
 }
 
-kern_return_t mach_port_guard_with_flags(ipc_space_t task, mach_port_name_t name, mach_port_context_t guard, uint64_t flags) {
+kern_return_t mach_port_guard_with_flags(ipc_space_t task, mach_port_name_t name, mach_port_context_t guard,
+                                         uint64_t flags) {
     return CALL(WIRE_PORT_GUARD, task, name, guard, flags).result;
 }
 
@@ -141,19 +157,25 @@ kern_return_t mach_port_swap_guard(ipc_space_t task, mach_port_name_t name, mach
 /* ---- arrays: memory of their own, as from vm_allocate ---- */
 
 static void *allocate_array(uint32_t count) {
-    void *memory = mmap(NULL, (count ? count : 1) * sizeof(natural_t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *memory = mmap(NULL, (count ? count : 1) * sizeof(natural_t), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return memory == MAP_FAILED ? NULL : memory;
 }
 
 kern_return_t vm_deallocate(vm_map_t target_task, vm_address_t address, vm_size_t size) {
-    if (target_task != mach_task_self_)
+    if (target_task != mach_task_self_) {
         return KERN_INVALID_ARGUMENT;
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = address & -page, end = (address + size + page - 1) & -page;
-    if (!size)
+    }
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = address & -page,
+              end = (address + size + page - 1) & -page;
+    if (!size) {
         return KERN_SUCCESS;
-    if (end <= first)
+    }
+    if (end <= first) {
         return KERN_INVALID_ARGUMENT;
-    for (uintptr_t at = first; at < end; at += page) { /* mach_vm_deallocate() succeeds all the same, and blames the first gap */
+    }
+    for (uintptr_t at = first; at < end;
+         at += page) { /* mach_vm_deallocate() succeeds all the same, and blames the first gap */
         unsigned char resident;
         if (mincore((void *)at, page, &resident) && errno == ENOMEM) {
             CALL(WIRE_VM_GAP, at);
@@ -164,14 +186,18 @@ kern_return_t vm_deallocate(vm_map_t target_task, vm_address_t address, vm_size_
     return KERN_SUCCESS;
 }
 
-kern_return_t mach_port_names(ipc_space_t task, mach_port_name_array_t *names, mach_msg_type_number_t *namesCnt,
-                              mach_port_type_array_t *types, mach_msg_type_number_t *typesCnt) {
+kern_return_t mach_port_names(ipc_space_t task, mach_port_name_array_t *names,
+                              mach_msg_type_number_t *namesCnt, mach_port_type_array_t *types,
+                              mach_msg_type_number_t *typesCnt) {
     enum { MOST = 65536 };
     struct call_site site = CALL_SITE;
-    uint32_t *pairs = mmap(NULL, MOST * 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), count = 0;
-    struct answer answer = {.result = pairs == MAP_FAILED ? KERN_RESOURCE_SHORTAGE : KERN_SUCCESS, .value = {1}};
-    if (answer.result != KERN_SUCCESS)
+    uint32_t *pairs = mmap(NULL, MOST * 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+             count = 0;
+    struct answer answer = {.result = pairs == MAP_FAILED ? KERN_RESOURCE_SHORTAGE : KERN_SUCCESS,
+                            .value = {1}};
+    if (answer.result != KERN_SUCCESS) {
         return answer.result;
+    }
     do {
         answer = connection_call(site, WIRE_PORT_NAMES, ARGS(task, answer.value[0]), NULL, 0, 0);
         if (answer.result == KERN_SUCCESS && count + answer.size / 8 <= MOST) {
@@ -196,15 +222,17 @@ kern_return_t mach_port_names(ipc_space_t task, mach_port_name_array_t *names, m
     return answer.result;
 }
 
-kern_return_t mach_port_get_set_status(ipc_space_read_t task, mach_port_name_t name, mach_port_name_array_t *members,
-                                       mach_msg_type_number_t *membersCnt) {
+kern_return_t mach_port_get_set_status(ipc_space_read_t task, mach_port_name_t name,
+                                       mach_port_name_array_t *members, mach_msg_type_number_t *membersCnt) {
     struct answer answer = CALL(WIRE_PORT_GET_SET_STATUS, task, name);
-    if (answer.result != KERN_SUCCESS)
+    if (answer.result != KERN_SUCCESS) {
         return answer.result;
+    }
     uint32_t count = answer.size / (uint32_t)sizeof(mach_port_name_t);
     *members = allocate_array(count);
-    if (!*members)
+    if (!*members) {
         return KERN_RESOURCE_SHORTAGE;
+    }
     memcpy(*members, answer.payload, answer.size);
     *membersCnt = count;
     return KERN_SUCCESS;
@@ -230,8 +258,9 @@ mach_port_t mach_reply_port(void) {
 
 mach_port_t mig_get_reply_port(void) {
     uint32_t *port = connection_reply_port();
-    if (port && *port == MACH_PORT_NULL)
+    if (port && *port == MACH_PORT_NULL) {
         *port = mach_reply_port();
+    }
     return port ? *port : MACH_PORT_NULL;
 }
 

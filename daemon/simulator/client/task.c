@@ -10,17 +10,20 @@
 #include "sys/sysctl.h"
 
 static kern_return_t give(struct answer answer, uint32_t *out) {
-    if (answer.result == KERN_SUCCESS)
+    if (answer.result == KERN_SUCCESS) {
         *out = (uint32_t)answer.value[0];
+    }
     return answer.result;
 }
 
 /* ---- exception ports ---- */
 
-static kern_return_t give_actions(struct answer answer, exception_mask_array_t masks, mach_msg_type_number_t *count,
-                                  exception_handler_array_t ports, exception_behavior_array_t behaviors, exception_flavor_array_t flavors) {
-    if (answer.result != KERN_SUCCESS)
+static kern_return_t give_actions(struct answer answer, exception_mask_array_t masks,
+                                  mach_msg_type_number_t *count, exception_handler_array_t ports,
+                                  exception_behavior_array_t behaviors, exception_flavor_array_t flavors) {
+    if (answer.result != KERN_SUCCESS) {
         return answer.result;
+    }
     *count = answer.size / (uint32_t)sizeof(struct wire_action);
     for (mach_msg_type_number_t at = 0; at < *count; at++) {
         struct wire_action action;
@@ -33,24 +36,30 @@ static kern_return_t give_actions(struct answer answer, exception_mask_array_t m
     return KERN_SUCCESS;
 }
 
-kern_return_t task_set_exception_ports(task_t task, exception_mask_t exception_mask, mach_port_t new_port, exception_behavior_t behavior,
-                                       thread_state_flavor_t new_flavor) {
-    return CALL(WIRE_TASK_SET_EXCEPTION_PORTS, task, exception_mask, new_port, (uint32_t)behavior, (uint32_t)new_flavor).result;
+kern_return_t task_set_exception_ports(task_t task, exception_mask_t exception_mask, mach_port_t new_port,
+                                       exception_behavior_t behavior, thread_state_flavor_t new_flavor) {
+    return CALL(WIRE_TASK_SET_EXCEPTION_PORTS, task, exception_mask, new_port, (uint32_t)behavior,
+                (uint32_t)new_flavor)
+        .result;
 }
 
-kern_return_t task_get_exception_ports(task_t task, exception_mask_t exception_mask, exception_mask_array_t masks,
-                                       mach_msg_type_number_t *masksCnt, exception_handler_array_t old_handlers,
-                                       exception_behavior_array_t old_behaviors, exception_flavor_array_t old_flavors) {
-    return give_actions(CALL(WIRE_TASK_GET_EXCEPTION_PORTS, task, exception_mask, EXC_TYPES_COUNT), masks, masksCnt, old_handlers,
-                        old_behaviors, old_flavors);
+kern_return_t task_get_exception_ports(task_t task, exception_mask_t exception_mask,
+                                       exception_mask_array_t masks, mach_msg_type_number_t *masksCnt,
+                                       exception_handler_array_t old_handlers,
+                                       exception_behavior_array_t old_behaviors,
+                                       exception_flavor_array_t old_flavors) {
+    return give_actions(CALL(WIRE_TASK_GET_EXCEPTION_PORTS, task, exception_mask, EXC_TYPES_COUNT), masks,
+                        masksCnt, old_handlers, old_behaviors, old_flavors);
 }
 
-kern_return_t task_swap_exception_ports(task_t task, exception_mask_t exception_mask, mach_port_t new_port, exception_behavior_t behavior,
-                                        thread_state_flavor_t new_flavor, exception_mask_array_t masks, mach_msg_type_number_t *masksCnt,
-                                        exception_handler_array_t old_handlers, exception_behavior_array_t old_behaviors,
+kern_return_t task_swap_exception_ports(task_t task, exception_mask_t exception_mask, mach_port_t new_port,
+                                        exception_behavior_t behavior, thread_state_flavor_t new_flavor,
+                                        exception_mask_array_t masks, mach_msg_type_number_t *masksCnt,
+                                        exception_handler_array_t old_handlers,
+                                        exception_behavior_array_t old_behaviors,
                                         exception_flavor_array_t old_flavors) {
-    return give_actions(CALL(WIRE_TASK_SWAP_EXCEPTION_PORTS, task, exception_mask, new_port, (uint32_t)behavior, (uint32_t)new_flavor,
-                             EXC_TYPES_COUNT),
+    return give_actions(CALL(WIRE_TASK_SWAP_EXCEPTION_PORTS, task, exception_mask, new_port,
+                             (uint32_t)behavior, (uint32_t)new_flavor, EXC_TYPES_COUNT),
                         masks, masksCnt, old_handlers, old_behaviors, old_flavors);
 }
 
@@ -68,7 +77,8 @@ kern_return_t task_create_identity_token(task_t task, task_id_token_t *token) {
     return give(CALL(WIRE_TASK_CREATE_TOKEN, task), token);
 }
 
-kern_return_t task_identity_token_get_task_port(task_id_token_t token, task_flavor_t flavor, mach_port_t *task_port) {
+kern_return_t task_identity_token_get_task_port(task_id_token_t token, task_flavor_t flavor,
+                                                mach_port_t *task_port) {
     return give(CALL(WIRE_TOKEN_GET_TASK_PORT, token, flavor), task_port);
 }
 
@@ -96,10 +106,12 @@ kern_return_t pid_for_task(mach_port_name_t t, int *x) {
 
 /* ---- launchd ---- */
 
-static struct answer named(struct call_site site, enum wire_op op, mach_port_t bp, mach_port_t port, const char *name) {
+static struct answer named(struct call_site site, enum wire_op op, mach_port_t bp, mach_port_t port,
+                           const char *name) {
     size_t size = strnlen(name, BOOTSTRAP_MAX_NAME_LEN);
-    if (size == BOOTSTRAP_MAX_NAME_LEN)
+    if (size == BOOTSTRAP_MAX_NAME_LEN) {
         return (struct answer){.result = BOOTSTRAP_UNKNOWN_SERVICE};
+    }
     return connection_call(site, op, ARGS(bp, port), name, size + 1, 0);
 }
 
@@ -125,29 +137,34 @@ int sysctlbyname(const char *name, void *oldp, size_t *oldlenp, void *newp, size
     }
     size_t size = strnlen(name, WIRE_NAME_MAX);
     struct answer answer = {.result = ENOENT};
-    if (size < WIRE_NAME_MAX)
+    if (size < WIRE_NAME_MAX) {
         answer = connection_call(CALL_SITE, WIRE_SYSCTL, ARGS(0), name, size + 1, 0);
+    }
     if (answer.result != KERN_SUCCESS) {
         errno = answer.result > 0 ? answer.result : ENXIO;
         return -1;
     }
-    if (!oldlenp)
+    if (!oldlenp) {
         return 0;
+    }
     size_t room = *oldlenp;
     *oldlenp = answer.size;
-    if (!oldp)
+    if (!oldp) {
         return 0;
+    }
     memcpy(oldp, answer.payload, answer.size < room ? answer.size : room);
-    if (room >= answer.size)
+    if (room >= answer.size) {
         return 0;
+    }
     *oldlenp = room;
     errno = ENOMEM;
     return -1;
 }
 
 int(pthread_threadid_np)(pthread_t thread, uint64_t *thread_id) {
-    if (thread && !pthread_equal(thread, pthread_self()))
+    if (thread && !pthread_equal(thread, pthread_self())) {
         return ESRCH;
+    }
     *thread_id = connection_thread_id();
     return *thread_id ? 0 : ESRCH;
 }

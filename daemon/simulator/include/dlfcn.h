@@ -1,6 +1,7 @@
 /*
- * dlopen(3) over libc's own: two of macOS's frameworks are found at their paths there, CoreFoundation and Security, as far
- * as code signing requirements need them (client/security.c). Everything else is left to libc.
+ * dlopen(3) over libc's own: two of macOS's frameworks are found at their paths there, CoreFoundation and
+ * Security, as far as code signing requirements need them (client/security.c). Everything else is left to
+ * libc.
  */
 #ifndef _EXCSIM_DLFCN_H_
 #define _EXCSIM_DLFCN_H_

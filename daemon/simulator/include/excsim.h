@@ -1,6 +1,6 @@
 /*
- * What only the simulator has: ways to bring about what a real kernel does on its own, and to look inside. A program that
- * includes this header does not run on macOS.
+ * What only the simulator has: ways to bring about what a real kernel does on its own, and to look inside. A
+ * program that includes this header does not run on macOS.
  */
 #ifndef _EXCSIM_H_
 #define _EXCSIM_H_
@@ -14,9 +14,10 @@ extern "C" {
 #endif
 
 /*
- * Raises EXC_GUARD with this code and subcode in the calling thread, by the delivery rules of its guard type and flavor,
- * and returns when the handlers are done with it: the process may be dead by then. KERN_SUCCESS: it was delivered and
- * handled; KERN_FAILURE: it was delivered, no handler took it; KERN_ABORTED: the task's flags or Developer Mode kept it back.
+ * Raises EXC_GUARD with this code and subcode in the calling thread, by the delivery rules of its guard type
+ * and flavor, and returns when the handlers are done with it: the process may be dead by then. KERN_SUCCESS:
+ * it was delivered and handled; KERN_FAILURE: it was delivered, no handler took it; KERN_ABORTED: the task's
+ * flags or Developer Mode kept it back.
  */
 extern kern_return_t excsim_raise(uint64_t code, uint64_t subcode);
 
@@ -24,16 +25,18 @@ extern kern_return_t excsim_raise(uint64_t code, uint64_t subcode);
 extern kern_return_t excsim_raise_many(uint64_t code, uint64_t subcode, uint64_t count);
 
 /*
- * Raises any other exception (EXC_BAD_ACCESS ...): handlers of the task, then the host; unhandled it kills the process.
+ * Raises any other exception (EXC_BAD_ACCESS ...): handlers of the task, then the host; unhandled it kills
+ * the process.
  */
 extern kern_return_t excsim_raise_exception(exception_type_t exception, uint64_t code, uint64_t subcode);
 
 /*
- * Levels of com.apple.security.hardened-process.platform-restrictions: 0 an ordinary process, 1 and 2 hardened ones. A
- * hardened process gets fatal guards for MP_FATAL flavors and must use identity-protected exception behaviors. For the
- * calling task and those it starts; it can only rise (KERN_INVALID_ARGUMENT otherwise). A program that finds a level in
- * the environment variable EXCSIM_HARDENED has it from its start, as others have it from their entitlements. With
- * EXCSIM_ONE_EXCEPTION_PORT beside it, the entitlement com.apple.security.only-one-exception-port is simulated as well.
+ * Levels of com.apple.security.hardened-process.platform-restrictions: 0 an ordinary process, 1 and 2
+ * hardened ones. A hardened process gets fatal guards for MP_FATAL flavors and must use identity-protected
+ * exception behaviors. For the calling task and those it starts; it can only rise (KERN_INVALID_ARGUMENT
+ * otherwise). A program that finds a level in the environment variable EXCSIM_HARDENED has it from its start,
+ * as others have it from their entitlements. With EXCSIM_ONE_EXCEPTION_PORT beside it, the entitlement
+ * com.apple.security.only-one-exception-port is simulated as well.
  */
 extern kern_return_t excsim_harden(int level);
 
@@ -75,12 +78,18 @@ struct excsim_crash_report {
     int32_t fatal;
     int32_t reserved; /* 0 */
 };
-/* Report number `index`, from 0 (the newest 4096 are kept). KERN_NOT_FOUND past the last, KERN_INVALID_ARGUMENT before the oldest kept. */
+/*
+ * Report number `index`, from 0 (the newest 4096 are kept). KERN_NOT_FOUND past the last,
+ * KERN_INVALID_ARGUMENT before the oldest kept.
+ */
 extern kern_return_t excsim_crash_report(uint64_t index, struct excsim_crash_report *report);
 
 /* What the kernel writes to the unified log: a line for each guard that is raised, since macOS 26. */
 enum { EXCSIM_LOG_LINE = 192 };
-/* Line number `index`, from 0 (the newest 256 are kept), with a NUL behind it. Errors as excsim_crash_report's. */
+/*
+ * Line number `index`, from 0 (the newest 256 are kept), with a NUL behind it. Errors as
+ * excsim_crash_report's.
+ */
 extern kern_return_t excsim_log_line(uint64_t index, char line[EXCSIM_LOG_LINE]);
 
 /* Who signed a program, as far as certificates tell. */
@@ -92,16 +101,19 @@ enum excsim_certificate {
 };
 
 /*
- * Gives the program that the calling task runs a code signature; a program starts without one. It stays over fork and goes
- * with exec. The Security framework's functions, which dlsym finds here too, answer by it. KERN_INVALID_ARGUMENT: an
- * identifier of 128 bytes or more, a team of 32 or more, a certificate that is none.
+ * Gives the program that the calling task runs a code signature; a program starts without one. It stays over
+ * fork and goes with exec. The Security framework's functions, which dlsym finds here too, answer by it.
+ * KERN_INVALID_ARGUMENT: an identifier of 128 bytes or more, a team of 32 or more, a certificate that is
+ * none.
  */
-extern kern_return_t excsim_sign(const char *identifier, const char *team, enum excsim_certificate certificate);
+extern kern_return_t excsim_sign(const char *identifier, const char *team,
+                                 enum excsim_certificate certificate);
 
 /*
- * Plays the kernel's part of IOT types: pins the last send right of a port of this task. A program that finds the
- * environment variable EXCSIM_PINNED has that of its own task pinned from its start, as the boot argument
- * ipc_control_port_options makes a Mac do (ICP_OPTIONS_PINNED_3P_SOFT, osfmk/ipc/ipc_init.h, xnu-11417.121.6).
+ * Plays the kernel's part of IOT types: pins the last send right of a port of this task. A program that finds
+ * the environment variable EXCSIM_PINNED has that of its own task pinned from its start, as the boot argument
+ * ipc_control_port_options makes a Mac do (ICP_OPTIONS_PINNED_3P_SOFT, osfmk/ipc/ipc_init.h,
+ * xnu-11417.121.6).
  */
 extern kern_return_t excsim_pin(mach_port_name_t name);
 

@@ -1,7 +1,7 @@
 /*
- * posix_spawn(2) of macOS: its types (opaque pointers), flags and exception ports, over libc's own posix_spawn.
- * Only Apple's names are visible; they stand for functions of the simulator, so that a libc with the same names and other
- * types is never called by mistake. Values: sys/spawn.h and spawn.h, macOS 26.4 SDK.
+ * posix_spawn(2) of macOS: its types (opaque pointers), flags and exception ports, over libc's own
+ * posix_spawn. Only Apple's names are visible; they stand for functions of the simulator, so that a libc with
+ * the same names and other types is never called by mistake. Values: sys/spawn.h and spawn.h, macOS 26.4 SDK.
  */
 #ifdef EXCSIM_LIBC_SPAWN
 #include_next <spawn.h>
@@ -52,10 +52,10 @@ extern "C" {
 #endif
 
 /* Each returns 0 or an errno value. */
-extern int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
-    char *const argv[], char *const envp[]);
+extern int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+                       const posix_spawnattr_t *attr, char *const argv[], char *const envp[]);
 extern int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
-    const posix_spawnattr_t *attr, char *const argv[], char *const envp[]);
+                        const posix_spawnattr_t *attr, char *const argv[], char *const envp[]);
 
 extern int posix_spawnattr_init(posix_spawnattr_t *attr);
 extern int posix_spawnattr_destroy(posix_spawnattr_t *attr);
@@ -69,8 +69,9 @@ extern int posix_spawnattr_getsigmask(const posix_spawnattr_t *attr, sigset_t *s
 extern int posix_spawnattr_setsigmask(posix_spawnattr_t *attr, const sigset_t *set);
 
 /* The child starts with this exception port for the exceptions of `mask`; the caller keeps its right. */
-extern int posix_spawnattr_setexceptionports_np(posix_spawnattr_t *attr, exception_mask_t mask, mach_port_t port,
-    exception_behavior_t behavior, thread_state_flavor_t flavor);
+extern int posix_spawnattr_setexceptionports_np(posix_spawnattr_t *attr, exception_mask_t mask,
+                                                mach_port_t port, exception_behavior_t behavior,
+                                                thread_state_flavor_t flavor);
 /* The child's special port `which` (TASK_BOOTSTRAP_PORT); the caller keeps its right. */
 extern int posix_spawnattr_setspecialport_np(posix_spawnattr_t *attr, mach_port_t port, int which);
 
@@ -78,8 +79,8 @@ extern int posix_spawn_file_actions_init(posix_spawn_file_actions_t *actions);
 extern int posix_spawn_file_actions_destroy(posix_spawn_file_actions_t *actions);
 extern int posix_spawn_file_actions_addclose(posix_spawn_file_actions_t *actions, int fd);
 extern int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int fd, int newfd);
-extern int posix_spawn_file_actions_addopen(
-    posix_spawn_file_actions_t *actions, int fd, const char *path, int oflag, mode_t mode);
+extern int posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *actions, int fd, const char *path,
+                                            int oflag, mode_t mode);
 /* With POSIX_SPAWN_CLOEXEC_DEFAULT: this descriptor stays open in the child. */
 extern int posix_spawn_file_actions_addinherit_np(posix_spawn_file_actions_t *actions, int fd);
 extern int posix_spawn_file_actions_addchdir_np(posix_spawn_file_actions_t *actions, const char *path);

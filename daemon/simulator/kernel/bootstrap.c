@@ -1,4 +1,7 @@
-/* launchd's part: one flat name space of services. A name is taken by who checks in or registers first, until its port dies. */
+/*
+ * launchd's part: one flat name space of services. A name is taken by who checks in or registers first, until
+ * its port dies.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,8 +35,9 @@ static void service_free(struct service *service) {
 }
 
 void bootstrap_exit(void) {
-    while (!list_empty(&services))
+    while (!list_empty(&services)) {
         service_free(LIST_MEMBER(services.next, struct service, link));
+    }
     port_destroy(launchd);
 }
 
@@ -41,10 +45,11 @@ void bootstrap_exit(void) {
 static struct service *find(const char *name) {
     LIST_EACH_SAFE(&services, node) {
         struct service *service = LIST_MEMBER(node, struct service, link);
-        if (!service->port->active)
+        if (!service->port->active) {
             service_free(service);
-        else if (!strcmp(service->name, name))
+        } else if (!strcmp(service->name, name)) {
             return service;
+        }
     }
     return NULL;
 }
@@ -63,16 +68,18 @@ static kern_return_t publish(const char *name, struct port *port) {
 }
 
 static kern_return_t check_in(struct thread *thread, const char *name) {
-    if (find(name))
+    if (find(name)) {
         return BOOTSTRAP_SERVICE_ACTIVE;
+    }
     /* A service port since 26: its receive right has moved once, from launchd to here, and moves no more. */
     struct port *port = port_new(PORT_SERVICE);
     port->immovable = !release_is_before(260000);
     port_reference(port);
     mach_port_name_t received = space_copyout(thread->task->space, port, MACH_MSG_TYPE_PORT_RECEIVE);
     kern_return_t result = received ? publish(name, port_make_send(port)) : KERN_RESOURCE_SHORTAGE;
-    if (received && result != KERN_SUCCESS)
+    if (received && result != KERN_SUCCESS) {
         right_destroy(space_lookup(thread->task->space, received));
+    }
     port_release(port);
     thread->reply.value[0] = received;
     return result;
@@ -87,22 +94,27 @@ static kern_return_t give_send_right(struct thread *thread, struct port *port) {
 static kern_return_t register_port(struct thread *thread, const char *name, mach_port_name_t port_name) {
     struct entry *entry = space_lookup(thread->task->space, port_name);
     struct port *port;
-    if (find(name))
+    if (find(name)) {
         return BOOTSTRAP_SERVICE_ACTIVE;
-    if (!entry)
+    }
+    if (!entry) {
         return MACH_SEND_INVALID_RIGHT;
+    }
     kern_return_t result = right_copyin(entry, MACH_MSG_TYPE_COPY_SEND, 0, &port);
     return result == KERN_SUCCESS ? publish(name, port) : MACH_SEND_INVALID_RIGHT;
 }
 
 kern_return_t bootstrap_call(struct thread *thread, const struct wire_request *request, const char *name) {
     struct entry *entry = space_lookup(thread->task->space, (mach_port_name_t)request->arg[0]);
-    if (!entry || !(entry->bits & MACH_PORT_TYPE_SEND) || entry->port != launchd)
+    if (!entry || !(entry->bits & MACH_PORT_TYPE_SEND) || entry->port != launchd) {
         return MACH_SEND_INVALID_DEST;
-    if (request->op == WIRE_BOOTSTRAP_CHECK_IN)
+    }
+    if (request->op == WIRE_BOOTSTRAP_CHECK_IN) {
         return check_in(thread, name);
-    if (request->op == WIRE_BOOTSTRAP_REGISTER)
+    }
+    if (request->op == WIRE_BOOTSTRAP_REGISTER) {
         return register_port(thread, name, (mach_port_name_t)request->arg[1]);
+    }
     struct service *service = find(name);
     return service ? give_send_right(thread, service->port) : BOOTSTRAP_UNKNOWN_SERVICE;
 }

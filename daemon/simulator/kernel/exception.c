@@ -1,8 +1,9 @@
 /*
- * Exceptions: who is told (osfmk/kern/ipc_tt.c), what they are told (osfmk/kern/exception.c), and what becomes of the
- * process (mach_port_guard_ast, osfmk/ipc/ipc_policy.c; virt_memory_guard_ast, osfmk/vm/vm_map.c; fd_guard_ast,
- * bsd/kern/kern_guarded.c). Handlers are asked at the task, then at the host, whose handler is ReportCrash: it takes
- * what nobody took, and what it would write is kept for excsim_crash_report().
+ * Exceptions: who is told (osfmk/kern/ipc_tt.c), what they are told (osfmk/kern/exception.c), and what
+ * becomes of the process (mach_port_guard_ast, osfmk/ipc/ipc_policy.c; virt_memory_guard_ast,
+ * osfmk/vm/vm_map.c; fd_guard_ast, bsd/kern/kern_guarded.c). Handlers are asked at the task, then at the
+ * host, whose handler is ReportCrash: it takes what nobody took, and what it would write is kept for
+ * excsim_crash_report().
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -29,8 +30,9 @@ static void report_crash(const struct thread *thread, exception_type_t exception
 }
 
 bool exception_crash_report(uint64_t index, struct excsim_crash_report *report) {
-    if (index >= counts.crash_reports || index + REPORTS < counts.crash_reports)
+    if (index >= counts.crash_reports || index + REPORTS < counts.crash_reports) {
         return false;
+    }
     *report = reports[index % REPORTS];
     return true;
 }
@@ -43,8 +45,10 @@ static char log_lines[LOG_LINES][EXCSIM_LOG_LINE];
 /* Of every guard, told or not (guard_ast, osfmk/kern/thread.c of macOS 26's kernel). */
 static void log_guard(struct task *task, uint64_t code, uint64_t subcode) {
     snprintf(log_lines[counts.log_lines++ % LOG_LINES], EXCSIM_LOG_LINE,
-             "ERROR: [%s:%d] EXC_GUARD AST: type=0x%x flavor=0x%x target=0x%x code=0x%" PRIx64 " subcode=0x%" PRIx64, task_name(task),
-             task->pid, (unsigned)(code >> 61), (unsigned)(code >> 32) & 0x1fffffff, (unsigned)code, code, subcode);
+             "ERROR: [%s:%d] EXC_GUARD AST: type=0x%x flavor=0x%x target=0x%x code=0x%" PRIx64
+             " subcode=0x%" PRIx64,
+             task_name(task), task->pid, (unsigned)(code >> 61), (unsigned)(code >> 32) & 0x1fffffff,
+             (unsigned)code, code, subcode);
 }
 
 const char *exception_log_line(uint64_t index) {
@@ -55,10 +59,11 @@ const char *exception_log_line(uint64_t index) {
 
 static bool flavor_is_valid(uint32_t flavor) {
     /* VALID_THREAD_STATE_FLAVOR of mach/i386/thread_status.h and mach/arm/thread_status.h */
-    if (settings.arch == ARCH_X86_64)
+    if (settings.arch == ARCH_X86_64) {
         return (flavor >= 1 && flavor <= 13) || (flavor >= 16 && flavor <= 25);
-    static const uint32_t arm = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 9 | 1 << 10 |
-                                1 << 14 | 1 << 15 | 1 << 16 | 1 << 17 | 1 << 27;
+    }
+    static const uint32_t arm = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 9 |
+                                1 << 10 | 1 << 14 | 1 << 15 | 1 << 16 | 1 << 17 | 1 << 27;
     return flavor < 32 && arm >> flavor & 1;
 }
 
@@ -69,58 +74,76 @@ static bool is_protected(uint32_t behavior) {
 }
 
 /* set_exception_ports_validation; the releases: osfmk/mach/exception_types.h of each. */
-kern_return_t exception_validate(struct task *task, uint32_t mask, struct port *port, uint32_t behavior, uint32_t flavor) {
-    if (mask & ~(uint32_t)(EXC_MASK_ALL | EXC_MASK_CRASH | EXC_MASK_CORPSE_NOTIFY))
+kern_return_t exception_validate(struct task *task, uint32_t mask, struct port *port, uint32_t behavior,
+                                 uint32_t flavor) {
+    if (mask & ~(uint32_t)(EXC_MASK_ALL | EXC_MASK_CRASH | EXC_MASK_CORPSE_NOTIFY)) {
         return KERN_INVALID_ARGUMENT;
+    }
     uint32_t options = MACH_EXCEPTION_CODES | MACH_EXCEPTION_ERRORS;
-    if (!release_is_before(130000))
+    if (!release_is_before(130000)) {
         options |= MACH_EXCEPTION_BACKTRACE_PREFERRED;
+    }
     uint32_t plain = behavior & ~options;
     if (port_valid(port)) {
         uint32_t newest = release_is_before(120000)   ? EXCEPTION_STATE_IDENTITY
                           : release_is_before(150000) ? EXCEPTION_IDENTITY_PROTECTED
                                                       : EXCEPTION_STATE_IDENTITY_PROTECTED;
-        if (plain < EXCEPTION_DEFAULT || plain > newest)
+        if (plain < EXCEPTION_DEFAULT || plain > newest) {
             return KERN_INVALID_ARGUMENT;
+        }
         /*
-         * Since 11.5 (xnu-7195.141.2); before, whatever is a send right. Services, immovable since 26, may still be exception
-         * ports there (ipc_is_valid_exception_port, osfmk/ipc/ipc_policy.c). Objects of the kernel's are refused as a whole here:
-         * XNU goes by the send right's immovability, which its own comment says is about them.
+         * Since 11.5 (xnu-7195.141.2); before, whatever is a send right. Services, immovable since 26, may
+         * still be exception ports there (ipc_is_valid_exception_port, osfmk/ipc/ipc_policy.c). Objects of
+         * the kernel's are refused as a whole here: XNU goes by the send right's immovability, which its own
+         * comment says is about them.
          */
         bool stays = port->immovable && port->type != PORT_EXCEPTION && port->type != PORT_SERVICE;
-        if (!release_is_before(110500) && (stays || port_is_kobject(port) || port_is_reply(port)))
+        if (!release_is_before(110500) && (stays || port_is_kobject(port) || port_is_reply(port))) {
             return KERN_INVALID_RIGHT;
+        }
     }
-    if (flavor && !flavor_is_valid(flavor))
+    if (flavor && !flavor_is_valid(flavor)) {
         return KERN_INVALID_ARGUMENT;
+    }
     bool needs_codes = plain == EXCEPTION_IDENTITY_PROTECTED || plain == EXCEPTION_STATE_IDENTITY_PROTECTED ||
                        behavior & options & MACH_EXCEPTION_BACKTRACE_PREFERRED;
-    if (needs_codes && !(behavior & MACH_EXCEPTION_CODES))
+    if (needs_codes && !(behavior & MACH_EXCEPTION_CODES)) {
         return KERN_INVALID_ARGUMENT;
-    /* set_exception_behavior_allowed: of macOS since xnu-10063.101.15 (14.4), for one port alone since xnu-11215.1.10 (15.0). */
+    }
+    /*
+     * set_exception_behavior_allowed: of macOS since xnu-10063.101.15 (14.4), for one port alone since
+     * xnu-11215.1.10 (15.0).
+     */
     bool insecure = port_valid(port) && !is_protected(plain) && !release_is_before(140400);
     bool second = task->one_exception_port && !release_is_before(150000);
     if (task->hardened && (insecure || second)) {
-        if (release_is_before(140600)) /* the target was the port, truncated: of the kernel's pointer */
+        if (release_is_before(140600)) { /* the target was the port, truncated: of the kernel's pointer */
             guard_raise(GUARD_EXCEPTION_BEHAVIOR_ENFORCE, (uint32_t)(uintptr_t)port, 0);
-        else if (release_is_before(260000))
+        } else if (release_is_before(260000)) {
             guard_raise(GUARD_EXCEPTION_BEHAVIOR_ENFORCE, 0, 0);
-        else
+        } else {
             guard_raise(GUARD_EXCEPTION_BEHAVIOR_ENFORCE, behavior, mask);
+        }
         return release_is_before(150000) ? KERN_NO_ACCESS : KERN_DENIED;
     }
     return KERN_SUCCESS;
 }
 
-kern_return_t exception_set_ports(struct task *task, uint32_t mask, struct port *port, uint32_t behavior, uint32_t flavor) {
+kern_return_t exception_set_ports(struct task *task, uint32_t mask, struct port *port, uint32_t behavior,
+                                  uint32_t flavor) {
     kern_return_t result = exception_validate(task, mask, port, behavior, flavor);
-    if (result != KERN_SUCCESS)
+    if (result != KERN_SUCCESS) {
         return result;
-    for (int at = FIRST_EXCEPTION; at < EXC_TYPES_COUNT; at++)
-        if (mask >> at & 1)
-            task_set_action(&task->actions[at], port_valid(port) ? port_copy_send(port) : NULL, behavior, flavor);
-    if (port_valid(port))
+    }
+    for (int at = FIRST_EXCEPTION; at < EXC_TYPES_COUNT; at++) {
+        if (mask >> at & 1) {
+            task_set_action(&task->actions[at], port_valid(port) ? port_copy_send(port) : NULL, behavior,
+                            flavor);
+        }
+    }
+    if (port_valid(port)) {
         port_release_send(port);
+    }
     return KERN_SUCCESS;
 }
 
@@ -129,27 +152,34 @@ kern_return_t exception_get_ports(struct thread *thread, struct task *task, uint
     struct wire_action found[EXC_TYPES_COUNT];
     struct port *ports[EXC_TYPES_COUNT];
     uint32_t count = 0;
-    if (mask & ~(uint32_t)(EXC_MASK_ALL | EXC_MASK_CRASH | EXC_MASK_CORPSE_NOTIFY))
+    if (mask & ~(uint32_t)(EXC_MASK_ALL | EXC_MASK_CRASH | EXC_MASK_CORPSE_NOTIFY)) {
         return KERN_INVALID_ARGUMENT;
+    }
     for (int at = FIRST_EXCEPTION; at < EXC_TYPES_COUNT; at++) {
         struct action *action = &task->actions[at];
         uint32_t same = 0;
-        if (!(mask >> at & 1))
+        if (!(mask >> at & 1)) {
             continue;
+        }
         while (same < count && (ports[same] != action->port || found[same].behavior != action->behavior ||
-                                found[same].flavor != action->flavor))
+                                found[same].flavor != action->flavor)) {
             same++;
+        }
         if (same == count) {
-            if (count >= room)
+            if (count >= room) {
                 continue;
+            }
             found[count] = (struct wire_action){0, 0, action->behavior, action->flavor};
             ports[count++] = action->port;
         }
         found[same].mask |= 1u << at;
     }
-    for (uint32_t at = 0; at < count; at++)
-        if (ports[at])
-            found[at].port = space_copyout(thread->task->space, port_copy_send(ports[at]), MACH_MSG_TYPE_PORT_SEND);
+    for (uint32_t at = 0; at < count; at++) {
+        if (ports[at]) {
+            found[at].port =
+                space_copyout(thread->task->space, port_copy_send(ports[at]), MACH_MSG_TYPE_PORT_SEND);
+        }
+    }
     thread_payload(thread, found, count * sizeof *found);
     return KERN_SUCCESS;
 }
@@ -157,29 +187,39 @@ kern_return_t exception_get_ports(struct thread *thread, struct task *task, uint
 /* ---- thread state ---- */
 
 static uint32_t state_words(uint32_t flavor) {
-    if (settings.arch == ARCH_X86_64)
-        return flavor == x86_THREAD_STATE64 ? x86_THREAD_STATE64_COUNT : flavor == x86_THREAD_STATE ? x86_THREAD_STATE_COUNT : 0;
-    return flavor == ARM_THREAD_STATE64 ? ARM_THREAD_STATE64_COUNT : flavor == ARM_THREAD_STATE ? ARM_UNIFIED_THREAD_STATE_COUNT : 0;
+    if (settings.arch == ARCH_X86_64) {
+        return flavor == x86_THREAD_STATE64 ? x86_THREAD_STATE64_COUNT
+               : flavor == x86_THREAD_STATE ? x86_THREAD_STATE_COUNT
+                                            : 0;
+    }
+    return flavor == ARM_THREAD_STATE64 ? ARM_THREAD_STATE64_COUNT
+           : flavor == ARM_THREAD_STATE ? ARM_UNIFIED_THREAD_STATE_COUNT
+                                        : 0;
 }
 
 /* Where the thread called from; its other registers are not known here and read as 0. */
 static void read_state(const struct thread *thread, uint32_t flavor, void *state) {
     const struct wire_request *request = &thread->request;
     if (settings.arch == ARCH_X86_64) {
-        x86_thread_state64_t registers = {.__rip = request->pc, .__rsp = request->sp, .__rbp = request->fp, .__cs = 0x2b};
-        x86_thread_state_t both = {.tsh = {x86_THREAD_STATE64, x86_THREAD_STATE64_COUNT}, .uts = {.ts64 = registers}};
-        if (flavor == x86_THREAD_STATE64)
+        x86_thread_state64_t registers = {
+            .__rip = request->pc, .__rsp = request->sp, .__rbp = request->fp, .__cs = 0x2b};
+        x86_thread_state_t both = {.tsh = {x86_THREAD_STATE64, x86_THREAD_STATE64_COUNT},
+                                   .uts = {.ts64 = registers}};
+        if (flavor == x86_THREAD_STATE64) {
             memcpy(state, &registers, sizeof registers);
-        else
+        } else {
             memcpy(state, &both, sizeof both);
+        }
     } else {
-        arm_thread_state64_t registers = {.__pc = request->pc, .__lr = request->pc, .__sp = request->sp, .__fp = request->fp};
+        arm_thread_state64_t registers = {
+            .__pc = request->pc, .__lr = request->pc, .__sp = request->sp, .__fp = request->fp};
         arm_unified_thread_state_t both = {.ash = {ARM_THREAD_STATE64, ARM_THREAD_STATE64_COUNT}};
         both.ts_64 = registers;
-        if (flavor == ARM_THREAD_STATE64)
+        if (flavor == ARM_THREAD_STATE64) {
             memcpy(state, &registers, sizeof registers);
-        else
+        } else {
             memcpy(state, &both, sizeof both);
+        }
     }
 }
 
@@ -209,27 +249,35 @@ static void put_port(struct writer *writer, uint32_t index, struct port *port) {
 }
 
 static struct port *reply_port(struct thread *thread) {
-    if (!thread->reply_port)
+    if (!thread->reply_port) {
         thread->reply_port = port_new_kernel(PORT_EXCEPTION_REPLY, thread);
+    }
     return thread->reply_port;
 }
 
-/* Sends the exception to a handler as mach_exc.defs and exc.defs lay it out; false: there is none that can be told. */
+/*
+ * Sends the exception to a handler as mach_exc.defs and exc.defs lay it out; false: there is none that can be
+ * told.
+ */
 static bool send_to(struct thread *thread, const struct action *action) {
     struct raising *raising = &thread->raising;
-    if (!action->port || !action->port->active)
+    if (!action->port || !action->port->active) {
         return false;
+    }
     /* A dying process is not asked about its own end (check_exc_receiver_dependency). */
-    if (raising->exception == EXC_CRASH && action->port->receiver == thread->task->space)
+    if (raising->exception == EXC_CRASH && action->port->receiver == thread->task->space) {
         return false;
+    }
     bool wide = action->behavior & MACH_EXCEPTION_CODES;
     uint32_t behavior = action->behavior & ~MACH_EXCEPTION_MASK;
     bool has_state = behavior != EXCEPTION_DEFAULT && behavior != EXCEPTION_IDENTITY_PROTECTED;
     bool has_control = behavior == EXCEPTION_DEFAULT || behavior == EXCEPTION_STATE_IDENTITY;
-    bool has_token = behavior == EXCEPTION_IDENTITY_PROTECTED || behavior == EXCEPTION_STATE_IDENTITY_PROTECTED;
+    bool has_token =
+        behavior == EXCEPTION_IDENTITY_PROTECTED || behavior == EXCEPTION_STATE_IDENTITY_PROTECTED;
     uint32_t words = has_state ? state_words(action->flavor) : 0;
-    if (has_state && !words)
+    if (has_state && !words) {
         return false;
+    }
     static const uint32_t ids[] = {0, 2405, 2406, 2407, 2408, 2410};
     uint32_t id = wide ? ids[behavior] : 2400 + behavior;
     uint32_t ports = has_control ? 2 : has_token ? 1 : 0;
@@ -237,10 +285,14 @@ static bool send_to(struct thread *thread, const struct action *action) {
                     ports * (uint32_t)sizeof(mach_msg_port_descriptor_t) + (uint32_t)sizeof(NDR_record_t) +
                     (has_token ? 8 : 0) + 8 + (wide ? 16 : 8) + (has_state ? 8 + words * 4 : 0);
     struct writer writer = {message_new(size, ports, (int32_t)id), sizeof(mach_msg_header_t)};
-    if (ports)
+    if (ports) {
         writer.at += sizeof(mach_msg_body_t);
+    }
     if (has_control) {
-        /* Control ports go out under Developer Mode alone, read ports else (exception_deliver; since 13.0, xnu-8792.41.9). */
+        /*
+         * Control ports go out under Developer Mode alone, read ports else (exception_deliver; since 13.0,
+         * xnu-8792.41.9).
+         */
         bool control = settings.developer_mode || release_is_before(130000);
         put_port(&writer, 0, thread_port(thread, control));
         put_port(&writer, 1, task_port(thread->task, control ? TASK_FLAVOR_CONTROL : TASK_FLAVOR_READ));
@@ -249,8 +301,9 @@ static bool send_to(struct thread *thread, const struct action *action) {
     }
     NDR_record_t ndr = {.int_rep = NDR_INT_LITTLE_ENDIAN};
     put(&writer, &ndr, sizeof ndr);
-    if (has_token)
+    if (has_token) {
         put(&writer, &thread->id, sizeof thread->id);
+    }
     put32(&writer, (uint32_t)raising->exception);
     put32(&writer, 2);
     put_code(&writer, raising->code, wide);
@@ -278,15 +331,18 @@ static void deliver(struct thread *thread) {
     struct raising *raising = &thread->raising;
     counts.exceptions++;
     /* Nobody may stall what is fatal outside Developer Mode (task_exception_notify; since 14.1). */
-    if (raising->fatal && raising->exception == EXC_GUARD && !settings.developer_mode && !release_is_before(140100))
+    if (raising->fatal && raising->exception == EXC_GUARD && !settings.developer_mode &&
+        !release_is_before(140100)) {
         finish(thread, KERN_DENIED);
-    else if (!send_to(thread, &thread->task->actions[raising->exception]))
+    } else if (!send_to(thread, &thread->task->actions[raising->exception])) {
         finish(thread, KERN_FAILURE);
+    }
 }
 
 static void set_result(struct thread *thread, kern_return_t result) {
-    if (thread->request.op == WIRE_RAISE)
+    if (thread->request.op == WIRE_RAISE) {
         thread->reply.result = result;
+    }
 }
 
 /* What the guard's type, its flavor and the task's flags make of it. */
@@ -295,8 +351,9 @@ static void raise_guard(struct thread *thread, uint64_t code, uint64_t subcode) 
     uint32_t type = (uint32_t)(code >> 61);
     enum severity severity = guard_severity(code);
     bool fatal = severity == EXCGUARD_SEVERITY_FATAL;
-    if (!release_is_before(260000))
+    if (!release_is_before(260000)) {
         log_guard(task, code, subcode);
+    }
     uint32_t deliver_flag = type == TYPE_VIRT_MEMORY ? TASK_EXC_GUARD_VM_DELIVER : TASK_EXC_GUARD_MP_DELIVER;
     uint32_t once_flag = type == TYPE_VIRT_MEMORY ? TASK_EXC_GUARD_VM_ONCE : TASK_EXC_GUARD_MP_ONCE;
     uint32_t fatal_flag = type == TYPE_VIRT_MEMORY ? TASK_EXC_GUARD_VM_FATAL : TASK_EXC_GUARD_MP_FATAL;
@@ -305,18 +362,21 @@ static void raise_guard(struct thread *thread, uint64_t code, uint64_t subcode) 
             set_result(thread, KERN_ABORTED);
             return;
         }
-        if (task->exc_guard & once_flag)
+        if (task->exc_guard & once_flag) {
             task->exc_guard &= ~deliver_flag;
+        }
         fatal = task->exc_guard & fatal_flag && severity == EXCGUARD_SEVERITY_OPTIONAL;
-        if (release_is_before(130000) && guard_is(code, GUARD_RCV_INVALID_NAME))
+        if (release_is_before(130000) && guard_is(code, GUARD_RCV_INVALID_NAME)) {
             fatal = false; /* the last optional one was taken for a soft one up to xnu-8020.140.41 */
+        }
     }
     thread->raising = (struct raising){RAISE_GUARD, EXC_GUARD, code, subcode, .fatal = fatal};
     deliver(thread);
 }
 
 static void raise_other(struct thread *thread) {
-    thread->raising = (struct raising){RAISE_OTHER, thread->repeat_exception, thread->repeat_code, thread->repeat_subcode, .fatal = true};
+    thread->raising = (struct raising){RAISE_OTHER, thread->repeat_exception, thread->repeat_code,
+                                       thread->repeat_subcode, .fatal = true};
     deliver(thread);
 }
 
@@ -339,8 +399,9 @@ static int signal_of(exception_type_t exception) {
 }
 
 /*
- * The process ends of an exception that nobody took. Its last one is EXC_CRASH, whose code has 8 bits of the signal, 4 of the
- * exception and 20 of the exception's code; who takes that keeps ReportCrash away (proc_prepareexit, bsd/kern/kern_exit.c).
+ * The process ends of an exception that nobody took. Its last one is EXC_CRASH, whose code has 8 bits of the
+ * signal, 4 of the exception and 20 of the exception's code; who takes that keeps ReportCrash away
+ * (proc_prepareexit, bsd/kern/kern_exit.c).
  */
 static void crash(struct thread *thread, int signal) {
     const struct raising cause = thread->raising;
@@ -362,27 +423,32 @@ static void finish(struct thread *thread, kern_return_t result) {
     bool handled = result == KERN_SUCCESS;
     set_result(thread, handled ? KERN_SUCCESS : result == KERN_DENIED ? KERN_ABORTED : KERN_FAILURE);
     if (raising->purpose == RAISE_OTHER) {
-        if (!handled)
+        if (!handled) {
             crash(thread, signal_of(raising->exception));
+        }
         return;
     }
     if (raising->purpose == RAISE_CRASH) {
-        if (!handled)
+        if (!handled) {
             report_crash(thread, raising->cause, raising->cause_code, true);
+        }
         task_kill(task, raising->signal);
         return;
     }
     if (raising->fatal) {
-        if (handled) /* success takes the crash away (PX_PSIGNAL), not the end */
+        if (handled) { /* success takes the crash away (PX_PSIGNAL), not the end */
             task_kill(task, SIGKILL);
-        else
+        } else {
             crash(thread, SIGKILL);
+        }
         return;
     }
     uint32_t type = (uint32_t)(raising->code >> 61);
-    uint32_t simulated = type == TYPE_VIRT_MEMORY ? TASK_EXC_GUARD_VM_CORPSE : TASK_EXC_GUARD_MP_CORPSE | TASK_EXC_GUARD_MP_FATAL;
-    if (!handled && task->exc_guard & simulated)
+    uint32_t simulated = type == TYPE_VIRT_MEMORY ? TASK_EXC_GUARD_VM_CORPSE
+                                                  : TASK_EXC_GUARD_MP_CORPSE | TASK_EXC_GUARD_MP_FATAL;
+    if (!handled && task->exc_guard & simulated) {
         report_crash(thread, raising->exception, raising->code, false);
+    }
 }
 
 bool exception_run(struct thread *thread) {
@@ -393,10 +459,11 @@ bool exception_run(struct thread *thread) {
             raise_guard(thread, guard.code, guard.subcode);
         } else if (thread->repeat) {
             thread->repeat--;
-            if (thread->repeat_exception == EXC_GUARD)
+            if (thread->repeat_exception == EXC_GUARD) {
                 raise_guard(thread, thread->repeat_code, thread->repeat_subcode);
-            else
+            } else {
                 raise_other(thread);
+            }
         } else {
             return true;
         }
@@ -411,31 +478,41 @@ static kern_return_t read_reply(struct thread *thread, const struct message *mes
     kern_return_t result;
     uint32_t flavor, count;
     memcpy(&header, message->bytes, sizeof header);
-    if ((uint32_t)header.msgh_id != raising->expected_id)
+    if ((uint32_t)header.msgh_id != raising->expected_id) {
         return MIG_REPLY_MISMATCH;
-    if (MACH_MSGH_BITS_IS_COMPLEX(header.msgh_bits) || message->size < sizeof(mig_reply_error_t))
+    }
+    if (MACH_MSGH_BITS_IS_COMPLEX(header.msgh_bits) || message->size < sizeof(mig_reply_error_t)) {
         return MIG_TYPE_ERROR;
+    }
     memcpy(&result, message->bytes + offsetof(mig_reply_error_t, RetCode), sizeof result);
     bool short_reply = message->size == sizeof(mig_reply_error_t);
-    if (!raising->state_flavor || (short_reply && result != KERN_SUCCESS))
+    if (!raising->state_flavor || (short_reply && result != KERN_SUCCESS)) {
         return short_reply ? result : MIG_TYPE_ERROR;
-    if (message->size < 44)
+    }
+    if (message->size < 44) {
         return MIG_TYPE_ERROR;
-    if (result != KERN_SUCCESS)
+    }
+    if (result != KERN_SUCCESS) {
         return result;
+    }
     memcpy(&flavor, message->bytes + 36, sizeof flavor);
     memcpy(&count, message->bytes + 40, sizeof count);
-    if (count > THREAD_STATE_MAX || message->size != 44 + count * 4)
+    if (count > THREAD_STATE_MAX || message->size != 44 + count * 4) {
         return MIG_TYPE_ERROR;
-    if (flavor != raising->state_flavor || count != raising->state_count)
+    }
+    if (flavor != raising->state_flavor || count != raising->state_count) {
         return KERN_INVALID_ARGUMENT; /* thread_setstatus_from_user */
+    }
     uint32_t old[THREAD_STATE_MAX];
     read_state(thread, flavor, old);
     bool changed = memcmp(old, message->bytes + 44, count * 4) != 0;
     uint32_t pid = message->audit.val[5];
     bool own = (pid_t)pid == thread->task->pid;
     if (changed && !own && !guard_is(raising->code, GUARD_MACH_EXC_THREAD_SET_STATE)) {
-        /* Since 26.4 nobody but the process itself may change its registers this way. Nothing is changed here anyhow. */
+        /*
+         * Since 26.4 nobody but the process itself may change its registers this way. Nothing is changed here
+         * anyhow.
+         */
         struct thread *caller = current;
         current = thread;
         guard_raise(GUARD_MACH_EXC_THREAD_SET_STATE, flavor, pid);
@@ -446,13 +523,15 @@ static kern_return_t read_reply(struct thread *thread, const struct message *mes
 
 void exception_reply(struct thread *thread, struct message *message) {
     if (!thread->raising.in_message) {
-        if (message)
+        if (message) {
             message_destroy(message);
+        }
         return;
     }
     kern_return_t result = message ? read_reply(thread, message) : MIG_SERVER_DIED;
-    if (message)
+    if (message) {
         message_destroy(message);
+    }
     thread->raising.in_message = false;
     finish(thread, result);
     thread_return(thread);

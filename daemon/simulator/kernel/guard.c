@@ -1,6 +1,7 @@
 /*
- * Mach port guards: which number each has on the simulated release, and how a misuse becomes a pending exception
- * (mach_port_guard_exception, osfmk/ipc/ipc_policy.c; thread_ast_mach_exception, osfmk/kern/thread.c).
+ * Mach port guards: which number each has on the simulated release, and how a misuse becomes a pending
+ * exception (mach_port_guard_exception, osfmk/ipc/ipc_policy.c; thread_ast_mach_exception,
+ * osfmk/kern/thread.c).
  */
 #include <string.h>
 
@@ -11,7 +12,8 @@ static const struct guard_row {
     enum severity severity;
     const char *name;
 } rows[] = {
-#define EXCGUARD_GUARD_ROW(type, flavor, first, last, severity, name) {type, flavor, first, last, severity, name},
+#define EXCGUARD_GUARD_ROW(type, flavor, first, last, severity, name) \
+    {type, flavor, first, last, severity, name},
 #include "guard_table.h"
 };
 
@@ -59,11 +61,14 @@ static uint32_t flavors[GUARD_COUNT]; /* 0: the simulated release has no such gu
 void guard_init(void) {
     for (size_t at = 0; at < sizeof rows / sizeof *rows; at++) {
         const struct guard_row *row = &rows[at];
-        if (row->type != TYPE_MACH_PORT || settings.release < row->first || settings.release > row->last)
+        if (row->type != TYPE_MACH_PORT || settings.release < row->first || settings.release > row->last) {
             continue;
-        for (int guard = 0; guard < GUARD_COUNT; guard++)
-            if (!strcmp(row->name, names[guard]))
+        }
+        for (int guard = 0; guard < GUARD_COUNT; guard++) {
+            if (!strcmp(row->name, names[guard])) {
                 flavors[guard] = row->flavor;
+            }
+        }
     }
 }
 
@@ -72,34 +77,40 @@ bool guard_exists(enum guard guard) {
 }
 
 bool guard_is(uint64_t code, enum guard guard) {
-    return guard_exists(guard) && code >> 61 == TYPE_MACH_PORT && (uint32_t)(code >> 32 & 0x1fffffff) == flavors[guard];
+    return guard_exists(guard) && code >> 61 == TYPE_MACH_PORT &&
+           (uint32_t)(code >> 32 & 0x1fffffff) == flavors[guard];
 }
 
 enum severity guard_severity(uint64_t code) {
     uint32_t type = (uint32_t)(code >> 61), flavor = (uint32_t)(code >> 32) & 0x1fffffff;
     for (size_t at = 0; at < sizeof rows / sizeof *rows; at++) {
         const struct guard_row *row = &rows[at];
-        if (row->type == type && row->flavor == flavor && row->first <= settings.release && settings.release <= row->last)
+        if (row->type == type && row->flavor == flavor && row->first <= settings.release &&
+            settings.release <= row->last) {
             return row->severity;
+        }
     }
     for (size_t at = 0; at < sizeof severities / sizeof *severities; at++) { /* the kernel looks at ranges */
         const struct severity_row *row = &severities[at];
         if (row->type == type && row->first_flavor <= flavor && flavor <= row->last_flavor &&
-            row->first <= settings.release && settings.release <= row->last)
+            row->first <= settings.release && settings.release <= row->last) {
             return row->severity;
+        }
     }
     return EXCGUARD_SEVERITY_SOFT;
 }
 
 /* The first one stands, but a fatal one takes the place of one that is not (thread_ast_mach_exception). */
 static void pend(uint64_t code, uint64_t payload, bool fatal) {
-    if (!current->guard.code || (!current->guard.sticky && fatal))
+    if (!current->guard.code || (!current->guard.sticky && fatal)) {
         current->guard = (struct pending_guard){code, payload, fatal};
+    }
 }
 
 void guard_raise(enum guard guard, uint32_t target, uint64_t payload) {
-    if (!current || !guard_exists(guard))
+    if (!current || !guard_exists(guard)) {
         return;
+    }
     uint64_t code = (uint64_t)TYPE_MACH_PORT << 61 | (uint64_t)flavors[guard] << 32 | target;
     enum severity severity = guard_severity(code);
     pend(code, payload,
@@ -108,12 +119,15 @@ void guard_raise(enum guard guard, uint32_t target, uint64_t payload) {
 }
 
 void guard_raise_gap(uint64_t address) {
-    if (!release_is_before(101401)) /* vm_map_guard_exception, osfmk/vm/vm_map.c */
-        pend((uint64_t)TYPE_VIRT_MEMORY << 61 | (uint64_t)DEALLOC_GAP << 32, address, current->task->exc_guard & TASK_EXC_GUARD_VM_FATAL);
+    if (!release_is_before(101401)) { /* vm_map_guard_exception, osfmk/vm/vm_map.c */
+        pend((uint64_t)TYPE_VIRT_MEMORY << 61 | (uint64_t)DEALLOC_GAP << 32, address,
+             current->task->exc_guard & TASK_EXC_GUARD_VM_FATAL);
+    }
 }
 
 uint64_t guard_reason(uint8_t reason, uint32_t high, uint32_t low) {
-    if (release_is_before(RELEASE_26_4))
+    if (release_is_before(RELEASE_26_4)) {
         return 0;
+    }
     return (uint64_t)reason << 56 | (uint64_t)(high & 0xffffff) << 32 | low;
 }

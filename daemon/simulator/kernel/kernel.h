@@ -1,12 +1,14 @@
 /*
- * The simulated kernel: tasks and threads, port name spaces, ports, messages, exceptions. One process, one thread.
+ * The simulated kernel: tasks and threads, port name spaces, ports, messages, exceptions. One process, one
+ * thread.
  *
- * Written after the documented behaviour of XNU; where a comment cites a file, it is of xnu-11417.121.6 (macOS 15.5)
- * unless it says otherwise, and "26" stands for the sources of macOS 26.
+ * Written after the documented behaviour of XNU; where a comment cites a file, it is of xnu-11417.121.6
+ * (macOS 15.5) unless it says otherwise, and "26" stands for the sources of macOS 26.
  *
- * Who owns what: a `struct port` lives as long as its references. Each send right and each send-once right, wherever it
- * is (a name space, a message, an exception port, a notification request), holds one reference, and so does the receive
- * right. Functions that are said to consume a right take that reference over, whatever they return.
+ * Who owns what: a `struct port` lives as long as its references. Each send right and each send-once right,
+ * wherever it is (a name space, a message, an exception port, a notification request), holds one reference,
+ * and so does the receive right. Functions that are said to consume a right take that reference over,
+ * whatever they return.
  */
 #ifndef EXCSIM_KERNEL_H
 #define EXCSIM_KERNEL_H
@@ -45,7 +47,10 @@ struct settings {
 extern struct settings settings;
 
 /* What hardened tasks start with (_TASK_EXC_GUARD_ALL_FATAL, osfmk/kern/task.c). */
-enum { HARDENED_FLAGS = TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_MP_FATAL | TASK_EXC_GUARD_VM_DELIVER | TASK_EXC_GUARD_VM_FATAL };
+enum {
+    HARDENED_FLAGS = TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_MP_FATAL | TASK_EXC_GUARD_VM_DELIVER |
+                     TASK_EXC_GUARD_VM_FATAL
+};
 
 enum { RELEASE_26_4 = 260400 };
 static inline bool release_is_before(uint32_t release) {
@@ -53,7 +58,10 @@ static inline bool release_is_before(uint32_t release) {
 }
 
 bool release_parse(const char *text); /* sets settings.release and its text */
-/* The value of a sysctl; false if there is none of that name. *size: in, room; out, bytes, 0 if there was no room. */
+/*
+ * The value of a sysctl; false if there is none of that name. *size: in, room; out, bytes, 0 if there was no
+ * room.
+ */
 bool release_sysctl(const char *name, void *value, size_t *size);
 
 /* ---- guards (guard.c) ---- */
@@ -98,7 +106,10 @@ bool guard_is(uint64_t code, enum guard guard);
 void guard_raise(enum guard guard, uint32_t target, uint64_t payload);
 /* The same for memory given back that is not there: kGUARD_EXC_DEALLOC_GAP. */
 void guard_raise_gap(uint64_t address);
-/* The payload of a guard that has told its reason since 26.4, and nothing before: reason << 56 | high << 32 | low. */
+/*
+ * The payload of a guard that has told its reason since 26.4, and nothing before: reason << 56 | high << 32 |
+ * low.
+ */
 uint64_t guard_reason(uint8_t reason, uint32_t high, uint32_t low);
 enum severity guard_severity(uint64_t code);
 
@@ -131,13 +142,13 @@ struct port {
     uint32_t refs;
     enum port_type type;
     bool active;
-    bool in_kernel;              /* the receive right is the kernel's */
-    struct space *receiver;      /* whose receive right it is; NULL in limbo or in transit */
-    mach_port_name_t name;       /* in that space */
-    struct port *destination;    /* in transit: the port whose queue holds the message with the receive right */
-    uint32_t srights, sorights;  /* extant */
-    uint32_t mscount;            /* send rights made since the receive right came here */
-    uint32_t seqno;              /* of the next message received */
+    bool in_kernel;           /* the receive right is the kernel's */
+    struct space *receiver;   /* whose receive right it is; NULL in limbo or in transit */
+    mach_port_name_t name;    /* in that space */
+    struct port *destination; /* in transit: the port whose queue holds the message with the receive right */
+    uint32_t srights, sorights; /* extant */
+    uint32_t mscount;           /* send rights made since the receive right came here */
+    uint32_t seqno;             /* of the next message received */
     uint32_t qlimit;
     uint32_t msgcount;
     bool guarded, strict_guard, immovable, enforce_reply_semantics;
@@ -185,7 +196,9 @@ void port_release_once(struct port *port);
 void port_drop_once(struct port *port); /* used: no notification */
 /* Any right of a received kind (MACH_MSG_TYPE_PORT_*), valid or not. */
 void port_release_right(struct port *port, mach_msg_type_name_t kind);
-/* Consumes the receive right: the port dies, or goes back to who asked for its port-destroyed notification. */
+/*
+ * Consumes the receive right: the port dies, or goes back to who asked for its port-destroyed notification.
+ */
 void port_destroy(struct port *port);
 /* The receive right leaves its space: waiters are sent away, guards and sets fall off. */
 void port_leave_space(struct port *port);
@@ -245,7 +258,10 @@ static inline uint32_t entry_urefs(const struct entry *entry) {
 struct entry *space_lookup(struct space *space, mach_port_name_t name);
 /* The entry at an index, or NULL when it is unused or there is none. */
 struct entry *space_at(struct space *space, uint32_t index);
-/* A free entry, typed MACH_PORT_TYPE_NONE; NULL: the space is full. With a name: NULL if it is in use or illegal. */
+/*
+ * A free entry, typed MACH_PORT_TYPE_NONE; NULL: the space is full. With a name: NULL if it is in use or
+ * illegal.
+ */
 struct entry *space_allocate(struct space *space);
 struct entry *space_allocate_name(struct space *space, mach_port_name_t name);
 void space_free(struct entry *entry); /* the rights are gone already */
@@ -259,10 +275,14 @@ struct port *entry_cancel_request(struct entry *entry);
 /* Turns an entry whose port died into a dead name; true if it was so. */
 bool entry_check(struct entry *entry, bool allow_dead_once);
 
-/* Puts a right (consumed) into a space; 0: the space is full; MACH_PORT_DEAD: the port is dead. The right is released then. */
+/*
+ * Puts a right (consumed) into a space; 0: the space is full; MACH_PORT_DEAD: the port is dead. The right is
+ * released then.
+ */
 mach_port_name_t space_copyout(struct space *space, struct port *port, mach_msg_type_name_t kind);
 /* The same under a chosen name. */
-kern_return_t space_copyout_name(struct space *space, struct port *port, mach_msg_type_name_t kind, mach_port_name_t name);
+kern_return_t space_copyout_name(struct space *space, struct port *port, mach_msg_type_name_t kind,
+                                 mach_port_name_t name);
 void space_census(struct space *space, struct excsim_space_census *census);
 
 /* ---- rights in name spaces (right.c) ---- */
@@ -273,13 +293,14 @@ kern_return_t right_delta(struct entry *entry, mach_port_right_t right, int32_t 
 kern_return_t right_destruct(struct entry *entry, int32_t srdelta, uint64_t guard);
 
 enum copyin_flags {
-    COPYIN_DEAD_OK = 1,         /* a dead name gives PORT_DEAD */
-    COPYIN_IMMOVABLE_OK = 2,    /* the right goes to the kernel, or is only used */
-    COPYIN_IS_DESTINATION = 4,  /* of a message */
-    COPYIN_IS_REPLY_PORT = 8,   /* the local port of a message */
+    COPYIN_DEAD_OK = 1,        /* a dead name gives PORT_DEAD */
+    COPYIN_IMMOVABLE_OK = 2,   /* the right goes to the kernel, or is only used */
+    COPYIN_IS_DESTINATION = 4, /* of a message */
+    COPYIN_IS_REPLY_PORT = 8,  /* the local port of a message */
 };
 /* Takes a right out of a space as a message would; *port may become PORT_DEAD. */
-kern_return_t right_copyin(struct entry *entry, mach_msg_type_name_t disposition, int flags, struct port **port);
+kern_return_t right_copyin(struct entry *entry, mach_msg_type_name_t disposition, int flags,
+                           struct port **port);
 /* Whether right_copyin of a message's local port would work; may raise guards. */
 bool right_check_reply(struct entry *entry, mach_msg_type_name_t disposition);
 /* What a disposition becomes on its way; 0 if it is none. */
@@ -309,11 +330,15 @@ struct message {
     uint8_t *bytes; /* as the user sees them; ports are filled in at receipt */
 };
 
-/* A message of the kernel with room for `size` bytes, zeroed but for the header's size, id and complex bit. */
+/*
+ * A message of the kernel with room for `size` bytes, zeroed but for the header's size, id and complex bit.
+ */
 struct message *message_new(uint32_t size, uint32_t descriptor_count, int32_t id);
-void message_set_destination(struct message *message, struct port *port, mach_msg_type_name_t kind); /* consumes */
-void message_set_reply(struct message *message, struct port *port, mach_msg_type_name_t kind);       /* consumes */
-void message_set_descriptor(struct message *message, uint32_t index, uint32_t offset, struct port *port, mach_msg_type_name_t kind);
+void message_set_destination(struct message *message, struct port *port,
+                             mach_msg_type_name_t kind);                                       /* consumes */
+void message_set_reply(struct message *message, struct port *port, mach_msg_type_name_t kind); /* consumes */
+void message_set_descriptor(struct message *message, uint32_t index, uint32_t offset, struct port *port,
+                            mach_msg_type_name_t kind);
 /* Releases the message and all its rights, at once or, when that is going on already, soon. */
 void message_destroy(struct message *message);
 /* Gives the message to its destination: a waiting receiver, the queue, or a kernel object. Consumes it. */
@@ -329,7 +354,10 @@ void message_queue_moved(struct port *port);       /* a message was taken, the l
 
 /* Receives for the thread in its current mach_msg(2); true: it waits. */
 bool receive_start(struct thread *thread);
-/* Hands the message to a waiting thread; false: the thread is told that its buffer is too small, the message stays. */
+/*
+ * Hands the message to a waiting thread; false: the thread is told that its buffer is too small, the message
+ * stays.
+ */
 bool receive_take(struct thread *thread, struct port *port, struct message *message);
 /* Puts a message that could not be sent back into the sender's hands. */
 void receive_back(struct thread *thread, struct message *message);
@@ -361,16 +389,16 @@ struct task {
     uid_t uid;
     gid_t gid;
     uint32_t pid_version;
-    uint64_t image[2]; /* of the program that runs, {0, 0} until it spoke */
-    char name[16]; /* of that program, "" until it was asked for: task_name() */
+    uint64_t image[2];               /* of the program that runs, {0, 0} until it spoke */
+    char name[16];                   /* of that program, "" until it was asked for: task_name() */
     struct wire_signature signature; /* of that program */
-    int hardened;      /* level */
+    int hardened;                    /* level */
     bool one_exception_port; /* and no other than task_register_hardened_exception_handler() registers */
     uint32_t exc_guard;
     bool reply_port_telemetry; /* one report a task (REQUIRE_REPLY_PORT_SEMANTICS before 26) */
     struct space *space;
     struct action actions[EXC_TYPES_COUNT];
-    struct port *ports[4]; /* by TASK_FLAVOR_; receive rights of the kernel */
+    struct port *ports[4];  /* by TASK_FLAVOR_; receive rights of the kernel */
     struct port *bootstrap; /* a send right or NULL */
     struct list threads;
     uint64_t queued_bytes; /* of its messages that nobody received yet */
@@ -391,7 +419,8 @@ struct raising {
     exception_type_t exception;
     uint64_t code, subcode;
     bool fatal;
-    exception_type_t cause; /* of a RAISE_CRASH: the exception that nobody took, its code, the signal it ends in */
+    exception_type_t
+        cause; /* of a RAISE_CRASH: the exception that nobody took, its code, the signal it ends in */
     uint64_t cause_code;
     int signal;
     uint32_t expected_id; /* of the reply */
@@ -402,9 +431,9 @@ struct raising {
 enum thread_wait { WAIT_NONE, WAIT_SEND, WAIT_RECEIVE };
 
 struct thread {
-    struct list link;     /* in its task, or among the dead */
-    struct list wait;     /* in a port's or a set's waiters */
-    struct list timer;    /* among those that wait with a deadline */
+    struct list link;  /* in its task, or among the dead */
+    struct list wait;  /* in a port's or a set's waiters */
+    struct list timer; /* among those that wait with a deadline */
     int fd;
     struct task *task; /* NULL before the first word */
     uint64_t id;
@@ -452,7 +481,8 @@ struct port *task_token(struct task *task);
 struct port *task_host_port(void);
 /* The living task that a port stands for with at least that much power; NULL if none. */
 struct task *task_from_port(const struct port *port, mach_task_flavor_t weakest);
-void task_set_action(struct action *action, struct port *port, uint32_t behavior, uint32_t flavor); /* consumes port */
+void task_set_action(struct action *action, struct port *port, uint32_t behavior,
+                     uint32_t flavor); /* consumes port */
 
 struct thread *thread_new(int fd);
 /* The connection is a thread of this process from now on; false: refuse it. */
@@ -463,18 +493,24 @@ void thread_payload(struct thread *thread, const void *bytes, size_t size); /* o
 void thread_return(struct thread *thread);
 void thread_cancel_wait(struct thread *thread);
 
-kern_return_t spawn_prepare(struct thread *thread, mach_port_name_t bootstrap, const struct wire_action *actions, uint32_t count);
+kern_return_t spawn_prepare(struct thread *thread, mach_port_name_t bootstrap,
+                            const struct wire_action *actions, uint32_t count);
 kern_return_t spawn_commit(struct task *parent, uint64_t token, pid_t pid);
 void spawn_cancel(struct task *parent, uint64_t token);
 
 /* ---- exceptions (exception.c) ---- */
 
-kern_return_t exception_set_ports(struct task *task, uint32_t mask, struct port *port, uint32_t behavior, uint32_t flavor); /* consumes port on success only */
-kern_return_t exception_validate(struct task *task, uint32_t mask, struct port *port, uint32_t behavior, uint32_t flavor);
+kern_return_t exception_set_ports(struct task *task, uint32_t mask, struct port *port, uint32_t behavior,
+                                  uint32_t flavor); /* consumes port on success only */
+kern_return_t exception_validate(struct task *task, uint32_t mask, struct port *port, uint32_t behavior,
+                                 uint32_t flavor);
 kern_return_t exception_get_ports(struct thread *thread, struct task *task, uint32_t mask, uint32_t count);
 /* Raises what waits, one after the other, until one has to wait for its handler; true: nothing waits. */
 bool exception_run(struct thread *thread);
-/* A message came to a thread's exception reply port, or (NULL) the right to it was lost. Consumes the message. */
+/*
+ * A message came to a thread's exception reply port, or (NULL) the right to it was lost. Consumes the
+ * message.
+ */
 void exception_reply(struct thread *thread, struct message *message);
 bool exception_crash_report(uint64_t index, struct excsim_crash_report *report);
 /* EXCSIM_LOG_LINE bytes, or NULL: it is not kept any more. */
@@ -490,14 +526,15 @@ void bootstrap_exit(void);
 /* ---- calls (call.c) and the loop (main.c) ---- */
 
 /* Serves a request; true: its reply comes later. `false` in *sane: the client broke the protocol. */
-bool call_dispatch(struct thread *thread, const struct wire_request *request, const uint8_t *payload, bool *sane);
+bool call_dispatch(struct thread *thread, const struct wire_request *request, const uint8_t *payload,
+                   bool *sane);
 
 uint64_t loop_now(void); /* monotonic, ns */
 void loop_watch(int fd, void *source);
 void loop_forget(const void *source); /* before it is freed */
 void loop_start_timer(struct thread *thread);
-void loop_send(struct thread *thread);   /* the reply */
-void loop_drop(struct thread *thread);   /* disconnects the client soon */
+void loop_send(struct thread *thread); /* the reply */
+void loop_drop(struct thread *thread); /* disconnects the client soon */
 
 void *kernel_alloc(size_t size); /* zeroed; ends the process when there is none */
 

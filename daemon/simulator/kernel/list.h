@@ -9,11 +9,12 @@ struct list {
     struct list *next, *prev;
 };
 
-#define LIST_MEMBER(node, type, field) ((type *)(void *)((char *)(node)-offsetof(type, field)))
+#define LIST_MEMBER(node, type, field) ((type *)(void *)((char *)(node) - offsetof(type, field)))
 #define LIST_EACH(head, node) for (struct list *node = (head)->next; node != (head); node = node->next)
 /* Like LIST_EACH; the member at hand may be removed. */
-#define LIST_EACH_SAFE(head, node) \
-    for (struct list *node = (head)->next, *after_ = node->next; node != (head); node = after_, after_ = node->next)
+#define LIST_EACH_SAFE(head, node)                                               \
+    for (struct list *node = (head)->next, *after_ = node->next; node != (head); \
+         node = after_, after_ = node->next)
 
 static inline void list_init(struct list *list) {
     list->next = list->prev = list;

@@ -1,4 +1,6 @@
-/* The simulated kernel's process: its options, its loop over clients, processes and deadlines, and its end. */
+/*
+ * The simulated kernel's process: its options, its loop over clients, processes and deadlines, and its end.
+ */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -19,8 +21,8 @@
 enum { THREADS_MAX = 4096 };
 
 static int epoll_fd, listen_fd = -1, starter_fd = -1, signal_fd;
-static struct list timers = {&timers, &timers};   /* struct thread, nearest deadline first */
-static struct list dropped = {&dropped, &dropped}; /* struct thread: to be destroyed */
+static struct list timers = {&timers, &timers};       /* struct thread, nearest deadline first */
+static struct list dropped = {&dropped, &dropped};    /* struct thread: to be destroyed */
 static struct list greeters = {&greeters, &greeters}; /* struct thread without a task yet */
 static uint8_t packet[WIRE_REQUEST_MAX + 1];
 
@@ -39,7 +41,10 @@ uint64_t loop_now(void) {
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* What epoll gives back: a thread, a task with the lowest bit set, or the address of one of the loop's own descriptors. */
+/*
+ * What epoll gives back: a thread, a task with the lowest bit set, or the address of one of the loop's own
+ * descriptors.
+ */
 void loop_watch(int fd, void *source) {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
     if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event)) {
@@ -67,18 +72,21 @@ void loop_drop(struct thread *thread) {
 
 void loop_send(struct thread *thread) {
     thread->busy = false;
-    struct iovec parts[] = {{&thread->reply, sizeof thread->reply}, {thread->reply_payload, thread->reply.size}};
+    struct iovec parts[] = {{&thread->reply, sizeof thread->reply},
+                            {thread->reply_payload, thread->reply.size}};
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = thread->reply.size ? 2 : 1};
-    if (sendmsg(thread->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+    if (sendmsg(thread->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
         loop_drop(thread); /* it is gone, or does not read its replies */
+    }
 }
 
 /* ---- clients ---- */
 
 static void accept_client(void) {
     int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0)
+    if (fd < 0) {
         return;
+    }
     if (counts.threads >= THREADS_MAX) {
         close(fd);
         return;
@@ -91,19 +99,22 @@ static void accept_client(void) {
 static bool greet(struct thread *thread) {
     struct ucred peer;
     socklen_t size = sizeof peer;
-    if (thread->request.op != WIRE_HELLO || getsockopt(thread->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size))
+    if (thread->request.op != WIRE_HELLO || getsockopt(thread->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size)) {
         return false;
+    }
     list_remove(&thread->link);
-    if (!thread_hello(thread, peer.pid, peer.uid, peer.gid))
+    if (!thread_hello(thread, peer.pid, peer.uid, peer.gid)) {
         return false;
+    }
     loop_send(thread);
     return true;
 }
 
 static void serve(struct thread *thread) {
     ssize_t size = recv(thread->fd, packet, sizeof packet, MSG_DONTWAIT);
-    if (size < 0 && (errno == EAGAIN || errno == EINTR))
+    if (size < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
+    }
     struct wire_request request;
     bool sane = size >= (ssize_t)sizeof request;
     if (sane) {
@@ -123,24 +134,28 @@ static void serve(struct thread *thread) {
         thread->busy = true;
         thread->request = request;
         memset(&thread->reply, 0, sizeof thread->reply);
-        if (!thread->task)
+        if (!thread->task) {
             sane = greet(thread);
-        else if (!call_dispatch(thread, &thread->request, packet + sizeof request, &sane))
+        } else if (!call_dispatch(thread, &thread->request, packet + sizeof request, &sane)) {
             thread_return(thread);
+        }
     }
     current = NULL;
-    if (!sane)
+    if (!sane) {
         loop_drop(thread);
+    }
 }
 
 /* ---- the loop ---- */
 
 static int next_timeout(void) {
-    if (list_empty(&timers))
+    if (list_empty(&timers)) {
         return -1;
+    }
     uint64_t deadline = LIST_MEMBER(timers.next, struct thread, timer)->deadline, now = loop_now();
-    if (deadline <= now)
+    if (deadline <= now) {
         return 0;
+    }
     uint64_t wait = (deadline - now + 999999) / 1000000;
     return wait > 3600000 ? 3600000 : (int)wait;
 }
@@ -149,47 +164,55 @@ static void run_timers(void) {
     uint64_t now = list_empty(&timers) ? 0 : loop_now();
     while (!list_empty(&timers)) {
         struct thread *thread = LIST_MEMBER(timers.next, struct thread, timer);
-        if (thread->deadline > now)
+        if (thread->deadline > now) {
             return;
+        }
         message_timed_out(thread);
     }
 }
 
 static void end_dropped(void) {
-    while (!list_empty(&dropped))
+    while (!list_empty(&dropped)) {
         thread_destroy(LIST_MEMBER(dropped.next, struct thread, link));
+    }
 }
 
 static struct epoll_event events[64];
 static int event_count;
 
 void loop_forget(const void *source) {
-    for (int at = 0; at < event_count; at++)
-        if (events[at].data.ptr == source)
+    for (int at = 0; at < event_count; at++) {
+        if (events[at].data.ptr == source) {
             events[at].data.ptr = NULL;
+        }
+    }
 }
 
 /* Deaths come first: who has waited for the end of a process finds its ports dead. */
 static void bury(void) {
-    for (int at = 0; at < event_count; at++)
-        if ((uintptr_t)events[at].data.ptr & 1)
+    for (int at = 0; at < event_count; at++) {
+        if ((uintptr_t)events[at].data.ptr & 1) {
             task_die((struct task *)((uintptr_t)events[at].data.ptr & ~(uintptr_t)1));
+        }
+    }
 }
 
 static void run(void) {
     for (;;) {
         event_count = epoll_wait(epoll_fd, events, sizeof events / sizeof *events, next_timeout());
-        if (event_count < 0 && errno != EINTR)
+        if (event_count < 0 && errno != EINTR) {
             return;
+        }
         bury();
         for (int at = 0; at < event_count; at++) {
             void *source = events[at].data.ptr;
-            if (source == &listen_fd)
+            if (source == &listen_fd) {
                 accept_client();
-            else if (source == &starter_fd || source == &signal_fd)
+            } else if (source == &starter_fd || source == &signal_fd) {
                 return;
-            else if (source)
+            } else if (source) {
                 serve(source);
+            }
             end_dropped();
         }
         run_timers();
@@ -198,10 +221,12 @@ static void run(void) {
 }
 
 static void release_everything(void) {
-    while (!list_empty(&greeters))
+    while (!list_empty(&greeters)) {
         thread_destroy(LIST_MEMBER(greeters.next, struct thread, link));
-    while (!list_empty(&all_tasks))
+    }
+    while (!list_empty(&all_tasks)) {
         task_die(LIST_MEMBER(all_tasks.next, struct task, link));
+    }
     end_dropped();
     task_exit();
     bootstrap_exit();
@@ -211,8 +236,10 @@ static void release_everything(void) {
 static const char help[] =
     "Usage: excsim-kernel --listen-fd FD [OPTION]...\n"
     "\n"
-    "Stands in for the Mach kernel on machines that have none: owns the port name spaces, messages and exceptions of\n"
-    "the processes that connect to it. It is a simulation for tests; it runs no Mach code and protects nothing.\n"
+    "Stands in for the Mach kernel on machines that have none: owns the port name spaces, messages and "
+    "exceptions of\n"
+    "the processes that connect to it. It is a simulation for tests; it runs no Mach code and protects "
+    "nothing.\n"
     "`python -m excsim` starts it.\n"
     "\n"
     "  --listen-fd FD           a listening SOCK_SEQPACKET socket\n"
@@ -225,10 +252,14 @@ static const char help[] =
 
 static bool parse_options(int argc, char **argv) {
     static const struct option options[] = {
-        {"listen-fd", required_argument, NULL, 'l'},  {"starter", required_argument, NULL, 's'},
-        {"release", required_argument, NULL, 'r'},    {"arch", required_argument, NULL, 'a'},
-        {"no-developer-mode", no_argument, NULL, 'd'}, {"task-exc-guard", required_argument, NULL, 'g'},
-        {"help", no_argument, NULL, 'h'},             {NULL, 0, NULL, 0},
+        {"listen-fd", required_argument, NULL, 'l'},
+        {"starter", required_argument, NULL, 's'},
+        {"release", required_argument, NULL, 'r'},
+        {"arch", required_argument, NULL, 'a'},
+        {"no-developer-mode", no_argument, NULL, 'd'},
+        {"task-exc-guard", required_argument, NULL, 'g'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     release_parse("26.4");
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -243,8 +274,9 @@ static bool parse_options(int argc, char **argv) {
             break;
         case 's':
             starter_fd = (int)syscall(SYS_pidfd_open, (pid_t)number, 0);
-            if (is_number && starter_fd < 0)
+            if (is_number && starter_fd < 0) {
                 exit(EXIT_SUCCESS); /* it has ended already */
+            }
             good = is_number;
             break;
         case 'r':
@@ -269,8 +301,11 @@ static bool parse_options(int argc, char **argv) {
         }
         if (!good) {
             fprintf(stderr, "excsim-kernel: %s is no value for --%s\n", optarg,
-                    option == 'l' ? "listen-fd" : option == 's' ? "starter" : option == 'r' ? "release (10.9 or later)"
-                                : option == 'a' ? "arch (x86_64, arm64)" : "task-exc-guard (0 to 0xff)");
+                    option == 'l'   ? "listen-fd"
+                    : option == 's' ? "starter"
+                    : option == 'r' ? "release (10.9 or later)"
+                    : option == 'a' ? "arch (x86_64, arm64)"
+                                    : "task-exc-guard (0 to 0xff)");
             return false;
         }
     }
@@ -282,8 +317,9 @@ static bool parse_options(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    if (!parse_options(argc, argv))
+    if (!parse_options(argc, argv)) {
         return 2;
+    }
     sigset_t ends;
     sigemptyset(&ends);
     sigaddset(&ends, SIGTERM);
@@ -303,8 +339,9 @@ int main(int argc, char **argv) {
     }
     loop_watch(listen_fd, &listen_fd);
     loop_watch(signal_fd, &signal_fd);
-    if (starter_fd >= 0)
+    if (starter_fd >= 0) {
         loop_watch(starter_fd, &starter_fd);
+    }
     guard_init();
     bootstrap_init();
     run();

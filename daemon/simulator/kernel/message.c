@@ -1,7 +1,7 @@
 /*
- * Sending (osfmk/ipc/ipc_kmsg.c, ipc_mqueue.c): a message takes its rights out of the sender's space, waits in the queue
- * of its destination, and is released with all its rights if it never arrives. Bodies carry inline port descriptors;
- * memory out of line is not simulated and refused as an invalid descriptor type.
+ * Sending (osfmk/ipc/ipc_kmsg.c, ipc_mqueue.c): a message takes its rights out of the sender's space, waits
+ * in the queue of its destination, and is released with all its rights if it never arrives. Bodies carry
+ * inline port descriptors; memory out of line is not simulated and refused as an invalid descriptor type.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +11,8 @@
 enum { QUEUED_BYTES_MAX = 32 << 20 }; /* of one task, in all queues: XNU bounds this by its memory */
 
 static struct message *message_allocate(uint32_t size, uint32_t descriptor_count) {
-    struct message *message = kernel_alloc(sizeof *message + descriptor_count * sizeof(struct descriptor) + size);
+    struct message *message =
+        kernel_alloc(sizeof *message + descriptor_count * sizeof(struct descriptor) + size);
     list_init(&message->link);
     message->size = size;
     message->descriptor_count = descriptor_count;
@@ -51,21 +52,26 @@ void message_set_descriptor(struct message *message, uint32_t index, uint32_t of
 
 /* ---- the end of a message ---- */
 
-/* Messages hold receive rights, whose queues hold messages: released one after the other, never one inside the other. */
+/*
+ * Messages hold receive rights, whose queues hold messages: released one after the other, never one inside
+ * the other.
+ */
 void message_destroy(struct message *message) {
     static struct list dead = {&dead, &dead};
     static bool releasing;
     list_insert(&dead, &message->link);
-    if (releasing)
+    if (releasing) {
         return;
+    }
     releasing = true;
     while (!list_empty(&dead)) {
         message = LIST_MEMBER(dead.next, struct message, link);
         list_remove(&message->link);
         port_release_right(message->destination, message->destination_kind);
         port_release_right(message->reply, message->reply_kind);
-        for (uint32_t at = 0; at < message->descriptor_count; at++)
+        for (uint32_t at = 0; at < message->descriptor_count; at++) {
             port_release_right(message->descriptors[at].port, message->descriptors[at].kind);
+        }
         if (message->charged) {
             message->charged->queued_bytes -= message->size;
             task_release(message->charged);
@@ -77,35 +83,45 @@ void message_destroy(struct message *message) {
 
 /* ---- from user to message ---- */
 
-static mach_msg_return_t copyin_header(struct space *space, const mach_msg_header_t *header, struct message *message) {
+static mach_msg_return_t copyin_header(struct space *space, const mach_msg_header_t *header,
+                                       struct message *message) {
     mach_msg_type_name_t destination_type = MACH_MSGH_BITS_REMOTE(header->msgh_bits);
     mach_msg_type_name_t reply_type = MACH_MSGH_BITS_LOCAL(header->msgh_bits);
     mach_port_name_t destination_name = header->msgh_remote_port, reply_name = header->msgh_local_port;
 
-    if (header->msgh_bits & ~MACH_MSGH_BITS_USER)
+    if (header->msgh_bits & ~MACH_MSGH_BITS_USER) {
         return MACH_SEND_INVALID_HEADER;
-    if (reply_type == 0 ? reply_name != MACH_PORT_NULL : !MACH_MSG_TYPE_PORT_ANY_SEND(reply_type))
+    }
+    if (reply_type == 0 ? reply_name != MACH_PORT_NULL : !MACH_MSG_TYPE_PORT_ANY_SEND(reply_type)) {
         return MACH_SEND_INVALID_HEADER;
+    }
     mach_msg_type_name_t voucher_type = MACH_MSGH_BITS_VOUCHER(header->msgh_bits);
     bool voucher_sends = voucher_type == MACH_MSG_TYPE_MOVE_SEND || voucher_type == MACH_MSG_TYPE_COPY_SEND;
-    if (voucher_type && !(voucher_sends && header->msgh_voucher_port == MACH_PORT_NULL)) { /* there are no vouchers here */
+    if (voucher_type &&
+        !(voucher_sends && header->msgh_voucher_port == MACH_PORT_NULL)) { /* there are no vouchers here */
         guard_raise(GUARD_SEND_INVALID_VOUCHER, voucher_sends ? header->msgh_voucher_port : MACH_PORT_NULL,
                     guard_reason(0, 0, voucher_type));
         return MACH_SEND_INVALID_VOUCHER;
     }
-    if (!MACH_MSG_TYPE_PORT_ANY_SEND(destination_type))
+    if (!MACH_MSG_TYPE_PORT_ANY_SEND(destination_type)) {
         return MACH_SEND_INVALID_HEADER;
-    if (!MACH_PORT_VALID(destination_name))
+    }
+    if (!MACH_PORT_VALID(destination_name)) {
         return MACH_SEND_INVALID_DEST;
+    }
     bool same = destination_name == reply_name;
-    if (same && (destination_type == MACH_MSG_TYPE_MOVE_SEND_ONCE || reply_type == MACH_MSG_TYPE_MOVE_SEND_ONCE))
+    if (same &&
+        (destination_type == MACH_MSG_TYPE_MOVE_SEND_ONCE || reply_type == MACH_MSG_TYPE_MOVE_SEND_ONCE)) {
         return MACH_SEND_INVALID_DEST;
+    }
 
     struct entry *destination = space_lookup(space, destination_name);
-    if (destination)
+    if (destination) {
         entry_check(destination, true);
-    if (!destination || !(destination->bits & MACH_PORT_TYPE_PORT_RIGHTS))
+    }
+    if (!destination || !(destination->bits & MACH_PORT_TYPE_PORT_RIGHTS)) {
         return MACH_SEND_INVALID_DEST;
+    }
 
     struct entry *reply = NULL;
     if (MACH_PORT_VALID(reply_name)) {
@@ -115,8 +131,9 @@ static mach_msg_return_t copyin_header(struct space *space, const mach_msg_heade
             reply_bits = reply->bits;
             /* Dead names may answer no more since 15.4 (ipc_kmsg_copyin_header_rights, xnu-11417.101.15). */
             bool dead = reply->bits & MACH_PORT_TYPE_DEAD_NAME && release_is_before(150400);
-            if (!dead && !(reply->bits & MACH_PORT_TYPE_PORT_RIGHTS))
+            if (!dead && !(reply->bits & MACH_PORT_TYPE_PORT_RIGHTS)) {
                 reply = NULL;
+            }
         }
         if (!reply || !right_check_reply(reply, reply_type)) {
             /* Its payload: MPG_PAYLOAD(NONE, ie_bits, disposition), whose middle field is 24 bits wide. */
@@ -125,9 +142,11 @@ static mach_msg_return_t copyin_header(struct space *space, const mach_msg_heade
         }
     }
 
-    bool both_move = same && destination_type == MACH_MSG_TYPE_MOVE_SEND && reply_type == MACH_MSG_TYPE_MOVE_SEND;
-    if (both_move && entry_urefs(destination) < 2)
+    bool both_move =
+        same && destination_type == MACH_MSG_TYPE_MOVE_SEND && reply_type == MACH_MSG_TYPE_MOVE_SEND;
+    if (both_move && entry_urefs(destination) < 2) {
         return MACH_SEND_INVALID_DEST;
+    }
     /* Of two dispositions of one name the one that leaves the right comes first. */
     if (same && destination_type == MACH_MSG_TYPE_MOVE_SEND && reply_type == MACH_MSG_TYPE_COPY_SEND) {
         right_copyin(reply, reply_type, COPYIN_DEAD_OK | COPYIN_IS_REPLY_PORT, &message->reply);
@@ -135,8 +154,10 @@ static mach_msg_return_t copyin_header(struct space *space, const mach_msg_heade
         reply = NULL;
     }
     struct port *port;
-    if (right_copyin(destination, destination_type, COPYIN_IMMOVABLE_OK | COPYIN_IS_DESTINATION, &port) != KERN_SUCCESS)
+    if (right_copyin(destination, destination_type, COPYIN_IMMOVABLE_OK | COPYIN_IS_DESTINATION, &port) !=
+        KERN_SUCCESS) {
         return MACH_SEND_INVALID_DEST;
+    }
     message_set_destination(message, port, right_received_kind(destination_type));
     if (reply) {
         right_copyin(reply, reply_type, COPYIN_DEAD_OK | COPYIN_IS_REPLY_PORT, &port);
@@ -151,9 +172,11 @@ static mach_msg_return_t copyin_header(struct space *space, const mach_msg_heade
 
 /* Whether the receive right may travel to that port: not into its own queue, not even by way of others. */
 static bool is_circular(const struct port *port, const struct port *destination) {
-    for (const struct port *at = destination; at; at = at->destination)
-        if (at == port)
+    for (const struct port *at = destination; at; at = at->destination) {
+        if (at == port) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -169,12 +192,15 @@ static mach_msg_return_t copyin_body(struct space *space, struct message *messag
         if (MACH_PORT_VALID(descriptor.name)) {
             struct entry *entry = space_lookup(space, descriptor.name);
             kern_return_t result =
-                entry ? right_copyin(entry, descriptor.disposition, COPYIN_DEAD_OK | flags, &port) : KERN_INVALID_NAME;
-            if (result == KERN_INVALID_RIGHT)
+                entry ? right_copyin(entry, descriptor.disposition, COPYIN_DEAD_OK | flags, &port)
+                      : KERN_INVALID_NAME;
+            if (result == KERN_INVALID_RIGHT) {
                 guard_raise(GUARD_SEND_INVALID_RIGHT, descriptor.name,
                             guard_reason(MPG_FLAGS_SEND_INVALID_RIGHT_PORT, 0, descriptor.disposition));
-            if (result != KERN_SUCCESS)
+            }
+            if (result != KERN_SUCCESS) {
                 return MACH_SEND_INVALID_RIGHT;
+            }
             if (kind == MACH_MSG_TYPE_PORT_RECEIVE && is_circular(port, destination)) {
                 *circular = true;
             } else if (kind == MACH_MSG_TYPE_PORT_RECEIVE) {
@@ -192,29 +218,39 @@ static mach_msg_return_t measure_body(const uint8_t *bytes, uint32_t size, uint3
     mach_msg_header_t header;
     memcpy(&header, bytes, sizeof header);
     *count = 0;
-    if (!MACH_MSGH_BITS_IS_COMPLEX(header.msgh_bits))
+    if (!MACH_MSGH_BITS_IS_COMPLEX(header.msgh_bits)) {
         return MACH_MSG_SUCCESS;
-    if (size < sizeof(mach_msg_base_t))
+    }
+    if (size < sizeof(mach_msg_base_t)) {
         return MACH_SEND_MSG_TOO_SMALL;
+    }
     memcpy(count, bytes + sizeof header, sizeof *count);
-    if (*count > (size - sizeof(mach_msg_base_t)) / sizeof(mach_msg_port_descriptor_t))
+    if (*count > (size - sizeof(mach_msg_base_t)) / sizeof(mach_msg_port_descriptor_t)) {
         return MACH_SEND_MSG_TOO_SMALL;
+    }
     for (uint32_t at = 0; at < *count; at++) {
         mach_msg_port_descriptor_t descriptor;
         memcpy(&descriptor, bytes + sizeof(mach_msg_base_t) + at * sizeof descriptor, sizeof descriptor);
-        if (descriptor.type != MACH_MSG_PORT_DESCRIPTOR || !right_received_kind(descriptor.disposition))
+        if (descriptor.type != MACH_MSG_PORT_DESCRIPTOR || !right_received_kind(descriptor.disposition)) {
             return MACH_SEND_INVALID_TYPE;
+        }
     }
     return MACH_MSG_SUCCESS;
 }
 
-/* ipc_validate_local_port (26), ipc_kmsg_copyin_header (13 to 15): services that insist on reply ports get them. */
+/*
+ * ipc_validate_local_port (26), ipc_kmsg_copyin_header (13 to 15): services that insist on reply ports get
+ * them.
+ */
 static bool reply_port_semantics_hold(const struct message *message, const mach_msg_header_t *header) {
     const struct port *destination = message->destination, *reply = message->reply;
-    if (!port_valid(reply) || !reply->active || !destination->active || !destination->enforce_reply_semantics)
+    if (!port_valid(reply) || !reply->active || !destination->active ||
+        !destination->enforce_reply_semantics) {
         return true;
-    if (port_is_reply(reply) || reply->type == PORT_WEAK_REPLY)
+    }
+    if (port_is_reply(reply) || reply->type == PORT_WEAK_REPLY) {
         return true;
+    }
     struct task *task = current->task;
     if (!release_is_before(260000)) {
         guard_raise(GUARD_REQUIRE_REPLY_PORT_SEMANTICS, destination->name, 0);
@@ -227,24 +263,29 @@ static bool reply_port_semantics_hold(const struct message *message, const mach_
     return true;
 }
 
-static mach_msg_return_t copyin(struct thread *thread, const uint8_t *bytes, uint32_t size, struct message **result) {
+static mach_msg_return_t copyin(struct thread *thread, const uint8_t *bytes, uint32_t size,
+                                struct message **result) {
     uint32_t count;
     mach_msg_return_t failure = measure_body(bytes, size, &count);
-    if (failure)
+    if (failure) {
         return failure;
+    }
     struct task *task = thread->task;
-    if (task->queued_bytes + size > QUEUED_BYTES_MAX)
+    if (task->queued_bytes + size > QUEUED_BYTES_MAX) {
         return MACH_SEND_NO_BUFFER;
+    }
     struct message *message = message_allocate(size, count);
     memcpy(message->bytes, bytes, size);
     mach_msg_header_t header;
     memcpy(&header, bytes, sizeof header);
     bool circular = false;
     failure = copyin_header(task->space, &header, message);
-    if (!failure && !reply_port_semantics_hold(message, &header))
+    if (!failure && !reply_port_semantics_hold(message, &header)) {
         failure = MACH_SEND_INVALID_REPLY;
-    if (!failure)
+    }
+    if (!failure) {
         failure = copyin_body(task->space, message, &circular);
+    }
     if (failure) {
         message_destroy(message);
         return failure;
@@ -319,14 +360,18 @@ void message_deliver(struct message *message) {
     counts.messages++;
     counts.message_bytes += message->size;
     /* Those who wait on the port itself come before those who wait on its sets. */
-    while (!list_empty(&port->receivers))
-        if (receive_take(LIST_MEMBER(port->receivers.next, struct thread, wait), port, message))
+    while (!list_empty(&port->receivers)) {
+        if (receive_take(LIST_MEMBER(port->receivers.next, struct thread, wait), port, message)) {
             return;
+        }
+    }
     LIST_EACH(&port->members, node) {
         struct pset *set = LIST_MEMBER(node, struct member, in_port)->set;
-        while (!list_empty(&set->receivers))
-            if (receive_take(LIST_MEMBER(set->receivers.next, struct thread, wait), port, message))
+        while (!list_empty(&set->receivers)) {
+            if (receive_take(LIST_MEMBER(set->receivers.next, struct thread, wait), port, message)) {
                 return;
+            }
+        }
     }
 }
 
@@ -344,23 +389,29 @@ static bool is_full(const struct message *message) {
 
 /* What follows the send of a mach_msg(2). */
 static bool after_send(struct thread *thread) {
-    if (thread->request.arg[0] & MACH_RCV_MSG)
+    if (thread->request.arg[0] & MACH_RCV_MSG) {
         return receive_start(thread);
+    }
     thread->reply.result = MACH_MSG_SUCCESS;
     return false;
 }
 
 static void arm_send_possible(struct thread *thread, const mach_msg_header_t *header) {
-    /* MACH_SEND_NOTIFY: an unarmed send-possible request of the name is armed by a send that finds the queue full. */
+    /*
+     * MACH_SEND_NOTIFY: an unarmed send-possible request of the name is armed by a send that finds the queue
+     * full.
+     */
     struct entry *entry = space_lookup(thread->task->space, header->msgh_remote_port);
-    if (entry && entry->request)
+    if (entry && entry->request) {
         entry->send_possible = true;
+    }
 }
 
 bool message_trap(struct thread *thread, const struct wire_request *request, const uint8_t *payload) {
     uint32_t option = (uint32_t)request->arg[0], size = (uint32_t)request->arg[1];
-    if (!(option & MACH_SEND_MSG))
+    if (!(option & MACH_SEND_MSG)) {
         return option & MACH_RCV_MSG ? receive_start(thread) : false;
+    }
     if (size < sizeof(mach_msg_header_t) || size & 3 || size != request->size) {
         thread->reply.result = MACH_SEND_MSG_TOO_SMALL;
         return false;
@@ -373,23 +424,27 @@ bool message_trap(struct thread *thread, const struct wire_request *request, con
         thread->reply.result = failure;
         return false;
     }
-    if (!message)
+    if (!message) {
         return after_send(thread);
+    }
     header.msgh_size = size;
     memcpy(message->bytes, &header, sizeof header);
 
     struct port *port = message->destination;
-    if (port_is_kobject(port) && port->type != PORT_EXCEPTION_REPLY && port->active && !(option & MACH_RCV_MSG) &&
-        !release_is_before(130000)) {
-        /* Calls to the kernel are combined with the receipt of its answer (ipc_validate_kmsg_dest_from_user). */
+    if (port_is_kobject(port) && port->type != PORT_EXCEPTION_REPLY && port->active &&
+        !(option & MACH_RCV_MSG) && !release_is_before(130000)) {
+        /*
+         * Calls to the kernel are combined with the receipt of its answer (ipc_validate_kmsg_dest_from_user).
+         */
         message_destroy(message);
         guard_raise(GUARD_INVALID_OPTIONS, 0, release_is_before(150400) ? 0 : option);
         thread->reply.result = MACH_SEND_INVALID_OPTIONS;
         return false;
     }
     if (is_full(message)) {
-        if (option & MACH_SEND_NOTIFY)
+        if (option & MACH_SEND_NOTIFY) {
             arm_send_possible(thread, &header);
+        }
         thread->sending = message;
         thread->waiting = WAIT_SEND;
         thread->waiting_port = port;
@@ -420,17 +475,19 @@ static void send_failed(struct thread *thread, mach_msg_return_t result) {
 }
 
 void message_timed_out(struct thread *thread) {
-    if (thread->waiting == WAIT_SEND)
+    if (thread->waiting == WAIT_SEND) {
         send_failed(thread, MACH_SEND_TIMED_OUT);
-    else if (thread->waiting == WAIT_RECEIVE)
+    } else if (thread->waiting == WAIT_RECEIVE) {
         receive_fail(thread, MACH_RCV_TIMED_OUT);
+    }
 }
 
 void message_interrupt(struct thread *thread) {
-    if (thread->waiting == WAIT_SEND)
+    if (thread->waiting == WAIT_SEND) {
         send_failed(thread, MACH_SEND_INTERRUPTED);
-    else if (thread->waiting == WAIT_RECEIVE)
+    } else if (thread->waiting == WAIT_RECEIVE) {
         receive_fail(thread, MACH_RCV_INTERRUPTED);
+    }
 }
 
 void message_sender_resume(struct thread *thread) {
@@ -442,8 +499,9 @@ void message_sender_resume(struct thread *thread) {
     message_deliver(message);
     bool waits = after_send(thread);
     current = caller;
-    if (!waits)
+    if (!waits) {
         thread_return(thread);
+    }
 }
 
 static void send_possible_notifications(struct port *port) {
@@ -457,8 +515,10 @@ static void send_possible_notifications(struct port *port) {
 }
 
 void message_queue_moved(struct port *port) {
-    while (!list_empty(&port->senders) && (!port->active || port->msgcount < port->qlimit))
+    while (!list_empty(&port->senders) && (!port->active || port->msgcount < port->qlimit)) {
         message_sender_resume(LIST_MEMBER(port->senders.next, struct thread, wait));
-    if (port->active && port->msgcount < port->qlimit && list_empty(&port->senders))
+    }
+    if (port->active && port->msgcount < port->qlimit && list_empty(&port->senders)) {
         send_possible_notifications(port);
+    }
 }

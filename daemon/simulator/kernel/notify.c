@@ -11,7 +11,8 @@ static void send(struct message *message, struct port *once) {
 /* NDR record and one number behind the header: the form of four of the notifications. */
 static void send_number(struct port *once, int32_t id, uint32_t number) {
     struct message *message = message_new(offsetof(mach_dead_name_notification_t, trailer), 0, id);
-    message->bytes[offsetof(mach_dead_name_notification_t, NDR) + offsetof(NDR_record_t, int_rep)] = NDR_INT_LITTLE_ENDIAN;
+    message->bytes[offsetof(mach_dead_name_notification_t, NDR) + offsetof(NDR_record_t, int_rep)] =
+        NDR_INT_LITTLE_ENDIAN;
     memcpy(message->bytes + offsetof(mach_dead_name_notification_t, not_port), &number, sizeof number);
     send(message, once);
 }
@@ -33,7 +34,8 @@ void notify_send_possible(struct port *once, mach_port_name_t name) {
 }
 
 void notify_port_destroyed(struct port *once, struct port *receive_right) {
-    struct message *message = message_new(offsetof(mach_port_destroyed_notification_t, trailer), 1, MACH_NOTIFY_PORT_DESTROYED);
+    struct message *message =
+        message_new(offsetof(mach_port_destroyed_notification_t, trailer), 1, MACH_NOTIFY_PORT_DESTROYED);
     message_set_descriptor(message, 0, offsetof(mach_port_destroyed_notification_t, not_port), receive_right,
                            MACH_MSG_TYPE_PORT_RECEIVE);
     for (struct port *at = once; at; at = at->destination) {

@@ -31,8 +31,9 @@ void port_reference(struct port *port) {
 }
 
 void port_release(struct port *port) {
-    if (--port->refs)
+    if (--port->refs) {
         return;
+    }
     counts.ports--;
     free(port);
 }
@@ -64,9 +65,11 @@ struct port *port_make_once(struct port *port) {
 
 /* The last send right is gone. */
 static void no_senders(struct port *port) {
-    if (!port->active)
+    if (!port->active) {
         return;
-    if (port->type == PORT_TASK_ID_TOKEN) { /* a token's port lives for its senders (osfmk/kern/task_ident.c) */
+    }
+    if (port->type ==
+        PORT_TASK_ID_TOKEN) { /* a token's port lives for its senders (osfmk/kern/task_ident.c) */
         struct task *task = port->kobject;
         port->kobject = NULL;
         port_destroy(port);
@@ -79,8 +82,9 @@ static void no_senders(struct port *port) {
 }
 
 void port_release_send(struct port *port) {
-    if (!--port->srights)
+    if (!--port->srights) {
         no_senders(port);
+    }
     port_release(port);
 }
 
@@ -104,23 +108,26 @@ void port_release_once(struct port *port) {
 }
 
 void port_release_right(struct port *port, mach_msg_type_name_t kind) {
-    if (!port_valid(port))
+    if (!port_valid(port)) {
         return;
-    if (kind == MACH_MSG_TYPE_PORT_SEND)
+    }
+    if (kind == MACH_MSG_TYPE_PORT_SEND) {
         port_release_send(port);
-    else if (kind == MACH_MSG_TYPE_PORT_SEND_ONCE)
+    } else if (kind == MACH_MSG_TYPE_PORT_SEND_ONCE) {
         port_release_once(port);
-    else
+    } else {
         port_destroy(port);
+    }
 }
 
 /*
- * Sends away those who wait to receive from the port itself. Whether it dies or only leaves, the result is this one and
- * never MACH_RCV_PORT_DIED (ipc_mqueue_receive_results, osfmk/ipc/ipc_mqueue.c).
+ * Sends away those who wait to receive from the port itself. Whether it dies or only leaves, the result is
+ * this one and never MACH_RCV_PORT_DIED (ipc_mqueue_receive_results, osfmk/ipc/ipc_mqueue.c).
  */
 static void dismiss_receivers(struct port *port) {
-    while (!list_empty(&port->receivers))
+    while (!list_empty(&port->receivers)) {
         receive_fail(LIST_MEMBER(port->receivers.next, struct thread, wait), MACH_RCV_PORT_CHANGED);
+    }
 }
 
 void port_leave_space(struct port *port) {
@@ -195,18 +202,21 @@ static void member_free(struct member *member) {
 }
 
 void pset_destroy(struct pset *set) {
-    while (!list_empty(&set->members))
+    while (!list_empty(&set->members)) {
         member_free(LIST_MEMBER(set->members.next, struct member, in_set));
-    while (!list_empty(&set->receivers))
+    }
+    while (!list_empty(&set->receivers)) {
         receive_fail(LIST_MEMBER(set->receivers.next, struct thread, wait), MACH_RCV_PORT_CHANGED);
+    }
     free(set);
 }
 
 static struct member *find_member(const struct pset *set, const struct port *port) {
     LIST_EACH(&port->members, node) {
         struct member *member = LIST_MEMBER(node, struct member, in_port);
-        if (member->set == set)
+        if (member->set == set) {
             return member;
+        }
     }
     return NULL;
 }
@@ -231,15 +241,17 @@ void pset_insert(struct pset *set, struct port *port) {
 
 bool pset_extract(struct pset *set, struct port *port) {
     struct member *member = find_member(set, port);
-    if (member)
+    if (member) {
         member_free(member);
+    }
     return member != NULL;
 }
 
 void pset_extract_all(struct port *port, const struct pset *except) {
     LIST_EACH_SAFE(&port->members, node) {
         struct member *member = LIST_MEMBER(node, struct member, in_port);
-        if (member->set != except)
+        if (member->set != except) {
             member_free(member);
+        }
     }
 }

@@ -1,4 +1,7 @@
-/* Receiving (osfmk/ipc/mach_msg.c, ipc_mqueue.c): rights get names in the receiver's space, a trailer follows the message. */
+/*
+ * Receiving (osfmk/ipc/mach_msg.c, ipc_mqueue.c): rights get names in the receiver's space, a trailer follows
+ * the message.
+ */
 #include <string.h>
 
 #include "kernel.h"
@@ -8,7 +11,8 @@ static uint32_t trailer_size(uint32_t option) {
     return REQUESTED_TRAILER_SIZE(option);
 }
 
-static void write_trailer(uint8_t *at, uint32_t option, const struct message *message, uint32_t seqno, uint64_t context) {
+static void write_trailer(uint8_t *at, uint32_t option, const struct message *message, uint32_t seqno,
+                          uint64_t context) {
     mach_msg_mac_trailer_t trailer = {
         .msgh_trailer_type = MACH_MSG_TRAILER_FORMAT_0,
         .msgh_trailer_size = trailer_size(option),
@@ -20,20 +24,24 @@ static void write_trailer(uint8_t *at, uint32_t option, const struct message *me
     memcpy(at, &trailer, trailer.msgh_trailer_size);
 }
 
-/* What the receiver calls the port that the message came to; the right is used up (ipc_object_copyout_dest). */
+/*
+ * What the receiver calls the port that the message came to; the right is used up (ipc_object_copyout_dest).
+ */
 static mach_port_name_t name_of_destination(struct space *space, struct message *message) {
     struct port *port = message->destination;
     message->destination = NULL;
     mach_port_name_t name = port->active ? MACH_PORT_NULL : MACH_PORT_DEAD;
     bool here = port->active && port->receiver == space;
-    if (here)
+    if (here) {
         name = port->name;
-    if (message->destination_kind == MACH_MSG_TYPE_PORT_SEND)
+    }
+    if (message->destination_kind == MACH_MSG_TYPE_PORT_SEND) {
         port_release_send(port);
-    else if (here)
+    } else if (here) {
         port_drop_once(port);
-    else
+    } else {
         port_release_once(port);
+    }
     return name;
 }
 
@@ -46,10 +54,12 @@ static mach_msg_return_t copyout(struct space *space, struct message *message) {
     bool had_reply = port_valid(message->reply);
     header.msgh_remote_port = space_copyout(space, message->reply, message->reply_kind);
     message->reply = NULL;
-    if (had_reply && header.msgh_remote_port == MACH_PORT_NULL)
+    if (had_reply && header.msgh_remote_port == MACH_PORT_NULL) {
         result = MACH_RCV_HEADER_ERROR | MACH_MSG_IPC_SPACE;
+    }
     header.msgh_local_port = name_of_destination(space, message);
-    header.msgh_bits = MACH_MSGH_BITS_SET(message->reply_kind, message->destination_kind, 0, header.msgh_bits);
+    header.msgh_bits =
+        MACH_MSGH_BITS_SET(message->reply_kind, message->destination_kind, 0, header.msgh_bits);
     memcpy(message->bytes, &header, sizeof header);
 
     for (uint32_t at = 0; at < message->descriptor_count; at++) {
@@ -58,13 +68,17 @@ static mach_msg_return_t copyout(struct space *space, struct message *message) {
         mach_port_name_t name = space_copyout(space, descriptor->port, descriptor->kind);
         descriptor->port = NULL;
         memcpy(message->bytes + descriptor->offset, &name, sizeof name);
-        if (had_port && name == MACH_PORT_NULL && !result)
+        if (had_port && name == MACH_PORT_NULL && !result) {
             result = MACH_RCV_BODY_ERROR | MACH_MSG_IPC_SPACE;
+        }
     }
     return result;
 }
 
-/* The thread's buffer cannot hold the message, which is gone: a bare header says what it was (mach_msg_receive_error). */
+/*
+ * The thread's buffer cannot hold the message, which is gone: a bare header says what it was
+ * (mach_msg_receive_error).
+ */
 static void discard(struct thread *thread, struct port *port, struct message *message) {
     mach_msg_header_t header;
     memcpy(&header, message->bytes, sizeof header);
@@ -72,8 +86,9 @@ static void discard(struct thread *thread, struct port *port, struct message *me
     header.msgh_size = sizeof header;
     header.msgh_remote_port = MACH_PORT_NULL;
     header.msgh_local_port = port->receiver == thread->task->space ? port->name : MACH_PORT_NULL;
-    if ((uint32_t)thread->request.arg[2] >= sizeof header)
+    if ((uint32_t)thread->request.arg[2] >= sizeof header) {
         thread_payload(thread, &header, sizeof header);
+    }
     message_destroy(message);
 }
 
@@ -81,17 +96,20 @@ bool receive_take(struct thread *thread, struct port *port, struct message *mess
     uint32_t option = (uint32_t)thread->request.arg[0], room = (uint32_t)thread->request.arg[2];
     uint32_t size = message->size, padded = round_msg(size), needed = padded + trailer_size(option);
     bool waited = thread->waiting == WAIT_RECEIVE;
-    if (waited)
+    if (waited) {
         thread_cancel_wait(thread);
+    }
     bool fits = needed <= room && needed <= WIRE_MESSAGE_MAX;
     bool taken = fits || !(option & MACH_RCV_LARGE);
     if (!taken) {
         /* It stays; the receiver learns how large it is, and on which port of a set. */
         mach_msg_header_t header = {.msgh_size = size};
-        if (option & MACH_RCV_LARGE_IDENTITY)
+        if (option & MACH_RCV_LARGE_IDENTITY) {
             header.msgh_local_port = port->name;
-        if (room >= sizeof header)
+        }
+        if (room >= sizeof header) {
             thread_payload(thread, &header, sizeof header);
+        }
         thread->reply.result = MACH_RCV_TOO_LARGE;
     } else {
         uint32_t seqno = port->seqno++;
@@ -113,8 +131,9 @@ bool receive_take(struct thread *thread, struct port *port, struct message *mess
         message_queue_moved(port);
         port_release(port);
     }
-    if (waited)
+    if (waited) {
         thread_return(thread);
+    }
     return taken;
 }
 
@@ -124,7 +143,8 @@ void receive_back(struct thread *thread, struct message *message) {
     memcpy(&header, message->bytes, sizeof header);
     header.msgh_remote_port = space_copyout(space, message->destination, message->destination_kind);
     header.msgh_local_port = space_copyout(space, message->reply, message->reply_kind);
-    header.msgh_bits = MACH_MSGH_BITS_SET(message->destination_kind, message->reply_kind, 0, header.msgh_bits);
+    header.msgh_bits =
+        MACH_MSGH_BITS_SET(message->destination_kind, message->reply_kind, 0, header.msgh_bits);
     message->destination = message->reply = NULL;
     memcpy(message->bytes, &header, sizeof header);
     for (uint32_t at = 0; at < message->descriptor_count; at++) {
@@ -156,9 +176,13 @@ bool receive_start(struct thread *thread) {
     mach_port_name_t name = (mach_port_name_t)request->arg[3];
     struct entry *entry = space_lookup(thread->task->space, name);
     if (!entry || !(entry->bits & (MACH_PORT_TYPE_RECEIVE | MACH_PORT_TYPE_PORT_SET))) {
-        /* Blamed is who holds another right under the name; not who has lost the receive right (ipc_mqueue_copyin). */
-        if (entry && entry->bits & MACH_PORT_TYPE_SEND_RIGHTS && !(entry->bits & BITS_EX_RECEIVE))
+        /*
+         * Blamed is who holds another right under the name; not who has lost the receive right
+         * (ipc_mqueue_copyin).
+         */
+        if (entry && entry->bits & MACH_PORT_TYPE_SEND_RIGHTS && !(entry->bits & BITS_EX_RECEIVE)) {
             guard_raise(GUARD_RCV_INVALID_NAME, name, 0);
+        }
         thread->reply.result = MACH_RCV_INVALID_NAME;
         return false;
     }

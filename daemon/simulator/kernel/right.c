@@ -1,18 +1,21 @@
 /*
- * Operations on the rights of a name (osfmk/ipc/ipc_right.c), with the guards that misuse raises. Payloads of 26.4 and
- * later say what was wrong: reason, right or disposition, and the entry's bits; older ones are 0.
+ * Operations on the rights of a name (osfmk/ipc/ipc_right.c), with the guards that misuse raises. Payloads
+ * of 26.4 and later say what was wrong: reason, right or disposition, and the entry's bits; older ones are 0.
  */
 #include "kernel.h"
 
-static kern_return_t invalid_right(const struct entry *entry, uint8_t reason, uint32_t detail, uint32_t bits) {
+static kern_return_t invalid_right(const struct entry *entry, uint8_t reason, uint32_t detail,
+                                   uint32_t bits) {
     guard_raise(GUARD_INVALID_RIGHT, entry_name(entry), guard_reason(reason, detail, bits));
     return KERN_INVALID_RIGHT;
 }
 
 /* mach_port_guard_exception_pinned, osfmk/ipc/ipc_policy.c: hard for hardened tasks, soft for the others. */
 static kern_return_t pinned(const struct entry *entry, uint8_t reason) {
-    if (current && entry->space == current->task->space)
-        guard_raise(current->task->hardened ? GUARD_MOD_REFS : GUARD_MOD_REFS_NON_FATAL, entry_name(entry), (uint64_t)reason << 56);
+    if (current && entry->space == current->task->space) {
+        guard_raise(current->task->hardened ? GUARD_MOD_REFS : GUARD_MOD_REFS_NON_FATAL, entry_name(entry),
+                    (uint64_t)reason << 56);
+    }
     return KERN_INVALID_CAPABILITY;
 }
 
@@ -31,10 +34,12 @@ static kern_return_t immovable(const struct entry *entry, mach_msg_type_name_t d
 
 kern_return_t right_translate_receive(struct space *space, mach_port_name_t name, struct port **port) {
     struct entry *entry = space_lookup(space, name);
-    if (!entry || entry->bits & MACH_PORT_TYPE_DEAD_NAME)
+    if (!entry || entry->bits & MACH_PORT_TYPE_DEAD_NAME) {
         return KERN_INVALID_NAME; /* a dead name has no object to look at (ipc_right_lookup_read) */
-    if (!(entry->bits & MACH_PORT_TYPE_RECEIVE))
+    }
+    if (!(entry->bits & MACH_PORT_TYPE_RECEIVE)) {
         return KERN_INVALID_RIGHT;
+    }
     *port = entry->port;
     return KERN_SUCCESS;
 }
@@ -43,8 +48,9 @@ kern_return_t right_translate_receive(struct space *space, mach_port_name_t name
 
 static void drop_entry_request(struct entry *entry, mach_port_name_t name) {
     struct port *request = entry_cancel_request(entry);
-    if (request)
+    if (request) {
         notify_port_deleted(request, name);
+    }
 }
 
 /* A send or send-once entry and its right end. */
@@ -54,17 +60,20 @@ static void end_entry(struct entry *entry) {
     bool once = entry->bits & MACH_PORT_TYPE_SEND_ONCE;
     struct port *request = entry_cancel_request(entry);
     space_free(entry);
-    if (once)
+    if (once) {
         port_release_once(port);
-    else
+    } else {
         port_release_send(port);
-    if (request)
+    }
+    if (request) {
         notify_port_deleted(request, name);
+    }
 }
 
 static void drop_urefs(struct entry *entry, uint32_t count) {
-    if (entry_urefs(entry) < UREFS_MAX) /* an overflowed count stays pegged */
+    if (entry_urefs(entry) < UREFS_MAX) { /* an overflowed count stays pegged */
         entry->bits -= count;
+    }
 }
 
 /* The send right of an entry that holds the receive right as well. */
@@ -84,24 +93,26 @@ kern_return_t right_deallocate(struct entry *entry) {
     uint32_t type = entry_type(entry), urefs = entry_urefs(entry);
     switch (type) {
     case MACH_PORT_TYPE_DEAD_NAME:
-        if (urefs == 1)
+        if (urefs == 1) {
             space_free(entry);
-        else
+        } else {
             drop_urefs(entry, 1);
+        }
         return KERN_SUCCESS;
     case MACH_PORT_TYPE_SEND_ONCE:
         end_entry(entry);
         return KERN_SUCCESS;
     case MACH_PORT_TYPE_SEND:
     case MACH_PORT_TYPE_SEND_RECEIVE:
-        if (urefs > 1)
+        if (urefs > 1) {
             drop_urefs(entry, 1);
-        else if (entry->bits & BITS_PINNED)
+        } else if (entry->bits & BITS_PINNED) {
             return pinned(entry, MPG_FLAGS_MOD_REFS_PINNED_DEALLOC);
-        else if (type == MACH_PORT_TYPE_SEND)
+        } else if (type == MACH_PORT_TYPE_SEND) {
             end_entry(entry);
-        else
+        } else {
             end_send_of_receiver(entry);
+        }
         return KERN_SUCCESS;
     default:
         return invalid_right(entry, MPG_FLAGS_INVALID_RIGHT_DEALLOC, 0, entry->bits);
@@ -114,31 +125,37 @@ kern_return_t right_destroy(struct entry *entry) {
         space_free(entry);
         return KERN_SUCCESS;
     }
-    if (type == MACH_PORT_TYPE_PORT_SET)
+    if (type == MACH_PORT_TYPE_PORT_SET) {
         return right_deallocate(entry);
+    }
     struct port *port = entry->port;
     mach_port_name_t name = entry_name(entry);
     if (type & MACH_PORT_TYPE_RECEIVE && port->guarded && port->context) {
         guard_raise(GUARD_DESTROY, name, port->context);
         return KERN_INVALID_RIGHT;
     }
-    if (entry->bits & BITS_PINNED && port->active)
+    if (entry->bits & BITS_PINNED && port->active) {
         return pinned(entry, MPG_FLAGS_MOD_REFS_PINNED_DESTROY);
+    }
     if (!(type & MACH_PORT_TYPE_RECEIVE)) {
         end_entry(entry);
         return KERN_SUCCESS;
     }
     struct port *request = entry_cancel_request(entry);
     space_free(entry);
-    if (type & MACH_PORT_TYPE_SEND)
+    if (type & MACH_PORT_TYPE_SEND) {
         port_release_send(port);
+    }
     port_destroy(port);
-    if (request)
+    if (request) {
         notify_port_deleted(request, name);
+    }
     return KERN_SUCCESS;
 }
 
-/* Ends the receive right of an entry; send rights beside it become a dead name, or stay if the port lives on. */
+/*
+ * Ends the receive right of an entry; send rights beside it become a dead name, or stay if the port lives on.
+ */
 static void end_receive(struct entry *entry) {
     struct port *port = entry->port;
     mach_port_name_t name = entry_name(entry);
@@ -146,8 +163,9 @@ static void end_receive(struct entry *entry) {
         struct port *request = entry_cancel_request(entry);
         space_free(entry);
         port_destroy(port);
-        if (request)
+        if (request) {
             notify_port_deleted(request, name);
+        }
         return;
     }
     entry->bits = (entry->bits & ~MACH_PORT_TYPE_RECEIVE) | BITS_EX_RECEIVE;
@@ -159,17 +177,21 @@ static void end_receive(struct entry *entry) {
 static kern_return_t delta_receive(struct entry *entry, int32_t delta) {
     struct port *port = entry->port;
     if (!(entry->bits & MACH_PORT_TYPE_RECEIVE)) {
-        if (entry->bits & BITS_EX_RECEIVE)
+        if (entry->bits & BITS_EX_RECEIVE) {
             return KERN_INVALID_RIGHT;
+        }
         return invalid_right(entry, MPG_FLAGS_INVALID_RIGHT_DELTA, MACH_PORT_RIGHT_RECEIVE, entry->bits);
     }
-    if (delta == 0)
+    if (delta == 0) {
         return KERN_SUCCESS;
-    if (delta != -1)
+    }
+    if (delta != -1) {
         return KERN_INVALID_VALUE;
+    }
     if (port->guarded) {
         /* Up to 15.3 (xnu-11215.81.4) this was taken for a matter of references. */
-        guard_raise(release_is_before(150400) ? GUARD_MOD_REFS : GUARD_DESTROY, entry_name(entry), port->context);
+        guard_raise(release_is_before(150400) ? GUARD_MOD_REFS : GUARD_DESTROY, entry_name(entry),
+                    port->context);
         return KERN_INVALID_RIGHT;
     }
     end_receive(entry);
@@ -178,75 +200,97 @@ static kern_return_t delta_receive(struct entry *entry, int32_t delta) {
 
 /* Whether urefs + delta is a count; *delta becomes what is really added. */
 static bool urefs_delta(uint32_t urefs, int32_t *delta) {
-    if (*delta > UREFS_MAX || *delta < -UREFS_MAX)
+    if (*delta > UREFS_MAX || *delta < -UREFS_MAX) {
         return false;
+    }
     if (urefs == UREFS_MAX) {
-        if (*delta != -UREFS_MAX)
+        if (*delta != -UREFS_MAX) {
             *delta = 0;
+        }
         return true;
     }
-    if (*delta < 0 && (uint32_t)-*delta > urefs)
+    if (*delta < 0 && (uint32_t)-*delta > urefs) {
         return false;
-    if (*delta > 0 && urefs + (uint32_t)*delta > UREFS_MAX)
+    }
+    if (*delta > 0 && urefs + (uint32_t)*delta > UREFS_MAX) {
         *delta = (int32_t)(UREFS_MAX - urefs);
+    }
     return true;
 }
 
 static kern_return_t delta_send(struct entry *entry, int32_t delta) {
     if (!(entry->bits & MACH_PORT_TYPE_SEND)) {
-        /* Dead or alive is a race nobody is blamed for; nor who tries to add the first right beside a receive right. */
-        bool blamed = !(entry->bits & MACH_PORT_TYPE_DEAD_NAME) && (!(entry->bits & MACH_PORT_TYPE_RECEIVE) || delta != 1);
-        if (blamed)
+        /*
+         * Dead or alive is a race nobody is blamed for; nor who tries to add the first right beside a receive
+         * right.
+         */
+        bool blamed = !(entry->bits & MACH_PORT_TYPE_DEAD_NAME) &&
+                      (!(entry->bits & MACH_PORT_TYPE_RECEIVE) || delta != 1);
+        if (blamed) {
             invalid_right(entry, MPG_FLAGS_INVALID_RIGHT_DELTA, MACH_PORT_RIGHT_SEND, entry->bits);
+        }
         return KERN_INVALID_RIGHT;
     }
-    if (entry_check(entry, false))
+    if (entry_check(entry, false)) {
         return KERN_INVALID_RIGHT;
-    if (!urefs_delta(entry_urefs(entry), &delta))
+    }
+    if (!urefs_delta(entry_urefs(entry), &delta)) {
         return KERN_INVALID_VALUE;
+    }
     if ((int32_t)entry_urefs(entry) + delta > 0) {
         entry->bits += (uint32_t)delta;
         return KERN_SUCCESS;
     }
-    if (entry->bits & BITS_PINNED)
+    if (entry->bits & BITS_PINNED) {
         return pinned(entry, MPG_FLAGS_MOD_REFS_PINNED_DEALLOC);
-    if (entry->bits & MACH_PORT_TYPE_RECEIVE)
+    }
+    if (entry->bits & MACH_PORT_TYPE_RECEIVE) {
         end_send_of_receiver(entry);
-    else
+    } else {
         end_entry(entry);
+    }
     return KERN_SUCCESS;
 }
 
 static kern_return_t delta_send_once(struct entry *entry, int32_t delta) {
-    if (!(entry->bits & MACH_PORT_TYPE_SEND_ONCE))
+    if (!(entry->bits & MACH_PORT_TYPE_SEND_ONCE)) {
         return KERN_INVALID_RIGHT;
-    if (entry_check(entry, false))
+    }
+    if (entry_check(entry, false)) {
         return invalid_right(entry, MPG_FLAGS_INVALID_RIGHT_DELTA, MACH_PORT_RIGHT_SEND_ONCE, entry->bits);
-    if (delta > 0 || delta < -1)
+    }
+    if (delta > 0 || delta < -1) {
         return KERN_INVALID_VALUE;
-    if (delta)
+    }
+    if (delta) {
         end_entry(entry);
+    }
     return KERN_SUCCESS;
 }
 
 static kern_return_t delta_dead_name(struct entry *entry, int32_t delta) {
     entry_check(entry, false);
-    if (!(entry->bits & MACH_PORT_TYPE_DEAD_NAME))
+    if (!(entry->bits & MACH_PORT_TYPE_DEAD_NAME)) {
         return invalid_right(entry, MPG_FLAGS_INVALID_RIGHT_DELTA, MACH_PORT_RIGHT_DEAD_NAME, entry->bits);
-    if (!urefs_delta(entry_urefs(entry), &delta))
+    }
+    if (!urefs_delta(entry_urefs(entry), &delta)) {
         return KERN_INVALID_VALUE;
-    if ((int32_t)entry_urefs(entry) + delta == 0)
+    }
+    if ((int32_t)entry_urefs(entry) + delta == 0) {
         space_free(entry);
-    else
+    } else {
         entry->bits += (uint32_t)delta;
+    }
     return KERN_SUCCESS;
 }
 
 static kern_return_t delta_port_set(struct entry *entry, int32_t delta) {
-    if (!(entry->bits & MACH_PORT_TYPE_PORT_SET))
+    if (!(entry->bits & MACH_PORT_TYPE_PORT_SET)) {
         return invalid_right(entry, MPG_FLAGS_INVALID_RIGHT_DELTA, MACH_PORT_RIGHT_PORT_SET, entry->bits);
-    if (delta == 0)
+    }
+    if (delta == 0) {
         return KERN_SUCCESS;
+    }
     return delta == -1 ? right_deallocate(entry) : KERN_INVALID_VALUE;
 }
 
@@ -272,21 +316,25 @@ kern_return_t right_delta(struct entry *entry, mach_port_right_t right, int32_t 
     default:
         return KERN_INVALID_RIGHT;
     }
-    if (result == KERN_INVALID_VALUE)
+    if (result == KERN_INVALID_VALUE) {
         guard_raise(GUARD_INVALID_VALUE, name,
-                    guard_reason(MPG_FLAGS_INVALID_VALUE_DELTA, right, (uint32_t)(uint16_t)delta << 16 | entry_urefs(entry)));
+                    guard_reason(MPG_FLAGS_INVALID_VALUE_DELTA, right,
+                                 (uint32_t)(uint16_t)delta << 16 | entry_urefs(entry)));
+    }
     return result;
 }
 
 kern_return_t right_destruct(struct entry *entry, int32_t srdelta, uint64_t guard) {
     mach_port_name_t name = entry_name(entry);
     if (!(entry->bits & MACH_PORT_TYPE_RECEIVE)) {
-        if (entry->bits & BITS_EX_RECEIVE)
+        if (entry->bits & BITS_EX_RECEIVE) {
             return KERN_INVALID_RIGHT;
+        }
         return invalid_right(entry, MPG_FLAGS_INVALID_RIGHT_DESTRUCT, 0, entry->bits);
     }
-    if (srdelta && !(entry->bits & MACH_PORT_TYPE_SEND))
+    if (srdelta && !(entry->bits & MACH_PORT_TYPE_SEND)) {
         return invalid_right(entry, MPG_FLAGS_INVALID_RIGHT_DESTRUCT, 0, entry->bits);
+    }
     uint32_t urefs = entry_urefs(entry);
     struct port *port = entry->port;
     bool bad_delta = srdelta > 0 || (uint32_t)-(int64_t)srdelta > urefs;
@@ -295,15 +343,18 @@ kern_return_t right_destruct(struct entry *entry, int32_t srdelta, uint64_t guar
         return KERN_INVALID_ARGUMENT;
     }
     if (bad_delta) {
-        guard_raise(GUARD_INVALID_VALUE, name, guard_reason(MPG_FLAGS_INVALID_VALUE_DESTRUCT, (uint32_t)srdelta, urefs));
+        guard_raise(GUARD_INVALID_VALUE, name,
+                    guard_reason(MPG_FLAGS_INVALID_VALUE_DESTRUCT, (uint32_t)srdelta, urefs));
         return KERN_INVALID_VALUE;
     }
-    if (urefs == UREFS_MAX && srdelta != -UREFS_MAX)
+    if (urefs == UREFS_MAX && srdelta != -UREFS_MAX) {
         srdelta = 0;
-    if (srdelta && urefs + (uint32_t)srdelta == 0)
+    }
+    if (srdelta && urefs + (uint32_t)srdelta == 0) {
         end_send_of_receiver(entry);
-    else
+    } else {
         entry->bits += (uint32_t)srdelta;
+    }
     end_receive(entry);
     return KERN_SUCCESS;
 }
@@ -337,8 +388,9 @@ static bool move_receive_allowed(const struct entry *entry) {
         guard_raise(GUARD_SERVICE_PORT_VIOLATION_FATAL, 0, entry_name(entry));
         return false;
     }
-    if (port->type == PORT_WEAK_REPLY && entry->space->task->hardened >= 2)
+    if (port->type == PORT_WEAK_REPLY && entry->space->task->hardened >= 2) {
         guard_raise(GUARD_MOVE_WEAK_REPLY_PORT, entry_name(entry), 0);
+    }
     if (port->immovable || port_is_reply(port) || port_is_kobject(port)) {
         guard_raise(GUARD_IMMOVABLE, entry_name(entry), 0);
         return false;
@@ -347,12 +399,14 @@ static bool move_receive_allowed(const struct entry *entry) {
 }
 
 static kern_return_t copyin_dead(struct entry *entry, bool move, bool dead_ok, struct port **port) {
-    if (!dead_ok)
+    if (!dead_ok) {
         return KERN_INVALID_RIGHT;
-    if (move && entry_urefs(entry) == 1)
+    }
+    if (move && entry_urefs(entry) == 1) {
         space_free(entry);
-    else if (move)
+    } else if (move) {
         drop_urefs(entry, 1);
+    }
     *port = PORT_DEAD;
     return KERN_SUCCESS;
 }
@@ -383,7 +437,8 @@ static void move_send(struct entry *entry) {
     }
 }
 
-kern_return_t right_copyin(struct entry *entry, mach_msg_type_name_t disposition, int flags, struct port **result) {
+kern_return_t right_copyin(struct entry *entry, mach_msg_type_name_t disposition, int flags,
+                           struct port **result) {
     struct port *port = entry_type(entry) & MACH_PORT_TYPE_PORT_RIGHTS ? entry->port : NULL;
     bool in_header = flags & (COPYIN_IS_DESTINATION | COPYIN_IS_REPLY_PORT);
     *result = NULL;
@@ -397,26 +452,31 @@ kern_return_t right_copyin(struct entry *entry, mach_msg_type_name_t disposition
     }
     switch (disposition) {
     case MACH_MSG_TYPE_MAKE_SEND:
-        if (!(entry->bits & MACH_PORT_TYPE_RECEIVE))
+        if (!(entry->bits & MACH_PORT_TYPE_RECEIVE)) {
             return KERN_INVALID_RIGHT;
+        }
         *result = port_make_send(port);
         return KERN_SUCCESS;
 
     case MACH_MSG_TYPE_MAKE_SEND_ONCE:
-        if (!(entry->bits & MACH_PORT_TYPE_RECEIVE))
+        if (!(entry->bits & MACH_PORT_TYPE_RECEIVE)) {
             return KERN_INVALID_RIGHT;
+        }
         if (port_is_reply(port) && !in_header && !release_is_before(260000)) {
-            guard_raise(GUARD_INVALID_RIGHT, entry_name(entry), guard_reason(MPG_FLAGS_INVALID_RIGHT_COPYIN, 0, disposition));
+            guard_raise(GUARD_INVALID_RIGHT, entry_name(entry),
+                        guard_reason(MPG_FLAGS_INVALID_RIGHT_COPYIN, 0, disposition));
             return KERN_INVALID_CAPABILITY;
         }
         *result = port_make_once(port);
         return KERN_SUCCESS;
 
     case MACH_MSG_TYPE_MOVE_RECEIVE:
-        if (!(entry->bits & MACH_PORT_TYPE_RECEIVE))
+        if (!(entry->bits & MACH_PORT_TYPE_RECEIVE)) {
             return KERN_INVALID_RIGHT;
-        if (!move_receive_allowed(entry))
+        }
+        if (!move_receive_allowed(entry)) {
             return KERN_INVALID_CAPABILITY;
+        }
         move_receive(entry);
         *result = port;
         return KERN_SUCCESS;
@@ -431,19 +491,25 @@ kern_return_t right_copyin(struct entry *entry, mach_msg_type_name_t disposition
 
     /* These three take what is there, dead or alive. */
     entry_check(entry, flags & COPYIN_IS_DESTINATION);
-    if (entry->bits & MACH_PORT_TYPE_DEAD_NAME)
+    if (entry->bits & MACH_PORT_TYPE_DEAD_NAME) {
         return copyin_dead(entry, disposition != MACH_MSG_TYPE_COPY_SEND, flags & COPYIN_DEAD_OK, result);
-    uint32_t needed = disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE ? MACH_PORT_TYPE_SEND_ONCE : MACH_PORT_TYPE_SEND;
-    if (!(entry->bits & needed))
+    }
+    uint32_t needed =
+        disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE ? MACH_PORT_TYPE_SEND_ONCE : MACH_PORT_TYPE_SEND;
+    if (!(entry->bits & needed)) {
         return KERN_INVALID_RIGHT;
-    if (disposition == MACH_MSG_TYPE_MOVE_SEND && entry->bits & BITS_PINNED && entry_urefs(entry) == 1)
+    }
+    if (disposition == MACH_MSG_TYPE_MOVE_SEND && entry->bits & BITS_PINNED && entry_urefs(entry) == 1) {
         return pinned(entry, pinned_copyin());
+    }
     if (port_is_reply(port) && !(flags & COPYIN_IS_DESTINATION)) {
-        guard_raise(GUARD_INVALID_RIGHT, entry_name(entry), guard_reason(MPG_FLAGS_INVALID_RIGHT_COPYIN, 0, disposition));
+        guard_raise(GUARD_INVALID_RIGHT, entry_name(entry),
+                    guard_reason(MPG_FLAGS_INVALID_RIGHT_COPYIN, 0, disposition));
         return KERN_INVALID_CAPABILITY;
     }
-    if (entry->bits & BITS_IMMOVABLE && !(flags & COPYIN_IMMOVABLE_OK))
+    if (entry->bits & BITS_IMMOVABLE && !(flags & COPYIN_IMMOVABLE_OK)) {
         return immovable(entry, disposition);
+    }
     if (disposition == MACH_MSG_TYPE_COPY_SEND) {
         port_copy_send(port);
     } else if (disposition == MACH_MSG_TYPE_MOVE_SEND) {
@@ -460,14 +526,18 @@ kern_return_t right_copyin(struct entry *entry, mach_msg_type_name_t disposition
 /* ipc_right_copyin_check_reply */
 bool right_check_reply(struct entry *entry, mach_msg_type_name_t disposition) {
     struct port *port = entry->port;
-    if (entry->bits & MACH_PORT_TYPE_DEAD_NAME)
+    if (entry->bits & MACH_PORT_TYPE_DEAD_NAME) {
         return disposition != MACH_MSG_TYPE_MAKE_SEND && disposition != MACH_MSG_TYPE_MAKE_SEND_ONCE;
-    if (port_is_reply(port) && !is_once(disposition))
+    }
+    if (port_is_reply(port) && !is_once(disposition)) {
         return false;
-    if (disposition == MACH_MSG_TYPE_MAKE_SEND || disposition == MACH_MSG_TYPE_MAKE_SEND_ONCE)
+    }
+    if (disposition == MACH_MSG_TYPE_MAKE_SEND || disposition == MACH_MSG_TYPE_MAKE_SEND_ONCE) {
         return entry->bits & MACH_PORT_TYPE_RECEIVE;
-    if (!port->active)
+    }
+    if (!port->active) {
         return true;
+    }
     if (disposition == MACH_MSG_TYPE_MOVE_SEND && entry->bits & BITS_PINNED && entry_urefs(entry) == 1) {
         pinned(entry, pinned_copyin());
         return false;
@@ -476,5 +546,6 @@ bool right_check_reply(struct entry *entry, mach_msg_type_name_t disposition) {
         immovable(entry, MACH_MSG_TYPE_MOVE_SEND_ONCE);
         return false;
     }
-    return entry->bits & (disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE ? MACH_PORT_TYPE_SEND_ONCE : MACH_PORT_TYPE_SEND);
+    return entry->bits &
+           (disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE ? MACH_PORT_TYPE_SEND_ONCE : MACH_PORT_TYPE_SEND);
 }

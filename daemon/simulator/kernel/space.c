@@ -8,8 +8,9 @@ enum { CHUNK = 256, GENERATION_ONE = 0x04000000, ROLLOVER = 0x03000000 };
 
 static void space_grow(struct space *space) {
     struct entry **chunks = realloc(space->chunks, (space->chunk_count + 1) * sizeof *chunks);
-    if (!chunks)
+    if (!chunks) {
         abort();
+    }
     space->chunks = chunks;
     struct entry *chunk = kernel_alloc(CHUNK * sizeof *chunk);
     chunks[space->chunk_count] = chunk;
@@ -19,8 +20,9 @@ static void space_grow(struct space *space) {
         entry->space = space;
         entry->bits = 0xff000000; /* the first use has generation 0x03 */
         list_init(&entry->in_port);
-        if (entry->index) /* index 0 is no name */
+        if (entry->index) { /* index 0 is no name */
             list_insert(&space->free, &entry->in_port);
+        }
     }
     space->chunk_count++;
 }
@@ -38,8 +40,9 @@ mach_port_name_t entry_name(const struct entry *entry) {
 }
 
 struct entry *space_at(struct space *space, uint32_t index) {
-    if (index / CHUNK >= space->chunk_count)
+    if (index / CHUNK >= space->chunk_count) {
         return NULL;
+    }
     struct entry *entry = &space->chunks[index / CHUNK][index % CHUNK];
     return entry_type(entry) == MACH_PORT_TYPE_NONE ? NULL : entry;
 }
@@ -60,23 +63,29 @@ static struct entry *take_free(struct space *space, struct entry *entry, uint32_
 }
 
 struct entry *space_allocate(struct space *space) {
-    if (space->used >= SPACE_NAMES_MAX)
+    if (space->used >= SPACE_NAMES_MAX) {
         return NULL;
-    if (list_empty(&space->free))
+    }
+    if (list_empty(&space->free)) {
         space_grow(space);
+    }
     struct entry *entry = LIST_MEMBER(space->free.next, struct entry, in_port);
     return take_free(space, entry, ((entry->bits & 0xff000000) + GENERATION_ONE) | ROLLOVER);
 }
 
 struct entry *space_allocate_name(struct space *space, mach_port_name_t name) {
     uint32_t index = MACH_PORT_INDEX(name);
-    if (!MACH_PORT_VALID(name) || !index || index >= SPACE_NAMES_MAX || (name & 3) != 3 || space->used >= SPACE_NAMES_MAX)
+    if (!MACH_PORT_VALID(name) || !index || index >= SPACE_NAMES_MAX || (name & 3) != 3 ||
+        space->used >= SPACE_NAMES_MAX) {
         return NULL;
-    while (index / CHUNK >= space->chunk_count)
+    }
+    while (index / CHUNK >= space->chunk_count) {
         space_grow(space);
+    }
     struct entry *entry = &space->chunks[index / CHUNK][index % CHUNK];
-    if (entry_type(entry) != MACH_PORT_TYPE_NONE)
+    if (entry_type(entry) != MACH_PORT_TYPE_NONE) {
         return NULL;
+    }
     return take_free(space, entry, MACH_PORT_GEN(name));
 }
 
@@ -108,44 +117,55 @@ struct port *entry_cancel_request(struct entry *entry) {
 }
 
 struct entry *space_find(struct space *space, struct port *port) {
-    if (port->receiver == space)
+    if (port->receiver == space) {
         return space_lookup(space, port->name);
+    }
     LIST_EACH(&port->entries, node) {
         struct entry *entry = LIST_MEMBER(node, struct entry, in_port);
-        if (entry->space == space)
+        if (entry->space == space) {
             return entry;
+        }
     }
     return NULL;
 }
 
 /* ipc_right_check, osfmk/ipc/ipc_right.c */
 bool entry_check(struct entry *entry, bool allow_dead_once) {
-    if (!(entry->bits & MACH_PORT_TYPE_SEND_RIGHTS))
+    if (!(entry->bits & MACH_PORT_TYPE_SEND_RIGHTS)) {
         return false;
+    }
     struct port *port = entry->port;
-    if (port->active || (allow_dead_once && !entry->request_pending && entry->bits & MACH_PORT_TYPE_SEND_ONCE))
+    if (port->active ||
+        (allow_dead_once && !entry->request_pending && entry->bits & MACH_PORT_TYPE_SEND_ONCE)) {
         return false;
+    }
     uint32_t urefs = entry_urefs(entry);
-    if (entry->request_pending && urefs < UREFS_MAX)
+    if (entry->request_pending && urefs < UREFS_MAX) {
         urefs++; /* the one that the dead-name notification brings */
-    if (entry->bits & MACH_PORT_TYPE_SEND)
+    }
+    if (entry->bits & MACH_PORT_TYPE_SEND) {
         port->srights--;
-    else
+    } else {
         port->sorights--;
+    }
     entry_detach(entry);
-    entry->bits = (entry->bits & ~(BITS_TYPE | BITS_UREFS | BITS_PINNED | BITS_IMMOVABLE)) | MACH_PORT_TYPE_DEAD_NAME | urefs;
+    entry->bits = (entry->bits & ~(BITS_TYPE | BITS_UREFS | BITS_PINNED | BITS_IMMOVABLE)) |
+                  MACH_PORT_TYPE_DEAD_NAME | urefs;
     entry->port = NULL;
     entry->request_pending = entry->send_possible = false;
     port_release(port);
     return true;
 }
 
-/* A task's own control port stays where it is once the task is hardened (ipc_should_mark_immovable_send, 26). */
+/*
+ * A task's own control port stays where it is once the task is hardened (ipc_should_mark_immovable_send, 26).
+ */
 static uint32_t immovable_bit(const struct space *space, const struct port *port) {
     bool own = (port->type == PORT_TASK_CONTROL && port->kobject == space->task) ||
                (port->type == PORT_THREAD_CONTROL && ((struct thread *)port->kobject)->task == space->task);
-    if (own)
+    if (own) {
         return space->task->hardened ? BITS_IMMOVABLE : 0;
+    }
     /* Send rights to these types stay where they were made (pol_movable_send of ipc_policy_array, 26). */
     bool stays = port->type == PORT_CONNECTION || port->type == PORT_NOTIFICATION;
     return stays && !release_is_before(260000) ? BITS_IMMOVABLE : 0;
@@ -160,8 +180,9 @@ static void put_right(struct entry *entry, struct port *port, mach_msg_type_name
         } else {
             entry_attach(entry, port, MACH_PORT_TYPE_RECEIVE);
         }
-        if (port->destination)
+        if (port->destination) {
             port_release(port->destination);
+        }
         port->destination = NULL;
         port->receiver = space;
         port->name = entry_name(entry);
@@ -174,8 +195,9 @@ static void put_right(struct entry *entry, struct port *port, mach_msg_type_name
         } else {
             entry_attach(entry, port, MACH_PORT_TYPE_SEND);
         }
-        if (entry_urefs(entry) < UREFS_MAX)
+        if (entry_urefs(entry) < UREFS_MAX) {
             entry->bits++;
+        }
         entry->bits |= immovable_bit(space, port);
     } else {
         entry_attach(entry, port, MACH_PORT_TYPE_SEND_ONCE);
@@ -184,15 +206,17 @@ static void put_right(struct entry *entry, struct port *port, mach_msg_type_name
 }
 
 mach_port_name_t space_copyout(struct space *space, struct port *port, mach_msg_type_name_t kind) {
-    if (!port_valid(port))
+    if (!port_valid(port)) {
         return port ? MACH_PORT_DEAD : MACH_PORT_NULL;
+    }
     if (!port->active) {
         port_release_right(port, kind);
         return MACH_PORT_DEAD;
     }
     struct entry *entry = kind == MACH_MSG_TYPE_PORT_SEND_ONCE ? NULL : space_find(space, port);
-    if (!entry)
+    if (!entry) {
         entry = space_allocate(space);
+    }
     if (!entry) {
         port_release_right(port, kind);
         return MACH_PORT_NULL;
@@ -202,22 +226,25 @@ mach_port_name_t space_copyout(struct space *space, struct port *port, mach_msg_
 }
 
 /* ipc_object_copyout_name, osfmk/ipc/ipc_object.c */
-kern_return_t space_copyout_name(struct space *space, struct port *port, mach_msg_type_name_t kind, mach_port_name_t name) {
+kern_return_t space_copyout_name(struct space *space, struct port *port, mach_msg_type_name_t kind,
+                                 mach_port_name_t name) {
     kern_return_t result = KERN_SUCCESS;
     struct entry *named = space_lookup(space, name);
     struct entry *found = kind == MACH_MSG_TYPE_PORT_SEND_ONCE ? NULL : space_find(space, port);
-    if (!port->active)
+    if (!port->active) {
         result = KERN_INVALID_CAPABILITY;
-    else if (found && found != named)
+    } else if (found && found != named) {
         result = KERN_RIGHT_EXISTS;
-    else if (named && !found)
+    } else if (named && !found) {
         result = KERN_NAME_EXISTS;
-    else if (!named && !(named = space_allocate_name(space, name)))
+    } else if (!named && !(named = space_allocate_name(space, name))) {
         result = KERN_INVALID_VALUE;
-    if (result == KERN_SUCCESS)
+    }
+    if (result == KERN_SUCCESS) {
         put_right(named, port, kind);
-    else
+    } else {
         port_release_right(port, kind);
+    }
     return result;
 }
 
@@ -225,8 +252,9 @@ void space_census(struct space *space, struct excsim_space_census *census) {
     memset(census, 0, sizeof *census);
     for (uint32_t index = 1; index < space->chunk_count * CHUNK; index++) {
         struct entry *entry = space_at(space, index);
-        if (!entry)
+        if (!entry) {
             continue;
+        }
         entry_check(entry, false);
         census->names++;
         census->receive += (entry->bits & MACH_PORT_TYPE_RECEIVE) != 0;
@@ -234,8 +262,9 @@ void space_census(struct space *space, struct excsim_space_census *census) {
         census->send_once += (entry->bits & MACH_PORT_TYPE_SEND_ONCE) != 0;
         census->port_sets += (entry->bits & MACH_PORT_TYPE_PORT_SET) != 0;
         census->dead_names += (entry->bits & MACH_PORT_TYPE_DEAD_NAME) != 0;
-        if (entry->bits & MACH_PORT_TYPE_SEND)
+        if (entry->bits & MACH_PORT_TYPE_SEND) {
             census->send_urefs += entry_urefs(entry);
+        }
     }
 }
 
@@ -244,12 +273,14 @@ void space_destroy(struct space *space) {
     for (int receive = 1; receive >= 0; receive--) {
         for (uint32_t index = 1; index < space->chunk_count * CHUNK; index++) {
             struct entry *entry = space_at(space, index);
-            if (!entry || (receive && !(entry->bits & MACH_PORT_TYPE_RECEIVE)))
+            if (!entry || (receive && !(entry->bits & MACH_PORT_TYPE_RECEIVE))) {
                 continue;
+            }
             struct port *port = entry->port;
             uint32_t type = entry_type(entry);
             mach_port_name_t name = entry_name(entry);
-            struct port *request = port && type & MACH_PORT_TYPE_PORT_RIGHTS ? entry_cancel_request(entry) : NULL;
+            struct port *request =
+                port && type & MACH_PORT_TYPE_PORT_RIGHTS ? entry_cancel_request(entry) : NULL;
             if (type == MACH_PORT_TYPE_PORT_SET) {
                 struct pset *set = entry->set;
                 space_free(entry);
@@ -257,18 +288,23 @@ void space_destroy(struct space *space) {
             } else {
                 space_free(entry);
             }
-            if (type & MACH_PORT_TYPE_SEND)
+            if (type & MACH_PORT_TYPE_SEND) {
                 port_release_send(port);
-            if (type & MACH_PORT_TYPE_SEND_ONCE)
+            }
+            if (type & MACH_PORT_TYPE_SEND_ONCE) {
                 port_release_once(port);
-            if (type & MACH_PORT_TYPE_RECEIVE)
+            }
+            if (type & MACH_PORT_TYPE_RECEIVE) {
                 port_destroy(port);
-            if (request)
+            }
+            if (request) {
                 notify_port_deleted(request, name);
+            }
         }
     }
-    for (uint32_t chunk = 0; chunk < space->chunk_count; chunk++)
+    for (uint32_t chunk = 0; chunk < space->chunk_count; chunk++) {
         free(space->chunks[chunk]);
+    }
     free(space->chunks);
     free(space);
 }

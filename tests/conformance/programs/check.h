@@ -1,4 +1,7 @@
-/* Programs of checks: `program NAME` runs the check of that name and exits with 0 if all that it expects holds. */
+/*
+ * Programs of checks: `program NAME` runs the check of that name and exits with 0 if all that it expects
+ * holds.
+ */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -16,11 +19,16 @@ struct check {
 };
 static struct check *checks;
 
-/* CHECK(name) { ... }: test_conformance.py finds them by this form. The comment above each says where the rule stands. */
-#define CHECK(id)                                                                                             \
-    static void id(void);                                                                                     \
-    static struct check id##_check = {#id, id, 0};                                                            \
-    __attribute__((constructor)) static void id##_enlist(void) { id##_check.next = checks, checks = &id##_check; } \
+/*
+ * CHECK(name) { ... }: test_conformance.py finds them by this form. The comment above each says where the
+ * rule stands.
+ */
+#define CHECK(id)                                                \
+    static void id(void);                                        \
+    static struct check id##_check = {#id, id, 0};               \
+    __attribute__((constructor)) static void id##_enlist(void) { \
+        id##_check.next = checks, checks = &id##_check;          \
+    }                                                            \
     static void id(void)
 
 static inline void expect_at(int line, const char *what, long long expected, long long found) {
@@ -30,7 +38,8 @@ static inline void expect_at(int line, const char *what, long long expected, lon
         exit(1);
     }
 }
-#define EXPECT(expected, expression) expect_at(__LINE__, #expression, (long long)(expected), (long long)(expression))
+#define EXPECT(expected, expression) \
+    expect_at(__LINE__, #expression, (long long)(expected), (long long)(expression))
 
 /* ---- what the checks of several programs need ---- */
 
@@ -78,21 +87,25 @@ struct letter {
     mach_msg_mac_trailer_t trailer;
 };
 
-static inline mach_msg_return_t send_letter(mach_port_t to, mach_msg_type_name_t disposition, mach_msg_id_t id, mach_msg_option_t option) {
+static inline mach_msg_return_t send_letter(mach_port_t to, mach_msg_type_name_t disposition,
+                                            mach_msg_id_t id, mach_msg_option_t option) {
     mach_msg_header_t header = {MACH_MSGH_BITS(disposition, 0), sizeof header, to, 0, 0, id};
     return mach_msg(&header, MACH_SEND_MSG | option, sizeof header, 0, 0, 0, 0);
 }
 
-static inline mach_msg_return_t send_right_to(mach_port_t to, mach_port_t right, mach_msg_type_name_t disposition) {
+static inline mach_msg_return_t send_right_to(mach_port_t to, mach_port_t right,
+                                              mach_msg_type_name_t disposition) {
     struct letter letter = {
-        .header = {MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, 0) | MACH_MSGH_BITS_COMPLEX, offsetof(struct letter, text), to, 0, 0, 2},
+        .header = {MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, 0) | MACH_MSGH_BITS_COMPLEX,
+                   offsetof(struct letter, text), to, 0, 0, 2},
         .body = {1},
         .port = {.name = right, .disposition = disposition, .type = MACH_MSG_PORT_DESCRIPTOR},
     };
     return mach_msg(&letter.header, MACH_SEND_MSG, offsetof(struct letter, text), 0, 0, 0, 0);
 }
 
-static inline mach_msg_return_t receive_letter(mach_port_t from, struct letter *letter, mach_msg_option_t option) {
+static inline mach_msg_return_t receive_letter(mach_port_t from, struct letter *letter,
+                                               mach_msg_option_t option) {
     memset(letter, 0, sizeof *letter);
     return mach_msg(&letter->header, MACH_RCV_MSG | MACH_RCV_TIMEOUT | option, 0, sizeof *letter, from, 0, 0);
 }

@@ -17,7 +17,9 @@ static mach_port_t new_port(void) {
 /* ipc_kmsg_copyin_header and ipc_kmsg_copyout_header, ipc_kmsg.c */
 CHECK(to_oneself) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
-    struct letter sent = {.header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), 40, port, 0, 0, 77}, .body = {1234}}, got;
+    struct letter sent = {.header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), 40, port, 0, 0, 77},
+                          .body = {1234}},
+                  got;
     EXPECT(MACH_MSG_SUCCESS, mach_msg(&sent.header, MACH_SEND_MSG, 40, 0, 0, 0, 0));
     EXPECT(port, sent.header.msgh_remote_port); /* the sender's buffer is left alone */
     EXPECT(1, status_of(port).mps_msgcount);
@@ -36,10 +38,12 @@ CHECK(to_oneself) {
 CHECK(order_and_sequence) {
     mach_port_t port = new_port();
     struct letter got;
-    for (int id = 0; id < 5; id++)
-        EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_MAKE_SEND, id, 0));
     for (int id = 0; id < 5; id++) {
-        EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_SEQNO)));
+        EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_MAKE_SEND, id, 0));
+    }
+    for (int id = 0; id < 5; id++) {
+        EXPECT(MACH_MSG_SUCCESS,
+               receive_letter(port, &got, MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_SEQNO)));
         EXPECT(id, got.header.msgh_id);
         EXPECT(id, ((mach_msg_seqno_trailer_t *)((uint8_t *)&got + got.header.msgh_size))->msgh_seqno);
     }
@@ -71,20 +75,31 @@ CHECK(destinations) {
     EXPECT(MACH_SEND_INVALID_DEST, send_letter(once, MACH_MSG_TYPE_MOVE_SEND_ONCE, 1, 0));
 }
 
-/* ipc_kmsg_copyin_header, ipc_kmsg.c; an unused send-once right: ipc_notify_send_once_and_unlock, ipc_notify.c */
+/*
+ * ipc_kmsg_copyin_header, ipc_kmsg.c; an unused send-once right: ipc_notify_send_once_and_unlock,
+ * ipc_notify.c
+ */
 CHECK(reply_ports) {
-    mach_port_t port = new_port(), reply = receive_right(MPO_INSERT_SEND_RIGHT, 0), once = send_once_right(reply);
-    static const mach_msg_type_name_t dispositions[] = {MACH_MSG_TYPE_MAKE_SEND, MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_MOVE_SEND};
+    mach_port_t port = new_port(), reply = receive_right(MPO_INSERT_SEND_RIGHT, 0),
+                once = send_once_right(reply);
+    static const mach_msg_type_name_t dispositions[] = {MACH_MSG_TYPE_MAKE_SEND, MACH_MSG_TYPE_COPY_SEND,
+                                                        MACH_MSG_TYPE_MOVE_SEND};
     struct letter got;
     for (size_t at = 0; at < 3; at++) {
-        mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, dispositions[at]), sizeof header, port, reply, 0, 1};
+        mach_msg_header_t header = {
+            MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, dispositions[at]), sizeof header, port, reply, 0, 1};
         EXPECT(MACH_MSG_SUCCESS, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
         EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
         EXPECT(MACH_MSG_TYPE_PORT_SEND, MACH_MSGH_BITS_REMOTE(got.header.msgh_bits));
         EXPECT(reply, got.header.msgh_remote_port);
     }
     EXPECT(3, refs_of(reply, MACH_PORT_RIGHT_SEND)); /* 1 + made + copied, and moved back */
-    mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, MACH_MSG_TYPE_MOVE_SEND_ONCE), sizeof header, port, once, 0, 1};
+    mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, MACH_MSG_TYPE_MOVE_SEND_ONCE),
+                                sizeof header,
+                                port,
+                                once,
+                                0,
+                                1};
     EXPECT(MACH_MSG_SUCCESS, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
     EXPECT(0, type_of(once));
     EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
@@ -96,7 +111,8 @@ CHECK(reply_ports) {
     EXPECT(MACH_NOTIFY_SEND_ONCE, got.header.msgh_id);
 }
 
-static mach_msg_return_t send_to_and_from(mach_port_t port, mach_msg_type_name_t remote, mach_msg_type_name_t local) {
+static mach_msg_return_t send_to_and_from(mach_port_t port, mach_msg_type_name_t remote,
+                                          mach_msg_type_name_t local) {
     mach_msg_header_t header = {MACH_MSGH_BITS(remote, local), sizeof header, port, port, 0, 1};
     return mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0);
 }
@@ -117,11 +133,15 @@ CHECK(one_name_as_both_ports) {
     EXPECT(2, status_of(port).mps_msgcount);
 }
 
-/* ipc_kmsg_copyin_header_rights, ipc_kmsg.c, which is of 15.4; before it, ipc_right_copyin_check_reply, ipc_right.c */
+/*
+ * ipc_kmsg_copyin_header_rights, ipc_kmsg.c, which is of 15.4; before it, ipc_right_copyin_check_reply,
+ * ipc_right.c
+ */
 CHECK(dead_reply_ports) {
     mach_port_t port = new_port(), dead = dead_name();
     struct letter got;
-    mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, MACH_MSG_TYPE_COPY_SEND), sizeof header, port, dead, 0, 1};
+    mach_msg_header_t header = {
+        MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, MACH_MSG_TYPE_COPY_SEND), sizeof header, port, dead, 0, 1};
     if (release() >= 1504) {
         EXPECT(MACH_SEND_INVALID_REPLY, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
     } else {
@@ -140,7 +160,8 @@ CHECK(vouchers) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     struct letter got;
     mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), sizeof header, port, 0, 4711, 1};
-    EXPECT(MACH_MSG_SUCCESS, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0)); /* not one without a disposition */
+    EXPECT(MACH_MSG_SUCCESS,
+           mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0)); /* not one without a disposition */
     header.msgh_bits = MACH_MSGH_BITS_SET(MACH_MSG_TYPE_COPY_SEND, 0, MACH_MSG_TYPE_COPY_SEND, 0);
     header.msgh_voucher_port = MACH_PORT_NULL;
     EXPECT(MACH_MSG_SUCCESS, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
@@ -158,7 +179,8 @@ CHECK(vouchers) {
 /* ipc_kmsg_copyin_header_validate and ipc_kmsg_measure_descriptors_from_user, ipc_kmsg.c */
 CHECK(refused) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
-    struct letter letter = {.header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), sizeof letter.header, port, 0, 0, 1}};
+    struct letter letter = {
+        .header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), sizeof letter.header, port, 0, 0, 1}};
     EXPECT(MACH_SEND_INVALID_DEST, send_letter(no_name(), MACH_MSG_TYPE_COPY_SEND, 1, 0));
     EXPECT(MACH_SEND_INVALID_DEST, send_letter(MACH_PORT_NULL, MACH_MSG_TYPE_COPY_SEND, 1, 0));
     EXPECT(MACH_SEND_INVALID_DEST, send_letter(dead_name(), MACH_MSG_TYPE_COPY_SEND, 1, 0));
@@ -174,11 +196,13 @@ CHECK(refused) {
     EXPECT(MACH_SEND_MSG_TOO_SMALL, mach_msg(&letter.header, MACH_SEND_MSG, 26, 0, 0, 0, 0));
     letter.header.msgh_bits |= MACH_MSGH_BITS_COMPLEX;
     letter.body.msgh_descriptor_count = 2;
-    EXPECT(MACH_SEND_MSG_TOO_SMALL, mach_msg(&letter.header, MACH_SEND_MSG, offsetof(struct letter, text), 0, 0, 0, 0));
+    EXPECT(MACH_SEND_MSG_TOO_SMALL,
+           mach_msg(&letter.header, MACH_SEND_MSG, offsetof(struct letter, text), 0, 0, 0, 0));
     EXPECT(MACH_SEND_MSG_TOO_SMALL, mach_msg(&letter.header, MACH_SEND_MSG, 24, 0, 0, 0, 0));
     letter.body.msgh_descriptor_count = 1;
     letter.port.type = 99;
-    EXPECT(MACH_SEND_INVALID_TYPE, mach_msg(&letter.header, MACH_SEND_MSG, offsetof(struct letter, text), 0, 0, 0, 0));
+    EXPECT(MACH_SEND_INVALID_TYPE,
+           mach_msg(&letter.header, MACH_SEND_MSG, offsetof(struct letter, text), 0, 0, 0, 0));
     EXPECT(1, refs_of(port, MACH_PORT_RIGHT_SEND));
     EXPECT(0, status_of(port).mps_msgcount);
     EXPECT(MACH_MSG_SUCCESS, mach_msg(&letter.header, 0, 0, 0, 0, 0, 0)); /* nothing asked for */
@@ -188,7 +212,8 @@ CHECK(refused) {
 
 /* ipc_kmsg_copyin_port_descriptor and ipc_kmsg_copyout_port_descriptor, ipc_kmsg.c */
 CHECK(bodies_carry_rights) {
-    mach_port_t to = new_port(), port = receive_right(MPO_INSERT_SEND_RIGHT, 0), other = send_right(), once = send_once_right(port);
+    mach_port_t to = new_port(), port = receive_right(MPO_INSERT_SEND_RIGHT, 0), other = send_right(),
+                once = send_once_right(port);
     struct letter got;
     EXPECT(MACH_MSG_SUCCESS, send_right_to(to, port, MACH_MSG_TYPE_COPY_SEND));
     EXPECT(MACH_MSG_SUCCESS, receive_letter(to, &got, 0));
@@ -262,14 +287,16 @@ CHECK(messages_move_with_their_port) {
 
 /* ipc_port_check_circularity, ipc_port.c; MACH_MSGH_BITS_CIRCULAR in ipc_kmsg_send, ipc_kmsg.c */
 CHECK(port_in_its_own_queue) {
-    mach_port_t one = receive_right(MPO_INSERT_SEND_RIGHT, 0), other = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    mach_port_t one = receive_right(MPO_INSERT_SEND_RIGHT, 0),
+                other = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     EXPECT(MACH_MSG_SUCCESS, send_right_to(one, one, MACH_MSG_TYPE_MOVE_RECEIVE));
     EXPECT(MACH_PORT_TYPE_DEAD_NAME, type_of(one));
     one = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     EXPECT(MACH_MSG_SUCCESS, send_right_to(one, other, MACH_MSG_TYPE_MOVE_RECEIVE));
     EXPECT(MACH_PORT_TYPE_SEND, type_of(other));
     struct letter letter = {
-        .header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0) | MACH_MSGH_BITS_COMPLEX, offsetof(struct letter, text), other, 0, 0, 2},
+        .header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0) | MACH_MSGH_BITS_COMPLEX,
+                   offsetof(struct letter, text), other, 0, 0, 2},
         .body = {1},
         .port = {.name = one, .disposition = MACH_MSG_TYPE_MOVE_RECEIVE, .type = MACH_MSG_PORT_DESCRIPTOR},
     };
@@ -300,7 +327,8 @@ CHECK(receive_errors) {
     EXPECT(MACH_RCV_INVALID_NAME, receive_letter(dead_name(), &got, 0));
     struct timespec start, end;
     clock_gettime(CLOCK_MONOTONIC, &start);
-    EXPECT(MACH_RCV_TIMED_OUT, mach_msg(&got.header, MACH_RCV_MSG | MACH_RCV_TIMEOUT, 0, sizeof got, port, 30, 0));
+    EXPECT(MACH_RCV_TIMED_OUT,
+           mach_msg(&got.header, MACH_RCV_MSG | MACH_RCV_TIMEOUT, 0, sizeof got, port, 30, 0));
     clock_gettime(CLOCK_MONOTONIC, &end);
     EXPECT(1, (end.tv_sec - start.tv_sec) * 1000 + (end.tv_nsec - start.tv_nsec) / 1000000 >= 29);
 }
@@ -311,13 +339,16 @@ CHECK(too_large) {
     struct letter got;
     EXPECT(MACH_MSG_SUCCESS, send_right_to(port, inside, MACH_MSG_TYPE_COPY_SEND));
     memset(&got, 0, sizeof got);
-    EXPECT(MACH_RCV_TOO_LARGE, mach_msg(&got.header, MACH_RCV_MSG | MACH_RCV_LARGE | MACH_RCV_TIMEOUT, 0, 40, port, 0, 0));
+    EXPECT(MACH_RCV_TOO_LARGE,
+           mach_msg(&got.header, MACH_RCV_MSG | MACH_RCV_LARGE | MACH_RCV_TIMEOUT, 0, 40, port, 0, 0));
     EXPECT(offsetof(struct letter, text), got.header.msgh_size);
     EXPECT(MACH_RCV_TOO_LARGE,
-           mach_msg(&got.header, MACH_RCV_MSG | MACH_RCV_LARGE | MACH_RCV_LARGE_IDENTITY | MACH_RCV_TIMEOUT, 0, 40, port, 0, 0));
+           mach_msg(&got.header, MACH_RCV_MSG | MACH_RCV_LARGE | MACH_RCV_LARGE_IDENTITY | MACH_RCV_TIMEOUT,
+                    0, 40, port, 0, 0));
     EXPECT(port, got.header.msgh_local_port);
     EXPECT(1, status_of(port).mps_msgcount);
-    EXPECT(MACH_RCV_TOO_LARGE, mach_msg(&got.header, MACH_RCV_MSG | MACH_RCV_TIMEOUT, 0, 40, port, 0, 0)); /* and it is gone */
+    EXPECT(MACH_RCV_TOO_LARGE,
+           mach_msg(&got.header, MACH_RCV_MSG | MACH_RCV_TIMEOUT, 0, 40, port, 0, 0)); /* and it is gone */
     EXPECT(0, status_of(port).mps_msgcount);
     EXPECT(1, refs_of(inside, MACH_PORT_RIGHT_SEND));
 }
@@ -329,7 +360,9 @@ CHECK(room_for_the_trailer_counts) {
     mach_msg_option_t option = MACH_RCV_MSG | MACH_RCV_LARGE | MACH_RCV_TIMEOUT;
     EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_MAKE_SEND, 1, 0));
     EXPECT(MACH_RCV_TOO_LARGE, mach_msg(&got.header, option, 0, 24 + 4, port, 0, 0));
-    EXPECT(MACH_RCV_TOO_LARGE, mach_msg(&got.header, option | MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT), 0, 24 + 8, port, 0, 0));
+    EXPECT(MACH_RCV_TOO_LARGE,
+           mach_msg(&got.header, option | MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT), 0, 24 + 8, port,
+                    0, 0));
     EXPECT(MACH_MSG_SUCCESS, mach_msg(&got.header, option, 0, 24 + 8, port, 0, 0));
 }
 
@@ -339,9 +372,12 @@ CHECK(trailers) {
         int element;
         mach_msg_size_t size;
     } rows[] = {
-        {MACH_RCV_TRAILER_NULL, sizeof(mach_msg_trailer_t)},       {MACH_RCV_TRAILER_SEQNO, sizeof(mach_msg_seqno_trailer_t)},
-        {MACH_RCV_TRAILER_SENDER, sizeof(mach_msg_security_trailer_t)}, {MACH_RCV_TRAILER_AUDIT, sizeof(mach_msg_audit_trailer_t)},
-        {MACH_RCV_TRAILER_CTX, sizeof(mach_msg_context_trailer_t)}, {MACH_RCV_TRAILER_AV, sizeof(mach_msg_mac_trailer_t)},
+        {MACH_RCV_TRAILER_NULL, sizeof(mach_msg_trailer_t)},
+        {MACH_RCV_TRAILER_SEQNO, sizeof(mach_msg_seqno_trailer_t)},
+        {MACH_RCV_TRAILER_SENDER, sizeof(mach_msg_security_trailer_t)},
+        {MACH_RCV_TRAILER_AUDIT, sizeof(mach_msg_audit_trailer_t)},
+        {MACH_RCV_TRAILER_CTX, sizeof(mach_msg_context_trailer_t)},
+        {MACH_RCV_TRAILER_AV, sizeof(mach_msg_mac_trailer_t)},
     };
     mach_port_t port = receive_right(0, 99);
     for (size_t at = 0; at < sizeof rows / sizeof *rows; at++) {
@@ -351,17 +387,20 @@ CHECK(trailers) {
         const mach_msg_mac_trailer_t *trailer = (const mach_msg_mac_trailer_t *)(&got.header + 1);
         EXPECT(MACH_MSG_TRAILER_FORMAT_0, trailer->msgh_trailer_type);
         EXPECT(rows[at].size, trailer->msgh_trailer_size);
-        if (rows[at].element >= MACH_RCV_TRAILER_SEQNO)
+        if (rows[at].element >= MACH_RCV_TRAILER_SEQNO) {
             EXPECT(at, trailer->msgh_seqno);
-        if (rows[at].element >= MACH_RCV_TRAILER_SENDER)
+        }
+        if (rows[at].element >= MACH_RCV_TRAILER_SENDER) {
             EXPECT(geteuid(), trailer->msgh_sender.val[0]);
+        }
         if (rows[at].element >= MACH_RCV_TRAILER_AUDIT) {
             EXPECT(getpid(), trailer->msgh_audit.val[5]);
             EXPECT(geteuid(), trailer->msgh_audit.val[1]);
             EXPECT(1, trailer->msgh_audit.val[7] != 0);
         }
-        if (rows[at].element == MACH_RCV_TRAILER_CTX)
+        if (rows[at].element == MACH_RCV_TRAILER_CTX) {
             EXPECT(99, trailer->msgh_context);
+        }
     }
 }
 
@@ -370,8 +409,9 @@ CHECK(sets_tell_the_port_and_are_fair) {
     mach_port_t first = new_port(), second = new_port(), set = port_set();
     struct letter got;
     MUST(mach_port_insert_member(SELF, first, set));
-    for (int at = 0; at < 3; at++)
+    for (int at = 0; at < 3; at++) {
         EXPECT(MACH_MSG_SUCCESS, send_letter(first, MACH_MSG_TYPE_MAKE_SEND, 1, 0));
+    }
     EXPECT(MACH_MSG_SUCCESS, send_letter(second, MACH_MSG_TYPE_MAKE_SEND, 2, 0));
     MUST(mach_port_insert_member(SELF, second, set));
     int seen[2] = {0, 0};
@@ -379,8 +419,9 @@ CHECK(sets_tell_the_port_and_are_fair) {
         EXPECT(MACH_MSG_SUCCESS, receive_letter(set, &got, 0));
         EXPECT(got.header.msgh_id == 1 ? first : second, got.header.msgh_local_port);
         seen[got.header.msgh_id - 1]++;
-        if (at == 1)
+        if (at == 1) {
             EXPECT(1, seen[1]); /* the long queue did not go first as a whole */
+        }
     }
     EXPECT(MACH_RCV_TIMED_OUT, receive_letter(set, &got, 0));
     EXPECT(MACH_MSG_SUCCESS, send_letter(first, MACH_MSG_TYPE_MAKE_SEND, 1, 0));
@@ -393,12 +434,14 @@ CHECK(sets_tell_the_port_and_are_fair) {
 CHECK(full_queue) {
     mach_port_t port = full_port(), reply = new_port(), inside = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     struct letter letter = {
-        .header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE) | MACH_MSGH_BITS_COMPLEX,
+        .header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE) |
+                       MACH_MSGH_BITS_COMPLEX,
                    offsetof(struct letter, text), port, reply, 0, 2},
         .body = {1},
         .port = {.name = inside, .disposition = MACH_MSG_TYPE_MOVE_SEND, .type = MACH_MSG_PORT_DESCRIPTOR},
     };
-    EXPECT(MACH_SEND_TIMED_OUT, mach_msg(&letter.header, MACH_SEND_MSG | MACH_SEND_TIMEOUT, letter.header.msgh_size, 0, 0, 0, 0));
+    EXPECT(MACH_SEND_TIMED_OUT,
+           mach_msg(&letter.header, MACH_SEND_MSG | MACH_SEND_TIMEOUT, letter.header.msgh_size, 0, 0, 0, 0));
     /* The message came back, with rights as a receiver would have them (pseudo-receive). */
     EXPECT(MACH_MSG_TYPE_PORT_SEND, MACH_MSGH_BITS_REMOTE(letter.header.msgh_bits));
     EXPECT(MACH_MSG_TYPE_PORT_SEND_ONCE, MACH_MSGH_BITS_LOCAL(letter.header.msgh_bits));
@@ -454,7 +497,8 @@ CHECK(blocked_sender_and_a_higher_limit) {
     mach_port_t port = full_port();
     mach_port_limits_t limits = {2};
     pthread_t sender = start(send_in_thread, port);
-    MUST(mach_port_set_attributes(SELF, port, MACH_PORT_LIMITS_INFO, (mach_port_info_t)&limits, MACH_PORT_LIMITS_INFO_COUNT));
+    MUST(mach_port_set_attributes(SELF, port, MACH_PORT_LIMITS_INFO, (mach_port_info_t)&limits,
+                                  MACH_PORT_LIMITS_INFO_COUNT));
     pthread_join(sender, NULL);
     EXPECT(MACH_MSG_SUCCESS, results[0]);
     EXPECT(2, status_of(port).mps_msgcount);
@@ -474,7 +518,8 @@ CHECK(blocked_sender_and_death_of_the_port) {
 CHECK(send_timeout) {
     mach_port_t port = full_port();
     mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), sizeof header, port, 0, 0, 1};
-    EXPECT(MACH_SEND_TIMED_OUT, mach_msg(&header, MACH_SEND_MSG | MACH_SEND_TIMEOUT, sizeof header, 0, 0, 20, 0));
+    EXPECT(MACH_SEND_TIMED_OUT,
+           mach_msg(&header, MACH_SEND_MSG | MACH_SEND_TIMEOUT, sizeof header, 0, 0, 20, 0));
 }
 
 /* ---- blocked receivers ---- */
@@ -532,9 +577,12 @@ CHECK(interrupted) {
     struct letter got;
     sigaction(SIGALRM, &action, NULL);
     setitimer(ITIMER_REAL, &(struct itimerval){{0, 20000}, {0, 20000}}, NULL);
-    mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), sizeof header, full_port(), 0, 0, 1};
-    EXPECT(MACH_SEND_INTERRUPTED, mach_msg(&header, MACH_SEND_MSG | MACH_SEND_INTERRUPT, sizeof header, 0, 0, 0, 0));
-    EXPECT(MACH_RCV_INTERRUPTED, mach_msg(&got.header, MACH_RCV_MSG | MACH_RCV_INTERRUPT, 0, sizeof got, new_port(), 0, 0));
+    mach_msg_header_t header = {
+        MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), sizeof header, full_port(), 0, 0, 1};
+    EXPECT(MACH_SEND_INTERRUPTED,
+           mach_msg(&header, MACH_SEND_MSG | MACH_SEND_INTERRUPT, sizeof header, 0, 0, 0, 0));
+    EXPECT(MACH_RCV_INTERRUPTED,
+           mach_msg(&got.header, MACH_RCV_MSG | MACH_RCV_INTERRUPT, 0, sizeof got, new_port(), 0, 0));
 }
 
 /* ---- both at once ---- */
@@ -543,12 +591,18 @@ static void *echo(void *arg) {
     mach_port_t port = *(mach_port_t *)arg;
     for (int at = 0; at < 100; at++) {
         struct letter got;
-        if (mach_msg(&got.header, MACH_RCV_MSG, 0, sizeof got, port, 0, 0))
+        if (mach_msg(&got.header, MACH_RCV_MSG, 0, sizeof got, port, 0, 0)) {
             return NULL;
-        mach_msg_header_t reply = {MACH_MSGH_BITS(MACH_MSGH_BITS_REMOTE(got.header.msgh_bits), 0), sizeof reply,
-                                   got.header.msgh_remote_port, 0, 0, got.header.msgh_id + 100};
-        if (mach_msg(&reply, MACH_SEND_MSG, sizeof reply, 0, 0, 0, 0))
+        }
+        mach_msg_header_t reply = {MACH_MSGH_BITS(MACH_MSGH_BITS_REMOTE(got.header.msgh_bits), 0),
+                                   sizeof reply,
+                                   got.header.msgh_remote_port,
+                                   0,
+                                   0,
+                                   got.header.msgh_id + 100};
+        if (mach_msg(&reply, MACH_SEND_MSG, sizeof reply, 0, 0, 0, 0)) {
             return NULL;
+        }
     }
     return arg;
 }
@@ -560,10 +614,11 @@ CHECK(call_and_answer) {
     void *finished;
     pthread_create(&thread, NULL, echo, &server);
     for (int at = 0; at < 100; at++) {
-        struct letter letter = {.header = {MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE), sizeof letter.header,
-                                           server, mig_get_reply_port(), 0, at}};
-        EXPECT(MACH_MSG_SUCCESS,
-               mach_msg(&letter.header, MACH_SEND_MSG | MACH_RCV_MSG, 24, sizeof letter, letter.header.msgh_local_port, 0, 0));
+        struct letter letter = {
+            .header = {MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE),
+                       sizeof letter.header, server, mig_get_reply_port(), 0, at}};
+        EXPECT(MACH_MSG_SUCCESS, mach_msg(&letter.header, MACH_SEND_MSG | MACH_RCV_MSG, 24, sizeof letter,
+                                          letter.header.msgh_local_port, 0, 0));
         EXPECT(at + 100, letter.header.msgh_id);
     }
     pthread_join(thread, &finished);
@@ -575,7 +630,8 @@ CHECK(overwrite) {
     mach_port_t port = new_port();
     struct letter got;
     mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, 0), sizeof header, port, 0, 0, 3};
-    EXPECT(MACH_MSG_SUCCESS, mach_msg_overwrite(&header, MACH_SEND_MSG | MACH_RCV_MSG, 24, sizeof got, port, 0, 0, &got.header, 0));
+    EXPECT(MACH_MSG_SUCCESS, mach_msg_overwrite(&header, MACH_SEND_MSG | MACH_RCV_MSG, 24, sizeof got, port,
+                                                0, 0, &got.header, 0));
     EXPECT(3, got.header.msgh_id);
     EXPECT(port, header.msgh_remote_port);
     EXPECT(MACH_MSG_SUCCESS, mach_msg_send(&header));
@@ -588,9 +644,11 @@ CHECK(overwrite) {
 /* mach_msg_overwrite_trap, mach_msg.c */
 CHECK(failed_send_does_not_receive) {
     mach_port_t port = new_port();
-    mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), sizeof header, no_name(), 0, 0, 3};
+    mach_msg_header_t header = {
+        MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0), sizeof header, no_name(), 0, 0, 3};
     EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_MAKE_SEND, 1, 0));
-    EXPECT(MACH_SEND_INVALID_DEST, mach_msg(&header, MACH_SEND_MSG | MACH_RCV_MSG, 24, sizeof header, port, 0, 0));
+    EXPECT(MACH_SEND_INVALID_DEST,
+           mach_msg(&header, MACH_SEND_MSG | MACH_RCV_MSG, 24, sizeof header, port, 0, 0));
     EXPECT(1, status_of(port).mps_msgcount);
 }
 
@@ -615,8 +673,10 @@ CHECK(kernel_objects_answer_what_they_do_not_know) {
     struct {
         mig_reply_error_t error;
         mach_msg_trailer_t trailer;
-    } letter = {.error.Head = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE), 24, SELF, mig_get_reply_port(), 0, 9999999}};
-    EXPECT(MACH_MSG_SUCCESS, mach_msg(&letter.error.Head, MACH_SEND_MSG | MACH_RCV_MSG, 24, sizeof letter, mig_get_reply_port(), 0, 0));
+    } letter = {.error.Head = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE), 24,
+                               SELF, mig_get_reply_port(), 0, 9999999}};
+    EXPECT(MACH_MSG_SUCCESS, mach_msg(&letter.error.Head, MACH_SEND_MSG | MACH_RCV_MSG, 24, sizeof letter,
+                                      mig_get_reply_port(), 0, 0));
     EXPECT(9999999 + 100, letter.error.Head.msgh_id);
     EXPECT(MIG_BAD_ID, letter.error.RetCode);
 }

@@ -1,14 +1,19 @@
 /*
- * misuse [-g FLAGS] [-n TIMES] [-2] SCENARIO: breaks one rule of Mach and prints, as JSON, the name that it did so with ("port",
- * before the deed), and what came of it ("result") if it lives. Apple's functions only: the same on a Mac.
+ * misuse [-g FLAGS] [-n TIMES] [-2] SCENARIO: breaks one rule of Mach and prints, as JSON, the name that it
+ * did so with ("port", before the deed), and what came of it ("result") if it lives. Apple's functions only:
+ * the same on a Mac.
  */
 #include <sys/mman.h>
 
 #include "scenario.h"
 
 static kern_return_t send_with_voucher(mach_port_t voucher) {
-    mach_msg_header_t message = {MACH_MSGH_BITS_SET(MACH_MSG_TYPE_COPY_SEND, 0, MACH_MSG_TYPE_COPY_SEND, 0), sizeof message,
-                                 receive_right(MPO_INSERT_SEND_RIGHT, 0), 0, voucher, 1};
+    mach_msg_header_t message = {MACH_MSGH_BITS_SET(MACH_MSG_TYPE_COPY_SEND, 0, MACH_MSG_TYPE_COPY_SEND, 0),
+                                 sizeof message,
+                                 receive_right(MPO_INSERT_SEND_RIGHT, 0),
+                                 0,
+                                 voucher,
+                                 1};
     return mach_msg(&message, MACH_SEND_MSG, sizeof message, 0, 0, 0, 0);
 }
 
@@ -23,7 +28,8 @@ SCENARIO(move_to_no_name, receive_right(0, 0), mach_port_move_member(SELF, port,
 /* INVALID_RIGHT */
 SCENARIO(deallocate_receive, receive_right(0, 0), mach_port_deallocate(SELF, port))
 SCENARIO(mod_refs_wrong_right, send_right(), mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -1))
-SCENARIO(mod_refs_send_of_receive, receive_right(0, 0), mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_SEND, -1))
+SCENARIO(mod_refs_send_of_receive, receive_right(0, 0),
+         mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_SEND, -1))
 SCENARIO(mod_refs_no_set, receive_right(0, 0), mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_PORT_SET, -1))
 SCENARIO(destruct_send, send_right(), mach_port_destruct(SELF, port, 0, 0))
 SCENARIO(destruct_without_send, receive_right(0, 0), mach_port_destruct(SELF, port, -1, 0))
@@ -32,22 +38,29 @@ SCENARIO(move_send, send_right(), mach_port_move_member(SELF, port, port_set()))
 SCENARIO(move_to_no_set, receive_right(0, 0), mach_port_move_member(SELF, receive_right(0, 0), port))
 /* INVALID_VALUE */
 SCENARIO(mod_refs_underflow, send_right(), mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_SEND, -9))
-SCENARIO(mod_refs_receive_twice, receive_right(0, 0), mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -2))
+SCENARIO(mod_refs_receive_twice, receive_right(0, 0),
+         mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -2))
 SCENARIO(destruct_underflow, receive_right(MPO_INSERT_SEND_RIGHT, 0), mach_port_destruct(SELF, port, -3, 0))
 /* guards */
-SCENARIO(destroy_guarded, receive_right(MPO_CONTEXT_AS_GUARD, GUARD), mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -1))
-SCENARIO(destruct_wrong_guard, receive_right(MPO_CONTEXT_AS_GUARD, GUARD), mach_port_destruct(SELF, port, 0, WRONG))
+SCENARIO(destroy_guarded, receive_right(MPO_CONTEXT_AS_GUARD, GUARD),
+         mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -1))
+SCENARIO(destruct_wrong_guard, receive_right(MPO_CONTEXT_AS_GUARD, GUARD),
+         mach_port_destruct(SELF, port, 0, WRONG))
 SCENARIO(destroy_name_guarded, receive_right(MPO_CONTEXT_AS_GUARD, GUARD), mach_port_destroy(SELF, port))
-SCENARIO(set_context_strict, receive_right(MPO_CONTEXT_AS_GUARD | MPO_STRICT, GUARD), mach_port_set_context(SELF, port, 1))
-SCENARIO(swap_guard_strict, receive_right(MPO_CONTEXT_AS_GUARD | MPO_STRICT, GUARD), mach_port_swap_guard(SELF, port, GUARD, 1))
+SCENARIO(set_context_strict, receive_right(MPO_CONTEXT_AS_GUARD | MPO_STRICT, GUARD),
+         mach_port_set_context(SELF, port, 1))
+SCENARIO(swap_guard_strict, receive_right(MPO_CONTEXT_AS_GUARD | MPO_STRICT, GUARD),
+         mach_port_swap_guard(SELF, port, GUARD, 1))
 SCENARIO(unguard_unguarded, receive_right(0, 0), mach_port_unguard(SELF, port, GUARD))
 SCENARIO(unguard_wrong, receive_right(MPO_CONTEXT_AS_GUARD, GUARD), mach_port_unguard(SELF, port, WRONG))
-SCENARIO(swap_guard_wrong, receive_right(MPO_CONTEXT_AS_GUARD, GUARD), mach_port_swap_guard(SELF, port, WRONG, 1))
+SCENARIO(swap_guard_wrong, receive_right(MPO_CONTEXT_AS_GUARD, GUARD),
+         mach_port_swap_guard(SELF, port, WRONG, 1))
 SCENARIO(guard_twice, receive_right(MPO_CONTEXT_AS_GUARD, GUARD), mach_port_guard(SELF, port, 1, 0))
 /* moving */
 SCENARIO(move_immovable_receive, receive_right(MPO_CONTEXT_AS_GUARD | MPO_IMMOVABLE_RECEIVE, GUARD),
          send_with_descriptor(port, MACH_MSG_TYPE_MOVE_RECEIVE))
-SCENARIO(move_exception_port, receive_right(MPO_EXCEPTION_PORT, 0), send_with_descriptor(port, MACH_MSG_TYPE_MOVE_RECEIVE))
+SCENARIO(move_exception_port, receive_right(MPO_EXCEPTION_PORT, 0),
+         send_with_descriptor(port, MACH_MSG_TYPE_MOVE_RECEIVE))
 /* messages */
 SCENARIO(send_wrong_right, send_right(), send_with_descriptor(port, MACH_MSG_TYPE_MAKE_SEND))
 SCENARIO(send_move_once_of_send, send_right(), send_with_descriptor(port, MACH_MSG_TYPE_MOVE_SEND_ONCE))
@@ -60,17 +73,25 @@ SCENARIO(receive_on_former, receive_right(MPO_INSERT_SEND_RIGHT, 0),
          (send_with_descriptor(port, MACH_MSG_TYPE_MOVE_RECEIVE), receive_on(port)))
 /* notifications */
 SCENARIO(port_destroyed_twice, receive_right(0, 0),
-         (request(port, MACH_NOTIFY_PORT_DESTROYED, receive_right(0, 0)), request(port, MACH_NOTIFY_PORT_DESTROYED, receive_right(0, 0))))
+         (request(port, MACH_NOTIFY_PORT_DESTROYED, receive_right(0, 0)),
+          request(port, MACH_NOTIFY_PORT_DESTROYED, receive_right(0, 0))))
 SCENARIO(port_destroyed_immovable, receive_right(MPO_CONTEXT_AS_GUARD | MPO_IMMOVABLE_RECEIVE, GUARD),
          request(port, MACH_NOTIFY_PORT_DESTROYED, receive_right(0, 0)))
-SCENARIO(no_senders_of_notification_port, receive_right(MPO_NOTIFICATION_PORT, 0), request(port, MACH_NOTIFY_NO_SENDERS, receive_right(0, 0)))
-SCENARIO(notify_exception_port, receive_right(MPO_EXCEPTION_PORT, 0), request(receive_right(0, 0), MACH_NOTIFY_NO_SENDERS, port))
+SCENARIO(no_senders_of_notification_port, receive_right(MPO_NOTIFICATION_PORT, 0),
+         request(port, MACH_NOTIFY_NO_SENDERS, receive_right(0, 0)))
+SCENARIO(notify_exception_port, receive_right(MPO_EXCEPTION_PORT, 0),
+         request(receive_right(0, 0), MACH_NOTIFY_NO_SENDERS, port))
 /* what hardened tasks may not do */
 static kern_return_t send_to_service(mach_port_t service) {
     mach_port_t reply = receive_right(0, 0);
     printf("{\"reply\": %u}\n", reply);
     fflush(stdout);
-    mach_msg_header_t message = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE), sizeof message, service, reply, 0, 1};
+    mach_msg_header_t message = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE),
+                                 sizeof message,
+                                 service,
+                                 reply,
+                                 0,
+                                 1};
     return mach_msg(&message, MACH_SEND_MSG, sizeof message, 0, 0, 0, 0);
 }
 
@@ -85,13 +106,17 @@ static kern_return_t set_exception_port(mach_port_t port, exception_behavior_t b
 }
 
 SCENARIO(move_task_port, SELF, send_with_descriptor(port, MACH_MSG_TYPE_COPY_SEND))
-SCENARIO(reply_port_in_body, receive_right(MPO_REPLY_PORT, 0), send_with_descriptor(port, MACH_MSG_TYPE_MAKE_SEND))
+SCENARIO(reply_port_in_body, receive_right(MPO_REPLY_PORT, 0),
+         send_with_descriptor(port, MACH_MSG_TYPE_MAKE_SEND))
 SCENARIO(deallocate_task_port, SELF, mach_port_deallocate(SELF, port))
 SCENARIO(destroy_task_port, SELF, mach_port_destroy(SELF, port))
 SCENARIO(move_send_pinned, SELF, send_with_descriptor(port, MACH_MSG_TYPE_MOVE_SEND))
-SCENARIO(insecure_behavior, receive_right(MPO_INSERT_SEND_RIGHT, 0), set_exception_port(port, EXCEPTION_DEFAULT))
-SCENARIO(secure_behavior, receive_right(MPO_INSERT_SEND_RIGHT, 0), set_exception_port(port, EXCEPTION_IDENTITY_PROTECTED))
-SCENARIO(service_without_reply_port, receive_right(MPO_ENFORCE_REPLY_PORT_SEMANTICS | MPO_INSERT_SEND_RIGHT, 0), send_to_service(port))
+SCENARIO(insecure_behavior, receive_right(MPO_INSERT_SEND_RIGHT, 0),
+         set_exception_port(port, EXCEPTION_DEFAULT))
+SCENARIO(secure_behavior, receive_right(MPO_INSERT_SEND_RIGHT, 0),
+         set_exception_port(port, EXCEPTION_IDENTITY_PROTECTED))
+SCENARIO(service_without_reply_port,
+         receive_right(MPO_ENFORCE_REPLY_PORT_SEMANTICS | MPO_INSERT_SEND_RIGHT, 0), send_to_service(port))
 SCENARIO(construct_entitled, 0, construct_entitled_port())
 
 /* no misuse: the flags that the task started with, as a result */
@@ -181,5 +206,6 @@ static const struct scenario_row rows[] = {
 };
 
 int main(int argc, char **argv) {
-    return run_scenario(argc, argv, rows, sizeof rows / sizeof *rows, TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_VM_DELIVER);
+    return run_scenario(argc, argv, rows, sizeof rows / sizeof *rows,
+                        TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_VM_DELIVER);
 }

@@ -8,22 +8,27 @@
 
 static mach_port_t notify;
 
-static mach_port_t ask(mach_port_t port, mach_msg_id_t id, mach_port_mscount_t sync) { /* returns who asked before */
+static mach_port_t ask(mach_port_t port, mach_msg_id_t id,
+                       mach_port_mscount_t sync) { /* returns who asked before */
     mach_port_t previous;
-    if (!notify)
+    if (!notify) {
         notify = receive_right(0, 0);
-    EXPECT(KERN_SUCCESS, mach_port_request_notification(SELF, port, id, sync, notify, MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
+    }
+    EXPECT(KERN_SUCCESS, mach_port_request_notification(SELF, port, id, sync, notify,
+                                                        MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
     return previous;
 }
 
 static kern_return_t ask_in_vain(mach_port_t port, mach_msg_id_t id, mach_port_mscount_t sync) {
     mach_port_t previous;
-    return mach_port_request_notification(SELF, port, id, sync, notify, MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
+    return mach_port_request_notification(SELF, port, id, sync, notify, MACH_MSG_TYPE_MAKE_SEND_ONCE,
+                                          &previous);
 }
 
 static mach_port_t cancel(mach_port_t port, mach_msg_id_t id) {
     mach_port_t previous;
-    EXPECT(KERN_SUCCESS, mach_port_request_notification(SELF, port, id, 0, MACH_PORT_NULL, MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
+    EXPECT(KERN_SUCCESS, mach_port_request_notification(SELF, port, id, 0, MACH_PORT_NULL,
+                                                        MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
     return previous;
 }
 
@@ -175,8 +180,8 @@ CHECK(port_destroyed) {
 /* ipc_port_check_circularity, ipc_port.c */
 CHECK(port_destroyed_to_itself) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), previous;
-    EXPECT(KERN_SUCCESS,
-           mach_port_request_notification(SELF, port, MACH_NOTIFY_PORT_DESTROYED, 0, port, MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
+    EXPECT(KERN_SUCCESS, mach_port_request_notification(SELF, port, MACH_NOTIFY_PORT_DESTROYED, 0, port,
+                                                        MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
     MUST(mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -1));
     EXPECT(MACH_PORT_TYPE_DEAD_NAME, type_of(port));
 }
@@ -198,7 +203,8 @@ CHECK(send_possible_armed_by_a_send) {
     mach_port_t port = full_port();
     struct letter got;
     ask(port, MACH_NOTIFY_SEND_POSSIBLE, 0);
-    EXPECT(MACH_SEND_TIMED_OUT, send_letter(port, MACH_MSG_TYPE_COPY_SEND, 2, MACH_SEND_TIMEOUT | MACH_SEND_NOTIFY));
+    EXPECT(MACH_SEND_TIMED_OUT,
+           send_letter(port, MACH_MSG_TYPE_COPY_SEND, 2, MACH_SEND_TIMEOUT | MACH_SEND_NOTIFY));
     nothing_came();
     EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
     EXPECT(port, came(MACH_NOTIFY_SEND_POSSIBLE));
@@ -215,10 +221,12 @@ CHECK(refused) {
     EXPECT(KERN_INVALID_NAME, ask_in_vain(no_name(), MACH_NOTIFY_NO_SENDERS, 0));
     EXPECT(KERN_INVALID_NAME, ask_in_vain(no_name(), MACH_NOTIFY_DEAD_NAME, 0));
     EXPECT(KERN_INVALID_ARGUMENT, ask_in_vain(MACH_PORT_NULL, MACH_NOTIFY_DEAD_NAME, 0));
-    EXPECT(KERN_INVALID_CAPABILITY, mach_port_request_notification(SELF, port, MACH_NOTIFY_DEAD_NAME, 0, MACH_PORT_DEAD,
-                                                                   MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
-    EXPECT(MACH_SEND_INVALID_RIGHT, mach_port_request_notification(SELF, port, MACH_NOTIFY_DEAD_NAME, 0, no_name(),
-                                                                   MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
+    EXPECT(KERN_INVALID_CAPABILITY,
+           mach_port_request_notification(SELF, port, MACH_NOTIFY_DEAD_NAME, 0, MACH_PORT_DEAD,
+                                          MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
+    EXPECT(MACH_SEND_INVALID_RIGHT,
+           mach_port_request_notification(SELF, port, MACH_NOTIFY_DEAD_NAME, 0, no_name(),
+                                          MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
 }
 
 /* mach_port.defs: notify is a send-once right of any disposition */
@@ -226,8 +234,8 @@ CHECK(notify_by_a_right_of_ones_own) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), previous;
     notify = receive_right(0, 0);
     mach_port_t once = send_once_right(notify);
-    EXPECT(KERN_SUCCESS,
-           mach_port_request_notification(SELF, port, MACH_NOTIFY_NO_SENDERS, 0, once, MACH_MSG_TYPE_MOVE_SEND_ONCE, &previous));
+    EXPECT(KERN_SUCCESS, mach_port_request_notification(SELF, port, MACH_NOTIFY_NO_SENDERS, 0, once,
+                                                        MACH_MSG_TYPE_MOVE_SEND_ONCE, &previous));
     EXPECT(0, type_of(once));
     MUST(mach_port_deallocate(SELF, port));
     EXPECT(1, came(MACH_NOTIFY_NO_SENDERS));

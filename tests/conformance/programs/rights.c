@@ -43,7 +43,8 @@ CHECK(names_are_not_reused_soon) {
 /* mach_port_construct, mach_port.c; MPO_ flags, mach/port.h */
 CHECK(construct) {
     mach_port_t port = receive_right(MPO_CONTEXT_AS_GUARD | MPO_STRICT | MPO_INSERT_SEND_RIGHT, GUARD);
-    mach_port_options_t limited = {.flags = MPO_QLIMIT, .mpl.mpl_qlimit = 7}, unlimited = {.flags = MPO_QLIMIT, .mpl.mpl_qlimit = 5000};
+    mach_port_options_t limited = {.flags = MPO_QLIMIT, .mpl.mpl_qlimit = 7},
+                        unlimited = {.flags = MPO_QLIMIT, .mpl.mpl_qlimit = 5000};
     EXPECT(MACH_PORT_TYPE_SEND_RECEIVE, type_of(port));
     EXPECT(1, refs_of(port, MACH_PORT_RIGHT_SEND));
     EXPECT(MACH_PORT_STATUS_FLAG_GUARDED | MACH_PORT_STATUS_FLAG_STRICT_GUARD, status_of(port).mps_flags);
@@ -96,7 +97,8 @@ CHECK(deallocate) {
 
 /* mach_port_destroy, mach_port.c; ipc_right_destroy, ipc_right.c */
 CHECK(destroy) {
-    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), dead = dead_name(), set = port_set(), once = send_once_right(port);
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), dead = dead_name(), set = port_set(),
+                once = send_once_right(port);
     EXPECT(KERN_SUCCESS, mach_port_destroy(SELF, once));
     EXPECT(0, type_of(once));
     EXPECT(KERN_SUCCESS, mach_port_destroy(SELF, port));
@@ -144,7 +146,8 @@ CHECK(references_stay_at_their_maximum) {
 
 /* ipc_right_delta, ipc_right.c */
 CHECK(references_of_other_rights) {
-    mach_port_t port = receive_right(0, 0), once = send_once_right(port), set = port_set(), dead = dead_name();
+    mach_port_t port = receive_right(0, 0), once = send_once_right(port), set = port_set(),
+                dead = dead_name();
     mach_port_urefs_t refs;
     EXPECT(1, refs_of(port, MACH_PORT_RIGHT_RECEIVE));
     EXPECT(0, refs_of(port, MACH_PORT_RIGHT_SEND));
@@ -181,7 +184,8 @@ CHECK(insert_right) {
     EXPECT(KERN_RIGHT_EXISTS, mach_port_insert_right(SELF, port + 0x10000, port, MACH_MSG_TYPE_MAKE_SEND));
     EXPECT(KERN_SUCCESS, mach_port_insert_right(SELF, port + 0x10000, port, MACH_MSG_TYPE_MAKE_SEND_ONCE));
     EXPECT(MACH_PORT_TYPE_SEND_ONCE, type_of(port + 0x10000));
-    EXPECT(KERN_NAME_EXISTS, mach_port_insert_right(SELF, port + 0x10000, port, MACH_MSG_TYPE_MAKE_SEND_ONCE));
+    EXPECT(KERN_NAME_EXISTS,
+           mach_port_insert_right(SELF, port + 0x10000, port, MACH_MSG_TYPE_MAKE_SEND_ONCE));
     EXPECT(KERN_INVALID_VALUE, mach_port_insert_right(SELF, port, port, 99));
     EXPECT(KERN_INVALID_VALUE, mach_port_insert_right(SELF, MACH_PORT_NULL, port, MACH_MSG_TYPE_MAKE_SEND));
 }
@@ -201,7 +205,8 @@ CHECK(extract_right) {
     EXPECT(MACH_PORT_TYPE_SEND_ONCE, type_of(out));
     EXPECT(KERN_SUCCESS, mach_port_extract_right(SELF, out, MACH_MSG_TYPE_MOVE_SEND_ONCE, &out, &kind));
     EXPECT(MACH_PORT_TYPE_SEND_ONCE, type_of(out));
-    EXPECT(KERN_INVALID_RIGHT, mach_port_extract_right(SELF, send_right(), MACH_MSG_TYPE_MAKE_SEND, &out, &kind));
+    EXPECT(KERN_INVALID_RIGHT,
+           mach_port_extract_right(SELF, send_right(), MACH_MSG_TYPE_MAKE_SEND, &out, &kind));
     EXPECT(KERN_INVALID_VALUE, mach_port_extract_right(SELF, port, 99, &out, &kind));
     EXPECT(KERN_INVALID_NAME, mach_port_extract_right(SELF, no_name(), MACH_MSG_TYPE_COPY_SEND, &out, &kind));
 }
@@ -214,9 +219,11 @@ CHECK(names) {
     mach_msg_type_number_t count, type_count, found = 0;
     EXPECT(KERN_SUCCESS, mach_port_names(SELF, &names, &count, &types, &type_count));
     EXPECT(count, type_count);
-    for (mach_msg_type_number_t at = 0; at < count; at++)
-        if (names[at] == port)
+    for (mach_msg_type_number_t at = 0; at < count; at++) {
+        if (names[at] == port) {
             found = types[at];
+        }
+    }
     EXPECT(MACH_PORT_TYPE_SEND_RECEIVE, found);
     EXPECT(KERN_SUCCESS, vm_deallocate(SELF, (vm_address_t)names, count * sizeof *names));
     EXPECT(KERN_SUCCESS, vm_deallocate(SELF, (vm_address_t)types, count * sizeof *types));
@@ -243,7 +250,8 @@ CHECK(context) {
     EXPECT(1ull << 63 | 6, context);
     EXPECT(KERN_INVALID_RIGHT, mach_port_get_context(SELF, send_right(), &context));
     EXPECT(KERN_INVALID_NAME, mach_port_set_context(SELF, no_name(), 1));
-    EXPECT(KERN_SUCCESS, mach_port_get_context(SELF, receive_right(MPO_CONTEXT_AS_GUARD | MPO_STRICT, GUARD), &context));
+    EXPECT(KERN_SUCCESS,
+           mach_port_get_context(SELF, receive_right(MPO_CONTEXT_AS_GUARD | MPO_STRICT, GUARD), &context));
     EXPECT(0, context); /* a strict guard is a secret */
 }
 
@@ -257,7 +265,8 @@ CHECK(guard) {
     EXPECT(KERN_SUCCESS, mach_port_unguard(SELF, port, GUARD + 1));
     EXPECT(0, status_of(port).mps_flags);
     EXPECT(KERN_SUCCESS, mach_port_guard_with_flags(SELF, port, GUARD, MPG_STRICT | MPG_IMMOVABLE_RECEIVE));
-    EXPECT(MACH_PORT_STATUS_FLAG_GUARDED | MACH_PORT_STATUS_FLAG_STRICT_GUARD | MACH_PORT_STATUS_FLAG_GUARD_IMMOVABLE_RECEIVE,
+    EXPECT(MACH_PORT_STATUS_FLAG_GUARDED | MACH_PORT_STATUS_FLAG_STRICT_GUARD |
+               MACH_PORT_STATUS_FLAG_GUARD_IMMOVABLE_RECEIVE,
            status_of(port).mps_flags);
     EXPECT(KERN_SUCCESS, mach_port_destruct(SELF, port, 0, GUARD));
     EXPECT(KERN_INVALID_NAME, mach_port_guard(SELF, no_name(), GUARD, 0));
@@ -276,22 +285,31 @@ CHECK(attributes) {
     EXPECT(1, status.mps_srights);
     EXPECT(1, status.mps_sorights);
     EXPECT(1, status.mps_mscount);
-    EXPECT(0, status.mps_msgcount + status.mps_pset + status.mps_seqno + status.mps_pdrequest + status.mps_nsrequest);
-    EXPECT(KERN_SUCCESS, mach_port_set_attributes(SELF, port, MACH_PORT_LIMITS_INFO, (mach_port_info_t)&limits, count));
+    EXPECT(0, status.mps_msgcount + status.mps_pset + status.mps_seqno + status.mps_pdrequest +
+                  status.mps_nsrequest);
+    EXPECT(KERN_SUCCESS,
+           mach_port_set_attributes(SELF, port, MACH_PORT_LIMITS_INFO, (mach_port_info_t)&limits, count));
     limits.mpl_qlimit = 0;
-    EXPECT(KERN_SUCCESS, mach_port_get_attributes(SELF, port, MACH_PORT_LIMITS_INFO, (mach_port_info_t)&limits, &count));
+    EXPECT(KERN_SUCCESS,
+           mach_port_get_attributes(SELF, port, MACH_PORT_LIMITS_INFO, (mach_port_info_t)&limits, &count));
     EXPECT(3, limits.mpl_qlimit);
     EXPECT(MACH_PORT_LIMITS_INFO_COUNT, count);
     limits.mpl_qlimit = MACH_PORT_QLIMIT_MAX + 1;
-    EXPECT(KERN_INVALID_VALUE, mach_port_set_attributes(SELF, port, MACH_PORT_LIMITS_INFO, (mach_port_info_t)&limits, count));
-    EXPECT(KERN_FAILURE, mach_port_set_attributes(SELF, port, MACH_PORT_LIMITS_INFO, (mach_port_info_t)&limits, 0));
+    EXPECT(KERN_INVALID_VALUE,
+           mach_port_set_attributes(SELF, port, MACH_PORT_LIMITS_INFO, (mach_port_info_t)&limits, count));
+    EXPECT(KERN_FAILURE,
+           mach_port_set_attributes(SELF, port, MACH_PORT_LIMITS_INFO, (mach_port_info_t)&limits, 0));
     EXPECT(KERN_INVALID_ARGUMENT, mach_port_set_attributes(SELF, port, 99, (mach_port_info_t)&limits, count));
-    EXPECT(KERN_INVALID_ARGUMENT, mach_port_get_attributes(SELF, port, 99, (mach_port_info_t)&limits, &count));
+    EXPECT(KERN_INVALID_ARGUMENT,
+           mach_port_get_attributes(SELF, port, 99, (mach_port_info_t)&limits, &count));
     count = MACH_PORT_RECEIVE_STATUS_COUNT - 1;
-    EXPECT(KERN_FAILURE, mach_port_get_attributes(SELF, port, MACH_PORT_RECEIVE_STATUS, (mach_port_info_t)&status, &count));
+    EXPECT(KERN_FAILURE,
+           mach_port_get_attributes(SELF, port, MACH_PORT_RECEIVE_STATUS, (mach_port_info_t)&status, &count));
     count = MACH_PORT_RECEIVE_STATUS_COUNT;
-    EXPECT(KERN_INVALID_RIGHT, mach_port_get_attributes(SELF, once, MACH_PORT_RECEIVE_STATUS, (mach_port_info_t)&status, &count));
-    EXPECT(KERN_INVALID_NAME, mach_port_get_attributes(SELF, no_name(), MACH_PORT_RECEIVE_STATUS, (mach_port_info_t)&status, &count));
+    EXPECT(KERN_INVALID_RIGHT,
+           mach_port_get_attributes(SELF, once, MACH_PORT_RECEIVE_STATUS, (mach_port_info_t)&status, &count));
+    EXPECT(KERN_INVALID_NAME, mach_port_get_attributes(SELF, no_name(), MACH_PORT_RECEIVE_STATUS,
+                                                       (mach_port_info_t)&status, &count));
 }
 
 /* mach_port_get_srights and mach_port_set_mscount, mach_port.c */
@@ -352,8 +370,9 @@ CHECK(sets) {
 CHECK(many_members) {
     enum { MANY = 600 };
     mach_port_t set = port_set();
-    for (int at = 0; at < MANY; at++)
+    for (int at = 0; at < MANY; at++) {
         MUST(mach_port_insert_member(SELF, receive_right(0, 0), set));
+    }
     EXPECT(MANY, members_of(set));
 }
 

@@ -21,13 +21,13 @@
 #endif
 
 #define SELF mach_task_self()
-#define MUST(call)                                                                                          \
-    do {                                                                                                    \
-        kern_return_t result_ = (call);                                                                     \
-        if (result_ != KERN_SUCCESS) {                                                                      \
+#define MUST(call)                                                                                           \
+    do {                                                                                                     \
+        kern_return_t result_ = (call);                                                                      \
+        if (result_ != KERN_SUCCESS) {                                                                       \
             fprintf(stderr, "misuse: %s: %s (%#x)\n", #call, mach_error_string(result_), (unsigned)result_); \
-            exit(99);                                                                                       \
-        }                                                                                                   \
+            exit(99);                                                                                        \
+        }                                                                                                    \
     } while (0)
 
 enum { GUARD = 0x1234, WRONG = 0xbad };
@@ -76,7 +76,9 @@ static inline kern_return_t send_with_descriptor(mach_port_t right, mach_msg_typ
         mach_msg_base_t base;
         mach_msg_port_descriptor_t port;
     } message = {
-        .base = {{MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0) | MACH_MSGH_BITS_COMPLEX, sizeof message, to, 0, 0, 1}, {1}},
+        .base = {{MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0) | MACH_MSGH_BITS_COMPLEX, sizeof message, to, 0,
+                  0, 1},
+                 {1}},
         .port = {.name = right, .disposition = disposition, .type = MACH_MSG_PORT_DESCRIPTOR},
     };
     return mach_msg(&message.base.header, MACH_SEND_MSG, sizeof message, 0, 0, 0, 0);
@@ -84,13 +86,15 @@ static inline kern_return_t send_with_descriptor(mach_port_t right, mach_msg_typ
 
 static inline kern_return_t send_with_reply_port(mach_port_t reply, mach_msg_type_name_t disposition) {
     mach_port_t to = receive_right(MPO_INSERT_SEND_RIGHT, 0);
-    mach_msg_header_t message = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, disposition), sizeof message, to, reply, 0, 1};
+    mach_msg_header_t message = {
+        MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, disposition), sizeof message, to, reply, 0, 1};
     return mach_msg(&message, MACH_SEND_MSG, sizeof message, 0, 0, 0, 0);
 }
 
 static inline kern_return_t receive_on(mach_port_t port) {
     uint8_t buffer[256];
-    return mach_msg((mach_msg_header_t *)buffer, MACH_RCV_MSG | MACH_RCV_TIMEOUT, 0, sizeof buffer, port, 0, 0);
+    return mach_msg((mach_msg_header_t *)buffer, MACH_RCV_MSG | MACH_RCV_TIMEOUT, 0, sizeof buffer, port, 0,
+                    0);
 }
 
 static inline kern_return_t request(mach_port_t port, mach_msg_id_t id, mach_port_t notify) {
@@ -106,12 +110,12 @@ struct scenario_row {
 };
 
 /* A scenario: makes a port, prints its name, commits the deed. */
-#define SCENARIO(name, prepare, deed)                       \
-    static kern_return_t name(mach_port_t *out) {           \
-        mach_port_t port = prepare;                         \
-        *out = port;                                        \
-        announce(port);                                     \
-        return deed;                                        \
+#define SCENARIO(name, prepare, deed)             \
+    static kern_return_t name(mach_port_t *out) { \
+        mach_port_t port = prepare;               \
+        *out = port;                              \
+        announce(port);                           \
+        return deed;                              \
     }
 
 static scenario *chosen;
@@ -128,30 +132,36 @@ static inline void *run_chosen(void *unused) {
 }
 
 /*
- * [-g FLAGS] [-n TIMES] [-2] SCENARIO: sets the task's guard flags if any are given here or by `flags`, runs the scenario that
- * often, with -2 in a second thread, and prints the port, the thread and the result of each, if this process still lives.
+ * [-g FLAGS] [-n TIMES] [-2] SCENARIO: sets the task's guard flags if any are given here or by `flags`, runs
+ * the scenario that often, with -2 in a second thread, and prints the port, the thread and the result of
+ * each, if this process still lives.
  */
-static inline int run_scenario(int argc, char **argv, const struct scenario_row *rows, size_t count, task_exc_guard_behavior_t flags) {
+static inline int run_scenario(int argc, char **argv, const struct scenario_row *rows, size_t count,
+                               task_exc_guard_behavior_t flags) {
     int second = 0;
     for (int option; (option = getopt(argc, argv, "g:n:2")) != -1;) {
-        if (option == 'g')
+        if (option == 'g') {
             flags = (task_exc_guard_behavior_t)strtoul(optarg, NULL, 0);
-        else if (option == 'n')
+        } else if (option == 'n') {
             times = atoi(optarg);
-        else if (option == '2')
+        } else if (option == '2') {
             second = 1;
-        else
+        } else {
             return 2;
+        }
     }
-    for (size_t at = 0; optind == argc - 1 && at < count; at++)
-        if (!strcmp(argv[optind], rows[at].name))
+    for (size_t at = 0; optind == argc - 1 && at < count; at++) {
+        if (!strcmp(argv[optind], rows[at].name)) {
             chosen = rows[at].run;
+        }
+    }
     if (!chosen) {
         fprintf(stderr, "no such scenario\n");
         return 2;
     }
-    if (flags)
+    if (flags) {
         MUST(task_set_exc_guard_behavior(SELF, flags));
+    }
     if (second) {
         pthread_t thread;
         pthread_create(&thread, NULL, run_chosen, NULL);

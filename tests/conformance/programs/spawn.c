@@ -1,7 +1,7 @@
 /*
- * posix_spawn(): what its attributes and file actions do to the child. posix_spawn(2), posix_spawnattr_*(3) and
- * posix_spawn_file_actions_*(3) of macOS; bsd/kern/kern_exec.c (posix_spawn, exec_spawnattr_getmacpolicyinfo and neighbours),
- * xnu-11417.121.6.
+ * posix_spawn(): what its attributes and file actions do to the child. posix_spawn(2), posix_spawnattr_*(3)
+ * and posix_spawn_file_actions_*(3) of macOS; bsd/kern/kern_exec.c (posix_spawn,
+ * exec_spawnattr_getmacpolicyinfo and neighbours), xnu-11417.121.6.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -25,7 +25,8 @@ static int status_of_child(pid_t pid) {
 }
 
 /* Runs a line of shell with these actions and attributes; how it ended. */
-static int shell(const char *line, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes) {
+static int shell(const char *line, const posix_spawn_file_actions_t *actions,
+                 const posix_spawnattr_t *attributes) {
     char *arguments[] = {"sh", "-c", (char *)line, NULL};
     pid_t pid;
     EXPECT(0, posix_spawn(&pid, "/bin/sh", actions, attributes, arguments, environ));
@@ -136,10 +137,14 @@ CHECK(process_group_is_joined) {
     EXPECT(0, posix_spawn_file_actions_destroy(&actions));
 }
 
-/* The part of the next check that runs in the child: a message to whatever bootstrap port it was given (launchd's, mach/mach_init.h). */
+/*
+ * The part of the next check that runs in the child: a message to whatever bootstrap port it was given
+ * (launchd's, mach/mach_init.h).
+ */
 CHECK(greet_bootstrap_port) {
-    if (bootstrap_port == MACH_PORT_NULL)
+    if (bootstrap_port == MACH_PORT_NULL) {
         return;
+    }
     send_letter(bootstrap_port, MACH_MSG_TYPE_COPY_SEND, 4711, MACH_SEND_TIMEOUT);
 }
 

@@ -1,6 +1,6 @@
 /*
- * Tasks: exception ports, guard behavior, identities, special ports, launchd's names, and what libSystem says of them.
- * Sources: osfmk/kern of xnu-11417.101.15, if no other place is named.
+ * Tasks: exception ports, guard behavior, identities, special ports, launchd's names, and what libSystem says
+ * of them. Sources: osfmk/kern of xnu-11417.101.15, if no other place is named.
  */
 #include <errno.h>
 #include <mach/mach_error.h>
@@ -30,7 +30,8 @@ struct handlers {
 
 static struct handlers handlers_of(exception_mask_t mask) {
     struct handlers handlers = {.count = EXC_TYPES_COUNT};
-    MUST(task_get_exception_ports(SELF, mask, handlers.masks, &handlers.count, handlers.ports, handlers.behaviors, handlers.flavors));
+    MUST(task_get_exception_ports(SELF, mask, handlers.masks, &handlers.count, handlers.ports,
+                                  handlers.behaviors, handlers.flavors));
     return handlers;
 }
 
@@ -46,22 +47,26 @@ CHECK(exception_ports) {
     EXPECT(PROTECTED, handlers.behaviors[0]);
     EXPECT(NONE, handlers.flavors[0]);
     EXPECT(2, refs_of(port, MACH_PORT_RIGHT_SEND)); /* the answer brought one */
-    EXPECT(KERN_SUCCESS, task_set_exception_ports(SELF, EXC_MASK_BAD_ACCESS, port, STATE, MACHINE_THREAD_STATE));
+    EXPECT(KERN_SUCCESS,
+           task_set_exception_ports(SELF, EXC_MASK_BAD_ACCESS, port, STATE, MACHINE_THREAD_STATE));
     handlers = handlers_of(guard_and_access);
     EXPECT(2, handlers.count);
     EXPECT(guard_and_access, handlers.masks[0] | handlers.masks[1]);
-    EXPECT(KERN_SUCCESS, task_set_exception_ports(SELF, guard_and_access, MACH_PORT_NULL, EXCEPTION_DEFAULT, NONE));
+    EXPECT(KERN_SUCCESS,
+           task_set_exception_ports(SELF, guard_and_access, MACH_PORT_NULL, EXCEPTION_DEFAULT, NONE));
     handlers = handlers_of(EXC_MASK_GUARD);
     EXPECT(MACH_PORT_NULL, handlers.ports[0]);
 }
 
 /* task_swap_exception_ports, ipc_tt.c */
 CHECK(exception_ports_are_swapped) {
-    mach_port_t first = receive_right(MPO_INSERT_SEND_RIGHT, 0), second = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    mach_port_t first = receive_right(MPO_INSERT_SEND_RIGHT, 0),
+                second = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     struct handlers old = {.count = EXC_TYPES_COUNT};
     MUST(task_set_exception_ports(SELF, EXC_MASK_GUARD, first, PROTECTED, NONE));
-    EXPECT(KERN_SUCCESS, task_swap_exception_ports(SELF, EXC_MASK_GUARD, second, STATE, MACHINE_THREAD_STATE, old.masks, &old.count,
-                                                   old.ports, old.behaviors, old.flavors));
+    EXPECT(KERN_SUCCESS,
+           task_swap_exception_ports(SELF, EXC_MASK_GUARD, second, STATE, MACHINE_THREAD_STATE, old.masks,
+                                     &old.count, old.ports, old.behaviors, old.flavors));
     EXPECT(1, old.count);
     EXPECT(EXC_MASK_GUARD, old.masks[0]);
     EXPECT(first, old.ports[0]);
@@ -96,23 +101,33 @@ CHECK(exception_ports_refused) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     struct handlers handlers = {.count = EXC_TYPES_COUNT};
     EXPECT(KERN_INVALID_ARGUMENT, task_set_exception_ports(SELF, 1u << 31, port, PROTECTED, NONE));
-    EXPECT(KERN_INVALID_ARGUMENT, task_set_exception_ports(SELF, EXC_MASK_GUARD, port, EXCEPTION_IDENTITY_PROTECTED, NONE));
+    EXPECT(KERN_INVALID_ARGUMENT,
+           task_set_exception_ports(SELF, EXC_MASK_GUARD, port, EXCEPTION_IDENTITY_PROTECTED, NONE));
     EXPECT(KERN_INVALID_ARGUMENT, task_set_exception_ports(SELF, EXC_MASK_GUARD, port, 0, NONE));
     EXPECT(KERN_INVALID_ARGUMENT, task_set_exception_ports(SELF, EXC_MASK_GUARD, port, 9, NONE));
     EXPECT(KERN_INVALID_ARGUMENT, task_set_exception_ports(SELF, EXC_MASK_GUARD, port, STATE, 12345));
-    EXPECT(MACH_SEND_INVALID_RIGHT, task_set_exception_ports(SELF, EXC_MASK_GUARD, no_name(), PROTECTED, NONE));
-    EXPECT(MACH_SEND_INVALID_RIGHT, task_set_exception_ports(SELF, EXC_MASK_GUARD, receive_right(0, 0), PROTECTED, NONE));
-    EXPECT(KERN_INVALID_ARGUMENT, task_get_exception_ports(SELF, 1u << 31, handlers.masks, &handlers.count, handlers.ports,
-                                                           handlers.behaviors, handlers.flavors));
-    EXPECT(MACH_SEND_INVALID_DEST, task_set_exception_ports(no_name(), EXC_MASK_GUARD, port, PROTECTED, NONE));
+    EXPECT(MACH_SEND_INVALID_RIGHT,
+           task_set_exception_ports(SELF, EXC_MASK_GUARD, no_name(), PROTECTED, NONE));
+    EXPECT(MACH_SEND_INVALID_RIGHT,
+           task_set_exception_ports(SELF, EXC_MASK_GUARD, receive_right(0, 0), PROTECTED, NONE));
+    EXPECT(KERN_INVALID_ARGUMENT,
+           task_get_exception_ports(SELF, 1u << 31, handlers.masks, &handlers.count, handlers.ports,
+                                    handlers.behaviors, handlers.flavors));
+    EXPECT(MACH_SEND_INVALID_DEST,
+           task_set_exception_ports(no_name(), EXC_MASK_GUARD, port, PROTECTED, NONE));
     EXPECT(1, refs_of(port, MACH_PORT_RIGHT_SEND));
 }
 
-/* set_exception_ports_validation, ipc_tt.c, and task_set_exception_ports of xnu-7195.141.2 (11.5) and xnu-7195.121.3 (11.4) */
+/*
+ * set_exception_ports_validation, ipc_tt.c, and task_set_exception_ports of xnu-7195.141.2 (11.5) and
+ * xnu-7195.121.3 (11.4)
+ */
 CHECK(exception_port_that_cannot_move) {
-    mach_port_t port = receive_right(MPO_IMMOVABLE_RECEIVE | MPO_CONTEXT_AS_GUARD | MPO_INSERT_SEND_RIGHT, GUARD);
+    mach_port_t port =
+        receive_right(MPO_IMMOVABLE_RECEIVE | MPO_CONTEXT_AS_GUARD | MPO_INSERT_SEND_RIGHT, GUARD);
     kern_return_t expected = release() < 1105 ? KERN_SUCCESS : KERN_INVALID_RIGHT;
-    EXPECT(expected, task_set_exception_ports(SELF, EXC_MASK_GUARD, port, (int)(EXCEPTION_DEFAULT | MACH_EXCEPTION_CODES), NONE));
+    EXPECT(expected, task_set_exception_ports(SELF, EXC_MASK_GUARD, port,
+                                              (int)(EXCEPTION_DEFAULT | MACH_EXCEPTION_CODES), NONE));
     if (release() >= 1500) { /* one that is made for it cannot either, and may be one */
         port = receive_right(MPO_EXCEPTION_PORT | MPO_INSERT_SEND_RIGHT, 0);
         EXPECT(KERN_SUCCESS, task_set_exception_ports(SELF, EXC_MASK_GUARD, port, PROTECTED, NONE));
@@ -122,13 +137,17 @@ CHECK(exception_port_that_cannot_move) {
 /* task_set_exc_guard_behavior, task.c */
 CHECK(guard_behavior) {
     task_exc_guard_behavior_t behavior;
-    EXPECT(KERN_SUCCESS, task_set_exc_guard_behavior(SELF, TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_VM_DELIVER));
+    EXPECT(KERN_SUCCESS,
+           task_set_exc_guard_behavior(SELF, TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_VM_DELIVER));
     EXPECT(KERN_SUCCESS, task_get_exc_guard_behavior(SELF, &behavior));
     EXPECT(TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_VM_DELIVER, behavior);
     EXPECT(KERN_INVALID_VALUE, task_set_exc_guard_behavior(SELF, 0x10000));
 }
 
-/* task_set_exc_guard_behavior, task.c: since 12.0 (xnu-8019.41.5) a kernel that is none for development lets flags grow only */
+/*
+ * task_set_exc_guard_behavior, task.c: since 12.0 (xnu-8019.41.5) a kernel that is none for development lets
+ * flags grow only
+ */
 CHECK(guard_behavior_only_grows) {
     static const struct {
         task_exc_guard_behavior_t flags;
@@ -196,15 +215,18 @@ CHECK(task_of_a_pid) {
 
 /* task_get_special_port and task_set_special_port, ipc_tt.c */
 CHECK(special_ports) {
-    static const int which[] = {TASK_KERNEL_PORT, TASK_NAME_PORT, TASK_BOOTSTRAP_PORT, TASK_INSPECT_PORT, TASK_READ_PORT};
+    static const int which[] = {TASK_KERNEL_PORT, TASK_NAME_PORT, TASK_BOOTSTRAP_PORT, TASK_INSPECT_PORT,
+                                TASK_READ_PORT};
     mach_port_t port, own = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     for (size_t at = 0; at < sizeof which / sizeof *which; at++) {
         EXPECT(KERN_SUCCESS, task_get_special_port(SELF, which[at], &port));
         EXPECT(MACH_PORT_TYPE_SEND, type_of(port));
-        if (which[at] == TASK_KERNEL_PORT)
+        if (which[at] == TASK_KERNEL_PORT) {
             EXPECT(SELF, port);
-        if (which[at] == TASK_BOOTSTRAP_PORT)
+        }
+        if (which[at] == TASK_BOOTSTRAP_PORT) {
             EXPECT(bootstrap_port, port);
+        }
     }
     EXPECT(KERN_INVALID_ARGUMENT, task_get_special_port(SELF, 99, &port));
     EXPECT(KERN_SUCCESS, task_set_special_port(SELF, TASK_BOOTSTRAP_PORT, own));
@@ -318,7 +340,8 @@ CHECK(death_of_a_process) {
         mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), parent;
         MUST(bootstrap_look_up(bootstrap_port, name, &parent));
         struct letter letter = {
-            .header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0) | MACH_MSGH_BITS_COMPLEX, offsetof(struct letter, text), parent, 0, 0, 2},
+            .header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0) | MACH_MSGH_BITS_COMPLEX,
+                       offsetof(struct letter, text), parent, 0, 0, 2},
             .body = {1},
             .port = {.name = port, .disposition = MACH_MSG_TYPE_MAKE_SEND, .type = MACH_MSG_PORT_DESCRIPTOR},
         };
@@ -388,7 +411,10 @@ CHECK(token_of_a_dead_task) {
 CHECK(spawn_attributes) {
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_t actions;
-    char *const command[] = {"sh", "-c", "test $(cat <&9) = word && test \"$(ps -o pgid= -p $$ | tr -d ' ')\" = $$ && ! (: <&8) 2>/dev/null", NULL};
+    char *const command[] = {
+        "sh", "-c",
+        "test $(cat <&9) = word && test \"$(ps -o pgid= -p $$ | tr -d ' ')\" = $$ && ! (: <&8) 2>/dev/null",
+        NULL};
     int pipes[2], kept[2];
     pid_t pid;
     short flags;
@@ -419,7 +445,8 @@ CHECK(spawn_with_bad_exception_ports) {
     posix_spawnattr_t attributes;
     pid_t pid;
     EXPECT(0, posix_spawnattr_init(&attributes));
-    EXPECT(0, posix_spawnattr_setexceptionports_np(&attributes, EXC_MASK_GUARD, receive_right(MPO_INSERT_SEND_RIGHT, 0), 99, NONE));
+    EXPECT(0, posix_spawnattr_setexceptionports_np(&attributes, EXC_MASK_GUARD,
+                                                   receive_right(MPO_INSERT_SEND_RIGHT, 0), 99, NONE));
     EXPECT(EINVAL, posix_spawnp(&pid, "true", NULL, &attributes, command, environ));
     EXPECT(0, posix_spawnattr_destroy(&attributes));
     EXPECT(0, posix_spawnattr_init(&attributes));

@@ -1,10 +1,12 @@
 /*
- * libFuzzer over the client's parser of replies. Its first two bytes choose protocol and expected server, the rest is a message
- * as it was received, in a buffer of exactly its size.
+ * libFuzzer over the client's parser of replies. Its first two bytes choose protocol and expected server, the
+ * rest is a message as it was received, in a buffer of exactly its size.
  *
  *     python tests/rendezvous/fuzz/seeds.py CORPUS
- *     clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -D_GNU_SOURCE -Idaemon/excguard/client \
- *         $(python -m excsim --cflags) tests/rendezvous/fuzz/reply.c daemon/excguard/client/excguard_client.c \
+ *     clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -D_GNU_SOURCE
+ * -Idaemon/excguard/client \
+ *         $(python -m excsim --cflags) tests/rendezvous/fuzz/reply.c daemon/excguard/client/excguard_client.c
+ * \
  *         $(python -m excsim --libs) -ldl -o fuzz-reply && ./fuzz-reply -max_total_time=600 CORPUS/reply
  */
 #include <stdlib.h>
@@ -12,16 +14,17 @@
 
 #include "excguard_client.h"
 
-#define MUST(condition) \
-    do {                \
+#define MUST(condition)   \
+    do {                  \
         if (!(condition)) \
-            abort();    \
+            abort();      \
     } while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct excguard_client client;
-    if (size < 2)
+    if (size < 2) {
         return 0;
+    }
     uint32_t protocol = data[0] & 1;
     int32_t pid = data[1] & 1 ? 4242 : 0;
     size -= 2;
@@ -39,9 +42,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         MUST(client.data_offset + client.data_size <= header.msgh_size);
     }
     for (uint32_t at = 0; at < client.count; at++) {
-        MUST(client.ports[at].kind >= MACH_MSG_TYPE_PORT_RECEIVE && client.ports[at].kind <= MACH_MSG_TYPE_PORT_SEND_ONCE);
-        for (uint32_t before = 0; before < at; before++)
+        MUST(client.ports[at].kind >= MACH_MSG_TYPE_PORT_RECEIVE &&
+             client.ports[at].kind <= MACH_MSG_TYPE_PORT_SEND_ONCE);
+        for (uint32_t before = 0; before < at; before++) {
             MUST(client.ports[before].key != client.ports[at].key);
+        }
     }
     free(message);
     return 0;

@@ -44,7 +44,8 @@ static uint32_t taken_kind;
 
 static void send_id(mach_msg_id_t id) {
     mach_msg_header_t message = {
-        .msgh_bits = MACH_MSGH_BITS(taken_kind, 0), /* PORT_SEND is MOVE_SEND, PORT_SEND_ONCE is MOVE_SEND_ONCE */
+        .msgh_bits =
+            MACH_MSGH_BITS(taken_kind, 0), /* PORT_SEND is MOVE_SEND, PORT_SEND_ONCE is MOVE_SEND_ONCE */
         .msgh_size = sizeof message,
         .msgh_remote_port = taken,
         .msgh_id = id,
@@ -57,15 +58,17 @@ static void receive_id(void) {
         mach_msg_header_t header;
         uint8_t bytes[256];
     } message;
-    kern_return_t result = mach_msg(&message.header, MACH_RCV_MSG | MACH_RCV_TIMEOUT, 0, sizeof message, taken, 20000, 0);
+    kern_return_t result =
+        mach_msg(&message.header, MACH_RCV_MSG | MACH_RCV_TIMEOUT, 0, sizeof message, taken, 20000, 0);
     printf("received %d\n", result ? -result : message.header.msgh_id);
     mach_port_mod_refs(mach_task_self(), taken, MACH_PORT_RIGHT_RECEIVE, -1);
 }
 
 static int count_variables(void) {
     int count = 0;
-    for (char **at = environ; *at; at++)
+    for (char **at = environ; *at; at++) {
         count += !strncmp(*at, "EXCGUARD_RENDEZVOUS_", 20);
+    }
     return count;
 }
 
@@ -73,8 +76,9 @@ static unsigned count_names(void) {
     mach_port_name_array_t names;
     mach_port_type_array_t types;
     mach_msg_type_number_t count = 0, type_count = 0;
-    if (mach_port_names(mach_task_self(), &names, &count, &types, &type_count))
+    if (mach_port_names(mach_task_self(), &names, &count, &types, &type_count)) {
         return 0;
+    }
     vm_deallocate(mach_task_self(), (vm_address_t)names, count * sizeof *names);
     vm_deallocate(mach_task_self(), (vm_address_t)types, type_count * sizeof *types);
     return count;
@@ -85,15 +89,17 @@ int main(int argc, char **argv) {
     int configured = 0;
     for (char **word = argv + 1; *word; word++) {
         const char *verb = *word;
-        if (!strcmp(verb, "require") || !strcmp(verb, "service") || !strcmp(verb, "pid") || !strcmp(verb, "timeout") ||
-            !strcmp(verb, "chromium") || !strcmp(verb, "acquire")) {
-            if (!configured)
+        if (!strcmp(verb, "require") || !strcmp(verb, "service") || !strcmp(verb, "pid") ||
+            !strcmp(verb, "timeout") || !strcmp(verb, "chromium") || !strcmp(verb, "acquire")) {
+            if (!configured) {
                 excguard_client_options_from_environment(&options);
+            }
             configured = 1;
         }
         if (!strcmp(verb, "output")) {
-            if (!freopen(*++word, "a", stdout))
+            if (!freopen(*++word, "a", stdout)) {
                 return 99;
+            }
 #ifndef __APPLE__
         } else if (!strcmp(verb, "sign")) {
             excsim_sign(word[1], word[2], (enum excsim_certificate)atoi(word[3]));

@@ -1,7 +1,7 @@
 /*
- * raise CODE SUBCODE [COUNT] raises EXC_GUARD; raise -e EXCEPTION CODE SUBCODE another exception. Prints as JSON, before it
- * does, what the exception should show, and afterwards the result. -g FLAGS sets the task's guard behavior first, -n the
- * number of times that it is all done, -2 does it in a second thread.
+ * raise CODE SUBCODE [COUNT] raises EXC_GUARD; raise -e EXCEPTION CODE SUBCODE another exception. Prints as
+ * JSON, before it does, what the exception should show, and afterwards the result. -g FLAGS sets the task's
+ * guard behavior first, -n the number of times that it is all done, -2 does it in a second thread.
  */
 #include <excsim.h>
 #include <mach/mach.h>
@@ -36,17 +36,20 @@ static void *run(void *unused) {
 int main(int argc, char **argv) {
     int second = 0;
     for (int option; (option = getopt(argc, argv, "e:g:n:2")) != -1;) {
-        if (option == 'e')
+        if (option == 'e') {
             exception = atoi(optarg);
-        else if (option == 'g')
-            task_set_exc_guard_behavior(mach_task_self(), (task_exc_guard_behavior_t)strtoul(optarg, NULL, 0));
-        else if (option == 'n')
+        } else if (option == 'g') {
+            task_set_exc_guard_behavior(mach_task_self(),
+                                        (task_exc_guard_behavior_t)strtoul(optarg, NULL, 0));
+        } else if (option == 'n') {
             times = atoi(optarg);
-        else
+        } else {
             second = 1;
+        }
     }
-    for (int at = 0; at < 3 && optind + at < argc; at++)
+    for (int at = 0; at < 3 && optind + at < argc; at++) {
         number[at] = strtoull(argv[optind + at], NULL, 0);
+    }
     if (second) {
         pthread_t thread;
         pthread_create(&thread, NULL, run, NULL);

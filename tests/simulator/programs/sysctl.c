@@ -6,8 +6,9 @@ int main(int argc, char **argv) {
     for (int at = 1; at < argc; at++) {
         char text[256] = "";
         size_t size = sizeof text;
-        if (sysctlbyname(argv[at], text, &size, NULL, 0))
+        if (sysctlbyname(argv[at], text, &size, NULL, 0)) {
             return 1;
+        }
         puts(text);
     }
     return 0;

@@ -1,2 +1,5 @@
-/* Stands in for the SDK's header where a cross-compiler's SDK lacks it; the declarations have their home there. */
+/*
+ * Stands in for the SDK's header where a cross-compiler's SDK lacks it; the declarations have their home
+ * there.
+ */
 #include "../../../../daemon/simulator/include/servers/bootstrap.h"

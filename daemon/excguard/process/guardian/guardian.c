@@ -1,16 +1,17 @@
 /*
- * excguard-guardian GRACE: leads the process group of one watched program, and ends it when the supervisor lets go.
+ * excguard-guardian GRACE: leads the process group of one watched program, and ends it when the supervisor
+ * lets go.
  *
- * Standard input is a pipe whose other end only the supervisor holds. Through it comes the program's process id
- * (a pid_t). While the pipe is open the guardian does nothing. When it closes, because the supervisor wants so or
- * because it died in whatever way, everybody in the group gets SIGTERM, and what is still there after GRACE
- * milliseconds gets SIGKILL. So does the group that the program leads if it has made one of its own, as shells and
- * timeout(1) do.
+ * Standard input is a pipe whose other end only the supervisor holds. Through it comes the program's process
+ * id (a pid_t). While the pipe is open the guardian does nothing. When it closes, because the supervisor
+ * wants so or because it died in whatever way, everybody in the group gets SIGTERM, and what is still there
+ * after GRACE milliseconds gets SIGKILL. So does the group that the program leads if it has made one of its
+ * own, as shells and timeout(1) do.
  *
  * Why a process: macOS has nothing that ends a child with its parent, and a supervisor that was killed can do
- * nothing. Why the leader of the group: the group is there before the program is started into it, so there is no
- * moment in which the program runs and nobody knows of it; and while the guardian lives, no other process can get
- * its number, so the number means this group and nothing else.
+ * nothing. Why the leader of the group: the group is there before the program is started into it, so there is
+ * no moment in which the program runs and nobody knows of it; and while the guardian lives, no other process
+ * can get its number, so the number means this group and nothing else.
  *
  * It must be started as the leader of a new process group and with all signals blocked, which exec keeps so:
  * signals to the group are for the others.
@@ -32,8 +33,7 @@
 #define KILL_MILLISECONDS 2000L
 
 /* Returns at the end of the pipe, with the last process id that came through it; 0: none came. */
-static pid_t wait_for_end(int fd)
-{
+static pid_t wait_for_end(int fd) {
     pid_t program = 0;
     pid_t next;
     ssize_t got;
@@ -47,8 +47,7 @@ static pid_t wait_for_end(int fd)
     return program;
 }
 
-static void sleep_milliseconds(long milliseconds)
-{
+static void sleep_milliseconds(long milliseconds) {
     struct timespec left = {.tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000L};
 
     while (nanosleep(&left, &left) == -1 && errno == EINTR) {
@@ -59,8 +58,7 @@ static void sleep_milliseconds(long milliseconds)
  * Sends a signal to the groups. Returns 0 when they are empty. Any error means so: EPERM says that there is
  * nobody in a group whom we may end (on macOS: zombies alone).
  */
-static int signal_groups(const pid_t groups[2], int number)
-{
+static int signal_groups(const pid_t groups[2], int number) {
     int reached = 0;
 
     for (int i = 0; i < 2; i++) {
@@ -72,12 +70,12 @@ static int signal_groups(const pid_t groups[2], int number)
 }
 
 /*
- * Whether all members of the groups are zombies, which nobody can end. Linux goes on counting them until the init
- * process has reaped them, which that of a container does late or never, and tells the difference in /proc. macOS
- * has no /proc, and does not count them in the first place (killpg1 in bsd/kern/kern_sig.c, xnu-11417.121.6).
+ * Whether all members of the groups are zombies, which nobody can end. Linux goes on counting them until the
+ * init process has reaped them, which that of a container does late or never, and tells the difference in
+ * /proc. macOS has no /proc, and does not count them in the first place (killpg1 in bsd/kern/kern_sig.c,
+ * xnu-11417.121.6).
  */
-static int only_zombies(const pid_t groups[2])
-{
+static int only_zombies(const pid_t groups[2]) {
     DIR *processes = opendir("/proc");
     const struct dirent *entry;
     int living = processes == NULL;
@@ -104,8 +102,8 @@ static int only_zombies(const pid_t groups[2])
         stat[size] = '\0';
         /* pid (name) state ppid pgrp ...; a name may hold anything, parentheses as well. */
         after_name = strrchr(stat, ')');
-        living = after_name != NULL && sscanf(after_name, ") %c %*d %d", &state, &group) == 2 && state != 'Z' &&
-                 group > 1 && (group == groups[0] || group == groups[1]);
+        living = after_name != NULL && sscanf(after_name, ") %c %*d %d", &state, &group) == 2 &&
+                 state != 'Z' && group > 1 && (group == groups[0] || group == groups[1]);
     }
     if (processes != NULL) {
         (void)closedir(processes);
@@ -114,8 +112,7 @@ static int only_zombies(const pid_t groups[2])
 }
 
 /* Waits until nobody in the groups is alive any more, at most `milliseconds`. Returns 1 when that is so. */
-static int wait_until_empty(const pid_t groups[2], long milliseconds)
-{
+static int wait_until_empty(const pid_t groups[2], long milliseconds) {
     long step = 1;
 
     while (signal_groups(groups, 0) && !only_zombies(groups)) {
@@ -133,12 +130,11 @@ static int wait_until_empty(const pid_t groups[2], long milliseconds)
 }
 
 /*
- * Leaves the group, whose number stays taken for as long as this process lives: only from outside can one see when a
- * group is empty. The only group that is sure to be there to move to is that of a child made for the purpose, the
- * lodging. It ends when the descriptor that is returned is closed. -1: there is none to be had.
+ * Leaves the group, whose number stays taken for as long as this process lives: only from outside can one see
+ * when a group is empty. The only group that is sure to be there to move to is that of a child made for the
+ * purpose, the lodging. It ends when the descriptor that is returned is closed. -1: there is none to be had.
  */
-static int leave_group(void)
-{
+static int leave_group(void) {
     int lifeline[2];
     pid_t lodging;
 
@@ -159,8 +155,7 @@ static int leave_group(void)
 }
 
 /* Ends everybody in the groups, none of which this process is in. Returns the exit status. */
-static int end_groups(const pid_t groups[2], long grace)
-{
+static int end_groups(const pid_t groups[2], long grace) {
     if (!signal_groups(groups, SIGTERM)) {
         return 0;
     }
@@ -174,8 +169,7 @@ static int end_groups(const pid_t groups[2], long grace)
     return 1;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     char *end = NULL;
     long grace = argc == 2 ? strtol(argv[1], &end, 10) : -1;
     pid_t groups[2] = {getpid(), 0};

@@ -1,4 +1,6 @@
-/* osfmk/mach/boolean.h and osfmk/mach/i386/boolean.h: signed on arm64 macOS, unsigned on x86_64; same size. */
+/*
+ * osfmk/mach/boolean.h and osfmk/mach/i386/boolean.h: signed on arm64 macOS, unsigned on x86_64; same size.
+ */
 #ifndef _MACH_BOOLEAN_H_
 #define _MACH_BOOLEAN_H_
 

@@ -8,6 +8,6 @@ typedef kern_return_t mach_error_t;
 
 #define err_get_system(err) (((err) >> 26) & 0x3f)
 #define err_get_sub(err) (((err) >> 14) & 0xfff)
-#define err_get_code(err) ((err)&0x3fff)
+#define err_get_code(err) ((err) & 0x3fff)
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Results of Mach calls. Names and values: osfmk/mach/kern_return.h, macOS 27.0 SDK (unchanged since 10.9 but for
- * the codes above KERN_OPERATION_TIMED_OUT, which were appended over the years).
+ * Results of Mach calls. Names and values: osfmk/mach/kern_return.h, macOS 27.0 SDK (unchanged since 10.9 but
+ * for the codes above KERN_OPERATION_TIMED_OUT, which were appended over the years).
  */
 #ifndef _MACH_KERN_RETURN_H_
 #define _MACH_KERN_RETURN_H_

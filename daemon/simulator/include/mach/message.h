@@ -18,7 +18,8 @@ typedef natural_t mach_msg_timeout_t;
 #define MACH_MSGH_BITS_REMOTE_MASK 0x0000001f
 #define MACH_MSGH_BITS_LOCAL_MASK 0x00001f00
 #define MACH_MSGH_BITS_VOUCHER_MASK 0x001f0000
-#define MACH_MSGH_BITS_PORTS_MASK (MACH_MSGH_BITS_REMOTE_MASK | MACH_MSGH_BITS_LOCAL_MASK | MACH_MSGH_BITS_VOUCHER_MASK)
+#define MACH_MSGH_BITS_PORTS_MASK \
+    (MACH_MSGH_BITS_REMOTE_MASK | MACH_MSGH_BITS_LOCAL_MASK | MACH_MSGH_BITS_VOUCHER_MASK)
 #define MACH_MSGH_BITS_COMPLEX 0x80000000U
 #define MACH_MSGH_BITS_USER 0x801f1f1fU
 #define MACH_MSGH_BITS_RAISEIMP 0x20000000U
@@ -27,20 +28,20 @@ typedef natural_t mach_msg_timeout_t;
 #define MACH_MSGH_BITS_USED 0xb01f1f1fU
 
 #define MACH_MSGH_BITS(remote, local) ((remote) | ((local) << 8))
-#define MACH_MSGH_BITS_SET_PORTS(remote, local, voucher)                                                               \
-    (((remote)&MACH_MSGH_BITS_REMOTE_MASK) | (((local) << 8) & MACH_MSGH_BITS_LOCAL_MASK) |                            \
+#define MACH_MSGH_BITS_SET_PORTS(remote, local, voucher)                                      \
+    (((remote) & MACH_MSGH_BITS_REMOTE_MASK) | (((local) << 8) & MACH_MSGH_BITS_LOCAL_MASK) | \
      (((voucher) << 16) & MACH_MSGH_BITS_VOUCHER_MASK))
-#define MACH_MSGH_BITS_SET(remote, local, voucher, other)                                                              \
+#define MACH_MSGH_BITS_SET(remote, local, voucher, other) \
     (MACH_MSGH_BITS_SET_PORTS((remote), (local), (voucher)) | ((other) & ~MACH_MSGH_BITS_PORTS_MASK))
-#define MACH_MSGH_BITS_REMOTE(bits) ((bits)&MACH_MSGH_BITS_REMOTE_MASK)
-#define MACH_MSGH_BITS_LOCAL(bits) (((bits)&MACH_MSGH_BITS_LOCAL_MASK) >> 8)
-#define MACH_MSGH_BITS_VOUCHER(bits) (((bits)&MACH_MSGH_BITS_VOUCHER_MASK) >> 16)
-#define MACH_MSGH_BITS_PORTS(bits) ((bits)&MACH_MSGH_BITS_PORTS_MASK)
+#define MACH_MSGH_BITS_REMOTE(bits) ((bits) & MACH_MSGH_BITS_REMOTE_MASK)
+#define MACH_MSGH_BITS_LOCAL(bits) (((bits) & MACH_MSGH_BITS_LOCAL_MASK) >> 8)
+#define MACH_MSGH_BITS_VOUCHER(bits) (((bits) & MACH_MSGH_BITS_VOUCHER_MASK) >> 16)
+#define MACH_MSGH_BITS_PORTS(bits) ((bits) & MACH_MSGH_BITS_PORTS_MASK)
 #define MACH_MSGH_BITS_OTHER(bits) ((bits) & ~MACH_MSGH_BITS_PORTS_MASK)
 #define MACH_MSGH_BITS_HAS_REMOTE(bits) (MACH_MSGH_BITS_REMOTE(bits) != MACH_MSGH_BITS_ZERO)
 #define MACH_MSGH_BITS_HAS_LOCAL(bits) (MACH_MSGH_BITS_LOCAL(bits) != MACH_MSGH_BITS_ZERO)
 #define MACH_MSGH_BITS_HAS_VOUCHER(bits) (MACH_MSGH_BITS_VOUCHER(bits) != MACH_MSGH_BITS_ZERO)
-#define MACH_MSGH_BITS_IS_COMPLEX(bits) (((bits)&MACH_MSGH_BITS_COMPLEX) != MACH_MSGH_BITS_ZERO)
+#define MACH_MSGH_BITS_IS_COMPLEX(bits) (((bits) & MACH_MSGH_BITS_COMPLEX) != MACH_MSGH_BITS_ZERO)
 
 typedef unsigned int mach_msg_bits_t;
 typedef natural_t mach_msg_size_t;
@@ -66,11 +67,13 @@ typedef unsigned int mach_msg_type_name_t;
 #define MACH_MSG_TYPE_PORT_SEND MACH_MSG_TYPE_MOVE_SEND
 #define MACH_MSG_TYPE_PORT_SEND_ONCE MACH_MSG_TYPE_MOVE_SEND_ONCE
 #define MACH_MSG_TYPE_LAST 22
-#define MACH_MSG_TYPE_PORT_ANY(x) (((x) >= MACH_MSG_TYPE_MOVE_RECEIVE) && ((x) <= MACH_MSG_TYPE_MAKE_SEND_ONCE))
-#define MACH_MSG_TYPE_PORT_ANY_SEND(x) (((x) >= MACH_MSG_TYPE_MOVE_SEND) && ((x) <= MACH_MSG_TYPE_MAKE_SEND_ONCE))
-#define MACH_MSG_TYPE_PORT_ANY_SEND_ONCE(x)                                                                            \
+#define MACH_MSG_TYPE_PORT_ANY(x) \
+    (((x) >= MACH_MSG_TYPE_MOVE_RECEIVE) && ((x) <= MACH_MSG_TYPE_MAKE_SEND_ONCE))
+#define MACH_MSG_TYPE_PORT_ANY_SEND(x) \
+    (((x) >= MACH_MSG_TYPE_MOVE_SEND) && ((x) <= MACH_MSG_TYPE_MAKE_SEND_ONCE))
+#define MACH_MSG_TYPE_PORT_ANY_SEND_ONCE(x) \
     (((x) == MACH_MSG_TYPE_MOVE_SEND_ONCE) || ((x) == MACH_MSG_TYPE_MAKE_SEND_ONCE))
-#define MACH_MSG_TYPE_PORT_ANY_RIGHT(x)                                                                                \
+#define MACH_MSG_TYPE_PORT_ANY_RIGHT(x) \
     (((x) >= MACH_MSG_TYPE_MOVE_RECEIVE) && ((x) <= MACH_MSG_TYPE_MOVE_SEND_ONCE))
 
 typedef unsigned int mach_msg_copy_options_t;
@@ -251,14 +254,8 @@ typedef union {
 #define MACH_MSG_TRAILER_FORMAT_0_SIZE sizeof(mach_msg_format_0_trailer_t)
 #define MAX_TRAILER_SIZE ((mach_msg_size_t)sizeof(mach_msg_max_trailer_t))
 
-#define KERNEL_SECURITY_TOKEN_VALUE                                                                                    \
-    {                                                                                                                  \
-        { 0, 1 }                                                                                                       \
-    }
-#define KERNEL_AUDIT_TOKEN_VALUE                                                                                       \
-    {                                                                                                                  \
-        { 0, 0, 0, 0, 0, 0, 0, 0 }                                                                                     \
-    }
+#define KERNEL_SECURITY_TOKEN_VALUE {{0, 1}}
+#define KERNEL_AUDIT_TOKEN_VALUE {{0, 0, 0, 0, 0, 0, 0, 0}}
 extern const security_token_t KERNEL_SECURITY_TOKEN;
 extern const audit_token_t KERNEL_AUDIT_TOKEN;
 
@@ -300,17 +297,21 @@ typedef integer_t mach_msg_options_t;
 #define MACH_RCV_TRAILER_CTX 4
 #define MACH_RCV_TRAILER_AV 7
 #define MACH_RCV_TRAILER_LABELS 8
-#define MACH_RCV_TRAILER_TYPE(x) (((x)&0xf) << 28)
-#define MACH_RCV_TRAILER_ELEMENTS(x) (((x)&0xf) << 24)
+#define MACH_RCV_TRAILER_TYPE(x) (((x) & 0xf) << 28)
+#define MACH_RCV_TRAILER_ELEMENTS(x) (((x) & 0xf) << 24)
 #define MACH_RCV_TRAILER_MASK ((0xf << 24))
 #define GET_RCV_ELEMENTS(y) (((y) >> 24) & 0xf)
-#define REQUESTED_TRAILER_SIZE(y)                                                                                      \
-    ((mach_msg_trailer_size_t)((GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_NULL)     ? sizeof(mach_msg_trailer_t)         \
-                               : (GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_SEQNO)  ? sizeof(mach_msg_seqno_trailer_t)   \
-                               : (GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_SENDER) ? sizeof(mach_msg_security_trailer_t) \
-                               : (GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_AUDIT)  ? sizeof(mach_msg_audit_trailer_t)   \
-                               : (GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_CTX)    ? sizeof(mach_msg_context_trailer_t) \
-                                                                                  : sizeof(mach_msg_mac_trailer_t)))
+#define REQUESTED_TRAILER_SIZE(y)                                                                          \
+    ((mach_msg_trailer_size_t)((GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_NULL) ? sizeof(mach_msg_trailer_t) \
+                               : (GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_SEQNO)                           \
+                                   ? sizeof(mach_msg_seqno_trailer_t)                                      \
+                               : (GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_SENDER)                          \
+                                   ? sizeof(mach_msg_security_trailer_t)                                   \
+                               : (GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_AUDIT)                           \
+                                   ? sizeof(mach_msg_audit_trailer_t)                                      \
+                               : (GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_CTX)                             \
+                                   ? sizeof(mach_msg_context_trailer_t)                                    \
+                                   : sizeof(mach_msg_mac_trailer_t)))
 
 typedef kern_return_t mach_msg_return_t;
 #define MACH_MSG_SUCCESS 0x00000000
@@ -366,16 +367,19 @@ extern "C" {
 #endif
 
 /*
- * Sends `send_size` bytes at `msg` (MACH_SEND_MSG), then receives into the same buffer (MACH_RCV_MSG). `timeout` is in
- * milliseconds and counts with MACH_SEND_TIMEOUT and MACH_RCV_TIMEOUT only.
+ * Sends `send_size` bytes at `msg` (MACH_SEND_MSG), then receives into the same buffer (MACH_RCV_MSG).
+ * `timeout` is in milliseconds and counts with MACH_SEND_TIMEOUT and MACH_RCV_TIMEOUT only.
  */
 extern mach_msg_return_t mach_msg(mach_msg_header_t *msg, mach_msg_option_t option, mach_msg_size_t send_size,
-    mach_msg_size_t rcv_size, mach_port_name_t rcv_name, mach_msg_timeout_t timeout, mach_port_name_t notify);
+                                  mach_msg_size_t rcv_size, mach_port_name_t rcv_name,
+                                  mach_msg_timeout_t timeout, mach_port_name_t notify);
 
 /* As mach_msg, receiving into `rcv_msg` when it is not NULL. */
-extern mach_msg_return_t mach_msg_overwrite(mach_msg_header_t *msg, mach_msg_option_t option, mach_msg_size_t send_size,
-    mach_msg_size_t rcv_size, mach_port_name_t rcv_name, mach_msg_timeout_t timeout, mach_port_name_t notify,
-    mach_msg_header_t *rcv_msg, mach_msg_size_t rcv_limit);
+extern mach_msg_return_t mach_msg_overwrite(mach_msg_header_t *msg, mach_msg_option_t option,
+                                            mach_msg_size_t send_size, mach_msg_size_t rcv_size,
+                                            mach_port_name_t rcv_name, mach_msg_timeout_t timeout,
+                                            mach_port_name_t notify, mach_msg_header_t *rcv_msg,
+                                            mach_msg_size_t rcv_limit);
 
 #ifdef __cplusplus
 }

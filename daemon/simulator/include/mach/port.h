@@ -1,7 +1,8 @@
 /*
  * Ports: names, rights, attributes, construction, guards.
- * Names, values and layouts: osfmk/mach/port.h, macOS 26.4 and 27.0 SDKs. Flavors that 27.0 added are absent: the numbers
- * of a guard belong to a release, and the simulator takes them from the tables of excguard.knowledge.
+ * Names, values and layouts: osfmk/mach/port.h, macOS 26.4 and 27.0 SDKs. Flavors that 27.0 added are absent:
+ * the numbers of a guard belong to a release, and the simulator takes them from the tables of
+ * excguard.knowledge.
  */
 #ifndef _MACH_PORT_H_
 #define _MACH_PORT_H_
@@ -22,7 +23,10 @@ typedef mach_port_t *mach_port_array_t;
 #define MACH_PORT_DEAD ((mach_port_name_t)~0)
 #define MACH_PORT_VALID(name) (((name) != MACH_PORT_NULL) && ((name) != MACH_PORT_DEAD))
 
-/* A name chosen by the kernel is a table index and a generation, so that a stale name is not soon a valid one. */
+/*
+ * A name chosen by the kernel is a table index and a generation, so that a stale name is not soon a valid
+ * one.
+ */
 #define MACH_PORT_INDEX(name) ((name) >> 8)
 #define MACH_PORT_GEN(name) (((name) & 0xff) << 24)
 #define MACH_PORT_MAKE(index, gen) (((index) << 8) | ((gen) >> 24))
@@ -38,7 +42,8 @@ typedef natural_t mach_port_right_t;
 
 typedef natural_t mach_port_type_t;
 typedef mach_port_type_t *mach_port_type_array_t;
-#define MACH_PORT_TYPE(right) ((mach_port_type_t)(((mach_port_type_t)1) << ((right) + ((mach_port_right_t)16))))
+#define MACH_PORT_TYPE(right) \
+    ((mach_port_type_t)(((mach_port_type_t)1) << ((right) + ((mach_port_right_t)16))))
 #define MACH_PORT_TYPE_NONE ((mach_port_type_t)0L)
 #define MACH_PORT_TYPE_SEND MACH_PORT_TYPE(MACH_PORT_RIGHT_SEND)
 #define MACH_PORT_TYPE_RECEIVE MACH_PORT_TYPE(MACH_PORT_RIGHT_RECEIVE)

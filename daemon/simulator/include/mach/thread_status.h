@@ -1,4 +1,7 @@
-/* Thread state of this machine's architecture: osfmk/mach/thread_status.h, machine/thread_status.h, machine/thread_state.h. */
+/*
+ * Thread state of this machine's architecture: osfmk/mach/thread_status.h, machine/thread_status.h,
+ * machine/thread_state.h.
+ */
 #ifndef _MACH_THREAD_STATUS_H_
 #define _MACH_THREAD_STATUS_H_
 

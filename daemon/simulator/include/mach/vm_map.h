@@ -15,8 +15,8 @@ extern "C" {
 #endif
 
 /*
- * Gives back memory, which is meant to be what mach_port_names() or mach_port_get_set_status() allocated. A page that is not
- * there is a misuse: kGUARD_EXC_DEALLOC_GAP.
+ * Gives back memory, which is meant to be what mach_port_names() or mach_port_get_set_status() allocated. A
+ * page that is not there is a misuse: kGUARD_EXC_DEALLOC_GAP.
  */
 extern kern_return_t vm_deallocate(vm_map_t target_task, vm_address_t address, vm_size_t size);
 

@@ -9,8 +9,9 @@ extern "C" {
 #endif
 
 /*
- * Copies the value of `name` to `oldp`, at most *oldlenp bytes, and its size to *oldlenp; `oldp` may be NULL to ask for
- * the size. 0, or -1 with errno ENOENT (no such name), ENOMEM (too small a buffer), EPERM (`newp`: nothing can be set).
+ * Copies the value of `name` to `oldp`, at most *oldlenp bytes, and its size to *oldlenp; `oldp` may be NULL
+ * to ask for the size. 0, or -1 with errno ENOENT (no such name), ENOMEM (too small a buffer), EPERM (`newp`:
+ * nothing can be set).
  */
 extern int sysctlbyname(const char *name, void *oldp, size_t *oldlenp, void *newp, size_t newlen);
 

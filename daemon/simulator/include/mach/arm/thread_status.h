@@ -1,6 +1,7 @@
 /*
- * Thread state of arm64: osfmk/mach/arm/thread_status.h and _structs.h, macOS 26.4 SDK. Only what a guard handler meets.
- * The simulator itself knows both architectures and defines EXCSIM_EVERY_ARCHITECTURE; a program sees its own, as on macOS.
+ * Thread state of arm64: osfmk/mach/arm/thread_status.h and _structs.h, macOS 26.4 SDK. Only what a guard
+ * handler meets. The simulator itself knows both architectures and defines EXCSIM_EVERY_ARCHITECTURE; a
+ * program sees its own, as on macOS.
  */
 #if defined(__aarch64__) || defined(EXCSIM_EVERY_ARCHITECTURE)
 #ifndef _ARM_THREAD_STATUS_H_
@@ -68,7 +69,8 @@ typedef struct arm_unified_thread_state arm_unified_thread_state_t;
 #define ARM_THREAD_STATE_COUNT ((mach_msg_type_number_t)(sizeof(arm_thread_state_t) / sizeof(uint32_t)))
 #define ARM_THREAD_STATE32_COUNT ((mach_msg_type_number_t)(sizeof(arm_thread_state32_t) / sizeof(uint32_t)))
 #define ARM_THREAD_STATE64_COUNT ((mach_msg_type_number_t)(sizeof(arm_thread_state64_t) / sizeof(uint32_t)))
-#define ARM_UNIFIED_THREAD_STATE_COUNT ((mach_msg_type_number_t)(sizeof(arm_unified_thread_state_t) / sizeof(uint32_t)))
+#define ARM_UNIFIED_THREAD_STATE_COUNT \
+    ((mach_msg_type_number_t)(sizeof(arm_unified_thread_state_t) / sizeof(uint32_t)))
 
 #endif
 #endif
