@@ -1,0 +1,21 @@
+"""The text of an `OSError`, for error lines and log events."""
+
+import os
+
+
+def reason(error: OSError) -> str:
+    """What went wrong, without the file: ``no such file or directory``."""
+    return (error.strerror or str(error) or type(error).__name__).lower()
+
+
+def message(error: OSError) -> str:
+    """What went wrong, after the file where the error names one: ``/tmp/log: no such file or directory``.
+
+    A file name may be any bytes; those that are not UTF-8 are escaped.
+    """
+    if error.filename is None or error.filename == "":
+        return reason(error)
+    name = error.filename
+    if isinstance(name, int):  # a descriptor
+        return f"descriptor {name}: {reason(error)}"
+    return f"{os.fsencode(name).decode('utf-8', 'backslashreplace')}: {reason(error)}"
