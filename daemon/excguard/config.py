@@ -21,7 +21,7 @@ import click
 import msgspec
 from msgspec import Meta, Struct, inspect
 
-from excguard.mach.guard_behavior import GuardBehavior
+from excguard.knowledge.guard_behavior import GuardBehavior
 
 BehaviorName = Literal["identity_protected", "state_identity_protected"]
 ReplyName = Literal["forward", "consume"]

@@ -20,22 +20,22 @@ import msgspec
 
 from excguard.config import Config, Target
 from excguard.knowledge import releases
+from excguard.knowledge.guard_behavior import GuardBehavior
 from excguard.mach import bootstrap
 from excguard.mach.errors import MachError
 from excguard.mach.exception_ports import Behavior
-from excguard.mach.guard_behavior import GuardBehavior
 from excguard.mach.host import Host
+from excguard.native.closeable import Closeable
 from excguard.pipeline.counters import Counters, CountersClosedError, Replies, TargetState
 from excguard.pipeline.drain import Drain, Sink, SiteTally
+from excguard.pipeline.hit import Source
 from excguard.pipeline.hit_table import HitTable
 from excguard.pipeline.journal import HitCounter, Journal, JournalError
 from excguard.pipeline.rate_limit import SiteLimiter
 from excguard.pipeline.receiver import Receiver
 from excguard.pipeline.target_names import TargetNames
-from excguard.process.closeable import Closeable
 from excguard.sinks.log import EventLog, Level
 from excguard.sources.collector import Intake, journals_of
-from excguard.sources.external_hit import Source
 from excguard.targets.attachment import Attachment
 from excguard.targets.self_registration import TargetRendezvous
 from excguard.targets.supervisor import (

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from apple_constants import constants
 
+from excguard.knowledge.guard_behavior import GuardBehavior
 from excguard.mach import guard_behavior
-from excguard.mach.guard_behavior import GuardBehavior
 
 
 def test_values_are_apples() -> None:
@@ -40,7 +40,7 @@ def test_text_is_read(text: str, flags: GuardBehavior) -> None:
 @pytest.mark.parametrize("text", ["MP", "MP_DELIVER|", "0x100", "-1", "MP_DELIVER,MP_FATAL", "1.5"])
 def test_other_text_is_refused_with_what_is_allowed(text: str) -> None:
     with pytest.raises(
-        ValueError, match="is no task_exc_guard flag; allowed: VM_DELIVER, VM_ONCE, VM_CORPSE"
+        ValueError, match="is not a task_exc_guard flag; allowed: VM_DELIVER, VM_ONCE, VM_CORPSE"
     ):
         GuardBehavior.parse(text)
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from excguard.pipeline.hit import Source
 from excguard.sources.crash_reports import CrashReports, IncompleteReportError
-from excguard.sources.external_hit import Sighting, Source
+from excguard.sources.external_hit import Sighting
 
 SIGHTING = Sighting(Source.CRASH_REPORT, 7, "Mail", 0x2000020000002703, 0, 1)
 

@@ -9,9 +9,10 @@ import pytest
 from excguard.config import Config, parse
 from excguard.knowledge import releases
 from excguard.native import ffi, lib
+from excguard.pipeline.hit import Source
 from excguard.pipeline.journal import Journal
 from excguard.sources.collector import Intake, journals_of
-from excguard.sources.external_hit import Sighting, Source
+from excguard.sources.external_hit import Sighting
 
 RELEASE = releases.parse("26.4").version
 CODE, FATAL = 0x2000020000002703, 0x2000000500000000

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from excguard.sources.external_hit import Sighting, Source
+from excguard.pipeline.hit import Source
+from excguard.sources.external_hit import Sighting
 from excguard.sources.unified_log import DEFAULT_COMMAND, LineError, UnifiedLog, parse_line, parse_message
 
 WHOLE = (

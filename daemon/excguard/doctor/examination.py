@@ -14,12 +14,12 @@ from excguard import config as configuration
 from excguard.config import Config, ConfigError, parse_listen
 from excguard.doctor import code_signature
 from excguard.doctor.machine import System
+from excguard.knowledge.guard_behavior import GuardBehavior
 from excguard.launchd.install import domain_of
 from excguard.launchd.job import Kind, Layout
 from excguard.launchd.launchctl import Answer, Launchctl, LaunchctlError
 from excguard.launchd.refusals import refusals
 from excguard.mach.exception_ports import Behavior
-from excguard.mach.guard_behavior import GuardBehavior
 from excguard.mach.host import version
 from excguard.sources.crash_reports import DEFAULT_FOLDERS
 

@@ -25,7 +25,7 @@ from typing import Final, Self
 
 from excguard.mach.errors import check
 from excguard.native import ffi, lib
-from excguard.process.closeable import Closeable
+from excguard.native.closeable import Closeable
 
 PORT_NULL: Final = 0
 PORT_DEAD: Final = 0xFFFFFFFF

@@ -16,11 +16,10 @@ from excguard.decoding.decode import Violation, decode
 from excguard.knowledge import releases
 from excguard.mach.host import Host
 from excguard.native import lib
-from excguard.pipeline.hit import Hit
+from excguard.pipeline.hit import Hit, Source
 from excguard.pipeline.journal import Journal, Record
 from excguard.pipeline.rate_limit import SiteLimiter, Suppressed
 from excguard.pipeline.target_names import TargetNames
-from excguard.sources.external_hit import Source
 
 _BATCH = 2048  # records between two looks at everything else that waits
 _BEHAVIORS = {4: "identity_protected", 5: "state_identity_protected"}  # mach/exception_types.h

@@ -1,11 +1,20 @@
 """A guard hit: a violation, and the circumstances in which a watched program committed it."""
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
 
 from excguard.decoding.decode import Violation
+
+
+class Source(StrEnum):
+    """Where a hit was seen; the ``source`` of the log."""
+
+    LIVE = "live"
+    CRASH_REPORT = "crash_report"
+    UNIFIED_LOG = "unified_log"
 
 
 class Hit(Struct, frozen=True, kw_only=True):

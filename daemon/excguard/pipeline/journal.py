@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from excguard.native import ffi, lib
-from excguard.process.closeable import Closeable
+from excguard.native.closeable import Closeable
 
 # A record: cffi's `struct excguard_record *`, valid until it has been passed to `Journal.advance`.
 Record = Any

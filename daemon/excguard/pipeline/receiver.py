@@ -10,8 +10,8 @@ from typing import Literal
 
 from excguard.mach.errors import MachError, check
 from excguard.native import ffi, lib
+from excguard.native.closeable import Closeable
 from excguard.pipeline.journal import Journal
-from excguard.process.closeable import Closeable
 
 
 class Receiver(Closeable):

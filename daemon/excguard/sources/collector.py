@@ -15,10 +15,11 @@ from typing import Any, Final
 
 from excguard.config import Config
 from excguard.native import lib
+from excguard.pipeline.hit import Source
 from excguard.pipeline.journal import Journal, JournalError
 from excguard.sources import crash_reports, report_file, unified_log
 from excguard.sources.deduplicator import SAME_START_NS, Once
-from excguard.sources.external_hit import Sighting, Source
+from excguard.sources.external_hit import Sighting
 
 # How long a line of the unified log waits for the live hit that it may be another word for: the kernel writes
 # the line before it sends the exception, so either can be here first.

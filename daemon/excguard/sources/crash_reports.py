@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from excguard.sources.external_hit import OnFailure, OnSighting, Sighting, Source
+from excguard.pipeline.hit import Source
+from excguard.sources.external_hit import OnFailure, OnSighting, Sighting
 
 DEFAULT_FOLDERS: Final = ("~/Library/Logs/DiagnosticReports", "/Library/Logs/DiagnosticReports")
 

@@ -2,15 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Source(StrEnum):
-    """Where a hit was learnt from; the ``source`` of the log."""
-
-    LIVE = "live"
-    CRASH_REPORT = "crash_report"
-    UNIFIED_LOG = "unified_log"
+from excguard.pipeline.hit import Source
 
 
 @dataclass(frozen=True)

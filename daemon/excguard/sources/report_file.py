@@ -12,8 +12,9 @@ from pathlib import Path
 import msgspec
 
 from excguard import crash_reports
+from excguard.pipeline.hit import Source
 from excguard.sources.crash_reports import IncompleteReportError
-from excguard.sources.external_hit import Sighting, Source
+from excguard.sources.external_hit import Sighting
 
 # Each .crash report of text ends with them; nothing that matters follows.
 _LAST_OF_TEXT = b"\nBinary Images:"

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 import msgspec
 
-from excguard.sources.external_hit import OnFailure, OnSighting, Sighting, Source
+from excguard.pipeline.hit import Source
+from excguard.sources.external_hit import OnFailure, OnSighting, Sighting
 
 # What asks log(1) for these lines and no others.
 PREDICATE: Final = 'process == "kernel" AND eventMessage CONTAINS "EXC_GUARD AST"'

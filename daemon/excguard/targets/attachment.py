@@ -20,7 +20,7 @@ from excguard.mach.errors import MachError
 from excguard.mach.exception_ports import Behavior, Handler
 from excguard.mach.host import Host
 from excguard.mach.ports import PortSet, ReceiveRight
-from excguard.process.closeable import Closeable
+from excguard.native.closeable import Closeable
 
 _LOOK = 0.25  # seconds between two looks at whether the process is still there
 

@@ -27,14 +27,14 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
+from excguard.knowledge.guard_behavior import GuardBehavior
 from excguard.mach.errors import MachError
 from excguard.mach.exception_ports import Behavior, construct_exception_port
-from excguard.mach.guard_behavior import GuardBehavior
 from excguard.mach.host import Host
 from excguard.mach.ports import PortSet, ReceiveRight
 from excguard.mach.rendezvous import Launch, environment
 from excguard.mach.spawn import spawn
-from excguard.process.closeable import Closeable
+from excguard.native.closeable import Closeable
 from excguard.process.guardian import ProcessGroup
 from excguard.process.terminal import Terminal
 from excguard.targets.self_registration import TargetRendezvous

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from excguard.process import standard_streams
 from excsim import INCLUDE, LIBRARY, SOCKET_VARIABLE, Kernel, KernelError
 
 _DESCRIPTION = """\
@@ -20,7 +19,7 @@ it. It is a simulation for tests on machines that have no Mach; it protects noth
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: the program's, 128+N for signal N, 125 when the kernel failed."""
-    standard_streams.open_missing()
+    _open_missing_streams()
     options = _parser().parse_args(arguments)
     if options.cflags or options.libs:
         print(shlex.join(_flags(cflags=options.cflags, libs=options.libs)))  # noqa: T201 (what was asked for)
@@ -39,6 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, ValueError) else 125
     except KeyboardInterrupt:
         return 0
+
+
+def _open_missing_streams() -> None:
+    """Open /dev/null for each closed standard stream, so that no socket gets its number."""
+    fd = os.open(os.devnull, os.O_RDWR)
+    while fd <= 2:  # the lowest free number
+        os.set_inheritable(fd, True)  # noqa: FBT003 - it takes no keyword
+        fd = os.open(os.devnull, os.O_RDWR)
+    os.close(fd)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,7 +16,7 @@ from excguard.mach.rendezvous import environment
 from excguard.mach.rendezvous.requirement import Requirement, Validation, describe
 from excguard.mach.rendezvous.wire import Protocol
 from excguard.native import ffi, lib
-from excguard.process.closeable import Closeable
+from excguard.native.closeable import Closeable
 
 _POLICIES: Final = {policy.value: policy for policy in Validation}
 

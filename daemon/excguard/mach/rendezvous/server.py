@@ -30,7 +30,7 @@ from excguard.mach.rendezvous.requirement import Requirement, Validation
 from excguard.mach.rendezvous.table import Entry, State, Table, destroy
 from excguard.mach.rendezvous.wire import MalformedError, Protocol
 from excguard.native import ffi, lib
-from excguard.process.closeable import Closeable
+from excguard.native.closeable import Closeable
 
 MAX_PORTS: Final = int(lib.EXCGUARD_RENDEZVOUS_MAX_PORTS)
 """As many as a client takes."""
