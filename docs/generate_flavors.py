@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from excguard.decoding import pages, payload
 from excguard.knowledge import flavors
+from excguard.knowledge.severity import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +37,7 @@ def document() -> str:
     """The text of the page."""
     found = pages.every()
     lines = [_HEAD]
-    lines += [f"- **{severity}**: {text}" for severity, text in pages.FATES.items()]
+    lines += [f"- **{severity}**: {severity.effect}" for severity in reversed(Severity) if severity.effect]
     lines += ["", "How sure a reading is, as `payload_fields` say:", ""]
     lines += [f"- **{confidence}**: {text}" for confidence, text in payload.CONFIDENCES.items()]
     for guard_type, number in flavors.TYPE_NUMBERS.items():

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from excguard import crash_reports as reports
-    from excguard.decoding.decode import DecodeError as DecodeError
-    from excguard.decoding.decode import Violation as Violation
+    from excguard.decoding.code import DecodeError as DecodeError
     from excguard.decoding.decode import decode as decode
+    from excguard.decoding.violation import Violation as Violation
 
 __version__ = "0.1.0"
 __all__ = ["DecodeError", "Violation", "__version__", "decode", "reports"]
 
 
 _PUBLIC = {
-    "DecodeError": ("excguard.decoding.decode", "DecodeError"),
-    "Violation": ("excguard.decoding.decode", "Violation"),
+    "DecodeError": ("excguard.decoding.code", "DecodeError"),
+    "Violation": ("excguard.decoding.violation", "Violation"),
     "decode": ("excguard.decoding.decode", "decode"),
     "reports": ("excguard.crash_reports", None),
 }

@@ -331,7 +331,7 @@ class Service(Closeable):
             self.hits = self._hits_since_start()
             by_severity = Counter[str]()
             for counter in self.hits:
-                by_severity[counter.severity or "unknown"] += counter.hits
+                by_severity[counter.severity] += counter.hits
             self.tell("info", "service_stopped", hits=by_severity.total(), by_severity=dict(by_severity))
             return self._drain.all() and self._drain_others()
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import excguard
 from excguard.decoding import payload as layouts
-from excguard.decoding.decode import DecodeError, decode, join, parse_number
+from excguard.decoding.code import DecodeError, join, parse_number
+from excguard.decoding.decode import decode
 from excguard.knowledge import flavors, guards, names, releases
 
 DATA = Path(__file__).parents[1] / "data"

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from excguard.decoding.decode import decode, join
+from excguard.decoding.code import join
+from excguard.decoding.decode import decode
 from excguard.knowledge import flavors, releases
 from excguard.pipeline.counters import Labels, labels_of
 from excguard.pipeline.hit_table import HitTable, expected_flavors

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from excguard.decoding.decode import decode, join
+from excguard.decoding.code import join
+from excguard.decoding.decode import decode
 from excguard.pipeline.counters import labels_of
 from excguard.pipeline.rate_limit import Site, Suppressed
 from excguard.web import live_feed

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from browser import ARGUMENTS, CHROMIUM, NO_PLAYWRIGHT, needs_chromium
 
-from excguard.decoding.decode import join
+from excguard.decoding.code import join
 from excguard.pipeline.counters import TargetState
 from excguard.web.live_feed import LiveFeed
 

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from excguard.cli import main
 from excguard.cli.top import bars
-from excguard.decoding.decode import join
+from excguard.decoding.code import join
 from excguard.pipeline.counters import TargetState
 from excguard.web.feed_client import Feed, FeedError, messages
 from excguard.web.web_config import WebConfigFile

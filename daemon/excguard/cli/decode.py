@@ -11,12 +11,13 @@ import click
 import msgspec
 
 from excguard.cli.violation_text import violation_lines
-from excguard.decoding.decode import DecodeError, decode, parse_number
+from excguard.decoding.code import DecodeError, parse_number
+from excguard.decoding.decode import decode
 from excguard.knowledge.releases import ReleaseError
 
 if TYPE_CHECKING:
     from excguard.crash_reports import Report
-    from excguard.decoding.decode import PartialViolation
+    from excguard.decoding.violation import PartialViolation
 
 _OPTION = re.compile(r"--?[a-z][a-z-]*(=.*)?")
 """What click hands on since negative numbers begin like options: text never is such a word alone."""

@@ -114,7 +114,7 @@ def _page_lines(page: pages.Page, placed: releases.Release | None) -> Iterator[s
         yield from labelled("", other, "yellow")
     era = _era(page, placed) or page.timeline[-1]
     if era.severity:
-        yield from labelled("severity", f"{era.severity}. {pages.FATES[era.severity]}")
+        yield from labelled("severity", f"{era.severity}. {era.severity.effect}")
     yield ""
     yield from _drawing("code", _code_parts(page, era))
     yield ""

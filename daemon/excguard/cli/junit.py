@@ -8,7 +8,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
 from excguard.cli import summary
-from excguard.decoding.decode import Violation
+from excguard.decoding.violation import Violation
+from excguard.knowledge.severity import Severity
 from excguard.pipeline.drain import SiteTally
 from excguard.sinks.console import printable
 
@@ -59,16 +60,15 @@ def render(  # noqa: PLR0913 - what there is to tell of a run
 
 def _failed(suite: ET.Element, tally: SiteTally, violation: Violation) -> None:
     rule = violation.flavor_name or violation.guard_type or f"flavor {violation.flavor:#x}"
+    severity = Severity.of(violation.severity)
     place = f" at {tally.pc:#x}" if tally.pc else ""
     name = f"{rule}{place}, code {tally.code:#x}"
     case = ET.SubElement(suite, "testcase", classname=_class(tally.target), name=name)
-    failure = ET.SubElement(
-        case, "failure", type=f"{violation.severity or 'unknown'} guard", message=printable(violation.summary)
-    )
+    failure = ET.SubElement(case, "failure", type=f"{severity} guard", message=printable(violation.summary))
     lines = [
         violation.summary,
         f"To mend it: {violation.advice}" if violation.advice else "",
-        f"Hits: {tally.hits}. Severity: {violation.severity or 'unknown'}. {violation.release}.",
+        f"Hits: {tally.hits}. Severity: {severity}. {violation.release}.",
         f"excguard decode {tally.code:#x} {tally.subcode:#x}",
     ]
     failure.text = "\n".join(printable(line) for line in lines if line)

@@ -17,6 +17,7 @@ from excguard.cli import junit as junit_xml
 from excguard.cli import service_runner, simulated_kernel, summary
 from excguard.cli.service_runner import Failure, complain
 from excguard.config import Config, ConfigError, LogFormat, Target
+from excguard.knowledge.severity import Severity
 from excguard.mach import host as mach_host
 from excguard.mach.host import Host
 from excguard.pipeline.drain import SiteTally
@@ -61,7 +62,7 @@ _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, sign
 )
 @click.option(
     "--fail-on",
-    type=click.Choice(["soft", "optional", "fatal", "never"]),
+    type=click.Choice([*(s.value for s in Severity if s is not Severity.UNKNOWN), "never"]),
     default="never",
     show_default=True,
     help="Exit with 3 after a hit this severe or worse. A soft one never ends a program, an optional one "

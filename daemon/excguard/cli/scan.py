@@ -28,7 +28,7 @@ _GROUPS: dict[str, Callable[[Row], str]] = {
     "severity": lambda row: row.severity or "?",
 }
 _COLUMNS = [field.name for field in msgspec.structs.fields(Row)]
-_WHOLE = {"pid", "flavor", "target"}
+_WHOLE = {"pid", "flavor", "target", "guard_target"}
 
 
 @click.command("scan")
@@ -71,8 +71,9 @@ def command(  # noqa: PLR0913 - one a command line option
       excguard scan reports/ --json | jq -r .process | sort | uniq -c
 
     A row, in JSON and in files: file, format, kind, process, pid, os, cpu, guard_type, flavor, flavor_name,
-    severity, target, code, subcode, release, summary, top_frame, error. A file that cannot be read is a row
-    with its name and the error. Parquet needs pyarrow: pip install 'excguard[parquet]'.
+    severity, target, code, subcode, release, summary, top_frame, error, guard_target (the same as target). A
+    file that cannot be read is a row with its name and the error. Parquet needs pyarrow:
+    pip install 'excguard[parquet]'.
 
     \b
     Exit status:

@@ -9,21 +9,30 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from excguard.decoding.decode import Violation, decode
+from excguard.decoding.decode import decode
+from excguard.decoding.violation import Violation
+from excguard.knowledge.severity import Severity
 from excguard.pipeline.drain import SiteTally
-from excguard.sinks.console import COLORS, printable
+from excguard.sinks.console import printable
 
+_VIOLATION_FIELDS = (
+    "guard_type",
+    "flavor",
+    "flavor_name",
+    "severity",
+    "summary",
+    "advice",
+    "code",
+    "subcode",
+)
 _SHORT = 60  # characters of advice that say something
 _COLORS: dict[bool, Any] = {True: "standard", False: None}
-
-# What a severity weighs when --fail-on is asked.
-_WEIGHTS = {None: 0, "soft": 1, "optional": 2, "fatal": 3}
 
 
 def explained(tallies: Iterable[SiteTally]) -> list[tuple[SiteTally, Violation]]:
     """Each site with what its first hit means; the worst first, then the most frequent."""
     found = [(tally, decode(tally.code, tally.subcode, tally.release)) for tally in tallies]
-    return sorted(found, key=lambda entry: (-_WEIGHTS[entry[1].severity], -entry[0].hits))
+    return sorted(found, key=lambda entry: (-Severity.of(entry[1].severity).order, -entry[0].hits))
 
 
 def meets(severities: Iterable[str | None], fail_on: str) -> bool:
@@ -35,7 +44,8 @@ def meets(severities: Iterable[str | None], fail_on: str) -> bool:
         return False
     if fail_on == "soft":
         return any(True for _ in severities)
-    return any(_WEIGHTS[severity] >= _WEIGHTS[fail_on] for severity in severities)
+    least = Severity(fail_on).order
+    return any(Severity.of(severity).order >= least for severity in severities)
 
 
 def site_objects(tallies: Iterable[SiteTally]) -> list[dict[str, Any]]:
@@ -45,14 +55,7 @@ def site_objects(tallies: Iterable[SiteTally]) -> list[dict[str, Any]]:
             "target": tally.target,
             "source": tally.source,
             "hits": tally.hits,
-            "guard_type": violation.guard_type,
-            "flavor": violation.flavor,
-            "flavor_name": violation.flavor_name,
-            "severity": violation.severity,
-            "summary": violation.summary,
-            "advice": violation.advice,
-            "code": f"{tally.code:#x}",
-            "subcode": f"{tally.subcode:#x}",
+            **violation.select(_VIOLATION_FIELDS),
             "pc": f"{tally.pc:#x}" if tally.pc else None,
         }
         for tally, violation in explained(tallies)
@@ -80,7 +83,7 @@ def table(title: str, tallies: Iterable[SiteTally], *, width: int, color: bool) 
         rows.add_column("target")
     rows.add_column("what happened", ratio=1)
     for tally, violation in sites:
-        severity = violation.severity or "unknown"
+        severity = Severity.of(violation.severity)
         text = Text(printable(violation.summary))
         if tally.pc:
             text.append(f" At pc {tally.pc:#x}.")
@@ -88,7 +91,7 @@ def table(title: str, tallies: Iterable[SiteTally], *, width: int, color: bool) 
             text.append(f"\nTo mend it: {printable(_in_short(violation.advice))}", style="green")
         rows.add_row(
             str(tally.hits),
-            Text(severity, style=COLORS.get(severity, "")),
+            Text(severity, style=severity.color or ""),
             Text(violation.flavor_name or violation.guard_type or "unknown", style="bold"),
             *([Text(printable(tally.target))] if many else []),
             text,

@@ -19,13 +19,13 @@ from rich.table import Table
 from rich.text import Text
 
 from excguard.cli.service_runner import Failure
-from excguard.sinks.console import COLORS, printable, wants_color
+from excguard.knowledge.severity import Severity
+from excguard.sinks.console import printable, wants_color
 from excguard.web.feed_client import Feed, FeedError, messages
 
 DEFAULT_URL = "http://127.0.0.1:12012"
 _BARS = " ▁▂▃▄▅▆▇"  # a full block would touch the row above
 _CHART = 24  # columns of a chart
-_SEVERITIES = ("fatal", "optional", "soft", "unknown")
 _RETRY = 2.0  # seconds
 
 Messages = Iterator[tuple[str, Any]]
@@ -128,9 +128,9 @@ def picture(feed: Feed, *, width: int, height: int | None, link: str) -> Rendera
 
 
 def _header(feed: Feed, link: str) -> Text:
-    sums = dict.fromkeys(_SEVERITIES, 0)
+    sums = dict.fromkeys(reversed(Severity), 0)
     for (_, _, _, severity), hits in feed.counts.items():
-        sums[severity] += hits
+        sums[Severity(severity)] += hits
     kernel = feed.about.get("kernel", "")
     kernel = "simulated kernel" if kernel == "simulated" else kernel
     line = Text.assemble(
@@ -142,8 +142,8 @@ def _header(feed: Feed, link: str) -> Text:
         " hits  ",
     )
     for severity, hits in sums.items():
-        if hits or severity != "unknown":
-            line.append(f" {hits:,} {severity} ", style=COLORS.get(severity, "") if hits else "dim")
+        if hits or severity is not Severity.UNKNOWN:
+            line.append(f" {hits:,} {severity} ", style=severity.color or "" if hits else "dim")
     health = feed.health
     if health.get("lost"):
         line.append(f"  {health['lost']:,} missing from the log", style="red")
@@ -192,7 +192,7 @@ def _flavor_table(feed: Feed, flavors: list[tuple[str, str, str, int]]) -> Table
     for guard_type, flavor, severity, hits in flavors:
         name = f"{guard_type} {flavor}" if flavor == "unknown" else guard_type if flavor == "none" else flavor
         chart = bars(feed.recent(f"{guard_type} {flavor}", _CHART))
-        style = COLORS.get(severity, "")
+        style = Severity(severity).color or ""
         table.add_row(
             f"{hits:,}", Text(severity, style=style), Text(name, style="bold"), Text(chart, style=style)
         )
@@ -205,8 +205,8 @@ def _hit_table(feed: Feed, most: int | None) -> Table:
         table.add_column(name, header_style="dim", ratio=ratio, no_wrap=True, overflow="ellipsis")
     for row in feed.latest[:most]:
         seen = datetime.fromisoformat(row["last_timestamp"]).astimezone()
-        severity = row.get("severity") or "unknown"
-        rule = Text(row.get("flavor_name") or row.get("guard_type") or "many", style=COLORS.get(severity, ""))
+        color = Severity.of(row.get("severity")).color
+        rule = Text(row.get("flavor_name") or row.get("guard_type") or "many", style=color or "")
         if row["repeats"]:
             rule.append(f" +{row['repeats']:,}", style="bold")
         who = _short(feed.name(row["target"]), 24) + (f" {row['pid']}" if row.get("pid") else "")

@@ -8,18 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from excguard.knowledge.severity import Severity
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from excguard.decoding.decode import PartialViolation
+    from excguard.decoding.violation import PartialViolation
 
-_COLORS = {"fatal": "red", "optional": "yellow", "soft": "green"}
-SEVERITIES = {
-    "fatal": "fatal: the kernel always kills for it",
-    "optional": "optional: the kernel kills for it when the task's flags say so, as hardened processes' do",
-    "soft": "soft: it never kills",
-    None: "unknown",
-}
 _LABEL = 10
 
 
@@ -34,9 +29,8 @@ def violation_lines(violation: PartialViolation) -> Iterator[str]:
     for field in violation.payload_fields:
         text = f"{field.name} {field.value:#x}: {field.text}"
         yield from labelled("", text if field.confidence == "documented" else f"{text} [{field.confidence}]")
-    severity = SEVERITIES[violation.severity]
-    color = _COLORS.get(violation.severity or "")
-    yield from labelled("severity", severity, color)
+    severity = Severity.of(violation.severity)
+    yield from labelled("severity", f"{severity}: {severity.text}", severity.color)
     if violation.release:
         yield from labelled("release", violation.release)
     for reading in violation.readings:

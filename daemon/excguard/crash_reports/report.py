@@ -18,17 +18,9 @@ from typing import Any
 
 import msgspec
 
-from excguard.decoding.decode import (
-    FLAVOR_MASK,
-    FLAVOR_SHIFT,
-    TARGET_MASK,
-    TYPE_SHIFT,
-    PartialViolation,
-    Violation,
-    decode,
-    decode_words,
-    join,
-)
+from excguard.decoding.code import FLAVOR_MASK, FLAVOR_SHIFT, TARGET_MASK, TYPE_SHIFT, join
+from excguard.decoding.decode import decode, decode_words
+from excguard.decoding.violation import PartialViolation, Violation
 from excguard.knowledge import flavors, guards, releases
 
 LOW_BITS = 0xFFFFF

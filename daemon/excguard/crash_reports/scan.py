@@ -17,11 +17,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from excguard.crash_reports import Report
-    from excguard.decoding.decode import PartialViolation
+    from excguard.decoding.violation import PartialViolation
 
 SUFFIXES = (".ips", ".crash", ".txt", ".dmp", ".synced")
 """Files that are read in a directory. Those that are named themselves are read whatever they are called."""
 
+_VIOLATION_FIELDS = (
+    "guard_type",
+    "flavor",
+    "flavor_name",
+    "severity",
+    "target",
+    "guard_target",
+    "code",
+    "subcode",
+    "release",
+    "summary",
+)
 _CHUNK = 64
 _FEW = 256
 """Up to so many files are read without starting processes, which would take longer than the reading."""
@@ -37,7 +49,8 @@ class Row(msgspec.Struct, frozen=True):
     Attributes:
         file: Its path.
         format: As of Report; likewise kind, process, pid, os and cpu.
-        guard_type: As of Violation; likewise flavor, flavor_name, severity, target, release and summary.
+        guard_type: As of Violation; likewise flavor, flavor_name, severity, target, guard_target, release and
+            summary.
         code: Hex, as subcode; None where the report leaves it out.
         top_frame: "image symbol" of the innermost frame outside of the library that makes system calls.
         error: Why the file could not be read.
@@ -54,13 +67,14 @@ class Row(msgspec.Struct, frozen=True):
     flavor: int | None = None
     flavor_name: str | None = None
     severity: str | None = None
-    target: int | None = None
+    target: int | None = None  # as guard_target; 0.1 had it under this name only
     code: str | None = None
     subcode: str | None = None
     release: str | None = None
     summary: str | None = None
     top_frame: str | None = None
     error: str | None = None
+    guard_target: int | None = None
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -162,15 +176,7 @@ def _row(report: Report, violation: PartialViolation) -> Row:
         pid=report.pid,
         os=report.os,
         cpu=report.cpu,
-        guard_type=violation.guard_type,
-        flavor=violation.flavor,
-        flavor_name=violation.flavor_name,
-        severity=violation.severity,
-        target=violation.target,
-        code=None if violation.code is None else f"{violation.code:#x}",
-        subcode=None if violation.subcode is None else f"{violation.subcode:#x}",
-        release=violation.release,
-        summary=violation.summary,
+        **violation.select(_VIOLATION_FIELDS),
         top_frame=_top_frame(report),
     )
 

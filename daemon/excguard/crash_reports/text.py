@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from excguard.crash_reports.report import Found, Frame, Report
-from excguard.decoding.decode import DecodeError, parse_number
+from excguard.decoding.code import DecodeError, parse_number
 from excguard.knowledge import flavors, guards
 
 if TYPE_CHECKING:

@@ -6,120 +6,16 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from excguard.decoding import payload as layouts
+from excguard.decoding.code import join, split, unsigned
+from excguard.decoding.violation import PartialViolation, Reading, Violation
 from excguard.knowledge import flavors, guards, releases
 
-TYPE_SHIFT, FLAVOR_SHIFT, FLAVOR_MASK, TARGET_MASK = 61, 32, 0x1FFFFFFF, 0xFFFFFFFF
-"""Layout of a code (osfmk/kern/exc_guard.h): type in bits 63..61, flavor in 60..32, target in 31..0."""
-
 _MTE_TAG_FAULT = 0x106  # EXC_ARM_MTE_TAGCHECK_FAIL, a machine code of EXC_BAD_ACCESS (mach/arm/exception.h)
-
-
-class DecodeError(ValueError):
-    """The numbers are no EXC_GUARD code and subcode; the message says what is accepted."""
-
-
-class Reading(msgspec.Struct, frozen=True):
-    """Another meaning of the same number.
-
-    Attributes:
-        flavor_name: "SEND_INVALID_RIGHT".
-        kernel_name: "kGUARD_EXC_SEND_INVALID_RIGHT".
-        releases: On which releases, for people: "macOS 10.14.1 to 10.14.6".
-        first: The first of them ("10.14.1").
-        last: The last of them ("10.14.6"), None when it still stands.
-        severity: "fatal", "optional" or "soft" there.
-    """
-
-    flavor_name: str
-    kernel_name: str
-    releases: str
-    first: str
-    last: str | None
-    severity: str | None
-
-
-class PartialViolation(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a guard violation whose source leaves numbers out.
-
-    As `Violation`, but the code and what is cut from it may be None.
-    """
-
-    guard_type: str | None
-    guard_type_number: int | None
-    flavor: int | None
-    flavor_name: str | None
-    kernel_name: str | None
-    target: int | None
-    payload: int | None
-    code: int | None
-    subcode: int | None
-    severity: str | None
-    summary: str
-    release: str | None
-    readings: tuple[Reading, ...] = ()
-    target_meaning: str = ""
-    target_confidence: str = layouts.INFERRED
-    payload_fields: tuple[layouts.Field, ...] = ()
-    aliases: tuple[str, ...] = ()
-    causes: tuple[str, ...] = ()
-    advice: str = ""
-    sources: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    known: bool = True
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object that `--json` prints.
-
-        The code, the subcode and everything cut from the payload are hex strings, since many JSON readers
-        lose the low bits of 64-bit numbers; guard type, flavor and target are numbers.
-        """
-        found: dict[str, Any] = msgspec.to_builtins(self)
-        for name in ("payload", "code", "subcode"):
-            value = found[name]
-            found[name] = None if value is None else f"{value:#x}"
-        for field in found["payload_fields"]:
-            field["value"] = f"{field['value']:#x}"
-        return found
-
-
-class Violation(PartialViolation, frozen=True, kw_only=True):
-    """One guard violation, decoded.
-
-    Attributes:
-        guard_type: "MACH_PORT", "FD", "USER", "VN", "VIRT_MEMORY", "REJECTED_SC"; None for no known type.
-        guard_type_number: Bits 63..61 of the code.
-        flavor: Bits 60..32 of the code: which rule of the guard type.
-        flavor_name: "INVALID_NAME"; None when no table knows the number, and for guard types without flavors.
-        kernel_name: "kGUARD_EXC_INVALID_NAME", or None likewise.
-        target: Bits 31..0 of the code.
-        payload: The subcode under its kernel name; None when it was not given.
-        code: The whole 64-bit code, unsigned.
-        subcode: The whole 64-bit subcode, unsigned; None when it was not given.
-        severity: "fatal" (the kernel always kills), "optional" (it kills when the task's flags say so),
-            "soft" (it never kills); None for a guard type that is not known.
-        summary: One sentence.
-        release: The release the numbers were read for ("macOS 14.4"); None when none was given.
-        readings: Every other meaning of the number; empty when a release settled it or it only ever had one.
-        target_meaning: What the target is.
-        target_confidence: How sure that is: a key of knowledge.payload.CONFIDENCES.
-        payload_fields: The payload taken apart.
-        aliases: Other names people meet: the kernel's, ReportCrash's, Apple's documentation's.
-        causes: Usual causes.
-        advice: How to mend it ("" for a number that no table knows).
-        sources: Where all this is from.
-        notes: What to know of how this was read ("newer than the newest table").
-        known: Whether a table knows the number.
-    """
-
-    guard_type_number: int
-    flavor: int
-    target: int
-    code: int
 
 
 def decode(code: int, subcode: int | None = None, release: str | None = None) -> Violation:
@@ -207,31 +103,6 @@ def decode_words(
     )
 
 
-def parse_number(text: str) -> int:
-    """A code as people write it: decimal, negative decimal, 0x hex. Raises DecodeError."""
-    stripped = text.strip().replace("_", "")
-    if len(stripped) > 200 and stripped.isalnum() and stripped[0].isdigit():
-        raise DecodeError(f"a number of {len(stripped)} digits does not fit 64 bits")
-    try:
-        value = int(stripped, 16 if stripped.lower().lstrip("+-").startswith("0x") else 10)
-    except ValueError:
-        raise DecodeError(f"not a number: {text[:60]!r} (write decimal or 0x hex)") from None
-    return unsigned(value, "the number")
-
-
-def unsigned(value: int, what: str) -> int:
-    """The number as 64 unsigned bits; raises DecodeError (naming it `what`) when it does not fit."""
-    if not -(2**63) <= value < 2**64:
-        shown = str(value) if value.bit_length() <= 128 else "of more than 128 bits"
-        raise DecodeError(f"{what} {shown} does not fit 64 bits: -2^63 to 2^64-1 is accepted")
-    return value & 2**64 - 1
-
-
-def join(guard_type: int, flavor: int, target: int) -> int:
-    """The code of these three."""
-    return (guard_type & 7) << TYPE_SHIFT | (flavor & FLAVOR_MASK) << FLAVOR_SHIFT | target & TARGET_MASK
-
-
 class _Names(NamedTuple):
     """What a flavor number is called: the meaning to show, every other one, and how it was found."""
 
@@ -243,11 +114,10 @@ class _Names(NamedTuple):
 @lru_cache(maxsize=4096)
 def _decode(code: int, subcode: int | None, release: str | None) -> Violation:
     placed = releases.parse(release) if release is not None else None
-    number = code >> TYPE_SHIFT
+    number, flavor, target_value = split(code)
     guard_type = flavors.GUARD_TYPES.get(number)
     if guard_type is None:
         return _unknown_type(code, subcode, placed)
-    flavor, target_value = code >> FLAVOR_SHIFT & FLAVOR_MASK, code & TARGET_MASK
     named = _name(guard_type, flavor, placed)
     chosen = named.chosen
     at = placed.version if placed else chosen.last if chosen else releases.NEWEST
@@ -351,7 +221,7 @@ def _summary(
 
 
 def _unknown_type(code: int, subcode: int | None, placed: releases.Release | None) -> Violation:
-    number, flavor, target = code >> TYPE_SHIFT, code >> FLAVOR_SHIFT & FLAVOR_MASK, code & TARGET_MASK
+    number, flavor, target = split(code)
     notes = [placed.note] if placed and placed.note else []
     fields: tuple[layouts.Field, ...] = ()
     sources: tuple[str, ...] = ("osfmk/kern/exc_guard.h (xnu-11417.121.6)",)

@@ -9,25 +9,7 @@ import msgspec
 
 from excguard.decoding import payload
 from excguard.knowledge import flavors, guards, releases
-
-FATES = {
-    "fatal": (
-        "The kernel stops the thread, tells exception handlers if Developer Mode is on (macOS 14.1 and "
-        "later), and kills the process whatever they answer; a handler that answers with success only keeps "
-        "the crash report from being written."
-    ),
-    "optional": (
-        "What happens is up to the task's flags (task_set_exc_guard_behavior; by default those of "
-        "kern.task_exc_guard_default): nothing without DELIVER, one hit in the task's life with ONCE, a "
-        "report with CORPSE, death with FATAL. Platform and hardened processes have FATAL; others usually "
-        "do not."
-    ),
-    "soft": (
-        "The process goes on. With DELIVER among its flags handlers are told, only the first time with ONCE, "
-        "and a simulated crash report is written unless one of them answers with success."
-    ),
-}
-"""What a severity means for the process (osfmk/ipc/ipc_policy.c mach_port_guard_ast, xnu-11417.121.6)."""
+from excguard.knowledge.severity import Severity  # noqa: TC001 - msgspec reads annotations
 
 
 class Era(msgspec.Struct, frozen=True):
@@ -38,7 +20,7 @@ class Era(msgspec.Struct, frozen=True):
         last: The last one; None while it stands.
         value: The flavor number; None for guard types without flavors.
         kernel_name: What the header calls it.
-        severity: "fatal", "optional" or "soft".
+        severity: How severe it is on them.
         source: The header and kernel it was read in.
     """
 
@@ -46,7 +28,7 @@ class Era(msgspec.Struct, frozen=True):
     last: str | None
     value: int | None
     kernel_name: str | None
-    severity: str | None
+    severity: Severity | None
     source: str
 
 
@@ -216,7 +198,7 @@ def _shown(version: int) -> str | None:
     return None if version == releases.NEWEST else releases.show(version)
 
 
-def _now(guard_type: str, value: int) -> str | None:
+def _now(guard_type: str, value: int) -> Severity | None:
     return flavors.severity(guard_type, value, releases.NEWEST)
 
 

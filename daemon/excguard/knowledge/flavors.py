@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from excguard.knowledge import releases
+from excguard.knowledge.severity import Severity
 
 GUARD_TYPES = {
     1: "MACH_PORT",
@@ -33,9 +34,6 @@ TYPE_NUMBERS = {name: number for number, name in GUARD_TYPES.items()}
 WITHOUT_FLAVORS = frozenset({"USER", "REJECTED_SC"})
 """Guard types whose flavor bits are not used."""
 
-SEVERITIES = ("unknown", "soft", "optional", "fatal")
-"""By their number in the generated C tables."""
-
 
 class Flavor(NamedTuple):
     """One name for one number, as headers declare it.
@@ -49,7 +47,7 @@ class Flavor(NamedTuple):
         first_source: Kernel tag or SDK of `first`; likewise last_source ("" while it stands).
         header: The header that declares it.
         role: "flavor", or "marker" for a name that only bounds a range of flavors.
-        severity: Its own severity where the kernel does not go by the range ("" where it does).
+        severity: Its own severity where the kernel does not go by the range (None where it does).
     """
 
     guard_type: str
@@ -61,7 +59,7 @@ class Flavor(NamedTuple):
     last_source: str
     header: str
     role: str
-    severity: str
+    severity: Severity | None
 
     @property
     def name(self) -> str:
@@ -85,7 +83,7 @@ class SeverityRange(NamedTuple):
     last: int
     first_flavor: int
     last_flavor: int
-    severity: str
+    severity: Severity
     source: str
 
 
@@ -108,7 +106,7 @@ def table() -> tuple[Flavor, ...]:
             row["last_source"],
             row["header"],
             row["role"],
-            row["severity"],
+            Severity(row["severity"]) if row["severity"] else None,
         )
         for row in _rows("flavors.csv")
     )
@@ -172,19 +170,15 @@ def severity_table() -> tuple[SeverityRange, ...]:
                 min(later) - 1 if later else releases.NEWEST,
                 int(row["first_flavor"], 16),
                 int(row["last_flavor"], 16),
-                row["severity"],
+                Severity(row["severity"]),
                 row["source"],
             )
         )
     return tuple(ranges)
 
 
-def severity(guard_type: str, value: int, release: int) -> str | None:
-    """How severe a flavor number is on a release, whether a table names it or not.
-
-    "fatal" (always kills), "optional" (kills when the task's flags say so) or "soft" (never kills); None for
-    a guard type that is not known.
-    """
+def severity(guard_type: str, value: int, release: int) -> Severity | None:
+    """How severe a flavor number is on a release, named in a table or not; None for an unknown guard type."""
     here = at(guard_type, value, release)
     if here and here[0].severity:
         return here[0].severity

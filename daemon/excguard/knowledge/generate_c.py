@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from excguard.knowledge import flavors, releases
+
+if TYPE_CHECKING:
+    from excguard.knowledge.severity import Severity
 
 _HEAD = """\
 /*
@@ -38,7 +41,7 @@ class Row(NamedTuple):
     flavor: int
     first_release: int
     last_release: int
-    severity: str
+    severity: Severity
     kernel_name: str | None
 
 

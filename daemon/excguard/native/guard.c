@@ -56,13 +56,3 @@ const struct excguard_guard_row *excguard_guard_rows(uint32_t *count) {
     *count = COUNT(guard_rows);
     return guard_rows;
 }
-
-const char *excguard_severity_name(uint32_t severity) {
-    static const char *const names[] = {
-        [EXCGUARD_SEVERITY_UNKNOWN] = "unknown",
-        [EXCGUARD_SEVERITY_SOFT] = "soft",
-        [EXCGUARD_SEVERITY_OPTIONAL] = "optional",
-        [EXCGUARD_SEVERITY_FATAL] = "fatal",
-    };
-    return severity < COUNT(names) ? names[severity] : names[EXCGUARD_SEVERITY_UNKNOWN];
-}

@@ -18,12 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum excguard_severity {
-    EXCGUARD_SEVERITY_UNKNOWN = 0, /* a guard type that no table has */
-    EXCGUARD_SEVERITY_SOFT = 1,
-    EXCGUARD_SEVERITY_OPTIONAL = 2,
-    EXCGUARD_SEVERITY_FATAL = 3,
-};
+#include "severity.h"
 
 /*
  * One meaning of one flavor number; the rows of guard_table.h. Sorted by guard type, flavor, first release.
@@ -63,8 +58,5 @@ void excguard_guard_decode(uint64_t code, uint32_t release, struct excguard_guar
 
 /* The rows themselves, for the test that compares them with the tables they came from. */
 const struct excguard_guard_row *excguard_guard_rows(uint32_t *count);
-
-/* "unknown", "soft", "optional" or "fatal". */
-const char *excguard_severity_name(uint32_t severity);
 
 #endif

@@ -9,9 +9,10 @@ from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
-from excguard.decoding.decode import Violation
+from excguard.decoding.violation import Violation
+from excguard.knowledge.severity import Severity
 
-UNKNOWN = "unknown"
+UNKNOWN = Severity.UNKNOWN.value
 NO_FLAVOR = "none"  # of guard types whose flavor bits mean nothing
 
 
@@ -30,7 +31,7 @@ def labels_of(target: str, violation: Violation) -> Labels:
         target=target,
         guard_type=violation.guard_type or UNKNOWN,
         flavor=(violation.flavor_name or NO_FLAVOR) if violation.known else UNKNOWN,
-        severity=violation.severity or UNKNOWN,
+        severity=Severity.of(violation.severity),
     )
 
 

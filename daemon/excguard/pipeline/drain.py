@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from excguard.decoding.decode import Violation, decode
+from excguard.decoding.decode import decode
+from excguard.decoding.violation import Violation
 from excguard.knowledge import releases
 from excguard.mach.host import Host
 from excguard.native import lib

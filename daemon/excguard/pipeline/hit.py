@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from excguard.decoding.decode import Violation
+from excguard.decoding.violation import Violation
 
 
 class Source(StrEnum):

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from excguard.decoding.decode import decode
 from excguard.knowledge import flavors
-from excguard.pipeline.counters import NO_FLAVOR, UNKNOWN, HitCounts, Labels, Span, labels_of
+from excguard.knowledge.severity import Severity
+from excguard.pipeline.counters import NO_FLAVOR, HitCounts, Labels, Span, labels_of
 from excguard.pipeline.journal import HitCounter, Journal
 
 
@@ -105,7 +106,7 @@ class HitTable:
         violation = decode(counter.guard_type << 61 | counter.flavor << 32, None, self._release)
         labels = labels_of(self._name(counter.target_id), violation)
         # The counter of all flavors that came too late for one of their own has no severity.
-        return labels if counter.known else labels._replace(severity=counter.severity or UNKNOWN)
+        return labels if counter.known else labels._replace(severity=counter.severity)
 
 
 def expected_flavors(release: int) -> list[tuple[str, str, str]]:
@@ -113,12 +114,12 @@ def expected_flavors(release: int) -> list[tuple[str, str, str]]:
     pairs = {(row.guard_type, row.value) for row in flavors.table() if row.role == "flavor"}
     return [
         *(
-            (guard_type, found[0].name, flavors.severity(guard_type, value, release) or UNKNOWN)
+            (guard_type, found[0].name, Severity.of(flavors.severity(guard_type, value, release)))
             for guard_type, value in sorted(pairs)
             if (found := flavors.at(guard_type, value, release))
         ),
         *(
-            (guard_type, NO_FLAVOR, flavors.severity(guard_type, 0, release) or UNKNOWN)
+            (guard_type, NO_FLAVOR, Severity.of(flavors.severity(guard_type, 0, release)))
             for guard_type in sorted(flavors.WITHOUT_FLAVORS)
         ),
     ]

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from excguard.knowledge.severity import Severity
 from excguard.native import ffi, lib
 from excguard.native.closeable import Closeable
 
@@ -29,7 +30,7 @@ class HitCounter(NamedTuple):
     target_id: int
     guard_type: int
     flavor: int
-    severity: str | None
+    severity: Severity
     known: bool  # a table knows this flavor on the running release
     hits: int
     last_ns: int
@@ -156,7 +157,7 @@ class Journal(Closeable):
                     counter.target_id,
                     counter.guard_type,
                     counter.flavor,
-                    severity_name(counter.severity),
+                    Severity.numbered(counter.severity),
                     bool(counter.known),
                     counter.recorded + counter.lost,
                     counter.last_time_ns,
@@ -205,10 +206,3 @@ class Journal(Closeable):
             if self._handle is None:
                 raise JournalError(f"{self.path}: closed")
             yield self._handle
-
-
-def severity_name(number: int) -> str | None:
-    """The name of a severity of the C core; None when no table says."""
-    if number == lib.EXCGUARD_SEVERITY_UNKNOWN:
-        return None
-    return str(ffi.string(lib.excguard_severity_name(number)).decode())

@@ -16,7 +16,9 @@ from typing import Any
 
 import click
 
-COLORS = {"fatal": "red", "optional": "yellow", "soft": "cyan", "error": "red", "warning": "yellow"}
+from excguard.knowledge.severity import Severity
+
+_LEVEL_COLORS = {"error": "red", "warning": "yellow"}
 # What a reader of a terminal knows already or can do without.
 _QUIET = {"timestamp", "level", "event", "kernel", "release"}
 _INDENT = " " * 4
@@ -51,11 +53,11 @@ class ConsoleForm:
             return self._suppressed(clock, event)
         told = [(key, value) for key, value in event.items() if key not in _QUIET and value is not None]
         words = "  ".join(f"{key}={_shown(value)}" for key, value in told)
-        name = self._style(event["event"].replace("_", " "), fg=COLORS.get(event["level"]))
+        name = self._style(event["event"].replace("_", " "), fg=_LEVEL_COLORS.get(event["level"]))
         return f"{clock} {name}  {words}".rstrip()
 
     def _hit(self, clock: str, event: MutableMapping[str, Any]) -> str:
-        severity = event["severity"] or "unknown"
+        severity = Severity.of(event["severity"])
         name = event["flavor_name"] or event["guard_type"]
         who = f"pid {event['pid'] or 'unknown'}" + (", inherited" if event["inherited"] else "")
         if event["source"] != "live":
@@ -74,7 +76,7 @@ class ConsoleForm:
         return "\n".join(lines)
 
     def _suppressed(self, clock: str, event: MutableMapping[str, Any]) -> str:
-        severity = event.get("severity") or "unknown"
+        severity = Severity.of(event.get("severity"))
         name = event.get("flavor_name") or event.get("guard_type") or "various"
         more = f"{event['count']} more" + (" (recovered)" if event["recovered"] else "")
         return (
@@ -82,8 +84,8 @@ class ConsoleForm:
             f"{printable(event['target'])}  {more}"
         )
 
-    def _severity(self, severity: str) -> str:
-        return self._style(severity.ljust(8), fg=COLORS.get(severity))
+    def _severity(self, severity: Severity) -> str:
+        return self._style(severity.ljust(8), fg=severity.color)
 
     def _paragraph(self, text: str, **style: Any) -> list[str]:  # noqa: ANN401 - click.style's own arguments
         lines = textwrap.wrap(

@@ -7,25 +7,33 @@ itself.
 
 import time
 from collections.abc import Callable, MutableMapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import structlog
 
-from excguard.decoding.decode import Violation
+from excguard.decoding.violation import PER_HIT, Violation
+from excguard.knowledge.severity import LogLevel, Severity
 from excguard.pipeline.hit import Hit, rfc3339
 from excguard.pipeline.rate_limit import Suppressed
 from excguard.sinks.console import ConsoleForm
 from excguard.sinks.line_output import LineOutput
 
-Level = Literal["info", "warning", "error"]
+Level = LogLevel
 Event = MutableMapping[str, Any]
 Form = Callable[[Event], str]
 Tells = Callable[[Level, str], bool]
 
-# What a hit is to whoever reads the log by level: a fatal guard ends the program, a soft one is for
-# statistics.
-_LEVELS: dict[str, Level] = {"fatal": "error", "optional": "warning", "soft": "info"}
+_VIOLATION_FIELDS = (
+    "guard_type",
+    "flavor",
+    "flavor_name",
+    "kernel_name",
+    *PER_HIT,
+    "severity",
+    "summary",
+)
+"""What a line has of a violation, of what `Violation.to_dict` gives."""
 
 
 def json_form(event: Event) -> str:
@@ -84,10 +92,10 @@ class EventLog:
             "target": hit.target,
             "pid": hit.pid,
             "thread_id": hit.thread_id,
-            **_violation_fields(violation),
+            **violation.select(_VIOLATION_FIELDS),
             **hit.circumstances(),
         }
-        self._write(_LEVELS.get(violation.severity or "", "warning"), "guard_hit", violation, fields)
+        self._write(Severity.of(violation.severity).log_level, "guard_hit", violation, fields)
 
     def suppressed(self, group: Suppressed, target: str, violation: Violation) -> None:
         """``guard_hits_suppressed``: how many hits of a site were counted instead of written.
@@ -98,12 +106,9 @@ class EventLog:
         if group.site is None:
             fields["summary"] = "Hits of many different sites; the metrics count them by flavor."
         else:
-            told = _violation_fields(violation)
-            for name in ("guard_target", "payload", "code", "subcode"):  # may differ from hit to hit
-                del told[name]
-            fields |= told
+            fields |= violation.select(name for name in _VIOLATION_FIELDS if name not in PER_HIT)
             if group.site.pc:
-                fields["pc"] = _hex(group.site.pc)
+                fields["pc"] = f"{group.site.pc:#x}"
         fields |= {
             "kernel": self._kernel,
             "release": self._release,
@@ -115,8 +120,8 @@ class EventLog:
         }
         if group.seqs:
             fields["seqs"] = ",".join(f"{a}-{b}" if a != b else f"{a}" for a, b in group.seqs)
-        level = _LEVELS.get(violation.severity or "", "warning") if group.site else "warning"
-        self._write(level, "guard_hits_suppressed", None, fields)
+        severity = Severity.of(violation.severity if group.site else None)
+        self._write(severity.log_level, "guard_hits_suppressed", None, fields)
 
     def event(self, level: Level, name: str, **fields: Any) -> None:  # noqa: ANN401 - whatever JSON can say
         """Any other event."""
@@ -131,26 +136,6 @@ class EventLog:
         if self._advise and violation is not None:
             fields["advice"] = violation.advice
         getattr(self._logger, level)(name, **fields)
-
-
-def _violation_fields(violation: Violation) -> dict[str, Any]:
-    return {
-        "guard_type": violation.guard_type,
-        "flavor": violation.flavor,
-        "flavor_name": violation.flavor_name,
-        "kernel_name": violation.kernel_name,
-        "guard_target": violation.target,
-        "payload": _hex(violation.payload),
-        "code": _hex(violation.code),
-        "subcode": _hex(violation.subcode),
-        "severity": violation.severity,
-        "summary": violation.summary,
-    }
-
-
-def _hex(number: int | None) -> str | None:
-    """64-bit numbers go as text: many JSON readers would lose their low bits."""
-    return None if number is None else f"{number:#x}"
 
 
 def _stamp(_logger: object, _method: str, event: Event) -> Event:

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from excguard import __version__
-from excguard.decoding.decode import Violation
+from excguard.decoding.violation import PER_HIT, Violation
 from excguard.pipeline.counters import (
     Counters,
     CountersClosedError,
@@ -316,7 +316,6 @@ def _fields(hit: Hit) -> dict[str, Any]:
         **violation.to_dict(),
         "timestamp": rfc3339(hit.time_ns),
         "target": hit.target,
-        "guard_target": violation.target,
         "pid": hit.pid,
         "thread_id": hit.thread_id,
         **hit.circumstances(),
@@ -333,10 +332,8 @@ def _many(group: Suppressed, target: str, violation: Violation) -> dict[str, Any
             "severity": None,
             "summary": "Hits of many different sites; the counts by flavor have them all.",
         }
-    told = violation.to_dict()
-    for name in ("target", "payload", "code", "subcode"):  # differ from hit to hit
-        told.pop(name, None)
-    return told | fields
+    shared = {name: value for name, value in violation.to_dict().items() if name not in PER_HIT}
+    return shared | fields
 
 
 def _health(counters: Counters) -> dict[str, Any]:

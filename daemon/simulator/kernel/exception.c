@@ -349,7 +349,7 @@ static void set_result(struct thread *thread, kern_return_t result) {
 static void raise_guard(struct thread *thread, uint64_t code, uint64_t subcode) {
     struct task *task = thread->task;
     uint32_t type = (uint32_t)(code >> 61);
-    enum severity severity = guard_severity(code);
+    enum excguard_severity severity = guard_severity(code);
     bool fatal = severity == EXCGUARD_SEVERITY_FATAL;
     if (!release_is_before(260000)) {
         log_guard(task, code, subcode);

@@ -9,7 +9,7 @@
 
 static const struct guard_row {
     uint32_t type, flavor, first, last;
-    enum severity severity;
+    enum excguard_severity severity;
     const char *name;
 } rows[] = {
 #define EXCGUARD_GUARD_ROW(type, flavor, first, last, severity, name) \
@@ -19,7 +19,7 @@ static const struct guard_row {
 
 static const struct severity_row {
     uint32_t type, first_flavor, last_flavor, first, last;
-    enum severity severity;
+    enum excguard_severity severity;
 } severities[] = {
 #define EXCGUARD_SEVERITY_ROW(type, first_flavor, last_flavor, first, last, severity) \
     {type, first_flavor, last_flavor, first, last, severity},
@@ -81,7 +81,7 @@ bool guard_is(uint64_t code, enum guard guard) {
            (uint32_t)(code >> 32 & 0x1fffffff) == flavors[guard];
 }
 
-enum severity guard_severity(uint64_t code) {
+enum excguard_severity guard_severity(uint64_t code) {
     uint32_t type = (uint32_t)(code >> 61), flavor = (uint32_t)(code >> 32) & 0x1fffffff;
     for (size_t at = 0; at < sizeof rows / sizeof *rows; at++) {
         const struct guard_row *row = &rows[at];
@@ -112,7 +112,7 @@ void guard_raise(enum guard guard, uint32_t target, uint64_t payload) {
         return;
     }
     uint64_t code = (uint64_t)TYPE_MACH_PORT << 61 | (uint64_t)flavors[guard] << 32 | target;
-    enum severity severity = guard_severity(code);
+    enum excguard_severity severity = guard_severity(code);
     pend(code, payload,
          severity == EXCGUARD_SEVERITY_FATAL ||
              (severity == EXCGUARD_SEVERITY_OPTIONAL && current->task->exc_guard & TASK_EXC_GUARD_MP_FATAL));

@@ -25,6 +25,7 @@
 #include "mach/notify.h"
 #include "servers/bootstrap.h"
 
+#include "../../excguard/native/severity.h"
 #include "list.h"
 #include "wire.h"
 
@@ -95,7 +96,6 @@ enum guard {
     GUARD_COUNT,
 };
 
-enum severity { EXCGUARD_SEVERITY_SOFT, EXCGUARD_SEVERITY_OPTIONAL, EXCGUARD_SEVERITY_FATAL };
 enum { TYPE_MACH_PORT = 1, TYPE_VIRT_MEMORY = 5 };
 
 void guard_init(void); /* after release_parse */
@@ -111,7 +111,7 @@ void guard_raise_gap(uint64_t address);
  * low.
  */
 uint64_t guard_reason(uint8_t reason, uint32_t high, uint32_t low);
-enum severity guard_severity(uint64_t code);
+enum excguard_severity guard_severity(uint64_t code);
 
 /* ---- ports (port.c) ---- */
 

@@ -1,0 +1,129 @@
+"""A guard violation, decoded, and the one form in which JSON, the log, the page and files show it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from excguard.decoding import payload as layouts
+from excguard.knowledge.severity import Severity  # noqa: TC001 - msgspec reads annotations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_HEX = frozenset({"payload", "code", "subcode"})
+
+PER_HIT = ("guard_target", "payload", "code", "subcode")
+"""What may differ between two hits of one site: left out where a line stands for many hits."""
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """Another meaning of the same number.
+
+    Attributes:
+        flavor_name: "SEND_INVALID_RIGHT".
+        kernel_name: "kGUARD_EXC_SEND_INVALID_RIGHT".
+        releases: On which releases, as text: "macOS 10.14.1 to 10.14.6".
+        first: The first of them ("10.14.1").
+        last: The last of them ("10.14.6"); None while it is current.
+        severity: The severity there.
+    """
+
+    flavor_name: str
+    kernel_name: str
+    releases: str
+    first: str
+    last: str | None
+    severity: Severity | None
+
+
+class PartialViolation(msgspec.Struct, frozen=True, kw_only=True):
+    """A guard violation whose source leaves numbers out.
+
+    As `Violation`, but the code and the fields of the code may be None.
+    """
+
+    guard_type: str | None
+    guard_type_number: int | None
+    flavor: int | None
+    flavor_name: str | None
+    kernel_name: str | None
+    target: int | None
+    payload: int | None
+    code: int | None
+    subcode: int | None
+    severity: Severity | None
+    summary: str
+    release: str | None
+    readings: tuple[Reading, ...] = ()
+    target_meaning: str = ""
+    target_confidence: str = layouts.INFERRED
+    payload_fields: tuple[layouts.Field, ...] = ()
+    aliases: tuple[str, ...] = ()
+    causes: tuple[str, ...] = ()
+    advice: str = ""
+    sources: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    known: bool = True
+
+    @property
+    def guard_target(self) -> int | None:
+        """The target under the key that log, page and files use, where "target" is the watched program."""
+        return self.target
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as `--json` prints it: the fields in their order, and `guard_target`.
+
+        The code, the subcode and the values of payload fields are hex strings, since many JSON readers lose
+        the low bits of 64-bit numbers; guard type, flavor and target are numbers.
+        """
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        found |= self.select(_HEX)
+        for field in found["payload_fields"]:
+            field["value"] = f"{field['value']:#x}"
+        found["guard_target"] = self.guard_target
+        return found
+
+    def select(self, names: Iterable[str]) -> dict[str, Any]:
+        """Some of the plain fields by name, in the form and under the keys of `to_dict`."""
+        found = {}
+        for name in names:
+            value = getattr(self, name)
+            found[name] = f"{value:#x}" if name in _HEX and value is not None else value
+        return found
+
+
+class Violation(PartialViolation, frozen=True, kw_only=True):
+    """One guard violation, decoded.
+
+    Attributes:
+        guard_type: "MACH_PORT", "FD", "USER", "VN", "VIRT_MEMORY", "REJECTED_SC"; None for an unknown type.
+        guard_type_number: Bits 63..61 of the code.
+        flavor: Bits 60..32 of the code: which rule of the guard type.
+        flavor_name: "INVALID_NAME"; None for a number in no table, and for guard types without flavors.
+        kernel_name: "kGUARD_EXC_INVALID_NAME", or None likewise.
+        target: Bits 31..0 of the code.
+        payload: The subcode under its kernel name; None when it was not given.
+        code: The whole 64-bit code, unsigned.
+        subcode: The whole 64-bit subcode, unsigned; None when it was not given.
+        severity: A `knowledge.severity.Severity`, equal to its word: "fatal", "optional" or "soft"; None for
+            an unknown guard type.
+        summary: One sentence.
+        release: The release the numbers were read for ("macOS 14.4"); None when none was given.
+        readings: Every other meaning of the number; empty when a release settled it or it only ever had one.
+        target_meaning: What the target is.
+        target_confidence: How sure that is: a key of payload.CONFIDENCES.
+        payload_fields: The payload, field by field.
+        aliases: Other names in use: the kernel's, ReportCrash's, those of Apple's documentation.
+        causes: Usual causes.
+        advice: How to fix it ("" for a number in no table).
+        sources: Where these facts are from.
+        notes: Remarks on how the numbers were read ("newer than the newest table").
+        known: Whether a table has the number.
+    """
+
+    guard_type_number: int
+    flavor: int
+    target: int
+    code: int
