@@ -1,0 +1,165 @@
+"""Sort the sites of a run into new, known, ignored and tolerated ones, and decide whether the run fails.
+
+A site fails the run when its severity reaches ``--fail-on`` and neither the baseline nor an ignore rule
+names it. Nothing is hidden: known and ignored sites stay in every output with their counts.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import date
+
+    from excguard.gate.baseline import Baseline, Entry
+
+
+class Standing(StrEnum):
+    """How a site stands in the gate."""
+
+    NEW = "new"  # fails the run
+    TOLERATED = "tolerated"  # below --fail-on
+    KNOWN = "known"  # in the baseline
+    EXPIRED = (
+        "expired"  # in the baseline, until a date that has passed; fails the run under --baseline-strict
+    )
+    IGNORED = "ignored"  # by a rule of the configuration
+
+
+class SiteResult(msgspec.Struct, kw_only=True):
+    """All hits of one site in a run.
+
+    Attributes:
+        id: `excguard.decoding.site.Site.id`.
+        precision: what the id stands on: "symbol", "offset" or "executable".
+        target: the name of the program in the configuration.
+        executable: the file name of the process's program.
+        flavor: the name of the flavor, or its number in hex.
+        severity: "fatal", "optional", "soft", or None when no table has it.
+        image: file name of the image; "" when not known.
+        symbol: the function; "" when not known.
+        place: the place in words; "" when not known.
+        hits: how many.
+        guard_targets: how many different ports, descriptors or addresses.
+        summary: what happened, one line.
+        advice: how to fix it; "" when there is none.
+        frames: the stack, innermost first; empty when not known.
+        report: path of the crash report that showed it; "" when none did.
+        meets_fail_on: whether its severity reaches ``--fail-on``.
+        standing: set by `judge`.
+    """
+
+    id: str
+    precision: str
+    target: str
+    executable: str
+    flavor: str
+    severity: str | None
+    image: str = ""
+    symbol: str = ""
+    place: str = ""
+    hits: int
+    guard_targets: int = 1
+    summary: str
+    advice: str = ""
+    frames: list[str] = []
+    report: str = ""
+    meets_fail_on: bool = True
+    standing: Standing = Standing.NEW
+
+
+class IgnoreRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[[ignore]]`` of the configuration: sites that never fail a run.
+
+    Each key is a shell pattern; what is left out matches everything.
+
+    Attributes:
+        flavor: the flavor's name: "INVALID_NAME", "MOD_REFS*".
+        image: file name of the image: "libvendor*.dylib".
+        symbol: the function.
+        target: the name of the target.
+        reason: why, for people; it stands in the outputs.
+    """
+
+    flavor: str = "*"
+    image: str = "*"
+    symbol: str = "*"
+    target: str = "*"
+    reason: str = ""
+
+    def matches(self, site: SiteResult) -> bool:
+        """Whether the rule names this site. A pattern on an unknown image or symbol does not match."""
+        return (
+            fnmatchcase(site.flavor, self.flavor)
+            and fnmatchcase(site.image, self.image)
+            and fnmatchcase(site.symbol, self.symbol)
+            and fnmatchcase(site.target, self.target)
+        )
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What the gate found.
+
+    Attributes:
+        sites: every site of the run with its standing; failing ones first, then as they came.
+        stale: baseline entries that did not occur.
+        expired: baseline entries whose date has passed, whether they occurred or not.
+        strict: whether `stale` and `expired` fail the run.
+    """
+
+    sites: list[SiteResult]
+    stale: list[Entry]
+    expired: list[Entry]
+    strict: bool
+
+    @property
+    def failing(self) -> list[SiteResult]:
+        """The sites that fail the run."""
+        fails = {Standing.NEW, Standing.EXPIRED} if self.strict else {Standing.NEW}
+        return [site for site in self.sites if site.standing in fails]
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run fails."""
+        return bool(self.failing) or (self.strict and bool(self.stale or self.expired))
+
+
+def judge(
+    sites: Iterable[SiteResult],
+    baseline: Baseline,
+    rules: Sequence[IgnoreRule],
+    *,
+    today: date,
+    strict: bool,
+) -> Verdict:
+    """Give every site its standing.
+
+    Args:
+        sites: of the run, one an id; `SiteResult.meets_fail_on` is set.
+        baseline: the known sites; an empty one when there is no file.
+        rules: of the configuration.
+        today: the date that ``expires`` is compared with; an entry is valid through that day.
+        strict: whether entries that are stale or expired fail the run.
+    """
+    sites = list(sites)
+    for site in sites:
+        entry = baseline.find(site.id)
+        if any(rule.matches(site) for rule in rules):
+            site.standing = Standing.IGNORED
+        elif entry is not None:
+            site.standing = Standing.EXPIRED if entry.expired(today) else Standing.KNOWN
+        else:
+            site.standing = Standing.NEW if site.meets_fail_on else Standing.TOLERATED
+    seen = {site.id for site in sites}
+    sites.sort(key=lambda site: site.standing is not Standing.NEW)
+    return Verdict(
+        sites,
+        [entry for entry in baseline.entries if entry.id not in seen],
+        [entry for entry in baseline.entries if entry.expired(today)],
+        strict,
+    )
