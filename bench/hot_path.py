@@ -1,4 +1,4 @@
-"""What the receiver does between a message and its reply, in nanoseconds: `python bench/hot_path.py`.
+"""What the receiver does between a message and its reply, in nanoseconds: `python -m bench.hot_path`.
 
 Three things are timed in one run over the same thousand messages:
 
@@ -23,16 +23,12 @@ import json
 import statistics
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests/native"))
-
-import toolchain  # noqa: E402 - shared with the tests
+from tests.support import ROOT, compiler, toolchain
 
 BATCH = ROOT / "bench/data/mach_exc_bench_batch.bin"
 OPTIMIZATION = ["-O3", "-DNDEBUG"]  # CMake's Release, with which the extension is built
@@ -104,7 +100,7 @@ def main() -> None:
         default=[65_536, 1024],
         help="sizes of the rings (default: 65536 1024)",
     )
-    parser.add_argument("--cc", default=toolchain.compiler() or "cc", help="the compiler (default: cc)")
+    parser.add_argument("--cc", default=compiler.find() or "cc", help="the compiler (default: cc)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
 

@@ -19,17 +19,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-TESTS = Path(__file__).parents[1] / "tests"
-sys.path[:0] = [str(TESTS / "support"), str(TESTS / "rendezvous")]
-
-import rendezvous_child  # noqa: E402 - the tests' child and messages
-from messages import GOOD, receive  # noqa: E402
-
-import excsim  # noqa: E402
-from excguard.mach import host, ports  # noqa: E402
-from excguard.mach.ports import ReceiveRight  # noqa: E402
-from excguard.mach.rendezvous import Claimed, Event, Port, RendezvousClient, RendezvousServer, Unclaimed  # noqa: E402
-from excguard.mach.spawn import spawn  # noqa: E402
+import excsim
+from excguard.mach import host, ports
+from excguard.mach.ports import ReceiveRight
+from excguard.mach.rendezvous import Claimed, Event, Port, RendezvousClient, RendezvousServer, Unclaimed
+from excguard.mach.spawn import spawn
+from tests.support import compiler, rendezvous_child
+from tests.support.messages import GOOD, receive
 
 KEY = 7
 USES_ITS_PORT = ["acquire", "take", str(KEY), "17", "send", str(GOOD)]
@@ -153,7 +149,7 @@ def main() -> None:
     excsim.start_if_needed()
     with tempfile.TemporaryDirectory() as folder:
         child = Path(folder, "child")
-        rendezvous_child.compile_child(child, sanitize=False)
+        subprocess.run(rendezvous_child.command(compiler.find() or "cc", child), check=True)
         bench = Bench(str(child), "/dev/null")
         try:
             rate(bench, arguments.rate)

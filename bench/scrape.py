@@ -1,6 +1,6 @@
 """What a scrape costs: 50 targets, every flavor of every target hit, over HTTP and without.
 
-    python bench/scrape.py
+    python -m bench.scrape
 
 Prints milliseconds for a scrape, beside prometheus_client's own writer on the same numbers in the same run;
 the bar is for the CPU time that excguard takes for one, HTTP and all. Then reply times of the receiver
@@ -30,10 +30,7 @@ from excguard.service import Service
 from excguard.web.endpoint import Endpoint
 from excguard.web.exposition import Exposition
 from excguard.web.metrics import HITS
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/end_to_end"))
-
-import harness
+from tests.support import harness
 
 GUARD = "0x2000020000002703"
 TARGETS = 50

@@ -1,6 +1,6 @@
 """How endpoint and feed answer while one program raises 200,000 guard exceptions in a row.
 
-    python bench/storm.py [HITS]
+    python -m bench.storm [HITS]
 
 Prints how long scrapes took, and how long the live feed was silent at most; in the end, whether log, metrics
 and feed agree on the number.
@@ -20,10 +20,7 @@ from urllib.parse import urlsplit
 
 from excguard.web.feed_client import Feed, messages
 from excsim import Kernel
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/end_to_end"))
-
-import harness
+from tests.support import harness
 
 GUARD = "0x2000020000002703"
 

@@ -9,7 +9,7 @@ import pytest
 from excguard.decoding.decode import decode
 from excguard.mach import host as mach_host
 from excguard.pipeline.hit import Hit
-from excsim import SOCKET_VARIABLE, Kernel
+from tests.support.simulator import SOCKET_VARIABLE, Kernel
 
 INVALID_NAME = 0x2000_0200_0000_2703  # the example of Apple's guide: INVALID_NAME on mach port 9987
 

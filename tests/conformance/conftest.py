@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import mach_machine
 import pytest
 
-import excsim
+from tests.support import mach_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,8 +37,9 @@ def boot(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[[mach_machine.Kind], mach_machine.Machine]]:
     """Gives a kernel of a kind; on a Mac of another kind the test is skipped, and says what it is of."""
-    monkeypatch.setattr(excsim, "KERNEL_PROGRAM", programs / "excsim-kernel")
     native = request.config.getoption("--kernel") == "native"
+    if not native:
+        monkeypatch.setattr("excsim.KERNEL_PROGRAM", programs / "excsim-kernel")
     machines: list[mach_machine.Machine] = []
 
     def start(kind: mach_machine.Kind) -> mach_machine.Machine:

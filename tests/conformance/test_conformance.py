@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from mach_machine import Kind
+
+from tests.support.mach_machine import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mach_machine import Machine
+    from tests.support.mach_machine import Machine
 
 PROGRAMS = Path(__file__).parent / "programs"
 CHECKS = [

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from mach_machine import Kind
+
+from tests.support.mach_machine import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mach_machine import Machine, Watched
+    from tests.support.mach_machine import Machine, Watched
 
 SUCCESS, FAILURE = 0, 5
 KILLED = -9

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from mach_machine import Kind
 
 from excguard.sources import unified_log
+from tests.support.mach_machine import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mach_machine import Machine
+    from tests.support.mach_machine import Machine
 
 INVALID_NAME = 1 << 61 | 0x200 << 32
 DELIVER, CORPSE = 0x10, 0x40  # TASK_EXC_GUARD_MP_ of osfmk/mach/task_info.h

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from mach_machine import Kind
+
+from tests.support.mach_machine import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mach_machine import Machine
+    from tests.support.mach_machine import Machine
 
 GUARD = 0x1234
 RECEIVE, SEND = 0x20000, 0x10000

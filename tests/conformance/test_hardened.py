@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from mach_machine import Hardening, Kind
+
+from tests.support.mach_machine import Hardening, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mach_machine import Machine
+    from tests.support.mach_machine import Machine
 
 TOP = 1 << 56
 ONE_PORT = Hardening(one_exception_port=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from mach_machine import Machine
+    from tests.support.mach_machine import Machine
 
 INVALID_NAME = 1 << 61 | 0x200 << 32
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness import EXCGUARD, Daemon, build_child
 
 from excsim import Kernel
+from tests.support.harness import EXCGUARD, Daemon, build_child
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import EXCGUARD, events, wait_until
+
+from tests.support.harness import EXCGUARD, events, wait_until
 
 HERE = Path(__file__).parent
 

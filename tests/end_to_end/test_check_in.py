@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from harness import Daemon, scrape, total, wait_until
 
 from excguard.cli.serve import service_name
+from tests.support.harness import Daemon, scrape, total, wait_until
 
 QUIET = '[[target]]\nname = "quiet"\ncommand = ["sleep", "1000"]\n'
 LABEL = "org.excguard.daemon" if os.geteuid() == 0 else "org.excguard.agent"

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import Daemon, events, scrape, total, wait_until
+
+from tests.support.harness import Daemon, events, scrape, total, wait_until
 
 QUIET = '[[target]]\nname = "quiet"\ncommand = ["sleep", "1000"]\nrestart = "never"\n'
 

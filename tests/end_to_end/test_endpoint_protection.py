@@ -5,7 +5,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from harness import wait_until
+
+from tests.support.harness import wait_until
 
 STILL = '[[target]]\nname = "still"\ncommand = ["sleep", "600"]\n'
 # Nobody's password; its form is what counts.

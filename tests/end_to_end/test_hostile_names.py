@@ -5,9 +5,8 @@ import urllib.request
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from harness import scrape, total, wait_until
-
 from excguard.sinks.console import printable
+from tests.support.harness import scrape, total, wait_until
 
 INVALID_NAME = "0x2000020000002703"
 NAMES = [

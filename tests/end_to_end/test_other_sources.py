@@ -6,9 +6,8 @@ import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from harness import EXCGUARD, Daemon, events, scrape, total, wait_until
-
 from excsim import Kernel
+from tests.support.harness import EXCGUARD, Daemon, events, scrape, total, wait_until
 
 THREAD_SET_STATE = 0x2000000500000000
 HERE = Path(__file__).parent

@@ -12,7 +12,8 @@ from pathlib import Path
 import bcrypt
 import pytest
 import yaml
-from harness import wait_until
+
+from tests.support.harness import wait_until
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "dashboards" / "grafana.json").read_text())

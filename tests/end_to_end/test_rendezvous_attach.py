@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import rendezvous_child
-from harness import Daemon, wait_until
+
+from tests.support import rendezvous_child
+from tests.support.harness import Daemon, wait_until
 
 
 @pytest.fixture(scope="session")

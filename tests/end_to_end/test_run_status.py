@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import EXCGUARD, events, wait_until
 
 from excguard.knowledge import flavors, releases
+from tests.support.harness import EXCGUARD, events, wait_until
 
 INVALID_NAME = "0x2000020000002703"
 DESTROY = "0x2000000100002703"

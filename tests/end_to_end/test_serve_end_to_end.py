@@ -14,7 +14,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from harness import EXCGUARD, Daemon, scrape, total, wait_until
+
+from tests.support.harness import EXCGUARD, Daemon, scrape, total, wait_until
 
 INVALID_NAME = "0x2000020000002703"
 

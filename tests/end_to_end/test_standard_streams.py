@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from harness import EXCGUARD
 
 from excsim import SOCKET_VARIABLE
+from tests.support.harness import EXCGUARD
 
 MISUSE = [sys.executable, "-m", "excguard.misuse", "double_deallocate"]
 NUMBER = "0x2000020000002703"

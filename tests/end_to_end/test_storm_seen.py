@@ -6,11 +6,11 @@ import re
 import urllib.request
 
 import pytest
-from browser import ARGUMENTS, CHROMIUM, NO_PLAYWRIGHT, needs_chromium
-from harness import scrape, total, wait_until
 
 from excguard.knowledge import releases
 from excguard.pipeline.journal import Journal
+from tests.support.browser import ARGUMENTS, CHROMIUM, NO_PLAYWRIGHT, needs_chromium
+from tests.support.harness import scrape, total, wait_until
 
 INVALID_NAME = "0x2000020000002703"
 

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import EXCGUARD, events, scrape, total, wait_until
+
+from tests.support.harness import EXCGUARD, events, scrape, total, wait_until
 
 PYTHON_CHILD = """
 import sys

@@ -3,9 +3,9 @@
 import pickle
 
 import pytest
-from apple_constants import constants
 
 from excguard.mach.errors import MachError, check, symbolic_name
+from tests.support.apple_constants import constants
 
 CODES = [
     *((name, value) for name, value in constants("mach/kern_return.h").items() if name != "KERN_RETURN_MAX"),

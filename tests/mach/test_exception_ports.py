@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from apple_constants import constants
 
 from excguard.mach import exception_ports, host, ports
 from excguard.mach.errors import UnsupportedReleaseError
 from excguard.mach.exception_ports import Behavior
 from excguard.mach.host import Host
 from excguard.native import lib
+from tests.support.apple_constants import constants
 
 CODES = 0x80000000  # MACH_EXCEPTION_CODES
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from apple_constants import constants
 
 from excguard.knowledge.guard_behavior import GuardBehavior
 from excguard.mach import guard_behavior
+from tests.support.apple_constants import constants
 
 
 def test_values_are_apples() -> None:

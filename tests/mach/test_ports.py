@@ -7,7 +7,6 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from excguard.mach import ports
 from excguard.mach.errors import MachError
 from excguard.mach.ports import DeadName, PortSet, ReceiveRight, SendOnceRight, SendRight
 from excguard.native import ffi, lib
+from tests.support import ROOT
 
 
 def refs(name: int, right: int) -> int:
@@ -81,11 +81,8 @@ def destroy_without_the_guard() -> None:
 
 
 def a_guarded_port_is_destroyed_by_its_owner_alone() -> None:
-    code = "from test_ports import destroy_without_the_guard; destroy_without_the_guard()"
-    here = str(Path(__file__).parent)
-    told = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": here}, check=False, capture_output=True
-    )
+    code = f"from {destroy_without_the_guard.__module__} import *; destroy_without_the_guard()"
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True)
     # INCORRECT_GUARD is fatal.
     assert (told.returncode, told.stderr) == (-signal.SIGKILL, b"")
 

@@ -22,7 +22,7 @@ from unicorn.arm64_const import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from macho import Image
+    from tests.macos.macho import Image
 
     Handler = Callable[["Emulator"], int | None]
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-import dyld_rules
+from tests.macos import dyld_rules
 
 if TYPE_CHECKING:
-    from macho import Image
+    from tests.macos.macho import Image
 
 LC_NOTHING = 0x2B  # LC_DYLIB_CODE_SIGN_DRS, of no size: fills the room of the longer command
 DYLD_CHAINED_PTR_64_OFFSET = 6

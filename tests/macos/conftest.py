@@ -9,9 +9,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import cross
 import pytest
-import with_macos_core
+
+from tests.macos import cross, with_macos_core
 
 SDK_OF_ZIGLANG = {"0.13.0": "14.0", "0.14.1": "15.1", "0.16.0": "26.4", "0.17.0": "27.0"}
 """Releases of ziglang that ship another SDK -> its version (lib/libc/darwin/SDKSettings.json of each)."""

@@ -8,14 +8,12 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-import arm64_emulator
-import corpus
-import cross
-import macho
 import pytest
-from arm64_emulator import Emulator
 
 from excguard.native import ffi, lib
+from tests.macos import arm64_emulator, cross, macho
+from tests.macos.arm64_emulator import Emulator
+from tests.support import corpus
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cross
-import dyld_rules
-import mach_machine
-import macho
 import pytest
+
+from tests.macos import cross, dyld_rules, macho
+from tests.support import mach_machine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Sdk
+    from tests.macos.conftest import Sdk
 
 LIBSYSTEM = "/usr/lib/libSystem.B.dylib"
 CONFORMANCE = cross.ROOT / "tests" / "conformance" / "programs"
@@ -53,7 +52,7 @@ def test_the_c_builds_with_every_sdk(each_sdk: Sdk, arch: str, tmp_path: Path) -
 def build_conformance_programs(sdk: Sdk, arch: str, directory: Path) -> None:
     include = cross.TOOLCHAIN.parent / "include"
     for program in sorted(CONFORMANCE.glob("*.c")):
-        command = [*sdk.clang(arch), *mach_machine._FLAGS, "-idirafter", include, program]
+        command = [*sdk.clang(arch), *mach_machine.FLAGS, "-idirafter", include, program]
         cross.run([*command, "-o", directory / program.stem])
 
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import cross
 import pytest
-from header_facts import RENAMED, Headers, failing_lines, object_bytes
+
+from tests.macos import cross
+from tests.macos.header_facts import RENAMED, Headers, failing_lines, object_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import Sdk
-    from header_facts import Fact
+    from tests.macos.conftest import Sdk
+    from tests.macos.header_facts import Fact
 
 SIMULATOR = cross.ROOT / "daemon" / "simulator" / "include"
 NATIVE = cross.ROOT / "daemon" / "excguard" / "native"

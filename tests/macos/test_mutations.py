@@ -6,16 +6,14 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-import cross
 import pytest
-import test_cross_build
-import test_header_layout
-import test_symbol_audit
+
+from tests.macos import cross, test_cross_build, test_header_layout, test_symbol_audit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Sdk
+    from tests.macos.conftest import Sdk
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import csv
 import re
 from pathlib import Path
 
-import cross
-import macho
+from tests.macos import cross, macho
 
 ALLOWED = Path(__file__).parent / "allowed_symbols.csv"
 

@@ -13,11 +13,10 @@ import tarfile
 import zipfile
 from typing import TYPE_CHECKING
 
-import cross
-import dyld_rules
-import macos_wheel as assembly
 import pytest
-import universal
+
+from tests.macos import cross, dyld_rules, universal
+from tests.macos import macos_wheel as assembly
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +42,7 @@ def test_the_source_distribution_is_whole(linux_wheel: Path) -> None:
     (sdist,) = linux_wheel.parent.glob("excguard-*.tar.gz")
     with tarfile.open(sdist) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
-    wanted = {".ci/macos/zig.cmake", "tests/macos/linux/adapters.c", "docs/proof.md", "LICENSE"}
+    wanted = {"tests/macos/zig/zig.cmake", "tests/macos/linux/adapters.c", "docs/proof.md", "LICENSE"}
     assert wanted <= held
     assert [name for name in held if name.endswith((".so", ".pyc", ".o"))] == []
 

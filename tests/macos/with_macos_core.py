@@ -1,7 +1,7 @@
 """Runs a command in which Python's excguard uses the macOS build of its C extension.
 
-    python tests/macos/with_macos_core.py pytest tests/native
-    python tests/macos/with_macos_core.py excguard demo
+    python -m tests.macos.with_macos_core pytest tests/native
+    python -m tests.macos.with_macos_core excguard demo
 
 The x86_64 extension for macOS is loaded into each Python that the command starts (linux/macho_loader.py).
 That needs Linux on x86_64.
@@ -12,24 +12,23 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-LINUX = Path(__file__).resolve().parent / "linux"
-sys.path.insert(0, str(LINUX.parents[2] / ".ci" / "macos"))
+from tests.macos import cross, macho
+from tests.support import compiler
 
-import cross  # noqa: E402 - found by the line above when this file is run as a program
-import macho  # noqa: E402
+LINUX = Path(__file__).resolve().parent / "linux"
+
 
 VARIABLE = "EXCGUARD_TEST_MACOS_CORE"
 
 
 def build(arch: str, zig: Path) -> Path:
-    """cross.build of this checkout, under build/macos; only what changed is built anew."""
-    directory = cross.ROOT / "build" / "macos" / f"{arch}-{zig.stat().st_size}"
+    """cross.build of this checkout, under build/cross; only what changed is built anew."""
+    directory = cross.ROOT / "build" / "cross" / f"{arch}-{zig.stat().st_size}"
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # test workers run in parallel
@@ -39,11 +38,10 @@ def build(arch: str, zig: Path) -> Path:
 def build_adapters(destination: Path) -> None:
     """Compiles adapters.c, with the simulator's client library in it, into a shared object."""
     simulator = cross.ROOT / "daemon" / "simulator"
-    compiler = shutil.which("cc") or "cc"
     subprocess.run(
         [
-            *(compiler, "-shared", "-fPIC", "-g", "-O1", "-std=gnu11", "-D_GNU_SOURCE", "-pthread"),
-            *("-Wall", "-Wextra", "-Werror", f"-I{simulator / 'include'}", f"-I{simulator}"),
+            *(compiler.find() or "cc", "-shared", "-fPIC", "-g", "-O1", "-std=gnu11", "-pthread"),
+            *("-D_GNU_SOURCE", *compiler.WARNINGS, f"-I{simulator / 'include'}", f"-I{simulator}"),
             *("-o", destination, LINUX / "adapters.c", *sorted((simulator / "client").glob("*.c"))),
         ],
         check=True,

@@ -1,4 +1,4 @@
-"""Fuzzes the parser and the receiver's answer with libFuzzer: `python tests/native/fuzz.py CORPUS [OPTIONS]`.
+"""Fuzzes the parser and the receiver's answer with libFuzzer: `python -m tests.native.fuzz CORPUS [OPTIONS]`.
 
 CORPUS is a directory that keeps what libFuzzer finds interesting between runs; it is made when it is not
 there, and seeded with well formed messages. OPTIONS are libFuzzer's: `-max_total_time=600` for ten minutes,
@@ -12,13 +12,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-import corpus
-import toolchain
+from tests.support import compiler, corpus, toolchain
 
 
 def run(directory: Path, options: list[str], build_directory: Path) -> subprocess.CompletedProcess[str]:
     """Builds the fuzzer and runs it on ``directory``."""
-    cc = toolchain.clang()
+    cc = compiler.clang()
     if cc is None:
         sys.exit("fuzzing needs clang")
     fuzzer = toolchain.build(
@@ -28,7 +27,7 @@ def run(directory: Path, options: list[str], build_directory: Path) -> subproces
         "fuzz_messages",
         "-O1",
         "-fsanitize=fuzzer",
-        *toolchain.SANITIZERS,
+        *compiler.SANITIZERS,
     )
     directory.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(corpus.seeds()):
@@ -39,7 +38,7 @@ def run(directory: Path, options: list[str], build_directory: Path) -> subproces
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
-        sys.exit("usage: python tests/native/fuzz.py CORPUS [libFuzzer options]")
+        sys.exit("usage: python -m tests.native.fuzz CORPUS [libFuzzer options]")
     with tempfile.TemporaryDirectory() as temporary:
         done = run(Path(sys.argv[1]), sys.argv[2:], Path(temporary))
     print(done.stderr[-4000:])  # noqa: T201 - a program

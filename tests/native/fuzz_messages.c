@@ -1,7 +1,7 @@
 /*
  * libFuzzer: any bytes at all through the parser and the receiver's answer.
  *
- *   tests/native/fuzz.py CORPUS_DIRECTORY [libFuzzer options]
+ *   python -m tests.native.fuzz CORPUS_DIRECTORY [libFuzzer options]
  *
  * builds it, seeds the corpus with the golden messages and runs it until it is stopped or finds something.
  */

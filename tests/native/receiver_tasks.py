@@ -14,11 +14,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import corpus
-from test_journal import Journal
-
 from excguard.mach import ports
 from excguard.native import ffi, lib
+from tests.support import corpus
+from tests.support.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

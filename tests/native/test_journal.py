@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -15,80 +15,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from excguard.native import ffi, lib
+from tests.support.journal import RELEASE, Journal, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RELEASE = 260400
 HEADER, HITS, RECORD = 4096, lib.EXCGUARD_HIT_SLOTS * 64, 128
 
 INVALID_NAME = 1 << 61 | 0x200 << 32  # MACH_PORT INVALID_NAME
 GUARD = 1 << 61 | 0x10 << 32  # MACH_PORT INCORRECT_GUARD
 UNKNOWN = 7 << 61
-
-
-class RefusedError(Exception):
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
-class Journal:
-    def __init__(self, path: Path, capacity: int = 8, release: int = RELEASE) -> None:
-        handle, error = ffi.new("struct excguard_journal **"), ffi.new("char[300]")
-        status = lib.excguard_journal_open(bytes(path), capacity, release, handle, error, len(error))
-        if status != lib.EXCGUARD_JOURNAL_OK:
-            assert handle[0] == ffi.NULL
-            raise RefusedError(status, ffi.string(error).decode())
-        self.handle = handle[0]
-
-    def close(self) -> None:
-        lib.excguard_journal_close(self.handle)
-        self.handle = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def append(self, code: int = INVALID_NAME, target: int = 1, **fields: int) -> bool:
-        hit = ffi.new(
-            "struct excguard_hit *", {"code": code, "target_id": target, "reply": 5, "behavior": 4, **fields}
-        )
-        return bool(lib.excguard_journal_append(self.handle, hit))
-
-    def peek(self, most: int = 1 << 30) -> list[Any]:
-        pointer = ffi.new("struct excguard_record **")
-        count = lib.excguard_journal_peek(self.handle, pointer, most)
-        return [pointer[0][index] for index in range(count)]
-
-    def drain(self) -> list[int]:
-        seqs: list[int] = []
-        while records := self.peek():
-            seqs += [record.seq for record in records]
-            self.advance(len(records))
-        return seqs
-
-    def advance(self, count: int) -> None:
-        lib.excguard_journal_advance(self.handle, count)
-
-    @property
-    def pending(self) -> int:
-        return int(lib.excguard_journal_pending(self.handle))
-
-    @property
-    def lost(self) -> int:
-        return int(lib.excguard_journal_lost(self.handle))
-
-    @property
-    def recovered_until(self) -> int:
-        return int(lib.excguard_journal_recovered_until(self.handle))
-
-    def hits(self) -> dict[tuple[int, int, int], tuple[int, int]]:
-        out = ffi.new("struct excguard_hit_counter[]", lib.EXCGUARD_HIT_SLOTS)
-        count = lib.excguard_journal_hits(self.handle, out, lib.EXCGUARD_HIT_SLOTS)
-        return {(one.target_id, one.guard_type, one.flavor): (one.recorded, one.lost) for one in out[0:count]}
 
 
 @pytest.fixture
@@ -373,6 +309,7 @@ class TestOpening:
 _NO_ROOM = f"""
 import resource, signal, sys
 from excguard.native import ffi, lib
+from tests.support.journal import RELEASE, Journal, RefusedError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 handle, error = ffi.new("struct excguard_journal **"), ffi.new("char[300]")

@@ -10,19 +10,20 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-import toolchain
-from test_journal import Journal
+
+from tests.support import compiler, toolchain
+from tests.support.journal import Journal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(toolchain.compiler() is None, reason="no C compiler")
+pytestmark = pytest.mark.skipif(compiler.find() is None, reason="no C compiler")
 
 KINDS = 5
 
 
 def build(directory: Path, name: str) -> Path:
-    cc = toolchain.compiler()
+    cc = compiler.find()
     assert cc is not None
     return toolchain.build(cc, directory, toolchain.HERE / f"{name}.c", name, "-O2", "-pthread")
 

@@ -3,13 +3,12 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-import corpus
-import mig_model
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from excguard.native import ffi, lib
+from tests.support import corpus, mig_model
 
 GOLDEN = corpus.golden()
 OFFLINE = lib.EXCGUARD_PARSE_OFFLINE

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import corpus
 import pytest
 
 from excguard.native import lib
+from tests.support import corpus
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,22 +8,21 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import corpus
-import fuzz
 import pytest
-import toolchain
 
-import excsim
+from tests.native import fuzz
+from tests.support import compiler, corpus, toolchain
+from tests.support.simulator import Kernel
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-needs_clang = pytest.mark.skipif(toolchain.clang() is None, reason="no clang")
+needs_clang = pytest.mark.skipif(compiler.clang() is None, reason="no clang")
 
 
 @pytest.fixture
 def clang() -> str:
-    found = toolchain.clang()
+    found = compiler.clang()
     assert found is not None
     return found
 
@@ -36,7 +35,7 @@ def test_properties_hold_and_nothing_is_read_outside(tmp_path: Path, clang: str)
     file = tmp_path / "messages"
     file.write_bytes(b"".join(struct.pack("<I", len(message)) + message for message in messages))
     program = toolchain.build(
-        clang, tmp_path, toolchain.HERE / "check_messages.c", "check", "-O1", *toolchain.SANITIZERS
+        clang, tmp_path, toolchain.HERE / "check_messages.c", "check", "-O1", *compiler.SANITIZERS
     )
 
     done = subprocess.run([program, file], check=False, capture_output=True, text=True)
@@ -53,7 +52,7 @@ def test_no_two_threads_meet(tmp_path: Path, clang: str) -> None:
     options = ["-O1", "-g", "-fsanitize=thread"]
     program = toolchain.build_with_receiver(clang, tmp_path, source, "receiver_threads", *options)
 
-    with excsim.Kernel() as kernel:
+    with Kernel() as kernel:
         done = subprocess.run(
             [program, tmp_path / "journal", "1500"],
             env={**os.environ, **kernel.environ},

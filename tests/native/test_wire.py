@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-import corpus
 import pytest
-import toolchain
+
+from tests.support import compiler, corpus, toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,9 +112,9 @@ int main(void)
 """
 
 
-@pytest.mark.skipif(toolchain.compiler() is None, reason="no C compiler")
+@pytest.mark.skipif(compiler.find() is None, reason="no C compiler")
 def test_layouts(tmp_path: Path) -> None:
-    cc = toolchain.compiler()
+    cc = compiler.find()
     assert cc is not None
     lines = list(assertions())
     assert len(lines) > 250

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-import mach_machine
 import pytest
 
-import excsim
+from tests.support import mach_machine, simulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,11 +26,11 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def boot(programs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., mach_machine.Machine]]:
     """Starts kernels; takes the arguments of `excsim.Kernel`."""
-    monkeypatch.setattr(excsim, "KERNEL_PROGRAM", programs / "excsim-kernel")
+    monkeypatch.setattr("excsim.KERNEL_PROGRAM", programs / "excsim-kernel")
     machines: list[mach_machine.Machine] = []
 
     def start(**options: Any) -> mach_machine.Machine:
-        machines.append(mach_machine.Machine(excsim.Kernel(**options), programs))
+        machines.append(mach_machine.Machine(simulator.Kernel(**options), programs))
         return machines[-1]
 
     yield start

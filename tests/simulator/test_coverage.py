@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import test_conformance
-import test_exceptions
-import test_guard_log
-import test_guard_releases
-import test_guards
-import test_hardened
-import test_processes
 
 import excsim
 from excguard.knowledge import flavors
+from tests.conformance import (
+    test_conformance,
+    test_exceptions,
+    test_guard_log,
+    test_guards,
+    test_hardened,
+    test_processes,
+)
+from tests.simulator import test_guard_releases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +33,7 @@ TESTS = Path(__file__).resolve().parents[1]
 KERNEL = TESTS.parent / "daemon" / "simulator" / "kernel"
 
 ELSEWHERE = {
-    r"excsim_dl\w+": "dlopen and dlsym for code signing requirements: tests/rendezvous",
+    r"excsim_dl\w+": "dlopen and dlsym for code signing requirements: tests/mach/rendezvous",
     r"audit_token_to_\w+": "of libbsm, which the product does not use; a Mac links it only by name",
 }
 """Functions (regular expressions) that no program of tests/conformance calls -> why."""
@@ -110,7 +112,7 @@ def checks_without_source(program: str) -> list[str]:
     return [check[2] for check in found if not PLACE.search(check[1] or "")]
 
 
-@pytest.mark.parametrize("module", CONFORMANCE, ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", CONFORMANCE, ids=lambda module: module.__name__.rpartition(".")[2])
 def test_every_conformance_test_names_its_source(module: Any) -> None:
     found = [(what, source) for what, source in sources(module) if "programs/*.c" not in source]
 
@@ -120,7 +122,7 @@ def test_every_conformance_test_names_its_source(module: Any) -> None:
 
 def test_every_module_of_conformance_tests_is_looked_at() -> None:
     assert {module.__name__ for module in CONFORMANCE} == {
-        path.stem for path in (TESTS / "conformance").glob("test_*.py")
+        f"tests.conformance.{path.stem}" for path in (TESTS / "conformance").glob("test_*.py")
     }
 
 

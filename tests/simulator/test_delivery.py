@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mach_machine import Machine, Watched
+    from tests.support.mach_machine import Machine, Watched
 
 MACH_PORT, FD, USER, VIRT_MEMORY = 1, 2, 3, 5
 SUCCESS, FAILURE, ABORTED = 0, 5, 14

@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mach_machine import Machine
+    from tests.support.mach_machine import Machine
 
 TOP = 1 << 56
 KERN_CAPABILITY = 20

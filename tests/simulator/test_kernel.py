@@ -17,7 +17,7 @@ import excsim
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mach_machine import Machine
+    from tests.support.mach_machine import Machine
 
 
 def run_python(script: str, **options: str) -> subprocess.CompletedProcess[str]:

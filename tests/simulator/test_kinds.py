@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from mach_machine import Kind, Mac
+
+from tests.conformance import test_exceptions, test_guards, test_hardened
+from tests.support import ROOT
+from tests.support.mach_machine import Kind, Mac
 
 MAC = Mac("15.5", developer_mode=True, arch="arm64", guard_default=0)
 
@@ -55,10 +58,6 @@ def test_test_of_another_kind_says_what_it_is_of(kind: Kind, reason: str) -> Non
 
 def test_what_is_simulated_is_of_its_own_kind() -> None:
     """A row whose simulated release its own limits exclude would never be asked of the right Mac."""
-    import test_exceptions  # noqa: PLC0415
-    import test_guards  # noqa: PLC0415
-    import test_hardened  # noqa: PLC0415
-
     rows = [*test_guards.CASES, *test_exceptions.RULES, *test_exceptions.BEHAVIORS, *test_hardened.CASES]
     assert len(rows) > 100
     for row in rows:
@@ -81,3 +80,15 @@ def test_what_is_of_a_release_holds_on_it(release: str) -> None:
     )
     assert done.returncode == 0, done.stdout[-4000:]
     assert re.search(r"\b\d\d\d passed, \d+ skipped", done.stdout)
+
+
+def test_what_a_mac_runs_needs_no_simulator() -> None:
+    """A Mac has no excsim: support/simulator.py alone imports it, and copes."""
+    tests = ROOT / "tests"
+    modules = [*tests.glob("*.py"), *(tests / "support").glob("*.py")]
+    for name in ("conformance", "mach", "native"):
+        modules += (tests / name).rglob("*.py")
+    importing = re.compile(r"^ *(from|import) excsim\b", re.MULTILINE)
+
+    assert len(modules) > 40
+    assert [path.stem for path in modules if importing.search(path.read_text())] == ["simulator"]

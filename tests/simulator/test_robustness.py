@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from mach_machine import Machine
+    from tests.support.mach_machine import Machine
 
 FUZZ = Path(__file__).parent / "clients" / "fuzz.py"
 LIVES = 20

@@ -6,7 +6,6 @@ workers of a run.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -21,8 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-import excsim
 from excguard.sources.unified_log import PREDICATE
+from tests.support import ROOT, compiler, simulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,62 +29,48 @@ if TYPE_CHECKING:
 ARCH = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
 """Of this machine, by Apple's names."""
 
-_TESTS = Path(__file__).parents[1]
-_SOURCES = _TESTS.parent / "daemon" / "excguard"
+_TESTS = ROOT / "tests"
+_SOURCES = ROOT / "daemon" / "excguard"
 _PROGRAMS = [*_TESTS.glob("conformance/programs/*.c")]
-_FLAGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers", "-g"]
-_FLAGS += ["-Wno-deprecated-declarations"]  # misusing what should not be used is the point
-_FLAGS += [f"-I{_TESTS / 'conformance' / 'programs'}"]
+FLAGS = ["-std=c11", *compiler.WARNINGS, "-Wno-missing-field-initializers", "-g"]
+FLAGS += ["-Wno-deprecated-declarations"]  # misusing what should not be used is the point
+FLAGS += [f"-I{_TESTS / 'conformance' / 'programs'}"]
+"""With which a C program of the tests is compiled."""
 if sys.platform != "darwin":
-    _FLAGS += ["-D_GNU_SOURCE"]
     _PROGRAMS += _TESTS.glob("simulator/programs/*.c")
 
 
 def build(factory: pytest.TempPathFactory) -> Path:
     """The directory of the test programs and, where there is no Mach, of the kernel ``excsim-kernel``."""
-    base = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent
-    directory = base / "mach-programs"
-    directory.mkdir(exist_ok=True)
-    with (directory / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (directory / "done").exists():
-            compiler = (
-                os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-            )
-            if compiler is None:
-                pytest.skip("needs a C compiler")
-            _build_programs(compiler, directory)
-            if sys.platform != "darwin":
-                _build_kernel(compiler, directory)
-            (directory / "done").touch()
-    return directory
+    cc = compiler.require()
+
+    def build_all(directory: Path) -> None:
+        _build_programs(cc, directory)
+        if sys.platform != "darwin":
+            _build_kernel(cc, directory)
+
+    return compiler.build_once(factory, "mach-programs", build_all)
 
 
-def _build_programs(compiler: str, directory: Path) -> None:
-    simulator = [f"-I{excsim.INCLUDE}", str(excsim.LIBRARY), "-pthread"] if sys.platform != "darwin" else []
+def _build_programs(cc: str, directory: Path) -> None:
     for program in _PROGRAMS:
-        command = [compiler, *_FLAGS, str(program), *simulator, "-o", str(directory / program.stem)]
-        subprocess.run(command, check=True)
+        command = [cc, *FLAGS, *simulator.HEADERS, program, *simulator.LIBRARIES]
+        subprocess.run([*command, "-o", directory / program.stem], check=True)
 
 
-def _build_kernel(compiler: str, directory: Path) -> None:
+def _build_kernel(cc: str, directory: Path) -> None:
     """Builds it with the sanitizers, so that it ends with an error if it did or left anything wrong."""
     generator = _SOURCES / "knowledge" / "generate_c.py"
     subprocess.run([sys.executable, generator, directory / "guard_table.h"], check=True)
     kernel = _SOURCES.parent / "simulator"
-    command = [compiler, *_FLAGS, "-O1", "-fno-omit-frame-pointer", "-DEXCSIM_EVERY_ARCHITECTURE"]
+    command = [cc, *FLAGS, "-D_GNU_SOURCE", "-O1", "-fno-omit-frame-pointer", "-DEXCSIM_EVERY_ARCHITECTURE"]
     command += [
         f"-I{kernel}",
         f"-I{kernel / 'include'}",
         f"-I{directory}",
         *map(str, kernel.glob("kernel/*.c")),
     ]
-    sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
-    output = ["-o", str(directory / "excsim-kernel")]
-    if subprocess.run([*command, *sanitizers, *output], check=False, capture_output=True).returncode:
-        subprocess.run([*command, *output], check=True)  # a compiler without the sanitizers' libraries
+    compiler.compile_sanitized([*command, "-o", directory / "excsim-kernel"])
 
 
 class Mac(NamedTuple):
@@ -153,9 +138,9 @@ class Kind:
             )
         return f"of {'; of '.join(wrong)}" if wrong else ""
 
-    def simulate(self) -> excsim.Kernel:
+    def simulate(self) -> simulator.Kernel:
         """Starts a simulated kernel of this kind."""
-        return excsim.Kernel(
+        return simulator.Kernel(
             release=self.release,
             developer_mode=self.developer_mode is not False,
             task_exc_guard=self.guard_default,
@@ -187,7 +172,7 @@ class Hardening(NamedTuple):
 class Machine:
     """A kernel and the test programs that run on it."""
 
-    def __init__(self, kernel: excsim.Kernel | None, built: Path, arch: str | None = None) -> None:
+    def __init__(self, kernel: simulator.Kernel | None, built: Path, arch: str | None = None) -> None:
         """Takes a simulated kernel, with its architecture if that is another; None: this machine's."""
         self.kernel = kernel
         self.arch = arch or ARCH

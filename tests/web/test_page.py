@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from browser import ARGUMENTS, CHROMIUM, NO_PLAYWRIGHT, needs_chromium
 
 from excguard.decoding.code import join
 from excguard.pipeline.counters import TargetState
 from excguard.web.live_feed import LiveFeed
+from tests.support.browser import ARGUMENTS, CHROMIUM, NO_PLAYWRIGHT, needs_chromium
 
 sync_api = pytest.importorskip("playwright.sync_api", reason=NO_PLAYWRIGHT)
 pytestmark = needs_chromium

@@ -1,4 +1,4 @@
-"""Assembles the macOS wheel on another system: `python .ci/macos/macos_wheel.py --out dist`.
+"""Assembles the macOS wheel on another system: `python -m tests.macos.macos_wheel --out dist`.
 
 Its Python files are those of the wheel that pip builds here; extension and program are built for both of
 Apple's architectures (cross.py) and joined into universal files. The simulator's programs for this system
@@ -15,8 +15,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import cross
-import universal
+from tests.macos import cross, universal
 
 PLATFORM = f"macosx_{cross.MINIMUM_MACOS[0]}_{cross.MINIMUM_MACOS[1]}_universal2"
 LEFT_BEHIND = ("excsim/",)
@@ -107,7 +106,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             work = Path(scratch)
             wheel = options.wheel or linux_wheel(work)
-            print(assemble(wheel, build(work, zig), options.out))
+            print(assemble(wheel, build(work, zig), options.out))  # noqa: T201 - a program
     except cross.BuildError as error:
         sys.exit(f"macos_wheel.py: {error}")
 

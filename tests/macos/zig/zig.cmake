@@ -1,6 +1,6 @@
 # Toolchain: compiles for macOS on another system with the clang, SDK headers and symbol list of PyPI's `ziglang`.
 #
-#   cmake -S daemon -B build -DCMAKE_TOOLCHAIN_FILE=.ci/macos/zig.cmake
+#   cmake -S daemon -B build -DCMAKE_TOOLCHAIN_FILE=tests/macos/zig/zig.cmake
 #         -DEXCGUARD_ZIG=.../ziglang/zig -DEXCGUARD_MACOS_ARCH=x86_64|aarch64 -DPython_INCLUDE_DIR=...
 #
 # cross.py calls it so, for the tests and for the wheel.

@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-import rendezvous_child
 
-import excsim
 from excguard.mach import ports
 from excguard.mach.host import Host
 from excguard.mach.rendezvous import Event, Port, RendezvousServer, Requirement
 from excguard.mach.spawn import spawn
+from tests.support import compiler, rendezvous_child, simulator
 
 
 @pytest.fixture(scope="session")
@@ -30,17 +29,8 @@ def _signer(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes, bytes,
         pytest.skip("on a Mac this process has the signature of Python")
     library = tmp_path_factory.mktemp("sign") / "sign.so"
     source = Path(__file__).parent / "programs" / "sign.c"
-    command = [
-        "cc",
-        "-shared",
-        "-fPIC",
-        f"-I{excsim.INCLUDE}",
-        str(source),
-        str(excsim.LIBRARY),
-        "-pthread",
-        "-ldl",
-    ]
-    subprocess.run([*command, "-o", str(library)], check=True)
+    command = [compiler.require(), "-shared", "-fPIC", *simulator.HEADERS, source, *simulator.LIBRARIES]
+    subprocess.run([*command, "-o", library], check=True)
     return ctypes.CDLL(str(library)).sign
 
 

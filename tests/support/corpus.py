@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import random
 import struct
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tests.support import DATA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-DATA = Path(__file__).resolve().parents[1] / "data"
 
 KERNEL_TOKENS = struct.pack("<2I8I", 0, 1, *[0] * 8)
 AUDIT_TRAILER = struct.pack("<3I", 0, 52, 7) + KERNEL_TOKENS

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import excsim
+from tests.support import ROOT, simulator
+from tests.support.compiler import WARNINGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-HERE = Path(__file__).resolve().parent
+HERE = ROOT / "tests/native"
 NATIVE = ROOT / "daemon/excguard/native"
-SIM_HEADERS = ROOT / "daemon/simulator/include"
 KNOWLEDGE = ROOT / "daemon/excguard/knowledge"
-
-WARNINGS = ["-Wall", "-Wextra", "-Werror"]
-SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"]
 
 # The core without the receiver: it calls nothing of Mach.
 PURE_SOURCES = ["message_handler.c", "guard.c", "journal.c", "journal_open.c", "parser.c"]
-
-
-def compiler() -> str | None:
-    """The C compiler, as CMake would find it."""
-    return shutil.which("cc")
-
-
-def clang() -> str | None:
-    """Clang, for its sanitizers and its fuzzer."""
-    return shutil.which("clang")
 
 
 def guard_table(directory: Path) -> Path:
@@ -46,8 +31,7 @@ def guard_table(directory: Path) -> Path:
 
 def include_options(directory: Path) -> list[str]:
     """Where the headers are; on a Mac the SDK has its own."""
-    options = [f"-I{NATIVE}", f"-I{HERE}", f"-I{guard_table(directory).parent}"]
-    return options if sys.platform == "darwin" else [*options, f"-I{SIM_HEADERS}", "-D_GNU_SOURCE"]
+    return [f"-I{NATIVE}", f"-I{HERE}", f"-I{guard_table(directory).parent}", *simulator.HEADERS]
 
 
 def build(cc: str, directory: Path, program: Path, out: str, *options: str) -> Path:
@@ -58,8 +42,7 @@ def build(cc: str, directory: Path, program: Path, out: str, *options: str) -> P
 def build_with_receiver(cc: str, directory: Path, program: Path, out: str, *options: str) -> Path:
     """Compiles ``program`` with all of the core; the simulator stands in for Mach where there is none."""
     sources = [program, *(NATIVE / name for name in PURE_SOURCES), NATIVE / "receiver.c"]
-    libraries = [] if sys.platform == "darwin" else [excsim.LIBRARY]
-    return _link(cc, directory, [*sources, *libraries], out, ["-pthread", *options])
+    return _link(cc, directory, [*sources, *simulator.LIBRARIES], out, ["-pthread", *options])
 
 
 def _link(cc: str, directory: Path, files: list[Path], out: str, options: Sequence[str]) -> Path:

@@ -1,4 +1,7 @@
-"""Replies and requests that are well formed, for fuzzers to start from: ``python seeds.py FOLDER``."""
+"""Replies and requests that are well formed, for fuzzers to start from.
+
+python -m tests.mach.rendezvous.fuzz.seeds DIRECTORY
+"""
 
 import struct
 import sys
@@ -50,8 +53,8 @@ def requests() -> list[tuple[int, bytes]]:
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
+    directory = Path(sys.argv[1])
     for kind, prefix, messages in (("reply", b"\1", replies()), ("request", b"", requests())):
-        (folder / kind).mkdir(parents=True, exist_ok=True)
+        (directory / kind).mkdir(parents=True, exist_ok=True)
         for number, (protocol, message) in enumerate(messages):
-            (folder / kind / str(number)).write_bytes(bytes([protocol]) + prefix + message)
+            (directory / kind / str(number)).write_bytes(bytes([protocol]) + prefix + message)

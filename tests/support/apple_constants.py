@@ -2,9 +2,10 @@
 
 import csv
 import re
-from pathlib import Path
 
-SDK = Path(__file__).parents[1] / "data" / "sdk27_constants.csv"
+from tests.support import DATA
+
+SDK = DATA / "sdk27_constants.csv"
 
 
 def constants(header: str) -> dict[str, int]:

@@ -1,8 +1,6 @@
 """What the end-to-end tests share: excguard as people start it, and eyes for its log and metrics."""
 
 import json
-import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -14,22 +12,17 @@ from typing import TypeVar
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support import compiler, simulator
+
 EXCGUARD = [sys.executable, "-m", "excguard"]
 
 
 def build_child(folder: Path) -> str:
     """Compile child.c (see there) in ``folder``; the path of the program."""
     program = str(folder / "child")
-    flags = subprocess.run(
-        [sys.executable, "-m", "excsim", "--cflags", "--libs"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    compiler = os.environ.get("CC", "cc")
-    source = Path(__file__).with_name("child.c")
-    command = [compiler, "-Wall", "-Wextra", "-Werror", "-o", program, str(source)]
-    subprocess.run([*command, *shlex.split(flags)], check=True)
+    source = Path(__file__).parent / "programs" / "child.c"
+    command = [compiler.require(), *compiler.WARNINGS, *simulator.HEADERS, source, *simulator.LIBRARIES]
+    subprocess.run([*command, "-o", program], check=True)
     return program
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-import corpus
+from tests.support import corpus
 
 MIG_TYPE_ERROR = -300
 MIG_BAD_ID = -303

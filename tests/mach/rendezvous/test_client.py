@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rendezvous_child
-from messages import GOOD, receive, send
 
 from excguard.mach import bootstrap, ports
 from excguard.mach.ports import ReceiveRight, SendOnceRight, SendRight
@@ -26,9 +24,9 @@ from excguard.mach.rendezvous import (
     wire,
 )
 from excguard.native import ffi, lib
-
-sys.path.insert(0, str(Path(__file__).parent / "fuzz"))
-import seeds  # which is in no package
+from tests.mach.rendezvous.fuzz import seeds
+from tests.support import ROOT, rendezvous_child
+from tests.support.messages import GOOD, receive, send
 
 SERVICE = f"org.excguard.test.false.{os.getpid()}"
 RECEIVE, SEND, SEND_ONCE = 16, 17, 18
@@ -499,7 +497,7 @@ def test_the_c_client_compiles_for_macos(tmp_path: Path) -> None:
     pytest.importorskip("ziglang")
     program = tmp_path / "program.cc"
     program.write_text('#include "excguard_client.h"\nint main() { return excguard_client_watch_self(); }\n')
-    launch = rendezvous_child.CLIENT.parents[2] / ".ci" / "macos" / "include"
+    launch = ROOT / "tests" / "macos" / "zig" / "include"
     flags = ["-Wall", "-Wextra", "-Werror", f"-I{launch}", f"-I{rendezvous_child.CLIENT}"]
     for arch in ("aarch64", "x86_64"):
         zig = [sys.executable, "-m", "ziglang"]

@@ -9,11 +9,11 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from messages import GOOD, receive, until
 
 from excguard.mach.ports import ReceiveRight, SendRight
 from excguard.mach.rendezvous import Claimed, Outcome, Port, Refused, Requirement, Validated, Validation
 from excguard.native import ffi, lib
+from tests.support.messages import GOOD, receive, until
 
 KEY = 0x706F7274  # 'port'
 SEND = int(lib.MACH_MSG_TYPE_PORT_SEND)

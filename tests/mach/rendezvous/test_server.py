@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from messages import GOOD, receive, send, until
 
 from excguard.mach import ports
 from excguard.mach.bootstrap import look_up
@@ -32,6 +31,7 @@ from excguard.mach.rendezvous import (
 from excguard.mach.rendezvous.table import Table
 from excguard.mach.spawn import spawn
 from excguard.native import ffi, lib
+from tests.support.messages import GOOD, receive, send, until
 
 KEY = 7
 RECEIVE, SEND, SEND_ONCE = 16, 17, 18

@@ -1,4 +1,6 @@
-"""Atheris over the server's parser of requests: ``python request.py -max_total_time=600 CORPUS``.
+"""Atheris over the server's parser of requests.
+
+    python -m tests.mach.rendezvous.fuzz.request -max_total_time=600 CORPUS
 
 The first byte chooses the protocol, the rest is a message as it was received. Needs ``pip install atheris``.
 """

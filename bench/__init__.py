@@ -1,0 +1,1 @@
+"""Benchmarks: ratios to peers that run beside them."""
