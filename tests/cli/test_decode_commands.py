@@ -230,8 +230,14 @@ class TestExplain:
             ((), 2, "--list"),
             (("--list", "CLOSE"), 2, "--list"),
             (("INVALD_NAME",), 1, "did you mean INVALID_NAME"),
-            (("%",), 1, "no guard is called"),
-            (("0x800000", "--os", "26.4"), 1, "is no guard's number on macOS 26.4"),
+            (
+                ("EXC_GUARD",),
+                1,
+                "stands for every guard: give the name of one, or a guard type (MACH_PORT, FD",
+            ),
+            (("kGUARD_EXC_",), 1, "stands for every guard"),
+            (("%",), 1, "no guard has the name or number '%'"),
+            (("0x800000", "--os", "26.4"), 1, "is not a guard's number on macOS 26.4"),
             (("CLOSE", "--os", "?"), 2, "cannot place"),
         ],
     )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import excguard
 from excguard.decoding import payload as layouts
-from excguard.decoding.code import DecodeError, join, parse_number
+from excguard.decoding.code import DecodeError, join, parse_number, parse_numbers
 from excguard.decoding.decode import decode
 from excguard.knowledge import flavors, guards, names, releases
 
@@ -101,18 +101,76 @@ def test_out_of_range_is_refused(value: int) -> None:
         ("-6917529027641081856", 0xA000000000000000),
         ("007", 7),
         ("0x2000_0200_0000_2703", 0x2000020000002703),
+        ("2,305,845,208,236,959,491", 0x2000020000002703),
+        ("2.305.845.208.236.959.491", 0x2000020000002703),
+        ("2 305 845 208 236 959 491", 0x2000020000002703),
+        ("2\u202f305\u202f845\u202f208\u202f236\u202f959\u202f491", 0x2000020000002703),
+        ("2'305'845'208'236'959'491", 0x2000020000002703),
+        ("2_305_845_208_236_959_491", 0x2000020000002703),
+        ("(2305845208236959491)", 0x2000020000002703),
+        ("0x2000020000002703ULL", 0x2000020000002703),
+        ("\u22121", 2**64 - 1),
+        ("200002000000ab03", 0x200002000000AB03),
+        ("a000000100000000", 0xA000000100000000),
+        ("2000020000002703", 0x2000020000002703),  # no decimal number of 16 digits has a guard type
+        ("1000020000002703", 1000020000002703),
+        ("8fd4dbfade2dead", 0x08FD4DBFADE2DEAD),
+        ("4,096", 4096),
+        ("\uff11\uff12", 12),
     ],
 )
 def test_numbers_as_people_write_them(text: str, expected: int) -> None:
     assert expected == parse_number(text)
 
 
-@pytest.mark.parametrize("text", ["", "x", "0x", "1.5", "nan", "0b1", "1e9", "12abc", "9" * 5000, "\0"])
-def test_what_is_no_number_is_refused(text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "x", "0x", "1.5", "nan", "0b1", "1e9", "12abc", "9" * 5000, "\0", "deadbeef", "decade"),
+        *("1 2", "1,2", "1,,2", "2,305,84", "2.305845208236959e+18", "0x1g", "-", "2,305,845,208 x"),
+    ],
+)
+def test_invalid_numbers_are_refused(text: str) -> None:
     with pytest.raises(DecodeError) as caught:
         parse_number(text)
 
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2305845208236959491,0", [0x2000020000002703, 0]),
+        ("2305845208236959491, 0x0", [0x2000020000002703, 0]),
+        ("(0x2000020000002703, 0x0)", [0x2000020000002703, 0]),
+        ("0x4000000100000000 0x08fd4dbfade2dead", [0x4000000100000000, 0x08FD4DBFADE2DEAD]),
+        ("0x2000020000002703/8fd4dbfade2dead", [0x2000020000002703, 0x08FD4DBFADE2DEAD]),
+        ("2,305,845,208,236,959,491, 4,096", [0x2000020000002703, 4096]),
+        ("2 305 845 208 236 959 491 0", [0x2000020000002703, 0]),
+        ("-6917529027641081856 -1", [0xA000000000000000, 2**64 - 1]),
+        ("1 2", [1, 2]),
+        ("", []),
+        ("12 apps", []),
+        ("INVALID_NAME", []),
+        ("EXC_GUARD (code=2305845208236959491, subcode=0x0)", []),
+    ],
+)
+def test_a_code_with_its_subcode(text: str, expected: list[int]) -> None:
+    assert expected == parse_numbers(text)
+
+
+@given(U64, st.sampled_from(["{:d}", "{:#x}", "{:,}", "{:_}", "{:#_x}", "0X{:X}"]), st.none() | U64)
+def test_any_number_is_read_back(code: int, form: str, subcode: int | None) -> None:
+    text = form.format(code) + ("" if subcode is None else f", {subcode:#x}")
+    if form == "{:d}" and len(str(code)) == 16:
+        return  # may be taken as hex
+
+    assert [code] + ([] if subcode is None else [subcode]) == parse_numbers(text)
+
+
+def test_a_rounded_number_is_said_to_be_one() -> None:
+    with pytest.raises(DecodeError, match="rounded by another program"):
+        parse_numbers("2.305845208236959e+18")
 
 
 RENUMBERED = {

@@ -45,6 +45,17 @@ def test_every_guard_has_a_page_with_everything() -> None:
         ("USER", ["USER"]),
         ("COW_DEFEATURED_FIRST", ["COW_DEFEATURED_COPY_DENIED"]),  # the end of a range, no flavor of its own
         ("kGUARD_EXC_COW_DEFEATURED_LAST", ["COW_DEFEATURED_SHARE_MAP_AS_COPY_DENIED"]),
+        ("vnode unlink", ["UNLINK"]),
+        ("VNG_UNLINK", ["UNLINK"]),
+        ("  Invalid   Name ", ["INVALID_NAME"]),
+        ("guard_exc_mte-sync-fault", ["MTE_SYNC_FAULT"]),
+        ("GUARD_OBJECT_ASYNC_USER_FAULT", ["GUARD_OBJECT_ASYNC_USER_FAULT"]),
+        ("kGUARD_EXC_GUARD_OBJECT_ASYNC_USER_FAULT", ["GUARD_OBJECT_ASYNC_USER_FAULT"]),
+        ("file descriptor close", ["CLOSE"]),
+        ("2,305,845,208,236,959,491", ["INVALID_NAME"]),
+        ("2305845208236959491,0", ["INVALID_NAME"]),
+        ("200002000000ab03", ["INVALID_NAME"]),
+        ("kGUARD_EXC_", []),
         ("NOTHING", []),
         ("", []),
         ("0x7777", []),
@@ -53,6 +64,38 @@ def test_every_guard_has_a_page_with_everything() -> None:
 )
 def test_found_by_any_name_or_number(asked: str, expected: list[str]) -> None:
     assert sorted(expected) == sorted(page.name for page in pages.find(asked))
+
+
+@pytest.mark.parametrize("name", ["VN", "vn", "GUARD_TYPE_VN", "vnode", "Vnode"])
+def test_a_guard_type_lists_its_guards(name: str) -> None:
+    assert [page.name for page in pages.every() if page.guard_type == "VN"] == [
+        p.name for p in pages.find(name)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("INVALD_NAME", "INVALID_NAME"),
+        ("overdealloc", "OVER_DEALLOC"),
+        ("kGUARD_EXC_SEC", "SEC_COPY_DENIED"),
+        ("reply_port", "WEAK_REPLY_PORT"),
+        ("%", None),
+    ],
+)
+def test_suggestions(asked: str, expected: str | None) -> None:
+    found = pages.suggest(asked)
+
+    assert expected in found if expected else found == []
+    assert len(found) <= 5
+
+
+def test_every_spelling_of_every_name_finds_its_guard() -> None:
+    for flavor in flavors.table():
+        if flavor.role == "flavor":
+            for prefix in ("", "kGUARD_EXC_", "GUARD_EXC_", "GUARD_", "VNG_"):
+                found = guards.named(prefix + flavor.name.lower(), flavor.guard_type)
+                assert flavor.name in {each.name for each in found}, (prefix, flavor)
 
 
 def test_a_number_by_release() -> None:

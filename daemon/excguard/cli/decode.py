@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from excguard.cli.violation_text import violation_lines
-from excguard.decoding.code import DecodeError, parse_number
+from excguard.decoding.code import DecodeError, parse_numbers
 from excguard.decoding.decode import decode
 from excguard.knowledge.releases import ReleaseError
 
@@ -69,9 +69,7 @@ def _find(words: tuple[str, ...], release: str | None) -> list[PartialViolation]
     if words in {(), ("-",)}:
         return _of(_standard_input(release, asked=bool(words)))
     whole = " ".join(words)
-    pieces = [piece.rstrip(",") for piece in whole.split()]  # "0x2000020000002703, 0x0"
-    if 1 <= len(pieces) <= 2 and all(_is_number(piece) for piece in pieces):
-        numbers = [parse_number(piece) for piece in pieces]
+    if numbers := parse_numbers(whole):
         return [decode(numbers[0], numbers[1] if len(numbers) > 1 else None, release)]
     if unknown := next((word for word in words if _OPTION.fullmatch(word)), None):
         raise click.UsageError(f"No such option '{unknown}'")
@@ -92,12 +90,6 @@ def _standard_input(release: str | None, *, asked: bool) -> Report:
     if report.error == "empty" and not asked:
         raise click.UsageError("give a number or two, a text, or a text on standard input")
     return report
-
-
-def _is_number(word: str) -> bool:
-    """Whether a word is meant as a number, right or wrong: digits, hex, or a sign before them."""
-    bare = word.strip().lstrip("+-")
-    return bare[:1].isdigit() and " " not in bare and "=" not in bare
 
 
 def _of(report: Report) -> list[PartialViolation]:

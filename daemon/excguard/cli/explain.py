@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +13,9 @@ from excguard.knowledge import flavors, releases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_OF_ALL = {"", "EXC", "EXC_GUARD", "GUARD", "GUARD_EXC", "KGUARD", "KGUARD_EXC", "GUARD_TYPE", "TYPE", "VNG"}
+"""Names, or the beginnings of names, that belong to every guard."""
 
 
 @click.command("explain")
@@ -58,16 +60,20 @@ def command(name: tuple[str, ...], release: str | None, *, list_all: bool, as_js
     found = pages.find(asked, placed)
     if not found:
         raise click.ClickException(_nothing(asked, placed))
-    whole_type = asked.upper().removeprefix("GUARD_TYPE_") in flavors.TYPE_NUMBERS and len(found) > 1
+    whole_type = flavors.guard_type_named(asked) is not None and len(found) > 1
     _print(found, placed, as_json=as_json, short=whole_type)
 
 
 def _nothing(asked: str, placed: releases.Release | None) -> str:
     if placed and pages.find(asked):
-        return f"{asked} is no guard's number on {placed.text}; without --os it is told for every release"
-    close = difflib.get_close_matches(asked.upper(), [page.name for page in pages.every()], 3, 0.6)
-    hint = f"; did you mean {', '.join(close)}?" if close else "; `excguard explain --list` names them all"
-    return f"no guard is called {asked[:60]!r}{hint}"
+        return f"{asked} is not a guard's number on {placed.text}; leave out --os for every release's numbers"
+    shown = " ".join(asked.split())[:60]
+    if flavors.canonical(asked).strip("_") in _OF_ALL:
+        types = ", ".join(flavors.TYPE_NUMBERS)
+        return f"{shown!r} stands for every guard: give the name of one, or a guard type ({types})"
+    close = pages.suggest(asked)
+    hint = f"; did you mean {', '.join(close)}?" if close else "; `excguard explain --list` lists all names"
+    return f"no guard has the name or number {shown!r}{hint}"
 
 
 def _print(found: list[pages.Page], placed: releases.Release | None, *, as_json: bool, short: bool) -> None:

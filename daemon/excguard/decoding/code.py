@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
+from excguard.knowledge.flavors import GUARD_TYPES
+
 TYPE_SHIFT, FLAVOR_SHIFT, FLAVOR_MASK, TARGET_MASK = 61, 32, 0x1FFFFFFF, 0xFFFFFFFF
 """Layout of a code (osfmk/kern/exc_guard.h): type in bits 63..61, flavor in 60..32, target in 31..0."""
+
+
+_LONGEST = 400
+
+_BEGINS = re.compile(r"[+-]?(?:\d|[0-9a-fA-F]{16}(?!\w))")
+_NUMBER = re.compile(
+    r"""(?P<sign>[+-])?
+    (?:0[xX](?P<hex>[0-9a-fA-F][0-9a-fA-F_]*)
+    |(?P<grouped>\d{1,3}(?:(?:,\d{3})+|(?:'\d{3})+|(?:\.\d{3}){2,}|(?:\ \d{3}){2,}))(?![.,']\d|\ \d{3}(?!\w))
+    |(?P<plain>\d[\d_]*)(?=[uUlL]{0,3}(?!\w))
+    |(?P<bare>(?=\d|[0-9a-fA-F]{16}(?!\w))[0-9a-fA-F]{8,16})(?!\w)
+    )
+    [uUlL]{0,3}
+    (?:$|\s*[,;:/]\s*|\s+)""",
+    re.VERBOSE,
+)
 
 
 class DecodeError(ValueError):
@@ -21,15 +42,66 @@ def join(guard_type: int, flavor: int, target: int) -> int:
 
 
 def parse_number(text: str) -> int:
-    """A code as people write it: decimal, negative decimal, 0x hex. Raises DecodeError."""
-    stripped = text.strip().replace("_", "")
-    if len(stripped) > 200 and stripped.isalnum() and stripped[0].isdigit():
-        raise DecodeError(f"a number of {len(stripped)} digits does not fit 64 bits")
-    try:
-        value = int(stripped, 16 if stripped.lower().lstrip("+-").startswith("0x") else 10)
-    except ValueError:
-        raise DecodeError(f"not a number: {text[:60]!r} (write decimal or 0x hex)") from None
-    return unsigned(value, "the number")
+    """A text that is one number, as `parse_numbers` reads it; raises DecodeError for anything else."""
+    numbers = parse_numbers(text)
+    if len(numbers) != 1:
+        raise _not_a_number(text)
+    return numbers[0]
+
+
+def parse_numbers(text: str) -> list[int]:
+    """The numbers of a text that holds one or two and nothing else, as 64 unsigned bits: code, then subcode.
+
+    Read are decimal and negative decimal numbers, 0x hex, decimal numbers in groups of three
+    ("2,305,845,208,236,959,491", with points, spaces, apostrophes or underscores alike), and hex digits
+    without 0x where they cannot be decimal. The first of 16 decimal digits are taken as hex when only that
+    gives a guard type ("2000020000002703"). Between two numbers a comma, a space, a colon or a slash does.
+
+    Returns:
+        [] when the text holds something else: a word that does not begin like a number.
+
+    Raises:
+        DecodeError: every word begins like a number, but they are not one or two; or one does not fit.
+    """
+    if len(text) > _LONGEST:
+        if (digits := text.strip()).isdecimal():
+            raise DecodeError(f"a number of {len(digits)} digits does not fit 64 bits")
+        return []
+    stripped = unicodedata.normalize("NFKC", text).replace("\u2212", "-").strip().strip('()[]{}"`;,')
+    words = stripped.split()
+    if not words or not all(_BEGINS.match(word) for word in words):
+        return []
+    found: list[int] = []
+    at = 0
+    while at < len(stripped):
+        match = _NUMBER.match(stripped, at)
+        if match is None or len(found) == 2:
+            raise _not_a_number(stripped)
+        found.append(_value(match, first=not found))
+        at = match.end()
+    return found
+
+
+def _value(match: re.Match[str], *, first: bool) -> int:
+    sign, digits, base = match["sign"] or "", "", 10
+    if prefixed := match["hex"]:
+        digits, base = prefixed.replace("_", ""), 16
+    elif match["bare"]:
+        digits, base = match["bare"], 16
+    else:
+        digits = re.sub(r"\D", "", match["grouped"] or match["plain"])
+        if first and not sign and len(digits) == 16 and int(digits, 16) >> TYPE_SHIFT in GUARD_TYPES:
+            base = 16  # below 10^16 no decimal code has a guard type
+    if len(digits) > 40:
+        raise DecodeError(f"a number of {len(digits)} digits does not fit 64 bits")
+    return unsigned(int(sign + digits, base), "the number")
+
+
+def _not_a_number(text: str) -> DecodeError:
+    shown = " ".join(text[:60].split())
+    if re.fullmatch(r"[+-]?\d(\.\d+)?[eE]\+?\d+", text.strip()[:60]):
+        return DecodeError(f"{shown} was rounded by another program: write all digits, in decimal or 0x hex")
+    return DecodeError(f"not a number: {shown!r} (write decimal or 0x hex)")
 
 
 def unsigned(value: int, what: str) -> int:

@@ -5,9 +5,12 @@ All that is known of it, gathered for `excguard explain` and for the documentati
 
 from __future__ import annotations
 
+import difflib
+
 import msgspec
 
 from excguard.decoding import payload
+from excguard.decoding.code import DecodeError, parse_numbers, split
 from excguard.knowledge import flavors, guards, releases
 from excguard.knowledge.severity import Severity  # noqa: TC001 - msgspec reads annotations
 
@@ -132,43 +135,58 @@ def find(text: str, release: releases.Release | None = None) -> list[Page]:
         text: "INVALID_NAME", "SET_EXCEPTION_BEHAVIOR", "0x200", "FD CLOSE", "FD:1", "2305845208236959491" ...
         release: Numbers are those of this release; of all releases without it.
     """
-    words = text.replace(":", " ").replace(".", " ").split()
-    guard_type = None
-    if words and (first := words[0].upper().removeprefix("GUARD_TYPE_")) in flavors.TYPE_NUMBERS:
-        guard_type, words = first, words[1:]
-        if not words:
-            return [page for page in every() if page.guard_type == guard_type]
-    if len(words) != 1:
+    words = text[:400].replace(":", " ").split()
+    for count in range(min(len(words), 2), 0, -1):  # "file descriptor close" has a guard type of two words
+        guard_type = flavors.guard_type_named(" ".join(words[:count]))
+        if guard_type is not None:
+            rest = " ".join(words[count:])
+            if not rest:
+                return [page for page in every() if page.guard_type == guard_type]
+            return _numbered(rest, guard_type, release) or _named(rest, guard_type)
+    return _numbered(text, None, release) or _named(" ".join(words), None)
+
+
+def suggest(text: str) -> list[str]:
+    """At most five names of guards like a name that no guard has; [] when none is like it."""
+    wanted = flavors.canonical(text[:100])
+    names = guards.names()
+    inside = [key for key in names if wanted in key] if len(wanted) > 2 else []
+    inside.sort(key=lambda key: (not key.startswith(wanted), len(key)))
+    close = difflib.get_close_matches(wanted, names, 3, 0.6)
+    return list(dict.fromkeys(names[key] for key in (*inside, *close)))[:5]
+
+
+def _named(name: str, guard_type: str | None) -> list[Page]:
+    wanted = flavors.canonical(name)
+    keys = dict.fromkeys((f.guard_type, f.name) for f in guards.named(name, guard_type))
+    # A name of its own goes before another's alias: WEAK_REPLY_PORT was PROVISIONAL_REPLY_PORT.
+    return [of(*key) for key in keys if flavors.canonical(key[1]) == wanted] or [of(*key) for key in keys]
+
+
+def _numbered(text: str, guard_type: str | None, release: releases.Release | None) -> list[Page]:
+    try:
+        numbers = parse_numbers(text)
+    except DecodeError:
         return []
-    value = _number(words[0])
-    if value is None:
-        named = guards.named(words[0], guard_type)
-        keys = dict.fromkeys((f.guard_type, f.name) for f in named)
-        # A name of its own goes before another's alias: WEAK_REPLY_PORT was PROVISIONAL_REPLY_PORT.
-        exact = [key for key in keys if key[1] == words[0].upper().removeprefix("KGUARD_EXC_")]
-        return [of(*key) for key in exact or keys]
-    if value >> 61:
-        guard_type, value = flavors.GUARD_TYPES.get(value >> 61), value >> 32 & 0x1FFFFFFF
+    if not numbers:
+        return []
+    number, flavor, _ = split(numbers[0])
+    if number:
+        guard_type = flavors.GUARD_TYPES.get(number)
         if guard_type is None:
             return []
         if guard_type in flavors.WITHOUT_FLAVORS:
             return [of(guard_type, None)]
+    else:
+        flavor = numbers[0]
     types = (
         [guard_type] if guard_type else [t for t in flavors.TYPE_NUMBERS if t not in flavors.WITHOUT_FLAVORS]
     )
     found = []
     for kind in types:
-        here = flavors.at(kind, value, release.version) if release else flavors.with_value(kind, value)
-        found += [of(kind, flavor.name) for flavor in here]
+        here = flavors.at(kind, flavor, release.version) if release else flavors.with_value(kind, flavor)
+        found += [of(kind, each.name) for each in here]
     return found
-
-
-def _number(text: str) -> int | None:
-    try:
-        value = int(text, 0)
-    except ValueError:
-        return None
-    return value & 2**64 - 1 if -(2**63) <= value < 2**64 else None
 
 
 def _eras(row: flavors.Flavor) -> list[Era]:

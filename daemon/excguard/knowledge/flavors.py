@@ -12,6 +12,7 @@ Headers were read for some releases only (`releases.csv`, column `read`), so a l
 from __future__ import annotations
 
 import csv
+import re
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -65,6 +66,38 @@ class Flavor(NamedTuple):
     def name(self) -> str:
         """The name without the kernel's prefix: "INVALID_NAME"."""
         return self.kernel_name.removeprefix("kGUARD_EXC_").removeprefix("VNG_")
+
+
+_PREFIXES = re.compile(r"^(?:K?GUARD_EXC_|GUARD_|VNG_)+(?=.)")
+
+
+def canonical(name: str) -> str:
+    """One form for all spellings of a name: without prefixes, in capitals, with underscores.
+
+    Headers write kGUARD_EXC_ and VNG_, ReportCrash also GUARD_EXC_ and GUARD_, people none of them:
+    "kGUARD_EXC_MTE_SYNC_FAULT", "GUARD_EXC_MTE_SYNC_FAULT" and "mte sync-fault" are "MTE_SYNC_FAULT".
+    """
+    return _PREFIXES.sub("", "_".join(re.split(r"[\s_-]+", name.strip())).upper())
+
+
+_TYPE_WORDS = {
+    "MACHPORT": "MACH_PORT",
+    "MACH": "MACH_PORT",
+    "PORT": "MACH_PORT",
+    "FILE_DESCRIPTOR": "FD",
+    "VNODE": "VN",
+    "VIRTUAL_MEMORY": "VIRT_MEMORY",
+    "VM": "VIRT_MEMORY",
+    "REJECTED_SYSCALL": "REJECTED_SC",
+    "SYSCALL": "REJECTED_SC",
+}
+
+
+def guard_type_named(name: str) -> str | None:
+    """The guard type of a name: "VN" for "VN", "GUARD_TYPE_VN" and "vnode"; None when it names none."""
+    wanted = canonical(name).removeprefix("TYPE_")
+    wanted = _TYPE_WORDS.get(wanted, wanted)
+    return wanted if wanted in TYPE_NUMBERS else None
 
 
 class Span(NamedTuple):

@@ -828,16 +828,27 @@ def _index() -> dict[str, tuple[flavors.Flavor, ...]]:
         # COW_DEFEATURED_FIRST and such mark the ends of a range: they stand for the flavor there.
         meant = flavor if entry else flavors.at(flavor.guard_type, flavor.value, flavor.first)[0]
         for name in dict.fromkeys((flavor.name, flavor.kernel_name, *aliases)):
-            found.setdefault(name.upper(), []).append(meant)
+            spelled = found.setdefault(flavors.canonical(name), [])
+            if meant not in spelled:
+                spelled.append(meant)
     return {name: tuple(flavors) for name, flavors in found.items()}
 
 
-def named(name: str, guard_type: str | None = None) -> tuple[flavors.Flavor, ...]:
-    """Every flavor that goes by a name, newest first: the kernel's, ReportCrash's or Apple's documentation's.
+@cache
+def names() -> dict[str, str]:
+    """Every name of a flavor in its `flavors.canonical` form, with how to show it."""
+    shown = {key: found[0].name for key, found in _index().items()}
+    for flavor in flavors.table():
+        if entry := page(flavor.guard_type, flavor.name):
+            shown |= {flavors.canonical(alias): alias for alias in (*entry.aliases, *entry.reported)}
+    return shown | {flavors.canonical(f.kernel_name): f.name for f in flavors.table() if f.role == "flavor"}
 
-    A flavor's own name comes before another's alias. Case and a missing kGUARD_EXC_ prefix do not matter.
+
+def named(name: str, guard_type: str | None = None) -> tuple[flavors.Flavor, ...]:
+    """Every flavor with a name, newest first: the kernel's, ReportCrash's or that of Apple's documentation.
+
+    A flavor's own name comes before another's alias. Spellings are those of `flavors.canonical`.
     """
-    wanted = name.strip().upper()
-    found = _index().get(wanted) or _index().get(f"KGUARD_EXC_{wanted}") or ()
-    mine = [f for f in found if guard_type in {None, f.guard_type}]
-    return tuple(sorted(mine, key=lambda f: wanted not in {f.name.upper(), f.kernel_name.upper()}))
+    wanted = flavors.canonical(name)
+    mine = [f for f in _index().get(wanted, ()) if guard_type in {None, f.guard_type}]
+    return tuple(sorted(mine, key=lambda f: wanted != flavors.canonical(f.kernel_name)))
