@@ -1,0 +1,135 @@
+"""Symbolizers: Breakpad files and real Mach-O by symbolic, atos by stand-ins of Apple's tools."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path  # noqa: TC003 - pytest reads the annotations
+
+import pytest
+
+from excguard.symbols.atos import Atos
+from excguard.symbols.debug_files import DebugFiles
+from excguard.symbols.symbol import Image, Symbol
+from excguard.symbols.symbolizer import SymbolizerError, open_symbolizer
+
+UUID = "AEEC3AC6-8B0B-3FB3-BBB5-9E12BD88ACA2"
+BREAKPAD = f"""MODULE mac arm64 {UUID.replace("-", "")}0 libfoo.dylib
+FILE 0 /src/foo.c
+FUNC 1f00 40 0 foo_close
+1f00 20 12 0
+1f20 20 13 0
+FUNC 1f40 10 0 foo_open
+1f40 10 30 0
+"""
+IMAGE = Image("libfoo.dylib", UUID, "arm64")
+
+
+@pytest.fixture
+def debug_files(tmp_path: Path) -> DebugFiles:
+    pytest.importorskip("symbolic")
+    (tmp_path / "libfoo.sym").write_text(BREAKPAD)
+    (tmp_path / "notes.txt").write_text("MODU of something else\n")
+    (tmp_path / "empty").touch()
+    return DebugFiles([tmp_path])
+
+
+class TestDebugFiles:
+    @pytest.mark.parametrize(
+        ("offset", "expected"),
+        [
+            (0x1F00, Symbol("foo_close", 0, "/src/foo.c", 12)),
+            (0x1F24, Symbol("foo_close", 0x24, "/src/foo.c", 13)),
+            (0x1F48, Symbol("foo_open", 8, "/src/foo.c", 30)),
+            (0x10, None),
+            (-1, None),
+            (1 << 40, None),
+        ],
+    )
+    def test_offset(self, debug_files: DebugFiles, offset: int, expected: Symbol | None) -> None:
+        assert debug_files.symbol(IMAGE, offset) == expected
+
+    @pytest.mark.parametrize("uuid", [UUID.lower(), UUID.replace("-", "")])
+    def test_every_spelling_of_a_uuid(self, debug_files: DebugFiles, uuid: str) -> None:
+        assert debug_files.symbol(IMAGE._replace(uuid=uuid), 0x1F00) == Symbol(
+            "foo_close", 0, "/src/foo.c", 12
+        )
+
+    @pytest.mark.parametrize("uuid", ["", "12", "0" * 32, "not a uuid"])
+    def test_unknown_image(self, debug_files: DebugFiles, uuid: str) -> None:
+        assert debug_files.symbol(IMAGE._replace(uuid=uuid), 0x1F00) is None
+
+
+# The tools answer as Apple's do; what they were called with is checked by the stand-ins themselves.
+TOOLS = {
+    "atos": """
+assert sys.argv[1] == "-o" and sys.argv[2].endswith("/DWARF/libfoo.dylib"), sys.argv
+assert sys.argv[3:7] == ["-arch", "arm64", "-l", "0x100000000"], sys.argv
+print({
+    "0x100001f00": "foo_close (in libfoo.dylib) (foo.c:12)",
+    "0x100001f40": "-[Foo open:] (in libfoo.dylib) + 24",
+    "0x100001f50": "std::map<int, (anonymous namespace)::X>::at(int) (in libfoo.dylib) (foo.cc:3)",
+}.get(sys.argv[7], sys.argv[7]))
+""",
+    "dwarfdump": f"""
+assert sys.argv[1] == "--uuid", sys.argv
+print("UUID: {UUID} (arm64) " + sys.argv[2] + "/Contents/Resources/DWARF/libfoo.dylib")
+""",
+    "mdfind": f"""
+if sys.argv[1] == "com_apple_xcode_dsym_uuids == {UUID}":
+    print("/Users/somebody/Archives/libfoo.dylib.dSYM")
+""",
+}
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    for name, text in TOOLS.items():
+        (directory / name).write_text(f"#!{sys.executable}\nimport sys\n{text}")
+        (directory / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{directory}:/usr/bin:/bin")
+    return directory
+
+
+class TestAtos:
+    @pytest.mark.parametrize(
+        ("offset", "expected"),
+        [
+            (0x1F00, Symbol("foo_close", None, "foo.c", 12)),
+            (0x1F40, Symbol("-[Foo open:]", 24)),
+            (0x1F50, Symbol("std::map<int, (anonymous namespace)::X>::at(int)", None, "foo.cc", 3)),
+            (0x9999, None),
+        ],
+    )
+    @pytest.mark.parametrize("local", [True, False], ids=["directory", "Spotlight"])
+    def test_offset(
+        self, tools: Path, tmp_path: Path, offset: int, expected: Symbol | None, *, local: bool
+    ) -> None:
+        if local:
+            (tmp_path / "symbols" / "libfoo.dylib.dSYM").mkdir(parents=True)
+        atos = Atos(str(tools / "atos"), [tmp_path / "symbols"] if local else [])
+
+        assert atos.symbol(IMAGE, offset) == expected
+
+    def test_unknown_image(self, tools: Path) -> None:
+        assert Atos(str(tools / "atos"), []).symbol(IMAGE._replace(uuid="0" * 32), 0) is None
+
+    def test_without_its_tools(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+
+        assert Atos(str(tmp_path / "atos"), []).symbol(IMAGE, 0) is None
+
+
+def test_a_missing_directory_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SymbolizerError, match=f"{tmp_path}/none: not a directory"):
+        open_symbolizer([tmp_path / "none"])
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "symbolic", None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+
+    with pytest.raises(SymbolizerError, match=r"excguard\[symbols\]"):
+        open_symbolizer([tmp_path])
