@@ -18,7 +18,7 @@ NATIVE = ROOT / "daemon/excguard/native"
 KNOWLEDGE = ROOT / "daemon/excguard/knowledge"
 
 # The core without the receiver: it calls nothing of Mach.
-PURE_SOURCES = ["message_handler.c", "guard.c", "journal.c", "journal_open.c", "parser.c"]
+PURE_SOURCES = ["message_handler.c", "guard/guard.c", "journal.c", "journal_open.c", "parser.c"]
 
 
 def guard_table(directory: Path) -> Path:
@@ -31,7 +31,13 @@ def guard_table(directory: Path) -> Path:
 
 def include_options(directory: Path) -> list[str]:
     """Where the headers are; on a Mac the SDK has its own."""
-    return [f"-I{NATIVE}", f"-I{HERE}", f"-I{guard_table(directory).parent}", *simulator.HEADERS]
+    return [
+        f"-I{NATIVE}",
+        f"-I{NATIVE}/guard",
+        f"-I{HERE}",
+        f"-I{guard_table(directory).parent}",
+        *simulator.HEADERS,
+    ]
 
 
 def build(cc: str, directory: Path, program: Path, out: str, *options: str) -> Path:

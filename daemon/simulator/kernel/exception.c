@@ -47,7 +47,7 @@ static void log_guard(struct task *task, uint64_t code, uint64_t subcode) {
     snprintf(log_lines[counts.log_lines++ % LOG_LINES], EXCSIM_LOG_LINE,
              "ERROR: [%s:%d] EXC_GUARD AST: type=0x%x flavor=0x%x target=0x%x code=0x%" PRIx64
              " subcode=0x%" PRIx64,
-             task_name(task), task->pid, (unsigned)(code >> 61), (unsigned)(code >> 32) & 0x1fffffff,
+             task_name(task), task->pid, excguard_guard_type(code), excguard_guard_flavor(code),
              (unsigned)code, code, subcode);
 }
 
@@ -348,7 +348,7 @@ static void set_result(struct thread *thread, kern_return_t result) {
 /* What the guard's type, its flavor and the task's flags make of it. */
 static void raise_guard(struct thread *thread, uint64_t code, uint64_t subcode) {
     struct task *task = thread->task;
-    uint32_t type = (uint32_t)(code >> 61);
+    uint32_t type = excguard_guard_type(code);
     enum excguard_severity severity = guard_severity(code);
     bool fatal = severity == EXCGUARD_SEVERITY_FATAL;
     if (!release_is_before(260000)) {
@@ -443,7 +443,7 @@ static void finish(struct thread *thread, kern_return_t result) {
         }
         return;
     }
-    uint32_t type = (uint32_t)(raising->code >> 61);
+    uint32_t type = excguard_guard_type(raising->code);
     uint32_t simulated = type == TYPE_VIRT_MEMORY ? TASK_EXC_GUARD_VM_CORPSE
                                                   : TASK_EXC_GUARD_MP_CORPSE | TASK_EXC_GUARD_MP_FATAL;
     if (!handled && task->exc_guard & simulated) {

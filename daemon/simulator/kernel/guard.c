@@ -7,25 +7,6 @@
 
 #include "kernel.h"
 
-static const struct guard_row {
-    uint32_t type, flavor, first, last;
-    enum excguard_severity severity;
-    const char *name;
-} rows[] = {
-#define EXCGUARD_GUARD_ROW(type, flavor, first, last, severity, name) \
-    {type, flavor, first, last, severity, name},
-#include "guard_table.h"
-};
-
-static const struct severity_row {
-    uint32_t type, first_flavor, last_flavor, first, last;
-    enum excguard_severity severity;
-} severities[] = {
-#define EXCGUARD_SEVERITY_ROW(type, first_flavor, last_flavor, first, last, severity) \
-    {type, first_flavor, last_flavor, first, last, severity},
-#include "guard_table.h"
-};
-
 static const char *const names[GUARD_COUNT] = {
     [GUARD_DESTROY] = "kGUARD_EXC_DESTROY",
     [GUARD_MOD_REFS] = "kGUARD_EXC_MOD_REFS",
@@ -59,13 +40,15 @@ enum { DEALLOC_GAP = 0x1 }; /* kGUARD_EXC_DEALLOC_GAP, mach/vm_statistics.h, sin
 static uint32_t flavors[GUARD_COUNT]; /* 0: the simulated release has no such guard */
 
 void guard_init(void) {
-    for (size_t at = 0; at < sizeof rows / sizeof *rows; at++) {
-        const struct guard_row *row = &rows[at];
-        if (row->type != TYPE_MACH_PORT || settings.release < row->first || settings.release > row->last) {
+    uint32_t count;
+    const struct excguard_guard_row *rows = excguard_guard_rows(&count);
+    for (const struct excguard_guard_row *row = rows; row < rows + count; row++) {
+        if (row->guard_type != TYPE_MACH_PORT || settings.release < row->first_release ||
+            settings.release > row->last_release) {
             continue;
         }
         for (int guard = 0; guard < GUARD_COUNT; guard++) {
-            if (!strcmp(row->name, names[guard])) {
+            if (!strcmp(row->kernel_name, names[guard])) {
                 flavors[guard] = row->flavor;
             }
         }
@@ -77,27 +60,14 @@ bool guard_exists(enum guard guard) {
 }
 
 bool guard_is(uint64_t code, enum guard guard) {
-    return guard_exists(guard) && code >> 61 == TYPE_MACH_PORT &&
-           (uint32_t)(code >> 32 & 0x1fffffff) == flavors[guard];
+    return guard_exists(guard) && excguard_guard_type(code) == TYPE_MACH_PORT &&
+           excguard_guard_flavor(code) == flavors[guard];
 }
 
 enum excguard_severity guard_severity(uint64_t code) {
-    uint32_t type = (uint32_t)(code >> 61), flavor = (uint32_t)(code >> 32) & 0x1fffffff;
-    for (size_t at = 0; at < sizeof rows / sizeof *rows; at++) {
-        const struct guard_row *row = &rows[at];
-        if (row->type == type && row->flavor == flavor && row->first <= settings.release &&
-            settings.release <= row->last) {
-            return row->severity;
-        }
-    }
-    for (size_t at = 0; at < sizeof severities / sizeof *severities; at++) { /* the kernel looks at ranges */
-        const struct severity_row *row = &severities[at];
-        if (row->type == type && row->first_flavor <= flavor && flavor <= row->last_flavor &&
-            row->first <= settings.release && settings.release <= row->last) {
-            return row->severity;
-        }
-    }
-    return EXCGUARD_SEVERITY_SOFT;
+    struct excguard_guard guard;
+    excguard_guard_decode(code, settings.release, &guard);
+    return guard.severity == EXCGUARD_SEVERITY_UNKNOWN ? EXCGUARD_SEVERITY_SOFT : guard.severity;
 }
 
 /* The first one stands, but a fatal one takes the place of one that is not (thread_ast_mach_exception). */

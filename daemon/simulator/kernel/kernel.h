@@ -19,13 +19,13 @@
 #include <sys/types.h>
 
 #include "excsim.h"
+#include "guard.h"
 #include "mach/arm/thread_status.h"
 #include "mach/i386/thread_status.h"
 #include "mach/mach.h"
 #include "mach/notify.h"
 #include "servers/bootstrap.h"
 
-#include "../../excguard/native/severity.h"
 #include "list.h"
 #include "wire.h"
 
@@ -111,6 +111,7 @@ void guard_raise_gap(uint64_t address);
  * low.
  */
 uint64_t guard_reason(uint8_t reason, uint32_t high, uint32_t low);
+/* On the simulated release; a guard type that the tables lack counts as soft. */
 enum excguard_severity guard_severity(uint64_t code);
 
 /* ---- ports (port.c) ---- */
