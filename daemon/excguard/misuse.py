@@ -266,7 +266,7 @@ def deallocate_pinned_task() -> Answer:
 def register_insecure_handler() -> Answer:
     """Ask for exception messages that carry ports with power over the program."""
     port = _port(lib.MPO_EXCEPTION_PORT)
-    behavior = ffi.cast("exception_behavior_t", lib.EXCEPTION_DEFAULT | lib.MACH_EXCEPTION_CODES)
+    behavior = int(ffi.cast("exception_behavior_t", lib.EXCEPTION_DEFAULT | lib.MACH_EXCEPTION_CODES))
     result = lib.task_set_exception_ports(_self(), lib.EXC_MASK_GUARD, port, behavior, 0)
     return Answer(port, "task_set_exception_ports", result)
 

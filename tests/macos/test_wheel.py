@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
+SIMULATOR_HEADERS = cross.ROOT / "daemon" / "simulator" / "include"
+
 
 @pytest.fixture(scope="module")
 def linux_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -70,6 +72,28 @@ def test_the_contents_are_those_of_the_linux_wheel(macos_wheel: Path, linux_whee
     with zipfile.ZipFile(macos_wheel) as macs, zipfile.ZipFile(linux_wheel) as ours:
         changed = {name for name in macs.namelist() if macs.read(name) != ours.read(name)}
     assert {name for name in changed if ".dist-info/" not in name} == set(cross.BINARIES)
+
+
+USERS_C = {
+    "excguard/client/excguard_client.c",
+    "excguard/client/excguard_client.h",
+    "excsim/lib/libexcsim.a",
+    *(
+        f"excsim/include/{path.relative_to(SIMULATOR_HEADERS)}"
+        for path in SIMULATOR_HEADERS.rglob("*")
+        if path.is_file()
+    ),
+}
+"""What programs of users are built from."""
+
+BUILD_INPUT = (".c", ".h", ".cdef", "CMakeLists.txt", "build_core.py", "generate_stub.py", ".a", ".o")
+
+
+def test_only_what_users_build_from_is_there_in_c(macos_wheel: Path, linux_wheel: Path) -> None:
+    """No source of the extension, the guardian or the simulated kernel."""
+    assert {name for name in names(linux_wheel) if name.endswith(BUILD_INPUT)} == USERS_C
+    here = {name for name in USERS_C if not name.startswith(assembly.LEFT_BEHIND)}
+    assert {name for name in names(macos_wheel) if name.endswith(BUILD_INPUT)} == here
 
 
 def test_the_program_in_it_is_executable(macos_wheel: Path) -> None:

@@ -244,7 +244,7 @@ def names() -> dict[int, int]:
     finally:
         for array, count in (found, types):
             size = count[0] * ffi.sizeof("mach_port_name_t")  # types are as large
-            check("vm_deallocate", lib.vm_deallocate(_self(), ffi.cast("uintptr_t", array[0]), size))
+            check("vm_deallocate", lib.vm_deallocate(_self(), int(ffi.cast("uintptr_t", array[0])), size))
 
 
 def _type_of(name: int) -> int:

@@ -77,7 +77,7 @@ class Journal(Closeable):
             status = lib.excguard_journal_open(name, 0, release, handle, error, len(error))
         if status != lib.EXCGUARD_JOURNAL_OK:
             raise JournalError(ffi.string(error).decode("utf-8", "backslashreplace"))
-        self._handle = handle[0]
+        self._handle: Any = handle[0]  # None once closed
         self.capacity: int = lib.excguard_journal_capacity(self._handle)
         self.recovered_until: int = lib.excguard_journal_recovered_until(self._handle)
         """Records with a lower seq were left by an excguard that ended before it had dealt with them."""

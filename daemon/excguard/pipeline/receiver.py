@@ -6,7 +6,7 @@ byte when there is something to read. So a storm costs one byte, not one a hit.
 
 import contextlib
 import os
-from typing import Literal
+from typing import Any, Literal
 
 from excguard.mach.errors import MachError, check
 from excguard.native import ffi, lib
@@ -38,7 +38,7 @@ class Receiver(Closeable):
             os.close(self.bell)
             os.close(write_end)
             raise
-        self._handle = handle[0]
+        self._handle: Any = handle[0]  # None once closed
 
     def add_target(self, port: int, target_id: int, reply: Literal["forward", "consume"]) -> None:
         """From now on a message to ``port`` is a hit of ``target_id``. Raises MachError."""

@@ -108,7 +108,7 @@ class Requirement:
 
         Not quick: files may have to be read and certificates looked at.
         """
-        token = ffi.new("uint32_t[8]", audit_token)
+        token = ffi.new("uint32_t[]", audit_token)
         return int(lib.excguard_client_check_signature(token, self.text.encode()))
 
 
