@@ -1,6 +1,7 @@
 /*
  * How severe a guard is, for the core and for the simulator: what the kernel does to the process.
- * The same numbers are the order of excguard.knowledge.severity; tests/knowledge/test_severity.py compares them.
+ * The same numbers are the order of excguard.knowledge.severity; tests/knowledge/test_severity.py compares
+ * them.
  */
 #ifndef EXCGUARD_SEVERITY_H
 #define EXCGUARD_SEVERITY_H
