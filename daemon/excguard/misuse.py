@@ -24,9 +24,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from excguard.knowledge.exception_behavior import Behavior
 from excguard.mach import exception_ports, host
 from excguard.mach.errors import symbolic_name
-from excguard.mach.exception_ports import Behavior
 from excguard.mach.ports import SendRight
 from excguard.native import ffi, lib
 

@@ -20,10 +20,9 @@ import msgspec
 
 from excguard.config import Config, Target
 from excguard.knowledge import releases
-from excguard.knowledge.guard_behavior import GuardBehavior
 from excguard.mach import bootstrap
 from excguard.mach.errors import MachError
-from excguard.mach.exception_ports import Behavior
+from excguard.mach.exception_ports import check_supported
 from excguard.mach.host import Host
 from excguard.native.closeable import Closeable
 from excguard.pipeline.counters import Counters, CountersClosedError, Replies, TargetState
@@ -37,20 +36,10 @@ from excguard.pipeline.target_names import TargetNames
 from excguard.sinks.log import EventLog, Level
 from excguard.sources.collector import Intake, journals_of
 from excguard.targets.attachment import Attachment
+from excguard.targets.events import Event, Exited, ExitReason, Restarting, Started, StartFailed
 from excguard.targets.self_registration import TargetRendezvous
-from excguard.targets.supervisor import (
-    Attach,
-    Event,
-    Exited,
-    ExitReason,
-    Restart,
-    Restarting,
-    Started,
-    StartFailed,
-    Supervisor,
-    Watched,
-)
-from excguard.targets.supervisor import Target as Supervised
+from excguard.targets.supervised_target import SupervisedTarget
+from excguard.targets.supervisor import Supervisor
 from excguard.web.live_feed import LiveFeed
 
 _TICK = 1.0  # seconds between two summaries
@@ -62,7 +51,7 @@ class _Watched:
     """What the service knows of a target."""
 
     number: int
-    supervised: Watched | None = None  # None: a process that was not started here
+    supervised: SupervisedTarget | None = None  # None: a process that was not started here
     no_senders: int = 0  # as often as it has been told that nobody holds the port any more
     state: TargetState = field(default_factory=lambda: TargetState(exits={r.value: 0 for r in ExitReason}))
 
@@ -213,12 +202,12 @@ class Service(Closeable):
     def _add(self, target: Target, *, foreground: bool = False) -> None:
         """Give a target its number and its port; its program starts with `run`, or at once if that runs."""
         (number,) = self._names.number([target.name])
-        supervised = self._supervisor.add(_supervised(self._config, target, foreground=foreground))
+        supervised = self._supervisor.add(target, foreground=foreground)
         self._targets = {**self._targets, target.name: _Watched(number, supervised)}
         self._drain.own_pids.setdefault(number, set())
         # Before the program can have the port: what comes to a port that the receiver does not know is
         # refused.
-        self._receiver.add_target(supervised.port.name, number, self._config.reply_of(target))
+        self._receiver.add_target(supervised.port.name, number, target.reply)
 
     async def _remove(self, name: str) -> None:
         """End a target's program and forget it."""
@@ -232,12 +221,10 @@ class Service(Closeable):
     def _attach(self, pid: int, target: Target) -> Attachment:
         """Watch a process that runs already."""
         (number,) = self._names.number([target.name])
-        attachment = Attachment(
-            self._host, pid, Behavior(self._config.behavior_of(target)), self._supervisor.port_set
-        )
+        attachment = Attachment(self._host, pid, target.behavior, self._supervisor.port_set)
         self._targets = {target.name: _Watched(number)}
         self._drain.own_pids[number] = {pid}
-        self._receiver.add_target(attachment.port.name, number, self._config.reply_of(target))
+        self._receiver.add_target(attachment.port.name, number, target.reply)
         self._receiver.set_pid(number, pid)
         try:
             replaced = attachment.attach()
@@ -255,7 +242,7 @@ class Service(Closeable):
             UnsupportedReleaseError: a behavior that this release does not have.
         """
         for target in config.target:
-            Behavior(config.behavior_of(target)).arguments(self._host)
+            check_supported(target.behavior, self._host)
 
     async def reload(self, config: Config) -> None:
         """Go over to another configuration that `check` has nothing against.
@@ -271,8 +258,8 @@ class Service(Closeable):
         for limiter in self._limiters:
             limiter.change(config.log.first, config.log.window)
         self._intake.reload(config)
-        before = {target.name: _settled(old, target) for target in old.target}
-        after = {target.name: _settled(config, target) for target in config.target}
+        before = {target.name: target for target in old.target}
+        after = {target.name: target for target in config.target}
         let_go = self._supervisor.hold()  # while the last one makes room for its successor
         try:
             gone = [name for name, target in before.items() if after.get(name) != target]
@@ -482,7 +469,7 @@ class Service(Closeable):
                     signal=signal,
                     seconds=round(seconds, 3),
                 )
-            case StartFailed(why=why):
+            case StartFailed(reason=why):
                 self.tell("error", "target_start_failed", target=name, error=why)
             case Restarting(delay=delay):
                 self.tell("info", "target_restarting", target=name, delay=delay)
@@ -511,30 +498,6 @@ def needs_restart(old: Config, new: Config) -> list[str]:
     return [key for key, (before, after) in keys.items() if before != after]
 
 
-def _settled(config: Config, target: Target) -> Target:
-    """``target`` with what it takes from the top level of its configuration."""
-    return msgspec.structs.replace(target, behavior=config.behavior_of(target), reply=config.reply_of(target))
-
-
 def _rendezvous_name(job: str | None) -> str:
     """The Mach service for targets that fetch their exception port: one that a launchd job declares."""
     return f"{job}.rendezvous" if job is not None else f"org.excguard.rendezvous.{os.getpid()}"
-
-
-def _supervised(config: Config, target: Target, *, foreground: bool) -> Supervised:
-    return Supervised(
-        name=target.name,
-        command=target.command,
-        environment=target.environment,
-        directory=target.directory,
-        restart=Restart(target.restart),
-        restart_delay=target.restart_delay,
-        restart_delay_max=target.restart_delay_max,
-        stop_timeout=target.stop_timeout,
-        behavior=Behavior(config.behavior_of(target)),
-        attach=Attach(target.attach),
-        guard_behavior=GuardBehavior.parse(target.guard_behavior) if target.guard_behavior else None,
-        foreground=foreground,
-        # The receiver answers "handled" for the program's own process alone, so it has to know which that is.
-        known_first=config.reply_of(target) == "consume",
-    )

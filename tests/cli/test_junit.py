@@ -133,7 +133,7 @@ def test_program_that_was_killed_without_a_hit_is_not_left_at_that(tmp_path: Pat
 
 def test_what_a_reload_leaves_for_the_next_start() -> None:
     def config(text: str) -> object:
-        return parse(text, file="", folder=Path(os.sep))
+        return parse(text, file="", directory=Path(os.sep))
 
     base = config("")
     assert needs_restart(base, config("[log]\nfirst = 3\n[metrics]\nlisten = 'localhost:1'")) == []

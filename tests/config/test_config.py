@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from excguard.config import Config, ConfigError, Target, load, parse, parse_listen
+from excguard.config import Config, ConfigError, Reply, Target, load, parse, parse_listen
+from excguard.knowledge.exception_behavior import Behavior
 
 ROOT = Path(__file__).parents[2]
 MAIL = '[[target]]\nname = "mail"\ncommand = ["mail"]\n'
@@ -17,7 +18,7 @@ MAIL = '[[target]]\nname = "mail"\ncommand = ["mail"]\n'
 
 def refused(text: str) -> str:
     with pytest.raises(ConfigError) as caught:
-        parse(text, file="f.toml", folder=Path("/folder"))
+        parse(text, file="f.toml", directory=Path("/folder"))
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -37,14 +38,7 @@ def test_annotated_example_of_a_target_shows_every_key_with_its_default() -> Non
     (raw,) = tomllib.loads(re.sub(r"^# ", "", example[0], flags=re.MULTILINE))["target"]
 
     default = Target(name=raw["name"], command=tuple(raw["command"]))
-    config = parse("", file="", folder=ROOT)
-    expected = {
-        **msgspec.to_builtins(default),
-        "behavior": config.behavior_of(default),
-        "reply": config.reply_of(default),
-        "command": raw["command"],
-    }
-    assert raw == expected
+    assert raw == {**msgspec.to_builtins(default), "command": raw["command"]}
 
 
 @pytest.mark.parametrize(
@@ -71,12 +65,12 @@ def test_annotated_example_of_a_target_shows_every_key_with_its_default() -> Non
         (MAIL + "environment = {A = 1}", ['[[target]] "mail" environment: {"A": 1}', "a table of text"]),
         ("[metrics]\nlisten = 12012", ["metrics.listen: 12012", '"127.0.0.1:12012"']),
         ("[crash_reports]\nenabled = 1", ["crash_reports.enabled: 1", "true or false"]),
-        ('[crash_reports]\nfolders = "/a"', ['crash_reports.folders: "/a"', "a list of paths"]),
+        ('[crash_reports]\ndirectories = "/a"', ['crash_reports.directories: "/a"', "a list of paths"]),
         ("[unified_log]\nprocesses = [1]", ["unified_log.processes[1]: 1", "a list of names of programs"]),
         ('[unified_log]\ncommand = "log"', ['unified_log.command: "log"', "a list of text"]),
         # values that cannot work
         ("[crash_reports]\nwait = -1", ["crash_reports.wait: -1", "seconds"]),
-        ('[crash_reports]\nfolders = ["a\\u0000"]', ["crash_reports.folders", "NUL"]),
+        ('[crash_reports]\ndirectories = ["a\\u0000"]', ["crash_reports.directories", "NUL"]),
         ('[unified_log]\ncommand = ["\\u0000"]', ["unified_log.command", "NUL"]),
         (
             'behavior = "default"',
@@ -86,7 +80,7 @@ def test_annotated_example_of_a_target_shows_every_key_with_its_default() -> Non
         ("[log]\nfirst = -1", ["log.first: -1", "from 0 to 100000"]),
         ("[journal]\ncapacity = 3", ["journal.capacity: 3", "power of two from 1024 to"]),
         ("[journal]\ncapacity = 65535", ["journal.capacity: 65535", "power of two"]),
-        ("".join(MAIL.replace("mail", f"m{n}") for n in range(129)), ["target: 129 of them", "128 at most"]),
+        ("".join(MAIL.replace("mail", f"m{n}") for n in range(129)), ["target: 129 targets", "at most 128"]),
         ('[metrics]\nlisten = "localhost"', ['metrics.listen: "localhost"', "HOST:PORT"]),
         ('[metrics]\nlisten = "localhost:99999"', ["metrics.listen", "HOST:PORT"]),
         ('[log]\npath = "a\\u0000b"', ["log.path", "NUL"]),
@@ -98,14 +92,14 @@ def test_annotated_example_of_a_target_shows_every_key_with_its_default() -> Non
         (MAIL + MAIL, ['[[target]] "mail" name: another target', "its own"]),
         (
             MAIL + 'restart = "sometimes"',
-            ['"mail" restart: "sometimes"', '"always", "never" or "on_failure"'],
+            ['"mail" restart: "sometimes"', '"never", "on_failure" or "always"'],
         ),
         (
-            MAIL + 'attach = "both"\nguard_behavior = "MP_DELIVER|MP_ONCE"',
+            MAIL + 'registration = "both"\nguard_behavior = "MP_DELIVER|MP_ONCE"',
             ["guard_behavior: ", "MP_ONCE", "leave it out"],
         ),
         (MAIL + "restart_delay = 100", ["restart_delay: 100 s is more than restart_delay_max (60 s)"]),
-        (MAIL + 'directory = "/nowhere at all"', ['directory: "/nowhere at all"', "a folder that exists"]),
+        (MAIL + 'directory = "/nowhere at all"', ['directory: "/nowhere at all"', "an existing directory"]),
         (MAIL + 'environment = {"A=B" = "1"}', ['environment: {"A=B": "1"}', 'no "=" in the names']),
         # success with thread state would write that state back
         ('reply = "consume"\nbehavior = "state_identity_protected"', ["reply: ", "state back", "forward"]),
@@ -141,7 +135,7 @@ def test_errors_stay_on_one_short_line_whatever_the_value_holds() -> None:
 @given(st.text(max_size=60))
 def test_any_text_is_a_configuration_or_one_line(text: str) -> None:
     try:
-        config = parse(text, file="f.toml", folder=Path("/"))
+        config = parse(text, file="f.toml", directory=Path("/"))
     except ConfigError as error:
         assert str(error).isprintable()  # noqa: PT017 - refusing is one of two right outcomes
     else:
@@ -170,20 +164,51 @@ def test_target_takes_behavior_and_reply_of_the_top_level_unless_it_has_its_own(
         'reply = "consume"\n' + MAIL + '[[target]]\nname = "b"\ncommand = ["b"]\n'
         'behavior = "state_identity_protected"\nreply = "forward"',
         file="f.toml",
-        folder=Path("/"),
+        directory=Path("/"),
     )
     mail, other = config.target
 
-    assert (config.behavior_of(mail), config.reply_of(mail)) == ("identity_protected", "consume")
-    assert (config.behavior_of(other), config.reply_of(other)) == ("state_identity_protected", "forward")
+    assert (mail.behavior, mail.reply) == (Behavior.IDENTITY_PROTECTED, Reply.CONSUME)
+    assert (other.behavior, other.reply) == (Behavior.STATE_IDENTITY_PROTECTED, Reply.FORWARD)
 
 
-def test_relative_paths_start_at_the_folder_of_the_file(tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        (
+            MAIL + 'attach = "both"',
+            MAIL + 'registration = "both"',
+            'f.toml: [[target]] "mail": attach is deprecated; it is now named registration',
+        ),
+        (
+            '[crash_reports]\nfolders = ["/a"]',
+            '[crash_reports]\ndirectories = ["/a"]',
+            "f.toml: [crash_reports]: folders is deprecated; it is now named directories",
+        ),
+    ],
+)
+def test_old_names_of_keys_still_work_and_are_reported(old: str, new: str, line: str) -> None:
+    lines: list[str] = []
+    config = parse(old, file="f.toml", directory=Path("/"), on_deprecated=lines.append)
+
+    assert config == parse(new, file="f.toml", directory=Path("/"))
+    assert lines == [line]
+
+
+def test_a_key_under_both_of_its_names_is_refused() -> None:
+    message = refused(MAIL + 'attach = "both"\nregistration = "both"')
+
+    assert message == (
+        'f.toml: [[target]] "mail": attach and registration are the same key; remove attach, its old name'
+    )
+
+
+def test_relative_paths_start_at_the_directory_of_the_file(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
     (tmp_path / "work").mkdir()
     (tmp_path / "f.toml").write_text(
         '[log]\npath = "log/hits.jsonl"\n[journal]\npath = "~/journal"\n'
-        '[crash_reports]\nfolders = ["reports", "~/Library/Logs/DiagnosticReports"]\n'
+        '[crash_reports]\ndirectories = ["reports", "~/Library/Logs/DiagnosticReports"]\n'
         '[[target]]\nname = "a"\ncommand = ["bin/tool", "bin/argument"]\ndirectory = "work"\n'
         '[[target]]\nname = "b"\ncommand = ["ls"]\n'
     )
@@ -191,7 +216,7 @@ def test_relative_paths_start_at_the_folder_of_the_file(tmp_path: Path, monkeypa
 
     assert config.log.path == str(tmp_path / "log/hits.jsonl")
     assert config.journal.path == "/home/someone/journal"
-    assert config.crash_reports.folders == (
+    assert config.crash_reports.directories == (
         str(tmp_path / "reports"),
         "/home/someone/Library/Logs/DiagnosticReports",
     )

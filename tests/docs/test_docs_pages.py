@@ -67,7 +67,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_configurations_can_be_used(page: Path) -> None:
     for block in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL):
-        assert isinstance(parse(block, file=page.name, folder=ROOT), Config)
+        assert isinstance(parse(block, file=page.name, directory=ROOT), Config)
 
 
 def test_events_that_are_named_are_written() -> None:

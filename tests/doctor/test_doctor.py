@@ -292,7 +292,7 @@ def test_report_folders(mac, tmp_path) -> None:
         "/Library/Logs/DiagnosticReports: no leave to read",
     )
 
-    given = config('[crash_reports]\nfolders = ["/reports"]', tmp_path)
+    given = config('[crash_reports]\ndirectories = ["/reports"]', tmp_path)
     assert only(examination.report_folders(machine, given)).found == "/reports"
     off = config("[crash_reports]\nenabled = false", tmp_path)
     assert only(examination.report_folders(machine, off)).found == "off"

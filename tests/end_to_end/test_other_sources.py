@@ -45,7 +45,7 @@ def deadly(child: str, folder: Path, wait: float = 0.0) -> str:
     """A target that dies of a fatal guard, and the folder where its report will be."""
     return (
         f'[[target]]\nname = "deadly"\ncommand = ["{child}", "raise", "{THREAD_SET_STATE:#x}", "1"]\n'
-        f'restart = "never"\n[crash_reports]\nfolders = ["{folder}"]\nwait = {wait}\n'
+        f'restart = "never"\n[crash_reports]\ndirectories = ["{folder}"]\nwait = {wait}\n'
     )
 
 
@@ -109,7 +109,7 @@ def test_report_of_a_hit_that_was_seen_live_is_old_news(serve, child: str, tmp_p
 def test_run_waits_for_the_report_of_its_program(child: str, tmp_path: Path) -> None:
     folder = tmp_path / "DiagnosticReports"
     folder.mkdir()
-    (tmp_path / "c.toml").write_text(f'[crash_reports]\nfolders = ["{folder}"]\nwait = 60.0\n')
+    (tmp_path / "c.toml").write_text(f'[crash_reports]\ndirectories = ["{folder}"]\nwait = 60.0\n')
     log = tmp_path / "log.jsonl"
     with Kernel(developer_mode=False) as kernel:
         run = subprocess.Popen(

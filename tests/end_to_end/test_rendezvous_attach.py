@@ -26,26 +26,28 @@ def lines(output: Path) -> list[str]:
     return output.read_text().splitlines() if output.exists() else []
 
 
-@pytest.mark.parametrize("attach", ["rendezvous", "both"])
-def test_a_hit_of_a_program_that_registers_itself(serve, client: str, tmp_path: Path, attach: str) -> None:
+@pytest.mark.parametrize("registration", ["rendezvous", "both"])
+def test_a_hit_of_a_program_that_registers_itself(
+    serve, client: str, tmp_path: Path, registration: str
+) -> None:
     output = tmp_path / "said"
-    keys = f'attach = "{attach}"\nguard_behavior = "MP_DELIVER|VM_DELIVER|VM_CORPSE"'
+    keys = f'registration = "{registration}"\nguard_behavior = "MP_DELIVER|VM_DELIVER|VM_CORPSE"'
     words = ("violate", "watch", "flags", "violate", "watch", "variables")
     daemon: Daemon = serve(target(client, output, *words, keys=keys))
     daemon.wait_for("target_exited", reason="exited")
 
     # 0x15: the flags, set by the program's own task port; the second watch does nothing and says the same.
     assert lines(output) == ["violate 15", "watch 0", "flags 21", "violate 15", "watch 0", "variables 0"]
-    hits = daemon.wait_for("guard_hit", 2 if attach == "both" else 1)
+    hits = daemon.wait_for("guard_hit", 2 if registration == "both" else 1)
     assert {hit["target"] for hit in hits} == {"app"}
-    assert len(hits) == (2 if attach == "both" else 1)  # before it registers, spawn alone tells
+    assert len(hits) == (2 if registration == "both" else 1)  # before it registers, spawn alone tells
     daemon.wait_for("target_registered_itself")
     daemon.wait()
     assert len(daemon.events("target_registered_itself")) == 1
 
 
 def test_a_state_behavior_is_registered_as_such(serve, client: str, tmp_path: Path) -> None:
-    keys = 'attach = "rendezvous"\nbehavior = "state_identity_protected"'
+    keys = 'registration = "rendezvous"\nbehavior = "state_identity_protected"'
     daemon: Daemon = serve(target(client, tmp_path / "said", "watch", "violate", keys=keys))
     (hit,) = daemon.wait_for("guard_hit")
 
@@ -60,7 +62,7 @@ def test_children_that_never_ask_ask_twice_or_die_cost_nothing(serve, client: st
         "twice": ("acquire", "release", "acquire"),
         "stops": ("stop",),
     }.items():
-        text = target(client, tmp_path / name, *words, keys='attach = "rendezvous"')
+        text = target(client, tmp_path / name, *words, keys='registration = "rendezvous"')
         config += text.replace('"app"', f'"{name}"')
     daemon: Daemon = serve(config)
     (never,) = daemon.wait_for("target_never_asked", target="never")
@@ -96,7 +98,7 @@ def test_a_service_name_that_is_taken_is_got_around(serve, kernel, client: str, 
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"held\n"
-    daemon: Daemon = serve(target(client, tmp_path / "said", "watch", keys='attach = "rendezvous"'))
+    daemon: Daemon = serve(target(client, tmp_path / "said", "watch", keys='registration = "rendezvous"'))
     (offered,) = daemon.wait_for("rendezvous_offered")
     wait_until(lambda: lines(tmp_path / "said"), lambda said: said == ["watch 0"])
 

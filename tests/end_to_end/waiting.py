@@ -10,8 +10,8 @@ It answers each line with one, and begins with its pid.
 import os
 import sys
 
+from excguard.knowledge.exception_behavior import Behavior
 from excguard.mach import exception_ports, host
-from excguard.mach.exception_ports import Behavior
 from excguard.misuse import MISUSES
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from excguard.knowledge.exception_behavior import Behavior
 from excguard.mach import exception_ports, host, ports
 from excguard.mach.errors import UnsupportedReleaseError
-from excguard.mach.exception_ports import Behavior
 from excguard.mach.host import Host
 from excguard.native import lib
 from tests.support.apple_constants import constants
@@ -23,11 +23,11 @@ def test_the_numbers_are_apples() -> None:
     known = constants("mach/exception_types.h")
 
     assert known["MACH_EXCEPTION_CODES"] == CODES
-    assert {behavior: behavior.kernel_value & ~CODES for behavior in Behavior} == {
+    assert {behavior: exception_ports.kernel_value(behavior) & ~CODES for behavior in Behavior} == {
         Behavior.IDENTITY_PROTECTED: known["EXCEPTION_IDENTITY_PROTECTED"],
         Behavior.STATE_IDENTITY_PROTECTED: known["EXCEPTION_STATE_IDENTITY_PROTECTED"],
     }
-    assert all(behavior.kernel_value & CODES for behavior in Behavior)
+    assert all(exception_ports.kernel_value(behavior) & CODES for behavior in Behavior)
 
 
 def test_the_state_is_the_machines() -> None:
@@ -35,13 +35,13 @@ def test_the_state_is_the_machines() -> None:
     intel = constants("mach/i386/thread_status.h")["x86_THREAD_STATE64"]
     behavior = Behavior.STATE_IDENTITY_PROTECTED
 
-    assert behavior.state_flavor(on("15.0", "arm64")) == arm
-    assert behavior.state_flavor(on("15.0", "x86_64")) == intel
-    assert Behavior.IDENTITY_PROTECTED.state_flavor(on("15.0", "riscv64")) == 0
+    assert exception_ports.state_flavor(behavior, on("15.0", "arm64")) == arm
+    assert exception_ports.state_flavor(behavior, on("15.0", "x86_64")) == intel
+    assert exception_ports.state_flavor(Behavior.IDENTITY_PROTECTED, on("15.0", "riscv64")) == 0
     with pytest.raises(
         UnsupportedReleaseError, match="is for arm64 and x86_64, and this machine is riscv64; use"
     ):
-        behavior.state_flavor(on("15.0", "riscv64"))
+        exception_ports.state_flavor(behavior, on("15.0", "riscv64"))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_the_state_is_the_machines() -> None:
     ],
 )
 def test_systems_that_have_a_behavior_are_taken(behavior: Behavior, release: str) -> None:
-    behavior.check(on(release))
+    exception_ports.check_supported(behavior, on(release))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_systems_that_have_a_behavior_are_taken(behavior: Behavior, release: str
 )
 def test_older_systems_are_refused_with_the_release_they_need(behavior: str, release: str, text: str) -> None:
     with pytest.raises(UnsupportedReleaseError) as refused:
-        Behavior(behavior).check(on(release))
+        exception_ports.check_supported(Behavior(behavior), on(release))
 
     assert str(refused.value) == f'behavior "{behavior}" {text}'
 

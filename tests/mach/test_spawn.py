@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from excguard.knowledge.exception_behavior import Behavior
 from excguard.mach import exception_ports, host, ports
-from excguard.mach.exception_ports import Behavior
 from excguard.mach.ports import ReceiveRight
 from excguard.mach.spawn import spawn
 from excguard.native import ffi, lib

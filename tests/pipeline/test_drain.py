@@ -199,16 +199,18 @@ def test_fields_of_a_record_become_those_of_a_hit() -> None:
     ring.append(flags=2, pid=8)
     ring.append(flags=2, pid=9)
     ring.append(flags=4, pid=0)
+    ring.append(pid=8)  # of a descendant, before the receiver had the program's pid
     draining = drain(ring, log, first=5)
-    draining.own_pids = {1: {9}}
+    draining.own_pids = {1: {7, 9}}
     draining.all()
-    first, inherited, early, unknown = log.hits
+    first, inherited, early, unknown, early_inherited = log.hits
 
     assert (first.behavior, first.pc, first.lr, first.sp) == ("state_identity_protected", 1, 2, 3)
     assert (first.reply, first.pid, first.release, first.inherited) == ("consume", 7, "macOS 14.4", False)
     assert first.violation.flavor_name == "INVALID_NAME"
     assert (inherited.behavior, inherited.reply, inherited.pc) == ("identity_protected", "forward", None)
     assert (inherited.inherited, early.inherited) == (True, False)
+    assert early_inherited.inherited
     assert unknown.pid is None
 
 

@@ -22,13 +22,16 @@ while True:
 SUPERVISE = """
 import asyncio, os, sys
 from excguard.mach import host
-from excguard.targets.supervisor import Exited, Supervisor, Target
+from excguard.config import Restart, Target
+from excguard.targets.events import Exited
+from excguard.targets.supervisor import Supervisor
 def on_event(event):
     if isinstance(event, Exited):
         ours = os.tcgetpgrp(0) == os.getpgrp()
         print("ended", event.exit_status, "taken back" if ours else "not taken back", flush=True)
 with Supervisor(host.running(), on_event=on_event) as supervisor:
-    supervisor.add(Target("x", (sys.executable, "-I", "-S", "-c", sys.argv[1]), foreground=True))
+    program = (sys.executable, "-I", "-S", "-c", sys.argv[1])
+    supervisor.add(Target("x", program, restart=Restart.NEVER), foreground=True)
     asyncio.run(supervisor.run())
 """
 

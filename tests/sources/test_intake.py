@@ -21,7 +21,7 @@ TARGET = 3
 
 
 def config(text: str) -> Config:
-    return parse(text, file="", folder=Path("/"))
+    return parse(text, file="", directory=Path("/"))
 
 
 BOTH = "[unified_log]\nenabled = true\n"

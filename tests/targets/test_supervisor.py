@@ -12,21 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from excguard.config import Restart, Target
+from excguard.knowledge.exception_behavior import Behavior
 from excguard.mach import ports
 from excguard.mach.errors import UnsupportedReleaseError
-from excguard.mach.exception_ports import Behavior
 from excguard.mach.host import Host
-from excguard.targets.supervisor import (
-    Event,
-    Exited,
-    ExitReason,
-    Restart,
-    Restarting,
-    Started,
-    StartFailed,
-    Supervisor,
-    Target,
-)
+from excguard.targets.events import Event, Exited, ExitReason, Restarting, Started, StartFailed
+from excguard.targets.supervisor import Supervisor
 
 SH = "/bin/sh"
 FOREVER = "sleep 3600 & wait"
@@ -69,7 +61,13 @@ class FastClock:
 
 
 def script(text: str, **settings: object) -> Target:
-    return Target(name=str(settings.pop("name", "test")), command=(SH, "-c", text), **settings)  # type: ignore[arg-type]
+    settings = {"name": "test", "restart": Restart.NEVER, **settings}
+    return Target(command=(SH, "-c", text), **settings)  # type: ignore[arg-type]
+
+
+def python(text: str, **settings: object) -> Target:
+    command = (sys.executable, "-I", "-S", "-c", text)
+    return Target(name="test", command=command, restart=Restart.NEVER, **settings)  # type: ignore[arg-type]
 
 
 def supervise(
@@ -78,6 +76,7 @@ def supervise(
     clock: FastClock | None = None,
     react: Callable[[Supervisor, Event], None] = lambda _supervisor, _event: None,
     beside: Callable[[Supervisor], Awaitable[None]] | None = None,
+    foreground: bool = False,
 ) -> list[Event]:
     """Run targets to their end; ``react`` sees each event as it happens, ``beside`` runs meanwhile."""
     events: list[Event] = []
@@ -91,7 +90,7 @@ def supervise(
 
         with Supervisor(host, on_event=on_event, clock=clock) as supervisor:
             for target in targets:
-                supervisor.add(target)
+                supervisor.add(target, foreground=foreground)
             running = asyncio.ensure_future(supervisor.run())
             if beside is not None:
                 await beside(supervisor)
@@ -177,17 +176,17 @@ def test_an_exit_is_told_with_its_status_signal_and_reason(
 
 
 def test_a_program_that_is_missing_is_named_once_and_leaves_nothing_behind(host: Host) -> None:
-    (event,) = supervise(host, Target(name="x", command=("/no/such/program",)))
+    (event,) = supervise(host, Target(name="x", command=("/no/such/program",), restart=Restart.NEVER))
 
     assert isinstance(event, StartFailed)
-    assert event.why == "/no/such/program: no such program; check the path"
+    assert event.reason == "/no/such/program: no such program; check the path"
 
 
 def test_a_failure_that_is_nobodys_file_is_told_with_the_program() -> None:
     target = Target(name="x", command=("odd\udcff", "argument"))
 
-    assert StartFailed(target, OSError(24, "Too many open files")).why == "odd\\xff: Too many open files"
-    assert StartFailed(target, ValueError("no NUL in an argument")).why == "no NUL in an argument"
+    assert StartFailed(target, OSError(24, "Too many open files")).reason == "odd\\xff: Too many open files"
+    assert StartFailed(target, ValueError("no NUL in an argument")).reason == "no NUL in an argument"
 
 
 def test_a_program_that_cannot_be_started_is_tried_again_by_the_restart_policy(
@@ -229,7 +228,7 @@ def test_standard_input_is_for_the_foreground_target_alone(host: Host, *, foregr
     try:
         os.write(writing, b"for the program\n")
         os.close(writing)
-        (exited,) = exits(supervise(host, script('read line && test -n "$line"', foreground=foreground)))
+        (exited,) = exits(supervise(host, script('read line && test -n "$line"'), foreground=foreground))
     finally:
         os.dup2(saved, 0)
         os.close(saved)
@@ -254,7 +253,7 @@ def test_the_program_starts_with_default_signals_and_none_of_our_descriptors(
     inherited = [fd for fd in descriptors() if os.get_inheritable(fd)]
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     try:
-        supervise(host, Target(name="x", command=(sys.executable, "-I", "-S", "-c", text)))
+        supervise(host, python(text))
         (exited,) = exits(supervise(host, script("kill -XFSZ $$")))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
@@ -370,7 +369,7 @@ def test_a_program_that_leads_a_group_of_its_own_is_ended_with_it(
         "time.sleep(3600)"
     )
     pids: list[int] = []
-    target = Target(name="x", command=(sys.executable, "-I", "-S", "-c", text), directory=str(ready.parent))
+    target = python(text, directory=str(ready.parent))
     (exited,) = exits(supervise(host, target, beside=beside))
 
     assert (exited.signal, exited.reason) == (signal.SIGTERM, ExitReason.STOPPED)
@@ -508,7 +507,7 @@ def test_targets_live_their_own_lives(host: Host) -> None:
         host,
         script("exit 0", name="short"),
         script("sleep 0.1; exit 3", name="long"),
-        Target(name="missing", command=("/no/such/program",)),
+        Target(name="missing", command=("/no/such/program",), restart=Restart.NEVER),
     )
 
     assert {("short", "exited"), ("long", "failed")} == {

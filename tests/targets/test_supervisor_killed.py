@@ -12,7 +12,8 @@ ROUNDS = 30
 SCRIPT = """
 import asyncio, os, random, signal, subprocess, sys, time
 from excguard.mach import host
-from excguard.targets.supervisor import Restart, Supervisor, Target
+from excguard.config import Restart, Target
+from excguard.targets.supervisor import Supervisor
 
 SECONDS = "3600." + str(random.randrange(10**9, 10**10))
 ODD = ("sleep " + SECONDS, "excguard-guardian 73")

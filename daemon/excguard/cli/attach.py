@@ -9,10 +9,11 @@ import click
 from excguard import config as configuration
 from excguard.cli import service_runner, summary
 from excguard.cli.run import Run
-from excguard.cli.service_runner import Failure, complain
-from excguard.config import Config, ConfigError, CrashReports, Log, Metrics, Target
+from excguard.cli.service_runner import Failure, report_error
+from excguard.config import Config, ConfigError, CrashReports, Log, Metrics, Reply, Target
 from excguard.doctor.examination import attaching
 from excguard.doctor.machine import Machine
+from excguard.knowledge.exception_behavior import Behavior
 from excguard.mach.errors import MachError
 from excguard.sinks.console import printable, wants_color
 
@@ -20,15 +21,15 @@ from excguard.sinks.console import printable, wants_color
 @click.command("attach")
 @click.option(
     "--behavior",
-    type=click.Choice(["identity_protected", "state_identity_protected"]),
-    default="identity_protected",
+    type=click.Choice([behavior.value for behavior in Behavior]),
+    default=Behavior.IDENTITY_PROTECTED.value,
     show_default=True,
     help="What the kernel tells about a hit; the second adds registers (macOS 15 and later).",
 )
 @click.option(
     "--reply",
-    type=click.Choice(["forward", "consume"]),
-    default="forward",
+    type=click.Choice([reply.value for reply in Reply]),
+    default=Reply.FORWARD.value,
     show_default=True,
     help="forward: the crash reporter gets each hit too; consume: it does not, and writes no report.",
 )
@@ -50,8 +51,8 @@ from excguard.sinks.console import printable, wants_color
 @click.argument("pid", type=click.IntRange(min=1))
 def command(  # noqa: PLR0913, PLR0917 - one argument an option
     pid: int,
-    behavior: configuration.BehaviorName,
-    reply: configuration.ReplyName,
+    behavior: str,
+    reply: str,
     name: str | None,
     metrics: str,
     log_path: Path | None,
@@ -79,7 +80,14 @@ def command(  # noqa: PLR0913, PLR0917 - one argument an option
         log=Log(path=str(log_path.absolute()), format="json") if log_path else Log(),
         metrics=Metrics(listen="" if metrics == "off" else metrics),
         crash_reports=CrashReports(enabled=False),
-        target=(Target(name=name or _program_of(pid), command=(str(pid),), behavior=behavior, reply=reply),),
+        target=(
+            Target(
+                name=name or _program_of(pid),
+                command=(str(pid),),
+                behavior=Behavior(behavior),
+                reply=Reply(reply),
+            ),
+        ),
     )
     try:
         configuration.check(config)
@@ -94,11 +102,11 @@ def command(  # noqa: PLR0913, PLR0917 - one argument an option
     if as_json:
         return
     if not run.total:
-        complain(f"no guard hits in {printable(run.name)} while attached.")
+        report_error(f"no guard hits in {printable(run.name)} while attached.")
         return
     many = "s" * (run.total != 1)
     title = f"excguard: {run.total} guard hit{many} in {printable(run.name)} while attached"
-    service_runner.say(
+    service_runner.write_stderr(
         summary.table(title, run.sites, width=service_runner.terminal_width(2), color=wants_color(2))
     )
 

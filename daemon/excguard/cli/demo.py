@@ -9,7 +9,7 @@ from excguard import misuse
 from excguard.cli import service_runner, summary
 from excguard.cli.run import Run
 from excguard.cli.service_runner import Failure
-from excguard.config import Config, Metrics, Target
+from excguard.config import Config, Metrics, Restart, Target
 from excguard.sinks.console import wants_color
 
 
@@ -31,7 +31,7 @@ def command(*, as_json: bool) -> int:
             Target(
                 name="demo",
                 command=(sys.executable, "-m", "excguard.misuse", "--quiet", "all"),
-                restart="never",
+                restart=Restart.NEVER,
             ),
         ),
     )

@@ -15,8 +15,9 @@ import msgspec
 from excguard import config as configuration
 from excguard.cli import junit as junit_xml
 from excguard.cli import service_runner, simulated_kernel, summary
-from excguard.cli.service_runner import Failure, complain
-from excguard.config import Config, ConfigError, LogFormat, Target
+from excguard.cli.service_runner import Failure, report_error
+from excguard.config import Config, ConfigError, LogFormat, Reply, Restart, Target
+from excguard.knowledge.exception_behavior import Behavior
 from excguard.knowledge.severity import Severity
 from excguard.mach import host as mach_host
 from excguard.mach.host import Host
@@ -27,7 +28,7 @@ from excguard.process import interrupt
 from excguard.service import Service
 from excguard.sinks.console import printable, wants_color
 from excguard.sinks.log import EventLog, Level, tell_all
-from excguard.targets.supervisor import Event, Exited, StartFailed
+from excguard.targets.events import Event, Exited, StartFailed
 
 _FAIL_ON_MET = 3
 
@@ -50,13 +51,13 @@ _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, sign
 )
 @click.option(
     "--behavior",
-    type=click.Choice(["identity_protected", "state_identity_protected"]),
+    type=click.Choice([behavior.value for behavior in Behavior]),
     help="What the kernel tells about a hit; the second adds registers (macOS 15 and later).  "
     "[default: the first]",
 )
 @click.option(
     "--reply",
-    type=click.Choice(["forward", "consume"]),
+    type=click.Choice([reply.value for reply in Reply]),
     help="forward: the crash reporter gets each hit too; consume: it does not, and writes no report.  "
     "[default: forward]",
 )
@@ -141,7 +142,8 @@ def _run(  # noqa: PLR0913 - the options of the command
 ) -> int:
     begun = rfc3339(time.time_ns())
     try:
-        config = configuration.load(config_path) if config_path else Config()
+        deprecated = service_runner.report_deprecated(as_json=as_json)
+        config = configuration.load(config_path, on_deprecated=deprecated) if config_path else Config()
         config = _adapted(config, arguments, options)
         configuration.check(config)
     except ConfigError as error:
@@ -213,7 +215,7 @@ class Run:
             tells = tell_all if as_json else _matters
             logs = [service_runner.stderr_log(host, self._form, tells)] if self._form else []
             if self.config.log.path:
-                trouble = service_runner.complain_in_json if as_json else complain
+                trouble = service_runner.report_error_as_json if as_json else report_error
                 logs.append(
                     service_runner.file_log(Path(self.config.log.path), host, self.config.log.format, trouble)
                 )
@@ -223,13 +225,13 @@ class Run:
                 service = self._service = self._open(host, logs)
                 stack.callback(service_runner.close, service)
             if self._attach is not None and self._form == "console":
-                complain(f"attached to {printable(self.name)} (pid {self._attach}); Ctrl-C detaches")
+                report_error(f"attached to {printable(self.name)} (pid {self._attach}); Ctrl-C detaches")
             try:
                 endpoint = service_runner.open_endpoint(service, self.config, host)
             except OSError as error:
                 service.tell("warning", "metrics_unavailable", error=str(error))
                 if not as_json:
-                    complain(f"{error}; the run goes on without (--metrics chooses another place)")
+                    report_error(f"{error}; the run goes on without (--metrics chooses another place)")
             else:
                 if endpoint is not None:
                     stack.callback(endpoint.close)
@@ -238,7 +240,7 @@ class Run:
     @property
     def error(self) -> str | None:
         """Why there was no run, if there was none."""
-        return f"cannot start {self.start_failed.why}" if self.start_failed else None
+        return f"cannot start {self.start_failed.reason}" if self.start_failed else None
 
     @property
     def hits(self) -> list[HitCounter]:
@@ -335,28 +337,28 @@ def _outcome(run: Run, status: int, fail_on: str) -> dict[str, Any]:
 def _tell(run: Run, status: int, fail_on: str, *, as_json: bool) -> None:
     """Close the run: a table for people, or one JSON object."""
     if as_json:
-        service_runner.say(f"{msgspec.json.encode(_outcome(run, status, fail_on)).decode()}\n")
+        service_runner.write_stderr(f"{msgspec.json.encode(_outcome(run, status, fail_on)).decode()}\n")
         return
     if run.error is not None:
-        complain(run.error)
+        report_error(run.error)
         return
     total, lost = run.total, run.lost
     name = printable(run.config.target[0].name)
     if not total:
-        complain(f"no guard hits in {name}.")
+        report_error(f"no guard hits in {name}.")
         if run.exited is not None and run.exited.signal == signal.SIGKILL:
-            complain(
+            report_error(
                 "it was killed all the same; `excguard doctor` says which guards nobody is told of here."
             )
         return
     title = f"excguard: {total} guard hit{'s' * (total != 1)} in {name}"
-    service_runner.say(
+    service_runner.write_stderr(
         summary.table(title, run.sites, width=service_runner.terminal_width(2), color=wants_color(2))
     )
     if lost:
-        complain(f"{lost} more could not be told apart: the journal was full.")
+        report_error(f"{lost} more could not be told apart: the journal was full.")
     if status == _FAIL_ON_MET and fail_on != "never":
-        complain(f"--fail-on {fail_on} was met, so the exit status is {status}.")
+        report_error(f"--fail-on {fail_on} was met, so the exit status is {status}.")
 
 
 def _adapted(config: Config, arguments: tuple[str, ...], options: Mapping[str, Any]) -> Config:
@@ -370,17 +372,19 @@ def _adapted(config: Config, arguments: tuple[str, ...], options: Mapping[str, A
         log = replace(log, format=options["log_format"])
     if options["metrics"] is not None:
         metrics = replace(metrics, listen="" if options["metrics"] == "off" else options["metrics"])
+    behavior = Behavior(options["behavior"] or config.behavior)
+    reply = Reply(options["reply"] or config.reply)
     return replace(
         config,
-        behavior=options["behavior"] or config.behavior,
-        reply=options["reply"] or config.reply,
+        behavior=behavior,
+        reply=reply,
         log=log,
         metrics=metrics,
         # Reports come when the run is over, so without waiting for them there is nothing to watch.
         crash_reports=replace(
             config.crash_reports, enabled=config.crash_reports.enabled and config.crash_reports.wait > 0
         ),
-        target=(Target(name=name, command=arguments, restart="never"),),
+        target=(Target(name=name, command=arguments, restart=Restart.NEVER, behavior=behavior, reply=reply),),
     )
 
 

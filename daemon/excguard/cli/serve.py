@@ -103,7 +103,9 @@ class _Daemon:
 
     def read_config(self) -> Config:
         """The configuration, with what the command line says on top. Raises ConfigError."""
-        config = configuration.load(self._path)
+        config = configuration.load(
+            self._path, on_deprecated=service_runner.report_deprecated(as_json=self._as_json)
+        )
         if not config.target and not config.watches_others:
             raise ConfigError(
                 f"{self._path}: nothing to watch; add a [[target]] with a name and a command, "

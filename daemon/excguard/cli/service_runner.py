@@ -22,7 +22,7 @@ from excguard.process import interrupt
 from excguard.service import Service
 from excguard.sinks.console import ConsoleForm, wants_color
 from excguard.sinks.line_output import LineOutput
-from excguard.sinks.log import EventLog, Form, Tells, json_form, tell_all
+from excguard.sinks.log import EventLog, Form, Level, Tells, json_form, tell_all
 from excguard.web.endpoint import Endpoint, UnprotectedError
 from excguard.web.exposition import Exposition
 from excguard.web.tls import WebConfigError
@@ -34,24 +34,36 @@ SYSTEM_ERRORS = (JournalError, SimulatedKernelError, MachError, UnsupportedRelea
 _STDERR = 2
 
 
-def complain(text: str) -> None:
-    """One line on standard error that says whose it is."""
-    say(f"excguard: {text}\n")
+def report_error(text: str) -> None:
+    """Write one line, with excguard's name, to standard error."""
+    write_stderr(f"excguard: {text}\n")
 
 
-def complain_in_json(text: str) -> None:
-    """The same where standard error carries JSON: ``excguard_error``, an event like those of the log."""
-    event = {
-        "timestamp": rfc3339(time.time_ns()),
-        "level": "error",
-        "event": "excguard_error",
-        "error": text,
-    }
-    say(f"{msgspec.json.encode(event).decode()}\n")
+def report_error_as_json(text: str) -> None:
+    """The same where standard error carries JSON: the event ``excguard_error``."""
+    write_event("error", "excguard_error", text)
 
 
-def say(text: str) -> None:
-    """Write to standard error; when even that fails there is nobody left to tell."""
+def write_event(level: Level, name: str, error: str) -> None:
+    """One event on standard error, in the form of the log's."""
+    event = {"timestamp": rfc3339(time.time_ns()), "level": level, "event": name, "error": error}
+    write_stderr(f"{msgspec.json.encode(event).decode()}\n")
+
+
+def report_deprecated(*, as_json: bool) -> Callable[[str], None]:
+    """What `config.load` calls for a key with an old name: one line, or one event."""
+
+    def report(text: str) -> None:
+        if as_json:
+            write_event("warning", "configuration_deprecated", text)
+        else:
+            report_error(text)
+
+    return report
+
+
+def write_stderr(text: str) -> None:
+    """Write to standard error; a failure is ignored, there is no other place for it."""
     rest = text.encode("utf-8", "backslashreplace")
     with contextlib.suppress(OSError):
         while rest:
@@ -67,11 +79,11 @@ def reason(error: BaseException) -> str:
 
 def stderr_log(host: Host, form: LogFormat, tells: Tells = tell_all) -> EventLog:
     """A log on standard error; "auto" is for people when that is a terminal."""
-    return _log(LineOutput(_STDERR, "standard error", complain), host, form, tells)
+    return _log(LineOutput(_STDERR, "standard error", report_error), host, form, tells)
 
 
 def file_log(
-    path: Path, host: Host, form: LogFormat, on_trouble: Callable[[str], None] = complain
+    path: Path, host: Host, form: LogFormat, on_trouble: Callable[[str], None] = report_error
 ) -> EventLog:
     """A log that is appended to a file; ``on_trouble`` is told when that fails. Raises OSError."""
     return _log(LineOutput.open(path, on_trouble), host, form, tell_all)
@@ -165,13 +177,13 @@ def one_line_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def json_errors(*, wanted: bool) -> Iterator[None]:
-    """If ``wanted``, the error that ends its block is told by `complain_in_json`; its status stays."""
+    """If ``wanted``, the error that ends its block is told by `report_error_as_json`; its status stays."""
     try:
         yield
     except click.ClickException as error:
         if not wanted:
             raise
-        complain_in_json(" ".join(error.format_message().split()))
+        report_error_as_json(" ".join(error.format_message().split()))
         raise click.exceptions.Exit(error.exit_code) from None
 
 

@@ -14,8 +14,8 @@
  *         if (outcome > EXCGUARD_CLIENT_NOT_CONFIGURED)
  *             fprintf(stderr, "excguard: %s\n", excguard_client_outcome_name(outcome));
  *
- * Outside of excguard that call does nothing and says EXCGUARD_CLIENT_NOT_CONFIGURED. It needs `attach =
- * "rendezvous"` or "both" for the target in excguard's configuration.
+ * Outside of excguard that call does nothing and says EXCGUARD_CLIENT_NOT_CONFIGURED. It needs `registration
+ * = "rendezvous"` or "both" for the target in excguard's configuration.
  *
  * The calls below it are for programs that fetch ports of their own. Needs macOS 12; no library but
  * libSystem. What goes over the wire is described in docs/rendezvous.md of excguard.

@@ -14,12 +14,12 @@ from excguard import config as configuration
 from excguard.config import Config, ConfigError, parse_listen
 from excguard.doctor import code_signature
 from excguard.doctor.machine import System
+from excguard.knowledge.exception_behavior import Behavior
 from excguard.knowledge.guard_behavior import GuardBehavior
 from excguard.launchd.install import domain_of
 from excguard.launchd.job import Kind, Layout
 from excguard.launchd.launchctl import Answer, Launchctl, LaunchctlError
 from excguard.launchd.refusals import refusals
-from excguard.mach.exception_ports import Behavior
 from excguard.mach.host import version
 from excguard.sources.crash_reports import DEFAULT_FOLDERS
 
@@ -282,7 +282,7 @@ def read_config(path: Path, *, required: bool = True) -> tuple[Config | None, Fi
 def behaviors(system: System, config: Config) -> Iterator[Finding]:
     """Does the release have the behaviors that the configuration asks for."""
     for target in config.target:
-        behavior = Behavior(config.behavior_of(target))
+        behavior = target.behavior
         if system.host.version < version(behavior.since):
             yield Finding(
                 f"target {target.name}",
@@ -406,7 +406,7 @@ def report_folders(system: System, config: Config) -> Iterator[Finding]:
             check, Status.OK, "off", "hits that only they tell of are not seen; [crash_reports] is off"
         )
         return
-    names = config.crash_reports.folders or (() if system.host.simulated else DEFAULT_FOLDERS)
+    names = config.crash_reports.directories or (() if system.host.simulated else DEFAULT_FOLDERS)
     for name in names:
         folder = Path(name.replace("~", str(system.home), 1) if name.startswith("~/") else name)
         reason = system.unreadable(folder)

@@ -6,10 +6,10 @@ hardened programs refuse them. Only the two protected behaviors can be asked for
 `MACH_EXCEPTION_CODES`, without which the numbers would be cut to 32 bits.
 """
 
-import enum
 from dataclasses import dataclass
 from typing import Final
 
+from excguard.knowledge.exception_behavior import Behavior
 from excguard.mach.errors import UnsupportedReleaseError, check
 from excguard.mach.host import Host, version
 from excguard.mach.ports import PORT_DEAD, PORT_NULL, ReceiveRight, SendRight
@@ -23,71 +23,59 @@ _EXCEPTION_PORT_SINCE: Final = "15"
 _STATE_FLAVORS: Final = {"arm64": 6, "x86_64": 4}
 
 
-class Behavior(enum.Enum):
-    """What the kernel tells about an exception; the values are the words of the configuration."""
+def kernel_value(behavior: Behavior) -> int:
+    """The kernel's number for a behavior: its ``EXCEPTION_`` constant and `MACH_EXCEPTION_CODES`."""
+    protected = (
+        lib.EXCEPTION_IDENTITY_PROTECTED
+        if behavior is Behavior.IDENTITY_PROTECTED
+        else lib.EXCEPTION_STATE_IDENTITY_PROTECTED
+    )
+    return int(protected) | int(lib.MACH_EXCEPTION_CODES)
 
-    IDENTITY_PROTECTED = "identity_protected"
-    """A token for the task's identity and the thread's id."""
 
-    STATE_IDENTITY_PROTECTED = "state_identity_protected"
-    """The same, and the registers of the thread."""
+def state_flavor(behavior: Behavior, host: Host) -> int:
+    """The thread state that the kernel is asked to send; 0 for none.
 
-    @property
-    def since(self) -> str:
-        """The first release that has it: osfmk/mach/exception_types.h of xnu-8019.41.5 and xnu-11215.1.10."""
-        return "12" if self is Behavior.IDENTITY_PROTECTED else "15"
-
-    @property
-    def kernel_value(self) -> int:
-        """The kernel's number for it: the behavior and `MACH_EXCEPTION_CODES`."""
-        protected = (
-            lib.EXCEPTION_IDENTITY_PROTECTED
-            if self is Behavior.IDENTITY_PROTECTED
-            else lib.EXCEPTION_STATE_IDENTITY_PROTECTED
+    Raises:
+        UnsupportedReleaseError: the registers of this machine's architecture are not known.
+    """
+    if behavior is Behavior.IDENTITY_PROTECTED:
+        # Valid on every architecture, unlike THREAD_STATE_NONE, whose number depends on the one that this
+        # process was built for (set_exception_ports_validation, osfmk/kern/ipc_tt.c of xnu-11417.121.6).
+        return 0
+    if host.machine not in _STATE_FLAVORS:
+        raise UnsupportedReleaseError(
+            f'behavior "{behavior.value}" is for arm64 and x86_64, and this machine is {host.machine}; '
+            f'use "{Behavior.IDENTITY_PROTECTED.value}"'
         )
-        return int(protected) | int(lib.MACH_EXCEPTION_CODES)
+    return _STATE_FLAVORS[host.machine]
 
-    def state_flavor(self, host: Host) -> int:
-        """The thread state that the kernel is asked to send; 0 for none.
 
-        Raises:
-            UnsupportedReleaseError: a machine whose registers excguard does not know.
-        """
-        if self is Behavior.IDENTITY_PROTECTED:
-            # Allowed on every architecture, unlike THREAD_STATE_NONE, whose number hangs on the one that this
-            # process was built for (set_exception_ports_validation, osfmk/kern/ipc_tt.c of xnu-11417.121.6).
-            return 0
-        if host.machine not in _STATE_FLAVORS:
-            raise UnsupportedReleaseError(
-                f'behavior "{self.value}" is for arm64 and x86_64, and this machine is {host.machine}; '
-                f'use "{Behavior.IDENTITY_PROTECTED.value}"'
-            )
-        return _STATE_FLAVORS[host.machine]
+def check_supported(behavior: Behavior, host: Host) -> None:
+    """Refuse a system that cannot deliver exceptions with this behavior.
 
-    def check(self, host: Host) -> None:
-        """Refuse a system that cannot deliver this behavior.
+    Raises:
+        UnsupportedReleaseError: the release is too old, or the machine's registers are not known.
+    """
+    state_flavor(behavior, host)
+    if host.version < version(behavior.since):
+        older = Behavior.IDENTITY_PROTECTED
+        alternative = f'; use "{older.value}"' if host.version >= version(older.since) else ""
+        raise UnsupportedReleaseError(
+            f'behavior "{behavior.value}" needs macOS {behavior.since} or later, '
+            f"and this is {host.release}{alternative}"
+        )
 
-        Raises:
-            UnsupportedReleaseError: the release is too old, or the machine's registers are unknown.
-        """
-        self.state_flavor(host)
-        if host.version < version(self.since):
-            older = Behavior.IDENTITY_PROTECTED
-            way_out = f'; use "{older.value}"' if host.version >= version(older.since) else ""
-            raise UnsupportedReleaseError(
-                f'behavior "{self.value}" needs macOS {self.since} or later, '
-                f"and this is {host.release}{way_out}"
-            )
 
-    def arguments(self, host: Host) -> tuple[int, int]:
-        """What the functions that register an exception port are given: behavior and thread state flavor.
+def registration(behavior: Behavior, host: Host) -> tuple[int, int]:
+    """The last two arguments of the functions that register an exception port: behavior and state flavor.
 
-        Raises:
-            UnsupportedReleaseError: see `check`.
-        """
-        self.check(host)
-        # exception_behavior_t is signed, and MACH_EXCEPTION_CODES its sign bit.
-        return int(ffi.cast("exception_behavior_t", self.kernel_value)), self.state_flavor(host)
+    Raises:
+        UnsupportedReleaseError: see `check_supported`.
+    """
+    check_supported(behavior, host)
+    # exception_behavior_t is signed, and MACH_EXCEPTION_CODES its sign bit.
+    return int(ffi.cast("exception_behavior_t", kernel_value(behavior))), state_flavor(behavior, host)
 
 
 @dataclass(frozen=True)
@@ -132,7 +120,7 @@ def set_port(
         task: a right to its control port; None for this task.
 
     Raises:
-        UnsupportedReleaseError: see `Behavior.check`.
+        UnsupportedReleaseError: see `check_supported`.
         MachError: see `task_set_exception_ports`; ``KERN_DENIED`` from a hardened task.
     """
     check(
@@ -141,7 +129,7 @@ def set_port(
             _name_of(task),
             lib.EXC_MASK_GUARD,
             PORT_NULL if port is None else port.name,
-            *behavior.arguments(host),
+            *registration(behavior, host),
         ),
     )
 
@@ -166,7 +154,7 @@ def swap(
     """`set_port` and `get` in one step that nothing can come between: the handlers of before are returned.
 
     Raises:
-        UnsupportedReleaseError: see `Behavior.check`.
+        UnsupportedReleaseError: see `check_supported`.
         MachError: see `task_swap_exception_ports`.
     """
     old = _Handlers()
@@ -176,7 +164,7 @@ def swap(
             _name_of(task),
             lib.EXC_MASK_GUARD,
             PORT_NULL if port is None else port.name,
-            *behavior.arguments(host),
+            *registration(behavior, host),
             *old.arguments,
         ),
     )
@@ -195,7 +183,7 @@ def restore(handlers: list[Handler], *, task: SendRight | None = None) -> None:
     """
     for handler in handlers:
         port = PORT_NULL if handler.port is None else handler.port.name
-        behavior = int(ffi.cast("exception_behavior_t", handler.behavior))  # signed, as in `arguments`
+        behavior = int(ffi.cast("exception_behavior_t", handler.behavior))  # signed, as in `registration`
         check(
             "task_set_exception_ports",
             lib.task_set_exception_ports(_name_of(task), handler.mask, port, behavior, handler.flavor),

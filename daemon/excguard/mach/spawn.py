@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from excguard.mach.exception_ports import Behavior
+from excguard.knowledge.exception_behavior import Behavior
+from excguard.mach import exception_ports
 from excguard.mach.host import Host
 from excguard.mach.ports import SendRight
 from excguard.native import ffi, lib
@@ -56,14 +57,14 @@ def spawn(  # noqa: PLR0913 (each is one attribute of posix_spawn)
     Raises:
         OSError: it cannot be started; `filename` and the text name the program (or the directory) and the
             reason.
-        UnsupportedReleaseError: see `Behavior.check`.
+        UnsupportedReleaseError: see `exception_ports.check_supported`.
         ValueError: a NUL character in the command or the environment, or an empty command.
     """
     variables = os.environ if environment is None else environment
     program = _find(command, variables, directory)
     arguments = _strings([_encoded(argument) for argument in command])
     settings = _strings([_setting(name, value) for name, value in variables.items()])
-    registration = behavior.arguments(host)
+    behavior_and_flavor = exception_ports.registration(behavior, host)
     with _attributes() as attributes, _file_actions() as actions:
         flags = lib.POSIX_SPAWN_SETSIGDEF | lib.POSIX_SPAWN_SETSIGMASK
         _check(lib.posix_spawnattr_setsigdefault(attributes, _signal_set(_reset_signals())))
@@ -77,7 +78,7 @@ def spawn(  # noqa: PLR0913 (each is one attribute of posix_spawn)
         if exception_port is not None:
             _check(
                 lib.posix_spawnattr_setexceptionports_np(
-                    attributes, lib.EXC_MASK_GUARD, exception_port.name, *registration
+                    attributes, lib.EXC_MASK_GUARD, exception_port.name, *behavior_and_flavor
                 )
             )
         if null_stdin:

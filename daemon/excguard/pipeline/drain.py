@@ -159,11 +159,11 @@ class Drain:
     def _hit(self, record: Any, *, recovered: bool) -> Hit:  # noqa: ANN401 - a cffi pointer
         release = self._release(record.release)
         registers = bool(record.flags & lib.EXCGUARD_RECORD_REGISTERS)
-        inherited = bool(record.flags & lib.EXCGUARD_RECORD_INHERITED)
-        if inherited and not recovered:
-            # A program can break a rule before the receiver has heard which process it is.
-            inherited = record.pid not in self.own_pids.get(record.target_id, ())
         live = self._source is Source.LIVE
+        inherited = bool(record.flags & lib.EXCGUARD_RECORD_INHERITED)
+        if live and not recovered and not record.flags & lib.EXCGUARD_RECORD_PID_UNKNOWN:
+            # A program, and what it starts, can break a rule before the receiver has the program's pid.
+            inherited = record.pid not in self.own_pids.get(record.target_id, ())
         subcode = None if record.flags & lib.EXCGUARD_RECORD_NO_SUBCODE else record.subcode
         return Hit(
             violation=decode(record.code, subcode, release),

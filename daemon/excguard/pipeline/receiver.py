@@ -6,8 +6,9 @@ byte when there is something to read. So a storm costs one byte, not one a hit.
 
 import contextlib
 import os
-from typing import Any, Literal
+from typing import Any
 
+from excguard.config import Reply
 from excguard.mach.errors import MachError, check
 from excguard.native import ffi, lib
 from excguard.native.closeable import Closeable
@@ -40,9 +41,9 @@ class Receiver(Closeable):
             raise
         self._handle: Any = handle[0]  # None once closed
 
-    def add_target(self, port: int, target_id: int, reply: Literal["forward", "consume"]) -> None:
+    def add_target(self, port: int, target_id: int, reply: Reply) -> None:
         """From now on a message to ``port`` is a hit of ``target_id``. Raises MachError."""
-        policy = lib.EXCGUARD_REPLY_CONSUME if reply == "consume" else lib.EXCGUARD_REPLY_FORWARD
+        policy = lib.EXCGUARD_REPLY_CONSUME if reply is Reply.CONSUME else lib.EXCGUARD_REPLY_FORWARD
         check(
             "excguard_receiver_add_target",
             lib.excguard_receiver_add_target(self._handle, port, target_id, policy),

@@ -155,7 +155,7 @@ class Intake:
     @staticmethod
     def _followed(config: Config) -> tuple[object, ...]:
         """What the sources themselves are told; the rest is looked up as it is needed."""
-        return config.crash_reports.folders, config.unified_log.command
+        return config.crash_reports.directories, config.unified_log.command
 
     async def run(self) -> None:
         """Follow the sources until cancelled."""
@@ -181,7 +181,7 @@ class Intake:
         reports, log = self._config.crash_reports, self._config.unified_log
         if Source.CRASH_REPORT in self._journals and reports.enabled:
             folders = [
-                Path(folder).expanduser() for folder in reports.folders or crash_reports.DEFAULT_FOLDERS
+                Path(folder).expanduser() for folder in reports.directories or crash_reports.DEFAULT_FOLDERS
             ]
             watcher = crash_reports.CrashReports(folders, report_file.read, self.take, self.fail)
             yield Source.CRASH_REPORT, watcher.run

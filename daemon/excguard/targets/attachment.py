@@ -15,9 +15,9 @@ import asyncio
 import os
 from collections.abc import Callable
 
+from excguard.knowledge.exception_behavior import Behavior
 from excguard.mach import exception_ports, tasks
 from excguard.mach.errors import MachError
-from excguard.mach.exception_ports import Behavior, Handler
 from excguard.mach.host import Host
 from excguard.mach.ports import PortSet, ReceiveRight
 from excguard.native.closeable import Closeable
@@ -40,12 +40,12 @@ class Attachment(Closeable):
             UnsupportedReleaseError: the running system cannot deliver ``behavior``.
             MachError: there is no port to be had.
         """
-        behavior.check(host)
+        exception_ports.check_supported(behavior, host)
         self.pid = pid
         self.port: ReceiveRight = exception_ports.construct_exception_port(host)
         self._host = host
         self._behavior = behavior
-        self._previous: list[Handler] | None = None
+        self._previous: list[exception_ports.Handler] | None = None
         try:
             self.port.move_to(port_set)
         except MachError:

@@ -12,9 +12,9 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from excguard.knowledge.exception_behavior import Behavior
 from excguard.knowledge.guard_behavior import GuardBehavior
 from excguard.mach.errors import MachError, symbolic_name
-from excguard.mach.exception_ports import Behavior
 from excguard.mach.ports import ReceiveRight
 from excguard.mach.rendezvous import (
     Attached,

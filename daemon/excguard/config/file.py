@@ -1,0 +1,161 @@
+"""Reading a configuration file: TOML, old names of keys, defaults of the top level, absolute paths."""
+
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from excguard.config.checks import NUL, check
+from excguard.config.messages import ConfigError, explain, one_line, target_key
+from excguard.config.settings import Config
+
+# Table, old name and new name of each key that was renamed.
+_RENAMED = (
+    ("crash_reports", "folders", "directories"),
+    ("target", "attach", "registration"),
+)
+
+
+def default_path() -> Path:
+    """Where ``serve`` looks when no ``--config`` is given: the user's directory for application data."""
+    return Path(click.get_app_dir("excguard")) / "config.toml"
+
+
+def default_journal_path() -> Path:
+    """Where the journal of ``serve`` lies when ``journal.path`` is empty."""
+    return Path(click.get_app_dir("excguard")) / "journal"
+
+
+def load(path: Path, *, on_deprecated: Callable[[str], None] | None = None) -> Config:
+    """Read and check a configuration file.
+
+    Args:
+        path: the file.
+        on_deprecated: called with one line for each key that has a new name; the old one still works.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, or has an invalid key or value.
+    """
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"{path}: cannot be read: {reason}; name another file with --config") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: byte {error.start} is not UTF-8; TOML files are UTF-8 text") from error
+    return parse(text, file=str(path), directory=path.absolute().parent, on_deprecated=on_deprecated)
+
+
+def parse(
+    text: str, *, file: str, directory: Path, on_deprecated: Callable[[str], None] | None = None
+) -> Config:
+    """Check the text of a configuration file.
+
+    Args:
+        text: TOML.
+        file: its name in errors.
+        directory: where relative paths start.
+        on_deprecated: see `load`.
+
+    Raises:
+        ConfigError: see `load`.
+    """
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            f"{file}: not TOML: {one_line(str(error))}; see https://toml.io for its syntax"
+        ) from error
+    except RecursionError as error:
+        raise ConfigError(f"{file}: not a configuration: nested too deeply") from error
+    try:
+        for line in _rename_old_keys(raw):
+            if on_deprecated is not None:
+                on_deprecated(f"{file}: {line}")
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+    _inherit(raw)
+    try:
+        config = msgspec.convert(raw, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{file}: {explain(raw, str(error))}") from error
+    config = _absolute(config, directory)
+    try:
+        check(config)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+    return config
+
+
+def _rename_old_keys(raw: dict[str, Any]) -> Iterator[str]:
+    """Give the keys of ``raw`` that have old names their new ones; yields a line about each.
+
+    Raises:
+        ConfigError: both names are there.
+    """
+    for table, old, new in _RENAMED:
+        for place, values in _tables(raw, table):
+            if old not in values:
+                continue
+            if new in values:
+                raise ConfigError(f"{place}: {old} and {new} are the same key; remove {old}, its old name")
+            values[new] = values.pop(old)
+            yield f"{place}: {old} is deprecated; it is now named {new}"
+
+
+def _tables(raw: dict[str, Any], table: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every table of that name, with how errors name it."""
+    found = raw.get(table)
+    if isinstance(found, dict):
+        yield f"[{table}]", found
+    elif isinstance(found, list):
+        for number, entry in enumerate(found, start=1):
+            if isinstance(entry, dict):
+                name = entry.get("name")
+                yield target_key(number, name if isinstance(name, str) else ""), entry
+
+
+def _inherit(raw: dict[str, Any]) -> None:
+    """Put the top level's behavior and reply into the targets that have none of their own."""
+    for _, target in _tables(raw, "target"):
+        for key in ("behavior", "reply"):
+            if key in raw:
+                target.setdefault(key, raw[key])
+
+
+def _absolute(config: Config, directory: Path) -> Config:
+    """``config`` with its paths made absolute."""
+    replace = msgspec.structs.replace
+
+    def path(text: str) -> str:
+        if not text or NUL in text:
+            return text
+        try:
+            return str(directory / Path(text).expanduser())
+        except RuntimeError:  # "~name/..." of a user who does not exist stays unchanged
+            return str(directory / text)
+
+    return replace(
+        config,
+        log=replace(config.log, path=path(config.log.path)),
+        metrics=replace(config.metrics, web_config=path(config.metrics.web_config)),
+        journal=replace(config.journal, path=path(config.journal.path)),
+        crash_reports=replace(
+            config.crash_reports, directories=tuple(path(entry) for entry in config.crash_reports.directories)
+        ),
+        target=tuple(
+            replace(
+                target,
+                directory=path(target.directory),
+                # A bare name is searched on PATH, as in a shell.
+                command=(
+                    path(target.command[0]) if "/" in target.command[0] else target.command[0],
+                    *target.command[1:],
+                ),
+            )
+            for target in config.target
+        ),
+    )

@@ -1,0 +1,90 @@
+"""What happens to a target: its program starts, cannot be started, ends, waits for its restart."""
+
+import enum
+import os
+from dataclasses import dataclass
+from typing import Self
+
+from excguard.config import Target
+from excguard.mach.errors import MachError
+
+
+class ExitReason(enum.Enum):
+    """How a program ended: the ``reason`` label of ``excguard_target_exits_total``."""
+
+    EXITED = "exited"
+    """With status 0."""
+    FAILED = "failed"
+    """With another status."""
+    KILLED = "killed"
+    """By a signal."""
+    STOPPED = "stopped"
+    """In any of these ways, after excguard had begun to stop it."""
+
+    @classmethod
+    def of(cls, code: int) -> Self:
+        """The reason of an exit code, as `os.waitstatus_to_exitcode` returns it."""
+        if code:
+            return cls.FAILED if code > 0 else cls.KILLED
+        return cls.EXITED
+
+
+@dataclass(frozen=True)
+class Started:
+    """The program of `target` was started, as process `pid`."""
+
+    target: Target
+    pid: int
+
+
+@dataclass(frozen=True)
+class StartFailed:
+    """The program of `target` could not be started, because of `error`."""
+
+    target: Target
+    error: OSError | MachError | ValueError
+
+    @property
+    def reason(self) -> str:
+        """The program, or its directory, and what is wrong with it."""
+        if not isinstance(self.error, OSError) or not self.error.strerror:
+            return str(self.error)
+        place = os.fsencode(self.error.filename or self.target.command[0])
+        return f"{place.decode('utf-8', 'backslashreplace')}: {self.error.strerror}"
+
+
+@dataclass(frozen=True)
+class Exited:
+    """A program has ended, and was reaped.
+
+    Attributes:
+        target: the target that it was started for.
+        pid: its former process id.
+        status: its exit status; None when a signal ended it.
+        signal: the number of that signal; None when it exited by itself.
+        reason: which of these it was.
+        seconds: how long it ran.
+    """
+
+    target: Target
+    pid: int
+    status: int | None
+    signal: int | None
+    reason: ExitReason
+    seconds: float
+
+    @property
+    def exit_status(self) -> int:
+        """The status that a shell reports: the program's, or 128 and the signal."""
+        return self.status if self.status is not None else 128 + (self.signal or 0)
+
+
+@dataclass(frozen=True)
+class Restarting:
+    """The target is started again in `delay` seconds."""
+
+    target: Target
+    delay: float
+
+
+Event = Started | StartFailed | Exited | Restarting
