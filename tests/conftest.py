@@ -9,9 +9,8 @@ import pytest
 from excguard.decoding.decode import decode
 from excguard.mach import host as mach_host
 from excguard.pipeline.hit import Hit
+from tests.support.samples import INVALID_NAME
 from tests.support.simulator import SOCKET_VARIABLE, Kernel
-
-INVALID_NAME = 0x2000_0200_0000_2703  # the example of Apple's guide: INVALID_NAME on mach port 9987
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

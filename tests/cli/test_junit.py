@@ -14,6 +14,7 @@ from excguard.config import parse
 from excguard.pipeline.drain import SiteTally
 from excguard.service import needs_restart
 from excsim import Kernel
+from tests.support.samples import INVALID_NAME, THREAD_SET_STATE
 
 STARTED = "2026-03-01T12:00:00.000000Z"
 
@@ -35,7 +36,7 @@ def suite(*sites: SiteTally, lost: int = 0, error: str | None = None) -> ET.Elem
 
 
 def test_each_site_is_a_failure_with_its_explanation() -> None:
-    found = suite(tally(0x2000020000002703), tally(0x2000000500000000, pc=0x1000))
+    found = suite(tally(INVALID_NAME), tally(THREAD_SET_STATE, pc=0x1000))
 
     assert (found.get("failures"), found.get("time"), found.get("timestamp")) == ("2", "1.500", STARTED)
     worst = found[0]

@@ -6,9 +6,8 @@ import pytest
 from excguard.cli import summary
 from excguard.decoding.decode import decode
 from excguard.pipeline.drain import SiteTally
+from tests.support.samples import DESTROY, INVALID_NAME
 
-INVALID_NAME = 0x2000_0200_0000_2703
-DESTROY = 0x2000_0001_0000_2703
 UNKNOWN = 0xE000_0001_0000_0000
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from excguard.decoding.decode import join
 from excguard.sources import unified_log
 from tests.support.mach_machine import Kind
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from tests.support.mach_machine import Machine
 
-INVALID_NAME = 1 << 61 | 0x200 << 32
 DELIVER, CORPSE = 0x10, 0x40  # TASK_EXC_GUARD_MP_ of osfmk/mach/task_info.h
 
 
@@ -26,4 +26,4 @@ def test_every_guard_is_logged(boot: Callable[[Kind], Machine], flags: int, told
     (line,) = machine.logged(seen.exit["pid"])
 
     assert len(seen.hits) == told
-    assert unified_log.parse_message(line) == ("misuse", seen.exit["pid"], INVALID_NAME | seen.port, 0)
+    assert unified_log.parse_message(line) == ("misuse", seen.exit["pid"], join(1, 0x200, seen.port), 0)

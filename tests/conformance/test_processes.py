@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.samples import INVALID_NAME
+
 if TYPE_CHECKING:
     from tests.support.mach_machine import Machine
-
-INVALID_NAME = 1 << 61 | 0x200 << 32
 
 
 @pytest.mark.parametrize("mode", ["exec", "fork", "spawn", "grandchild", "copy"])
@@ -23,7 +23,7 @@ def test_guards_of_descendants_come_to_the_port(machine: Machine, mode: str) -> 
         assert message["pid"] not in {child, seen.exit["pid"]}
     else:
         assert message["pid"] == child
-    assert message["code"] & ~0xFFFFFFFF == INVALID_NAME
+    assert message["code"] >> 32 == INVALID_NAME >> 32
     assert seen.exit["status"] == 0
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from excguard import crash_reports
+from tests.support.samples import INVALID_NAME
 
-CODE, SUBCODE = 0x2000020000002703, 0x0500000000020000
+CODE, SUBCODE = INVALID_NAME, 0x0500000000020000
 PC = 0x188FC6214
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.harness import EXCGUARD, events, wait_until
+from tests.support.harness import EXCGUARD, events
+from tests.support.waiting import wait_until
 
 HERE = Path(__file__).parent
 

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from excguard.cli.serve import service_name
-from tests.support.harness import Daemon, scrape, total, wait_until
+from tests.support.harness import Daemon, scrape, total
+from tests.support.waiting import wait_until
 
 QUIET = '[[target]]\nname = "quiet"\ncommand = ["sleep", "1000"]\n'
 LABEL = "org.excguard.daemon" if os.geteuid() == 0 else "org.excguard.agent"

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.harness import Daemon, events, scrape, total, wait_until
+from tests.support.harness import Daemon, events, scrape, total
+from tests.support.samples import INVALID_NAME
+from tests.support.waiting import wait_until
 
 QUIET = '[[target]]\nname = "quiet"\ncommand = ["sleep", "1000"]\nrestart = "never"\n'
 
@@ -89,7 +91,7 @@ def test_good_and_bad_configurations(storm: Storm, child: str) -> None:
     os.kill(quiet, 0)
 
     # "quiet" goes, a new target comes.
-    other = f'[[target]]\nname = "other"\ncommand = ["{child}", "raise", "0x2000020000002703", "5"]\n'
+    other = f'[[target]]\nname = "other"\ncommand = ["{child}", "raise", "{INVALID_NAME:#x}", "5"]\n'
     storm.configure(storm.storm + storm.log_table + other + 'restart = "never"\n')
     storm.hang_up("configuration_reloaded", 2)
     (gone,) = storm.daemon.wait_for("target_exited", target="quiet")

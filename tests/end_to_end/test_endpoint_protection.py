@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.harness import wait_until
+from tests.support.waiting import wait_until
 
 STILL = '[[target]]\nname = "still"\ncommand = ["sleep", "600"]\n'
 # Nobody's password; its form is what counts.

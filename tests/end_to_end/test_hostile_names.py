@@ -6,9 +6,10 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from excguard.sinks.console import printable
-from tests.support.harness import scrape, total, wait_until
+from tests.support.harness import scrape, total
+from tests.support.samples import INVALID_NAME
+from tests.support.waiting import wait_until
 
-INVALID_NAME = "0x2000020000002703"
 NAMES = [
     'it\'s "quoted" \\ `ticked`',
     "two\nlines\r\nand\ttabs",
@@ -23,7 +24,7 @@ NAMES = [
 def test_log_metrics_and_feed_have_them_intact(serve, child: str) -> None:
     tables = [
         f'[[target]]\nname = {json.dumps(name, ensure_ascii=False)}\nrestart = "never"\n'
-        f'command = ["{child}", "raise", "{INVALID_NAME}", "2"]\n'
+        f'command = ["{child}", "raise", "{INVALID_NAME:#x}", "2"]\n'
         for name in NAMES
     ]
     daemon = serve("\n".join([*tables, '[[target]]\nname = "still"\ncommand = ["sleep", "600"]\n']))
@@ -50,7 +51,7 @@ def test_terminal_report_and_junit_of_a_run(run, child: str, tmp_path: Path) -> 
     report, junit = tmp_path / "run.json", tmp_path / "run.xml"
     files = ("--report", str(report), "--junit", str(junit))
 
-    done = run("--name", name, *files, "--", child, "raise", INVALID_NAME, "1")
+    done = run("--name", name, *files, "--", child, "raise", hex(INVALID_NAME), "1")
 
     assert done.returncode == 0
     for told in ("\x1b[31m", "\x07", "\N{RIGHT-TO-LEFT OVERRIDE}", "\n# HELP forged"):

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from excsim import Kernel
-from tests.support.harness import EXCGUARD, Daemon, events, scrape, total, wait_until
+from tests.support.harness import EXCGUARD, Daemon, events, scrape, total
+from tests.support.samples import INVALID_NAME, THREAD_SET_STATE
+from tests.support.waiting import wait_until
 
-THREAD_SET_STATE = 0x2000000500000000
 HERE = Path(__file__).parent
 
 
@@ -177,7 +178,7 @@ def test_lines_of_live_hits_add_nothing(serve, child: str, tmp_path: Path) -> No
     )
     daemon: Daemon = serve(
         '[[target]]\nname = "a"\nrestart = "never"\n'
-        f'command = ["{child}", "raise", "0x2000020000002703", "4"]\n'
+        f'command = ["{child}", "raise", "{INVALID_NAME:#x}", "4"]\n'
         '[[target]]\nname = "quiet"\ncommand = ["sleep", "1000"]\n'
         f'[unified_log]\nenabled = true\ncommand = ["sh", "{script}"]\n'
     )

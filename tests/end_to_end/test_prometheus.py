@@ -13,12 +13,11 @@ import bcrypt
 import pytest
 import yaml
 
-from tests.support.harness import wait_until
+from tests.support.samples import DESTROY, INVALID_NAME
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "dashboards" / "grafana.json").read_text())
-INVALID_NAME = "0x2000020000002703"
-DESTROY = "0x2000000100000903"  # fatal on every release
 
 pytestmark = pytest.mark.skipif(
     shutil.which("prometheus") is None,
@@ -96,14 +95,14 @@ def test_every_query_and_rule_has_data(serve, child: str, tmp_path: Path) -> Non
 
         [[target]]
         name = "mail"
-        command = ["{child}", "raise", "{INVALID_NAME}", "40"]
+        command = ["{child}", "raise", "{INVALID_NAME:#x}", "40"]
         restart = "always"
         restart_delay = 0.5
         restart_delay_max = 1.0
 
         [[target]]
         name = "maps"
-        command = ["{child}", "raise", "{DESTROY}", "1"]
+        command = ["{child}", "raise", "{DESTROY:#x}", "1"]
         restart = "always"
         restart_delay = 0.5
         restart_delay_max = 1.0
@@ -194,7 +193,7 @@ def test_prometheus_comes_in_with_tls_and_a_password(serve, child: str, tmp_path
 
         [[target]]
         name = "mail"
-        command = ["{child}", "raise", "{INVALID_NAME}", "3"]
+        command = ["{child}", "raise", "{INVALID_NAME:#x}", "3"]
         restart = "always"
         """
     )

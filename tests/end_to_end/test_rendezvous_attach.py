@@ -5,11 +5,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import rendezvous_child
-from tests.support.harness import Daemon, wait_until
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.support.harness import Daemon
 
 
 @pytest.fixture(scope="session")

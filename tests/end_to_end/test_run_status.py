@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from excguard.knowledge import flavors, releases
-from tests.support.harness import EXCGUARD, events, wait_until
+from tests.support.harness import EXCGUARD, events
+from tests.support.samples import DESTROY, INVALID_NAME
+from tests.support.waiting import wait_until
 
-INVALID_NAME = "0x2000020000002703"
-DESTROY = "0x2000000100002703"
 SOFT = "0x2010000600002703"
 
 
@@ -53,10 +53,10 @@ def test_exit_status(run, arguments: list[str], status: int) -> None:
 @pytest.mark.parametrize(
     ("fail_on", "code", "expected"),
     [
-        ("never", DESTROY, 128 + signal.SIGKILL),
-        ("fatal", DESTROY, 3),
-        ("fatal", INVALID_NAME, 0),
-        ("optional", INVALID_NAME, 3),
+        ("never", hex(DESTROY), 128 + signal.SIGKILL),
+        ("fatal", hex(DESTROY), 3),
+        ("fatal", hex(INVALID_NAME), 0),
+        ("optional", hex(INVALID_NAME), 3),
         ("optional", SOFT, 0),
         ("soft", SOFT, 3),
         ("soft", None, 0),
@@ -78,7 +78,7 @@ def test_streams_are_the_programs_own(run) -> None:
 
 
 def test_closing_table_counts_and_explains(run, child: str) -> None:
-    done = run("--", child, "raise", INVALID_NAME, "25")
+    done = run("--", child, "raise", hex(INVALID_NAME), "25")
     text = " ".join(done.stderr.split())
 
     assert "excguard: 25 guard hits in child" in text
@@ -88,7 +88,7 @@ def test_closing_table_counts_and_explains(run, child: str) -> None:
 
 
 def test_json_lines_on_standard_error_end_with_the_summary(run, child: str) -> None:
-    done = run("--json", "--fail-on", "soft", "--", child, "raise", INVALID_NAME, "25")
+    done = run("--json", "--fail-on", "soft", "--", child, "raise", hex(INVALID_NAME), "25")
     *lines, summary = [json.loads(line) for line in done.stderr.splitlines()]
 
     whole = [line for line in lines if line["event"] == "guard_hit"]
@@ -174,7 +174,7 @@ def test_arguments_need_not_be_text(run) -> None:
 def test_hostile_name_is_harmless_on_the_terminal_and_intact_in_the_log(run, child: str, tmp_path) -> None:
     name = '"<script>\x1b]0;owned\x07\n\N{PILE OF POO}'
     log = tmp_path / "log"
-    done = run("--name", name, "--log", str(log), "--", child, "raise", INVALID_NAME, "2")
+    done = run("--name", name, "--log", str(log), "--", child, "raise", hex(INVALID_NAME), "2")
 
     assert all(line.isprintable() for line in done.stderr.splitlines())
     assert {event["target"] for event in events(log, "guard_hit")} == {name}
@@ -252,7 +252,16 @@ def patched(folder: Path, set_pid: str) -> list[str]:
 def test_very_first_call_is_consumed(kernel, child: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     done = subprocess.run(
-        [*patched(tmp_path, "time.sleep(0.3)"), "--log", str(log), "--", child, "raise", INVALID_NAME, "1"],
+        [
+            *patched(tmp_path, "time.sleep(0.3)"),
+            "--log",
+            str(log),
+            "--",
+            child,
+            "raise",
+            hex(INVALID_NAME),
+            "1",
+        ],
         env={**os.environ, **kernel.environ},
         capture_output=True,
         check=False,
@@ -318,7 +327,7 @@ def test_closed_standard_error_does_not_stop_the_run(kernel, child: str, tmp_pat
                 "--",
                 child,
                 "raise",
-                INVALID_NAME,
+                hex(INVALID_NAME),
                 "3",
             ],
             env={**os.environ, **kernel.environ},
@@ -334,7 +343,7 @@ def test_closed_standard_error_does_not_stop_the_run(kernel, child: str, tmp_pat
 def test_a_terminal_gets_colours(kernel, child: str) -> None:
     master, slave = pty.openpty()
     with subprocess.Popen(
-        [*EXCGUARD, "run", "--metrics", "off", "--", child, "raise", INVALID_NAME, "1"],
+        [*EXCGUARD, "run", "--metrics", "off", "--", child, "raise", hex(INVALID_NAME), "1"],
         env={**os.environ, **kernel.environ, "TERM": "xterm", "NO_COLOR": ""},
         stdin=slave,
         stdout=slave,

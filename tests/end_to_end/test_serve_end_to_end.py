@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.harness import EXCGUARD, Daemon, scrape, total, wait_until
-
-INVALID_NAME = "0x2000020000002703"
+from tests.support.harness import EXCGUARD, Daemon, scrape, total
+from tests.support.samples import INVALID_NAME
+from tests.support.waiting import wait_until
 
 
 def target(name: str, *command: str, **keys: object) -> str:
@@ -31,7 +31,7 @@ def test_storm_is_told_exactly_in_log_and_metrics(serve, child: str) -> None:
     """Two storms; whole lines, summaries and lost records add up to the metrics, exactly."""
     storm = 10_000
     daemon: Daemon = serve(
-        target("a", child, "raise", INVALID_NAME, str(storm))
+        target("a", child, "raise", hex(INVALID_NAME), str(storm))
         + target("b", child, "sites", "700")
         + target("c", "sleep", "1000")
     )
@@ -60,7 +60,7 @@ def test_storm_beyond_the_journal_is_lost_record_by_record(serve, child: str, tm
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     storm = 10_000
     daemon: Daemon = serve(
-        target("a", child, "raise", INVALID_NAME, str(storm))
+        target("a", child, "raise", hex(INVALID_NAME), str(storm))
         + target("c", "sleep", "1000")
         + f'[log]\npath = "{pipe}"\nformat = "json"\nfirst = 100000\n[journal]\npath = "{tmp_path}/journal"\n'
         "capacity = 1024\n[metrics]\nlisten = '127.0.0.1:0'\n"
@@ -239,7 +239,7 @@ def test_program_that_cannot_be_started_is_told_and_does_not_stop_the_others(ser
 def test_end_of_the_last_process_of_a_target_is_told(serve, child: str) -> None:
     """No senders: its program has gone and so has every process that inherited the exception port."""
     daemon: Daemon = serve(
-        target("gone", child, "raise", INVALID_NAME, "1") + target("there", "sleep", "1000")
+        target("gone", child, "raise", hex(INVALID_NAME), "1") + target("there", "sleep", "1000")
     )
     daemon.wait_for("target_no_senders", 1)
     assert daemon.stop() == 0, daemon.stderr

@@ -8,9 +8,9 @@ import pytest
 
 from excsim import SOCKET_VARIABLE
 from tests.support.harness import EXCGUARD
+from tests.support.samples import INVALID_NAME
 
 MISUSE = [sys.executable, "-m", "excguard.misuse", "double_deallocate"]
-NUMBER = "0x2000020000002703"
 
 
 def shell(redirection: str, *command: str) -> "subprocess.CompletedProcess[str]":
@@ -48,7 +48,9 @@ def test_closed_standard_input_is_an_empty_one(arguments: list[str]) -> None:
     assert "Traceback" not in closed.stderr
 
 
-@pytest.mark.parametrize("arguments", [["decode", NUMBER], ["decode", "--json", NUMBER], ["--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["decode", hex(INVALID_NAME)], ["decode", "--json", hex(INVALID_NAME)], ["--help"]]
+)
 def test_output_that_cannot_be_written_is_told_in_one_line(arguments: list[str]) -> None:
     done = shell(">/dev/full", *EXCGUARD, *arguments)
 

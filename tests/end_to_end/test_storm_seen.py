@@ -10,9 +10,9 @@ import pytest
 from excguard.knowledge import releases
 from excguard.pipeline.journal import Journal
 from tests.support.browser import ARGUMENTS, CHROMIUM, NO_PLAYWRIGHT, needs_chromium
-from tests.support.harness import scrape, total, wait_until
-
-INVALID_NAME = "0x2000020000002703"
+from tests.support.harness import scrape, total
+from tests.support.samples import INVALID_NAME
+from tests.support.waiting import wait_until
 
 
 def feed_of(url: str) -> dict:
@@ -33,7 +33,7 @@ def test_all_numbers_agree_and_everything_answers(serve, child: str, tmp_path, s
         f"""
         [[target]]
         name = "storm"
-        command = ["sh", "-c", "read go < {tmp_path}/go && exec {child} raise {INVALID_NAME} {storm}"]
+        command = ["sh", "-c", "read go < {tmp_path}/go && exec {child} raise {INVALID_NAME:#x} {storm}"]
         restart = "never"
 
         [[target]]

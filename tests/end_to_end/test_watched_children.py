@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.harness import EXCGUARD, events, scrape, total, wait_until
+from tests.support.harness import EXCGUARD, events, scrape, total
+from tests.support.waiting import wait_until
 
 PYTHON_CHILD = """
 import sys

@@ -16,14 +16,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from excguard.native import ffi, lib
 from tests.support.journal import RELEASE, Journal, RefusedError
+from tests.support.samples import INCORRECT_GUARD, INVALID_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 HEADER, HITS, RECORD = 4096, lib.EXCGUARD_HIT_SLOTS * 64, 128
 
-INVALID_NAME = 1 << 61 | 0x200 << 32  # MACH_PORT INVALID_NAME
-GUARD = 1 << 61 | 0x10 << 32  # MACH_PORT INCORRECT_GUARD
 UNKNOWN = 7 << 61
 
 
@@ -49,11 +48,11 @@ class TestRecords:
         }
         flags = lib.EXCGUARD_RECORD_STATE | lib.EXCGUARD_RECORD_REGISTERS | lib.EXCGUARD_RECORD_INHERITED
         with Journal(path) as journal:
-            assert journal.append(GUARD | 0x1203, 9, flags=flags, **written)
+            assert journal.append(INCORRECT_GUARD | 0x1203, 9, flags=flags, **written)
             (record,) = journal.peek()
 
             assert {name: getattr(record, name) for name in written} == written
-            assert (record.seq, record.code, record.target_id) == (0, GUARD | 0x1203, 9)
+            assert (record.seq, record.code, record.target_id) == (0, INCORRECT_GUARD | 0x1203, 9)
             assert record.flags == flags | lib.EXCGUARD_RECORD_KNOWN
             assert record.severity == lib.EXCGUARD_SEVERITY_FATAL
             assert record.release == RELEASE
@@ -120,7 +119,13 @@ class TestCounters:
     def test_are_kept_apart_by_target_type_and_flavor(self, path: Path) -> None:
         with Journal(path, 1024) as journal:
             for times, (code, target) in enumerate(
-                [(INVALID_NAME, 1), (INVALID_NAME, 2), (GUARD, 1), (UNKNOWN, 1), (2 << 61 | 0x200 << 32, 1)],
+                [
+                    (INVALID_NAME, 1),
+                    (INVALID_NAME, 2),
+                    (INCORRECT_GUARD, 1),
+                    (UNKNOWN, 1),
+                    (2 << 61 | 0x200 << 32, 1),
+                ],
                 1,
             ):
                 for port in range(times):
@@ -309,7 +314,6 @@ class TestOpening:
 _NO_ROOM = f"""
 import resource, signal, sys
 from excguard.native import ffi, lib
-from tests.support.journal import RELEASE, Journal, RefusedError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 handle, error = ffi.new("struct excguard_journal **"), ffi.new("char[300]")
@@ -406,7 +410,7 @@ class AgainstAModel(RuleBasedStateMachine):
         self.counts: dict[tuple[int, int, int], list[int]] = {}
 
     @rule(
-        code=st.sampled_from([INVALID_NAME, GUARD, UNKNOWN, 2 << 61 | 1 << 32]),
+        code=st.sampled_from([INVALID_NAME, INCORRECT_GUARD, UNKNOWN, 2 << 61 | 1 << 32]),
         owner=st.integers(1, 3),
         subcode=st.integers(0, 2**64 - 1),
         times=st.integers(1, 5),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from excguard.decoding.decode import join
 from excguard.native import lib
 from tests.support import corpus
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-INVALID_NAME = 1 << 61 | 0x200 << 32
 SETTLED = {"unknown_id": 1}  # what the message that a task ends with leaves (receiver_tasks.Watch.settle)
 
 
@@ -24,7 +24,7 @@ class TestHits:
         assert seen["results"] == [15, 15]  # KERN_INVALID_NAME: the call went on as ever
         assert [record["seq"] for record in seen["records"]] == [0, 1]
         for record in seen["records"]:
-            assert record["code"] == INVALID_NAME | 0xABCD03
+            assert record["code"] == join(1, 0x200, 0xABCD03)
             assert record["pid"] == seen["pid"]
             assert (record["target_id"], record["behavior"], record["reply"]) == (7, 4, 5)
             assert record["flags"] == lib.EXCGUARD_RECORD_KNOWN

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from excguard.mach.host import Host
 from excguard.pipeline.drain import Drain
 from excguard.pipeline.rate_limit import SiteLimiter
+from tests.support.samples import INVALID_NAME
 
 HOST = Host("26.4", "25E246", "simulated", "arm64", developer_mode=True, guard_behavior=0x99)
-INVALID_NAME = 0x20000200
 
 
-def record(seq: int, *, target_id: int = 1, guard: int = INVALID_NAME, **changes) -> SimpleNamespace:
+def record(seq: int, *, target_id: int = 1, guard: int = INVALID_NAME >> 32, **changes) -> SimpleNamespace:
     """A record as the journal has it."""
     fields = {
         "seq": seq,
@@ -184,7 +184,7 @@ def test_a_summary_is_never_of_old_and_new_hits() -> None:
 def test_tally_tells_sites_apart_up_to_a_bound(monkeypatch) -> None:
     monkeypatch.setattr("excguard.pipeline.drain._MOST_SITES", 3)
     ring, log = Ring(64), Log()
-    for guard in range(INVALID_NAME, INVALID_NAME + 10):
+    for guard in range(INVALID_NAME >> 32, (INVALID_NAME >> 32) + 10):
         ring.append(guard=guard)
         ring.append(guard=guard)
     draining = drain(ring, log)
@@ -246,7 +246,7 @@ def test_every_hit_is_told_whatever_happens(steps, capacity: int, first: int) ->
         match step:
             case "append":
                 for _ in range(count):
-                    ring.append(guard=INVALID_NAME + site)
+                    ring.append(guard=(INVALID_NAME >> 32) + site)
             case "break" | "mend":
                 log.works = step == "mend"
             case "kill":

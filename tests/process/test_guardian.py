@@ -4,14 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from excguard.process import guardian
 from excguard.process.guardian import ProcessGroup
+from tests.support.waiting import has_ended, wait_until
 
 DEAF = "trap '' TERM; echo; sleep 3600 & wait"
 WILLING = "echo; sleep 3600 & wait"
@@ -130,8 +129,7 @@ def test_a_group_ends_when_its_holder_dies_of_anything(text: str, number: int) -
         holder.stdout.read()
 
         assert holder.wait() == -number
-        for pid in pids:
-            wait_until_gone(pid)
+        wait_until(lambda: all(map(has_ended, pids)))
 
 
 @pytest.mark.parametrize("arguments", [[], ["x"], ["-1"], ["1", "2"], ["1"]])
@@ -148,16 +146,3 @@ def test_misuse_is_told(arguments: list[str]) -> None:
         told.returncode,
         told.stderr,
     ) == (2, "usage: excguard-guardian MILLISECONDS, as the leader of a process group\n")
-
-
-def wait_until_gone(pid: int) -> None:
-    """Return when a process that is not our child has ended; one that waits to be reaped by others has."""
-    status = Path(f"/proc/{pid}/stat")
-    while True:
-        try:
-            os.kill(pid, 0)
-            if status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z":
-                return
-        except ProcessLookupError:
-            return
-        time.sleep(0.002)

@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import excsim
+from tests.support.waiting import has_ended, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,17 +35,6 @@ def run_python(script: str, **options: str) -> subprocess.CompletedProcess[str]:
 def run_module(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "excsim", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-
-
-def wait_for_end(pid: int) -> bool:
-    for _ in range(500):
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.01)
-    return False
 
 
 # ---- from Python ----
@@ -99,7 +88,7 @@ def test_stop_is_safe_to_repeat_and_leaves_nothing() -> None:
     assert kernel.stop() == 0
     assert kernel.stop() == 0
     assert not directory.exists()
-    assert wait_for_end(kernel.pid)
+    assert wait_until(lambda: has_ended(kernel.pid))
 
 
 def test_kernel_ends_with_who_started_it() -> None:
@@ -113,7 +102,7 @@ os.kill(os.getpid(), 9)
     done = run_python(script)
 
     assert done.returncode == -signal.SIGKILL
-    assert wait_for_end(int(done.stdout))
+    assert wait_until(lambda: has_ended(int(done.stdout)))
 
 
 def test_one_is_started_if_none_is_there(boot: Callable[..., Machine]) -> None:

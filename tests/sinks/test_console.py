@@ -10,6 +10,7 @@ import pytest
 from excguard.decoding.decode import decode
 from excguard.pipeline.rate_limit import Site, Suppressed
 from excguard.sinks.console import ConsoleForm, printable, wants_color
+from tests.support.samples import INVALID_NAME
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -58,7 +59,7 @@ def test_hit_of_another_source_says_so(make_log, make_hit) -> None:
     log, read = make_log(ConsoleForm(color=False))
     log.hit(
         make_hit(
-            violation=decode(0x2000020000002703, None, "26.4"),
+            violation=decode(INVALID_NAME, None, "26.4"),
             source="crash_report",
             thread_id=None,
             behavior=None,
@@ -97,7 +98,7 @@ def test_color_only_adds_escape_sequences() -> None:
 
 def test_suppressed_hits_are_one_short_line(make_log) -> None:
     log, read = make_log(ConsoleForm(color=False))
-    group = Suppressed(Site(1, 0x20000200, 0), 1, 0x2000_0200_0000_2703, 0, 260400, 12, 1, 13, 0, 10**9, ())
+    group = Suppressed(Site(1, 0x20000200, 0), 1, INVALID_NAME, 0, 260400, 12, 1, 13, 0, 10**9, ())
     log.suppressed(group, "mail", decode(group.code, 0, "26.4"))
     log.suppressed(group._replace(site=None), "mail", decode(group.code, 0, "26.4"))
 

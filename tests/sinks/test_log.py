@@ -8,6 +8,7 @@ import pytest
 from excguard.decoding.decode import decode
 from excguard.pipeline.hit import rfc3339
 from excguard.pipeline.rate_limit import Site, Suppressed
+from tests.support.samples import INVALID_NAME
 
 CONTRACT = [
     *("timestamp", "level", "event", "target", "pid", "thread_id", "guard_type", "flavor", "flavor_name"),
@@ -100,7 +101,7 @@ def suppressed(**changes) -> Suppressed:
     fields = {
         "site": Site(1, 0x20000200, 0),
         "target_id": 1,
-        "code": 0x2000_0200_0000_2703,
+        "code": INVALID_NAME,
         "subcode": 0,
         "release": 260400,
         "hits": 12,

@@ -9,8 +9,10 @@ import pytest
 from excguard.pipeline.hit import Source
 from excguard.sources.crash_reports import CrashReports, IncompleteReportError
 from excguard.sources.external_hit import Sighting
+from tests.support.samples import INVALID_NAME
+from tests.support.waiting import until
 
-SIGHTING = Sighting(Source.CRASH_REPORT, 7, "Mail", 0x2000020000002703, 0, 1)
+SIGHTING = Sighting(Source.CRASH_REPORT, 7, "Mail", INVALID_NAME, 0, 1)
 
 
 def read(path: Path) -> Sighting | None:
@@ -45,9 +47,8 @@ class Told:
             task = asyncio.create_task(self.reports.run())
             await asyncio.sleep(0)
             act()
-            while not done():
-                assert not task.done(), task.exception()
-                await asyncio.sleep(0.02)
+            await until(lambda: done() or task.done())
+            assert not task.done(), task.exception()
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 

@@ -4,15 +4,13 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import compiler, simulator
+from tests.support.waiting import wait_until
 
 EXCGUARD = [sys.executable, "-m", "excguard"]
 
@@ -26,7 +24,6 @@ def build_child(folder: Path) -> str:
     return program
 
 
-Found = TypeVar("Found")
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -96,17 +93,6 @@ def events(path: Path, name: str | None = None) -> list[dict]:
         except ValueError:  # half a line, of a daemon that was killed while writing it
             assert not line.endswith(b"}")
     return [event for event in found if name is None or event["event"] == name]
-
-
-def wait_until(look: Callable[[], Found], good: Callable[[Found], bool] = bool) -> Found:
-    """What ``look`` finds as soon as it is ``good``; the test's own timeout ends the wait."""
-    pause = threading.Event()
-    for _ in range(6000):
-        found = look()
-        if good(found):
-            return found
-        pause.wait(0.01)
-    raise AssertionError(f"waited in vain; last seen: {found!r}")
 
 
 def scrape(url: str) -> Samples:

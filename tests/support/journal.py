@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from excguard.native import ffi, lib
+from tests.support.samples import INVALID_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 RELEASE = 260400
-INVALID_NAME = 1 << 61 | 0x200 << 32
 
 
 class RefusedError(Exception):

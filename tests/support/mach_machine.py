@@ -13,7 +13,6 @@ import plistlib
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +21,7 @@ import pytest
 
 from excguard.sources.unified_log import PREDICATE
 from tests.support import ROOT, compiler, simulator
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -239,12 +239,13 @@ class Machine:
 
     def logged(self, pid: int) -> list[str]:
         """What the kernel wrote to the unified log about guards of a process, when it is there."""
-        deadline = time.monotonic() + 60
-        while not (lines := [line for line in self._guard_log() if f":{pid}] " in line]):
-            assert self.kernel is None, "the kernel writes it before anything else"
-            assert time.monotonic() < deadline, "not in the unified log after a minute"
-            time.sleep(1)  # logd takes its time, and says nothing when it is done
-        return lines
+
+        def lines() -> list[str]:
+            return [line for line in self._guard_log() if f":{pid}] " in line]
+
+        found = lines()
+        assert found or self.kernel is None, "the simulated kernel writes it before anything else"
+        return found or wait_until(lines)  # logd reports no end of its writing
 
     def _guard_log(self) -> list[str]:
         if self.kernel is not None:

@@ -1,8 +1,5 @@
 """Bare messages, for tests that keep to no protocol."""
 
-import time
-from collections.abc import Callable
-
 from excguard.mach.ports import ReceiveRight
 from excguard.native import ffi, lib
 
@@ -30,11 +27,3 @@ def send(message: bytes) -> int:
     if result == 0x10000004:  # MACH_SEND_TIMED_OUT: its rights came back
         lib.mach_msg_destroy(header)
     return result
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for something that happens on another thread, and of which nobody tells."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)

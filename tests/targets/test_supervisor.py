@@ -19,6 +19,7 @@ from excguard.mach.errors import UnsupportedReleaseError
 from excguard.mach.host import Host
 from excguard.targets.events import Event, Exited, ExitReason, Restarting, Started, StartFailed
 from excguard.targets.supervisor import Supervisor
+from tests.support.waiting import until
 
 SH = "/bin/sh"
 FOREVER = "sleep 3600 & wait"
@@ -135,9 +136,8 @@ def children() -> set[int]:
     return {int(pid) for pid, parent, name in lines if int(parent) == os.getpid() and name != "ps"}
 
 
-def wait_until_stopped(pid: str) -> None:
-    while not subprocess.check_output(["ps", "-o", "state=", "-p", pid]).startswith(b"T"):
-        pass
+def is_stopped(pid: str) -> bool:
+    return subprocess.check_output(["ps", "-o", "state=", "-p", pid]).startswith(b"T")
 
 
 @contextlib.contextmanager
@@ -425,7 +425,7 @@ def test_signals_are_forwarded(host: Host, ready: Path) -> None:
 def test_a_stopped_program_ends_when_it_is_told_to(host: Host, ready: Path, number: signal.Signals) -> None:
     async def beside(supervisor: Supervisor) -> None:
         pid = (await read_line(ready)).strip()
-        await asyncio.to_thread(wait_until_stopped, pid)
+        await until(lambda: is_stopped(pid))
         supervisor.forward(number)
 
     text = "echo $$ > ready; kill -STOP $$"

@@ -9,8 +9,7 @@ from excguard.pipeline.rate_limit import Site, Suppressed
 from excguard.web.endpoint import Endpoint
 from excguard.web.exposition import Exposition
 from excguard.web.live_feed import LiveFeed
-
-INVALID_NAME = 0x2000_0200_0000_2703  # the example of Apple's guide: INVALID_NAME on mach port 9987
+from tests.support.samples import INVALID_NAME
 
 
 def spans(series) -> list[Span]:

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import json
 import socket
-import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import pytest
 from excguard.pipeline.counters import CountersClosedError
 from excguard.web import http_server
 from excguard.web.endpoint import UnprotectedError
+from tests.support.waiting import wait_until
 
 
 def get(url: str, method: str = "GET", **headers: str):
@@ -217,10 +217,7 @@ def test_a_client_that_does_not_read_is_hung_up_on(world, open_endpoint, monkeyp
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         for _ in range(20):
             client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        deadline = time.monotonic() + 20
-        while endpoint_connections(endpoint) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert endpoint_connections(endpoint) == 0
+        assert wait_until(lambda: endpoint_connections(endpoint), lambda count: count == 0) == 0
 
 
 def endpoint_connections(endpoint) -> int:
@@ -299,9 +296,7 @@ def test_the_feed_ends_for_one_who_leaves_and_has_a_limit(world, endpoint, monke
     assert status_of(endpoint.url + "/events")[0] == 503
 
     first.close()
-    deadline = time.monotonic() + 20
-    while world.feed.full and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: not world.feed.full)
     with contextlib.closing(events(endpoint.url)) as third:
         assert next(third)[0] == "state"
     second.close()

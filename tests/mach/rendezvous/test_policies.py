@@ -13,7 +13,8 @@ import pytest
 from excguard.mach.ports import ReceiveRight, SendRight
 from excguard.mach.rendezvous import Claimed, Outcome, Port, Refused, Requirement, Validated, Validation
 from excguard.native import ffi, lib
-from tests.support.messages import GOOD, receive, until
+from tests.support.messages import GOOD, receive
+from tests.support.waiting import wait_until
 
 KEY = 0x706F7274  # 'port'
 SEND = int(lib.MACH_MSG_TYPE_PORT_SEND)
@@ -53,7 +54,7 @@ def test_cleanup_if_no_rendezvous(family: Make, policy: Validation) -> None:
             os.kill(pid, signal.SIGCONT)
 
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 42
-        until(lambda: parent.server.known == 0)
+        wait_until(lambda: parent.server.known == 0)
 
 
 @pytest.mark.parametrize(
@@ -141,10 +142,10 @@ def test_validate_child_failed(family: Make, policy: Validation) -> None:
     checked = [] if policy is Validation.OFF else [Validated(pid, REQ_FAILED)]
     if policy is Validation.ENFORCE:
         assert said == [f"{Outcome.REFUSED.value} 0 0"]
-        until(lambda: parent.events == [*checked, Refused(pid, REQ_FAILED)])
+        wait_until(lambda: parent.events == [*checked, Refused(pid, REQ_FAILED)])
     else:
         assert said == ["0 0 1"]
-        until(lambda: parent.events == [*checked, Claimed(pid, 1)])
+        wait_until(lambda: parent.events == [*checked, Claimed(pid, 1)])
 
 
 @pytest.mark.parametrize("ports", [1, 0], ids=["one port", "no rights"])

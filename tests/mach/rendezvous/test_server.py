@@ -31,7 +31,8 @@ from excguard.mach.rendezvous import (
 from excguard.mach.rendezvous.table import Table
 from excguard.mach.spawn import spawn
 from excguard.native import ffi, lib
-from tests.support.messages import GOOD, receive, send, until
+from tests.support.messages import GOOD, receive, send
+from tests.support.waiting import wait_until
 
 KEY = 7
 RECEIVE, SEND, SEND_ONCE = 16, 17, 18
@@ -118,8 +119,8 @@ def test_each_moved_right_is_released_after_refusal(family: Make, moved: Moved) 
     pid = parent.start("acquire", "acquire", gets={KEY: moved.port}, requirement=never)
 
     assert parent.wait(pid) == [REFUSED, REFUSED]
-    until(moved.released)
-    until(lambda: Refused(pid, -67062) in parent.events)
+    wait_until(moved.released)
+    wait_until(lambda: Refused(pid, -67062) in parent.events)
 
 
 def test_each_moved_right_is_released_when_the_answer_cannot_be_sent(family: Make, moved: Moved) -> None:
@@ -134,8 +135,8 @@ def test_each_moved_right_is_released_when_the_answer_cannot_be_sent(family: Mak
     os.kill(pid, signal.SIGCONT)
 
     assert parent.wait(pid)[1:] == [f"{Outcome.NO_ANSWER.value} 0 0"]
-    until(moved.released)
-    until(lambda: [type(event) for event in parent.events] == [SendFailed])
+    wait_until(moved.released)
+    wait_until(lambda: [type(event) for event in parent.events] == [SendFailed])
 
 
 @pytest.mark.parametrize("flag", ["MPO_REPLY_PORT", "MPO_EXCEPTION_PORT", "MPO_IMMOVABLE_RECEIVE"])
@@ -155,8 +156,8 @@ def test_each_moved_right_is_released_when_the_asker_died(family: Make, moved: M
         pid = parent.start("timeout", 50, "acquire", gets={KEY: moved.port})
         assert parent.wait(pid) == [f"{Outcome.TIMED_OUT.value} 0 0"]
 
-    until(moved.released)
-    until(lambda: parent.server.known == 0)
+    wait_until(moved.released)
+    wait_until(lambda: parent.server.known == 0)
 
 
 def test_each_moved_right_is_released_when_the_spawn_fails(family: Make, moved: Moved) -> None:
@@ -165,7 +166,7 @@ def test_each_moved_right_is_released_when_the_spawn_fails(family: Make, moved: 
     with pytest.raises(FileNotFoundError):
         parent.start("acquire", gets={KEY: moved.port})
 
-    until(moved.released)
+    wait_until(moved.released)
     assert parent.server.known == 0
 
 
@@ -174,9 +175,9 @@ def test_each_moved_right_is_released_when_the_child_exits(family: Make, moved: 
     pid = parent.start(gets={KEY: moved.port})
     parent.wait(pid)
 
-    until(lambda: parent.server.known == 0)
-    until(moved.released)
-    until(lambda: parent.events == [Unclaimed(pid, 1)])
+    wait_until(lambda: parent.server.known == 0)
+    wait_until(moved.released)
+    wait_until(lambda: parent.events == [Unclaimed(pid, 1)])
 
 
 def test_each_moved_right_is_released_when_the_server_closes(family: Make, moved: Moved) -> None:
@@ -186,7 +187,7 @@ def test_each_moved_right_is_released_when_the_server_closes(family: Make, moved
 
     parent.server.close()
 
-    until(moved.released)
+    wait_until(moved.released)
     os.kill(pid, signal.SIGCONT)
     parent.wait(pid)
 
@@ -198,7 +199,7 @@ def test_each_moved_right_is_released_after_a_registration_that_is_refused(
     with pytest.raises(RuntimeError, match="hold the launch lock"):
         parent.server.register_ports(os.getpid(), {KEY: moved.port})
 
-    until(moved.released)
+    wait_until(moved.released)
 
 
 def test_a_right_that_was_closed_before_the_claim_costs_an_answer_only(family: Make) -> None:
@@ -276,7 +277,7 @@ def test_the_lock_holds_answers_back(family: Make) -> None:
             parent.server.register_ports(pid, {KEY: Port.make_send(port)})
         os.waitpid(pid, 0)
 
-    until(lambda: parent.events == [Claimed(pid, 1)])
+    wait_until(lambda: parent.events == [Claimed(pid, 1)])
 
 
 def _environment(parent: Any) -> dict[str, str]:
@@ -292,7 +293,7 @@ def test_the_second_claim_is_told_from_the_first_and_from_none(family: Make) -> 
         pid = parent.start("acquire", "acquire", gets={KEY: Port.make_send(port)})
         assert parent.wait(pid) == ["0 0 1", CLAIMED_BEFORE]
 
-    until(lambda: parent.events == [Claimed(pid, 1), NothingToGive(pid, before=True)])
+    wait_until(lambda: parent.events == [Claimed(pid, 1), NothingToGive(pid, before=True)])
 
 
 def test_a_stranger_gets_nothing_and_takes_nothing(family: Make) -> None:
@@ -312,7 +313,7 @@ def test_a_grandchild_gets_nothing_and_takes_nothing(family: Make) -> None:
         said = parent.run("fork", "acquire", gets={KEY: Port.make_send(port)})
 
         assert said == [UNKNOWN]
-        until(lambda: NothingToGive in map(type, parent.events))
+        wait_until(lambda: NothingToGive in map(type, parent.events))
 
 
 def test_a_child_may_put_another_program_in_its_place_first(family: Make) -> None:
@@ -349,7 +350,7 @@ def test_a_pid_that_is_used_again_inherits_nothing(family: Make, moved: Moved) -
         assert pid in server._table
         assert server._table.living(pid) is None
 
-    until(moved.released)
+    wait_until(moved.released)
 
 
 def test_what_a_parent_has_reaped_it_can_forget_at_once(family: Make, moved: Moved) -> None:
@@ -359,7 +360,7 @@ def test_what_a_parent_has_reaped_it_can_forget_at_once(family: Make, moved: Mov
     parent.server.forget(pid)
 
     assert parent.server.known == 0
-    until(moved.released)
+    wait_until(moved.released)
 
 
 def test_a_child_of_which_the_kernel_shows_no_task(
@@ -392,8 +393,8 @@ def test_a_child_that_is_dead_before_it_is_registered(family: Make, moved: Moved
         launch.register(pid)
     os.waitpid(pid, 0)
 
-    until(moved.released)
-    until(lambda: parent.events == [Unclaimed(pid, 1)])
+    wait_until(moved.released)
+    wait_until(lambda: parent.events == [Unclaimed(pid, 1)])
 
 
 def test_exit_against_claim(family: Make) -> None:
@@ -407,8 +408,8 @@ def test_exit_against_claim(family: Make) -> None:
             threading.Event().wait(rng.uniform(0, 0.02))
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            until(to_port.is_dead)
-    until(lambda: parent.server.known == 0)
+            wait_until(to_port.is_dead)
+    wait_until(lambda: parent.server.known == 0)
 
 
 # ---- messages that are none of the protocol's ----
@@ -464,7 +465,7 @@ def test_malformed_requests(family: Make, changes: dict[str, Any], reason: str) 
             version = reason.startswith("version")
             assert receive(reply) == (lib.EXCGUARD_RENDEZVOUS_REPLY if version else lib.MACH_NOTIFY_SEND_ONCE)
 
-        until(lambda: bool(parent.events))
+        wait_until(lambda: bool(parent.events))
         (event,) = parent.events
         assert isinstance(event, Rejected)
         assert reason in event.reason
@@ -483,7 +484,7 @@ def test_malformed_requests_lose_no_right_and_cost_no_claim(family: Make) -> Non
         with parent.server.launch({KEY: Port.make_send(mine)}) as launch:
             launch.register(os.getpid())  # not a child, and alive
         assert send(request(server, None, bits=lib.MACH_MSG_TYPE_COPY_SEND)) == 0
-        until(lambda: len(parent.events) == 2)
+        wait_until(lambda: len(parent.events) == 2)
         assert "no reply right" in parent.events[1].reason
         assert parent.server.waiting == 1
 
@@ -526,7 +527,7 @@ def test_forty_children_at_once(family: Make) -> None:
             assert receive(port) == GOOD
         for pid in pids:
             assert parent.wait(pid) == ["0 0 1", "taken", "sent 0"]
-    until(lambda: parent.server.known == 0)
+    wait_until(lambda: parent.server.known == 0)
 
 
 def test_thirty_children_in_sequence(family: Make) -> None:
@@ -534,4 +535,4 @@ def test_thirty_children_in_sequence(family: Make) -> None:
     with ReceiveRight.construct() as port:
         for _ in range(30):
             assert parent.run("acquire", "release", gets={KEY: Port.make_send(port)}) == ["0 0 1"]
-    until(lambda: parent.server.known == 0)
+    wait_until(lambda: parent.server.known == 0)

@@ -13,9 +13,10 @@ from excguard.pipeline.hit import Source
 from excguard.pipeline.journal import Journal
 from excguard.sources.collector import Intake, journals_of
 from excguard.sources.external_hit import Sighting
+from tests.support.samples import INVALID_NAME, THREAD_SET_STATE
+from tests.support.waiting import until
 
 RELEASE = releases.parse("26.4").version
-CODE, FATAL = 0x2000020000002703, 0x2000000500000000
 S = 1_000_000_000
 TARGET = 3
 
@@ -72,7 +73,7 @@ class Bench:
                 self.hits.append((source, record.target_id, record.pid, record.code))
             journal.advance(count)
 
-    def live_hit(self, pid: int, code: int = CODE, subcode: int = 0) -> None:
+    def live_hit(self, pid: int, code: int = INVALID_NAME, subcode: int = 0) -> None:
         hit = ffi.new("struct excguard_hit *")
         hit.target_id, hit.pid, hit.code, hit.subcode, hit.behavior = TARGET, pid, code, subcode, 4
         hit.time_ns = time.time_ns()
@@ -109,11 +110,13 @@ def bench(tmp_path):
         one.close()
 
 
-def line(pid: int = 7, code: int = CODE, subcode: int | None = 0, process: str = "Mail") -> Sighting:
+def line(pid: int = 7, code: int = INVALID_NAME, subcode: int | None = 0, process: str = "Mail") -> Sighting:
     return Sighting(Source.UNIFIED_LOG, pid, process, code, subcode, time.time_ns())
 
 
-def report(pid: int = 7, started_ns: int | None = None, process: str = "Mail", code: int = FATAL) -> Sighting:
+def report(
+    pid: int = 7, started_ns: int | None = None, process: str = "Mail", code: int = THREAD_SET_STATE
+) -> Sighting:
     return Sighting(Source.CRASH_REPORT, pid, process, code, 0, time.time_ns(), started_ns)
 
 
@@ -123,7 +126,7 @@ def test_line_of_a_live_hit_is_not_counted_again(bench) -> None:
     subject.live_hit(7)
     subject.lines(line(), line())
 
-    assert subject.hits == [(Source.UNIFIED_LOG, TARGET, 7, CODE)]  # the second line has no live hit
+    assert subject.hits == [(Source.UNIFIED_LOG, TARGET, 7, INVALID_NAME)]  # the second line has no live hit
     assert subject.counted() == 1
 
 
@@ -133,8 +136,7 @@ def test_line_waits_for_the_live_hit_that_it_tells_of(bench) -> None:
         subject.intake.take(line())
         await asyncio.sleep(0)
         subject.live_hit(7)  # the line was quicker
-        while subject.intake._lines:  # noqa: ASYNC110 - what is tested is when it gets empty
-            await asyncio.sleep(0.05)
+        await until(lambda: not subject.intake._lines)
         following.cancel()
 
     subject = bench()
@@ -154,8 +156,7 @@ def test_lines_wait_while_the_log_is_stuck(bench, monkeypatch) -> None:
             await asyncio.sleep(0.01)
         assert len(subject.intake._lines) == 1
         subject.stuck = False
-        while subject.intake._lines:  # noqa: ASYNC110 - likewise
-            await asyncio.sleep(0.01)
+        await until(lambda: not subject.intake._lines)
         following.cancel()
 
     subject = bench(BOTH + 'processes = ["*"]')
@@ -194,7 +195,7 @@ def test_report_of_a_target_counts_by_pid_and_start(bench) -> None:
     subject.intake.take(report(started_ns=started + S // 2))
     subject.intake.take(report(started_ns=started + S // 2))  # moved to Retired
 
-    assert subject.hits == [(Source.CRASH_REPORT, TARGET, 7, FATAL)]
+    assert subject.hits == [(Source.CRASH_REPORT, TARGET, 7, THREAD_SET_STATE)]
 
 
 def test_report_without_a_start_is_a_targets_if_it_was_killed(bench) -> None:
@@ -212,7 +213,7 @@ def test_report_without_a_start_is_a_targets_if_it_was_killed(bench) -> None:
 def test_live_and_report_are_one(bench) -> None:
     subject = bench()
     subject.intake.started(7, TARGET)
-    subject.live_hit(7, FATAL)
+    subject.live_hit(7, THREAD_SET_STATE)
     subject.intake.exited(7, killed=True)
     subject.intake.take(report(started_ns=time.time_ns()))
 
@@ -233,9 +234,9 @@ def test_lines_of_hits_that_had_no_room_in_the_journal_are_not_counted_again(ben
 def test_descendants_of_a_target_are_the_targets(bench) -> None:
     subject = bench()
     subject.live_hit(8)
-    subject.lines(line(pid=8), line(pid=8, code=FATAL))
+    subject.lines(line(pid=8), line(pid=8, code=THREAD_SET_STATE))
 
-    assert subject.hits == [(Source.UNIFIED_LOG, TARGET, 8, FATAL)]
+    assert subject.hits == [(Source.UNIFIED_LOG, TARGET, 8, THREAD_SET_STATE)]
 
 
 def test_pid_of_a_target_that_ended_long_ago_is_anothers(bench, monkeypatch) -> None:
@@ -301,7 +302,7 @@ def test_waiting_for_a_report(bench, *, killed: bool, hit: bool, comes: bool, ev
     async def main(subject: Bench) -> None:
         subject.intake.started(7, TARGET)
         if hit:
-            subject.live_hit(7, FATAL)
+            subject.live_hit(7, THREAD_SET_STATE)
             subject.drain_live()
         subject.intake.exited(7, killed=killed)
         waiting = asyncio.create_task(subject.intake.wait_for_reports(30.0 if comes else 0.05))

@@ -4,87 +4,87 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from excguard.sources.deduplicator import Once
+from tests.support.samples import INVALID_NAME, THREAD_SET_STATE
 
-CODE, OTHER = 0x2000020000002703, 0x2000000500000000
 S = 1_000_000_000
 
 
 def test_live_hit_makes_its_line_and_its_report_old_news() -> None:
     once = Once()
     once.started(7, 100 * S)
-    once.live(7, CODE, 0, 101 * S)
+    once.live(7, INVALID_NAME, 0, 101 * S)
 
-    assert not once.line(7, CODE, 0, 101 * S)
-    assert not once.report(7, CODE, 0, 101 * S, 100 * S)
+    assert not once.line(7, INVALID_NAME, 0, 101 * S)
+    assert not once.report(7, INVALID_NAME, 0, 101 * S, 100 * S)
 
 
 def test_line_beyond_the_live_hits_is_new() -> None:
     once = Once()
-    once.live(7, CODE, 0, S)  # the ONCE flag: only the first is delivered
+    once.live(7, INVALID_NAME, 0, S)  # the ONCE flag: only the first is delivered
 
-    assert [once.line(7, CODE, 0, S) for _ in range(3)] == [False, True, True]
+    assert [once.line(7, INVALID_NAME, 0, S) for _ in range(3)] == [False, True, True]
 
 
 def test_line_of_another_process_code_or_payload_is_new() -> None:
     once = Once()
-    once.live(7, CODE, 0, S)
+    once.live(7, INVALID_NAME, 0, S)
 
-    assert once.line(8, CODE, 0, S)
-    assert once.line(7, OTHER, 0, S)
-    assert once.line(7, CODE, 1, S)
+    assert once.line(8, INVALID_NAME, 0, S)
+    assert once.line(7, THREAD_SET_STATE, 0, S)
+    assert once.line(7, INVALID_NAME, 1, S)
 
 
 def test_report_alone_counts_once_also_when_it_moves() -> None:
     once = Once()
     once.started(7, 100 * S)
 
-    assert once.report(7, CODE, 0, 103 * S, 100 * S + 1)
-    assert not once.report(7, CODE, 0, 103 * S, 100 * S + 1)
-    assert not once.line(7, CODE, 0, 103 * S)
+    assert once.report(7, INVALID_NAME, 0, 103 * S, 100 * S + 1)
+    assert not once.report(7, INVALID_NAME, 0, 103 * S, 100 * S + 1)
+    assert not once.line(7, INVALID_NAME, 0, 103 * S)
 
 
 def test_report_of_a_code_that_nobody_told_of_is_new_whatever_else_was_seen() -> None:
     once = Once()
     once.started(7, 100 * S)
-    once.live(7, OTHER, 0, 101 * S)
+    once.live(7, THREAD_SET_STATE, 0, 101 * S)
 
-    assert once.report(7, CODE, 0, 103 * S, 100 * S)
+    assert once.report(7, INVALID_NAME, 0, 103 * S, 100 * S)
 
 
 def test_same_pid_later_is_another_process() -> None:
     once = Once()
     once.started(7, 100 * S)
-    once.live(7, CODE, 0, 101 * S)
+    once.live(7, INVALID_NAME, 0, 101 * S)
     once.started(7, 500 * S)
 
-    assert not once.report(7, CODE, 0, 101 * S, 100 * S)  # late, of the first
-    assert once.report(7, CODE, 0, 501 * S, 500 * S)
-    assert not once.line(7, CODE, 0, 501 * S)
+    assert not once.report(7, INVALID_NAME, 0, 101 * S, 100 * S)  # late, of the first
+    assert once.report(7, INVALID_NAME, 0, 501 * S, 500 * S)
+    assert not once.line(7, INVALID_NAME, 0, 501 * S)
 
 
 def test_report_of_a_process_that_only_lines_told_of() -> None:
     once = Once()
-    assert once.line(7, CODE, 0, 101 * S)
+    assert once.line(7, INVALID_NAME, 0, 101 * S)
 
-    assert not once.report(7, CODE, 0, 101 * S, 100 * S)
-    assert once.report(7, CODE, 0, 900 * S, 800 * S)  # the pid came round again
+    assert not once.report(7, INVALID_NAME, 0, 101 * S, 100 * S)
+    assert once.report(7, INVALID_NAME, 0, 900 * S, 800 * S)  # the pid came round again
 
 
 def test_report_without_a_start_is_of_the_newest_process() -> None:
     once = Once()
     once.started(7, 100 * S)
-    once.live(7, CODE, 0, 101 * S)
+    once.live(7, INVALID_NAME, 0, 101 * S)
 
-    assert not once.report(7, CODE, None, 101 * S, None)
+    assert not once.report(7, INVALID_NAME, None, 101 * S, None)
 
 
 def test_memory_is_bounded() -> None:
     once = Once()
     for pid in range(10_000):
         for subcode in range(2):
-            once.live(pid, CODE, subcode, S)
+            once.live(pid, INVALID_NAME, subcode, S)
     for subcode in range(10_000):
-        once.live(1, CODE, subcode, S)
+        once.live(1, INVALID_NAME, subcode, S)
 
     assert len(once._all) == len(once._newest) == 4096
     assert len(once._newest[1].kinds) == 512
@@ -92,7 +92,12 @@ def test_memory_is_bounded() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.integers(1, 2), st.sampled_from([CODE, OTHER]), st.integers(0, 1), st.booleans()),
+        st.tuples(
+            st.integers(1, 2),
+            st.sampled_from([INVALID_NAME, THREAD_SET_STATE]),
+            st.integers(0, 1),
+            st.booleans(),
+        ),
         max_size=60,
     )
 )
