@@ -1,6 +1,6 @@
 /*
- * Times excguard_answer, the receiver's own function, over a batch of messages, beside the bare copy of each
- * message's 80 bytes into a ring of slots of a record's size.
+ * Times excguard_handle_message, the receiver's own function, over a batch of messages, beside the bare copy
+ * of each message's 80 bytes into a ring of slots of a record's size.
  *
  *   hot_path BATCH CAPACITY ROUNDS DIRECTORY
  *
@@ -105,17 +105,17 @@ static double time_copy(const uint8_t *batch, uint8_t *ring, size_t capacity, si
     for (uint32_t i = 0; i < MESSAGES; i++) {
         uint8_t *slot = ring + ((*head)++ & (capacity - 1)) * EXCGUARD_RECORD_SIZE;
         memcpy(slot, batch + i * MESSAGE_SIZE, MESSAGE_SIZE);
-        __asm__ volatile("" : : "r"(slot) : "memory"); /* or the compiler would see that nobody reads it */
+        __asm__ volatile("" : : "r"(slot) : "memory"); /* or the compiler would remove the unread copy */
     }
     return (now_ns() - start) / MESSAGES;
 }
 
-static double time_answer(struct excguard_answerer *answerer, const uint8_t *messages, size_t stride) {
+static double time_handler(struct excguard_message_handler *handler, const uint8_t *messages, size_t stride) {
     uint32_t refused = 0;
     double start = now_ns();
     for (uint32_t i = 0; i < MESSAGES; i++) {
-        struct excguard_answer answer =
-            excguard_answer(answerer, messages + i * stride, UINT64_C(1700000000000000000) + i);
+        struct excguard_handled_message answer =
+            excguard_handle_message(handler, messages + i * stride, UINT64_C(1700000000000000000) + i);
         refused |= answer.verdict;
         __asm__ volatile("" : : "r"(answer.reply) : "memory");
     }
@@ -159,17 +159,17 @@ int main(int argc, char **argv) {
     MUST(copies != NULL && answers != NULL && rounds > 0);
 
     struct excguard_journal *journal;
-    struct excguard_answerer *answerer = calloc(1, sizeof *answerer);
+    struct excguard_message_handler *handler = calloc(1, sizeof *handler);
     snprintf(path, sizeof path, "%s/journal", argv[4]);
     if (excguard_journal_open(path, (uint32_t)capacity, 260400, &journal, error, sizeof error) !=
         EXCGUARD_JOURNAL_OK) {
         fprintf(stderr, "hot_path: %s\n", error);
         return 1;
     }
-    MUST(answerer != NULL);
-    excguard_answerer_init(answerer, journal, pid_of_token);
+    MUST(handler != NULL);
+    excguard_message_handler_init(handler, journal, pid_of_token);
     uint32_t port = excguard_load32(batch + offsetof(mach_msg_header_t, msgh_local_port));
-    struct excguard_target *target = excguard_add_target(answerer, port, 1, 5);
+    struct excguard_target *target = excguard_add_target(handler, port, 1, 5);
     MUST(target != NULL);
     target->owner = target->id_shifted | PID;
     uint8_t *ring = mapped_ring(argv[4], capacity);
@@ -178,17 +178,17 @@ int main(int argc, char **argv) {
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
         size_t stride;
         uint8_t *messages = received(batch, kinds[k].state, &stride);
-        time_answer(answerer, messages, stride);
+        time_handler(handler, messages, stride);
         check_journal(journal, batch);
         /* One lap first: every page of both files has been written to, every thread and counter seen. */
         for (size_t lap = 0; lap < capacity; lap += MESSAGES) {
             time_copy(batch, ring, capacity, &head);
-            time_answer(answerer, messages, stride);
+            time_handler(handler, messages, stride);
             excguard_journal_advance(journal, MESSAGES);
         }
         for (unsigned round = 0; round < rounds; round++) {
             copies[round] = time_copy(batch, ring, capacity, &head);
-            answers[round] = time_answer(answerer, messages, stride);
+            answers[round] = time_handler(handler, messages, stride);
             excguard_journal_advance(journal, MESSAGES);
         }
         qsort(copies, rounds, sizeof *copies, ascending);

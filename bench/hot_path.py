@@ -2,8 +2,8 @@
 
 Three things are timed in one run over the same thousand messages:
 
-* ours: `excguard_answer`, the function that the receiver's thread calls: judge the message and its sender,
-  find its target and process, decode, write the record, count, make the reply;
+* ours: `excguard_handle_message`, the function that the receiver's thread calls: check the message and its
+  sender, find its target and process, decode, write the record, count, build the reply;
 * copy: the bare copy of each message, 80 bytes, into a slot of 128 in a ring as large as the journal's, in
   a mapped file as the journal's is;
 * python: a decoder of the same messages with `struct`, which neither asks who sent them nor keeps anything.

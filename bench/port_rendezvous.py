@@ -1,12 +1,12 @@
 """Port rendezvous under load: ``python bench/port_rendezvous.py [--sequence N] [--at-once N] [--rate N]``.
 
-Starts a kernel of its own where there is no Mach, and a child in C with the C client in it. It shows
+Starts a simulated kernel where there is no Mach, and a child in C with the C client. It shows
 
 * children in sequence, and many at once: each must get its port and use it, and the port name space of the
   server must end as it began;
 * what a rendezvous adds to a spawn: the same child, which does nothing, asks for its ports, or is started
   without a registration, by turns in one run;
-* rendezvous a second: claims by one process that is registered anew before each.
+* rendezvous a second: claims by one process that is registered again before each.
 """
 
 import argparse
@@ -147,8 +147,8 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=5_000, help="claims by one process")
     arguments = parser.parse_args()
     excsim.start_if_needed()
-    with tempfile.TemporaryDirectory() as folder:
-        child = Path(folder, "child")
+    with tempfile.TemporaryDirectory() as directory:
+        child = Path(directory, "child")
         subprocess.run(rendezvous_child.command(compiler.find() or "cc", child), check=True)
         bench = Bench(str(child), "/dev/null")
         try:

@@ -1,4 +1,4 @@
-"""Who is told of an exception, what he is told, and what becomes of the process, by real misuses."""
+"""Where an exception is delivered, with what message, and what happens to the process, by real misuses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Rule(NamedTuple):
     scenario: str
     flags: int
     reply: int
-    told: int  # how often the handler is
+    delivered: int  # how often the handler is called
     ends: bool
     crash: bool = False  # whether EXC_CRASH, by which ReportCrash comes to know, follows
     result: int | None = None  # of the misuse, if the process lives
@@ -53,11 +53,11 @@ LAST_OPTIONAL_ONE, MEMORY = "receive_on_send", "deallocate_gap"
 NAME = KERN_INVALID_NAME
 
 RULES = [
-    # A fatal guard ends the process whatever anybody says; a reply of success spares it the crash.
+    # A fatal guard ends the process whatever the reply; a reply of success spares it the crash.
     Rule("fatal", AST, FATAL_ONE, DELIVER, FAILURE, 1, ends=True, crash=True, developer_mode=True),
     Rule("fatal, handled", AST, FATAL_ONE, DELIVER, SUCCESS, 1, ends=True, developer_mode=True),
     Rule("fatal, any flags", AST, FATAL_ONE, CORPSE, FAILURE, 1, ends=True, crash=True, developer_mode=True),
-    # An optional one is up to the flags, and to nobody's reply.
+    # An optional one depends on the flags, not on the reply.
     Rule("optional", AST, OPTIONAL_ONE, DELIVER, FAILURE, 1, ends=False, result=NAME),
     Rule("optional, handled", AST, OPTIONAL_ONE, DELIVER, SUCCESS, 1, ends=False, result=NAME),
     Rule("optional, not delivered", AST, OPTIONAL_ONE, CORPSE, FAILURE, 0, ends=False, result=NAME),
@@ -152,7 +152,7 @@ RULES = [
         ends=True,
         developer_mode=True,
     ),
-    # Without Developer Mode nobody may hold up what is fatal: since 14.1.
+    # Without Developer Mode fatal guards are not delivered: since 14.1.
     Rule(
         "fatal, Developer Mode off",
         NOTIFY,
@@ -230,7 +230,7 @@ def test_rule(boot: Callable[[Kind], Machine], rule: Rule) -> None:
 
     guards = [message for message in seen.messages if message["exception"] == EXC_GUARD]
     crashes = [message for message in seen.messages if message["exception"] == EXC_CRASH]
-    assert len(guards) == rule.told
+    assert len(guards) == rule.delivered
     assert seen.messages == guards + crashes
     assert seen.exit["status"] == (KILLED if rule.ends else 0)
     assert seen.results == ([] if rule.ends else [rule.result])
@@ -307,7 +307,7 @@ def test_nobody_is_told(machine: Machine) -> None:
 
 @pytest.mark.parametrize("scenario", [OPTIONAL_ONE, FATAL_ONE])
 def test_handler_that_dies_with_the_exception(boot: Callable[[Kind], Machine], scenario: str) -> None:
-    """exception_deliver, osfmk/kern/exception.c, xnu-11417.121.6: MIG_SERVER_DIED is no success."""
+    """exception_deliver, osfmk/kern/exception.c, xnu-11417.121.6: MIG_SERVER_DIED is not a success."""
     machine = boot(Kind(since="12.0", developer_mode=True))
     with machine.start("watch", "-r", "wait", "--", machine.program("misuse"), scenario) as watcher:
         assert watcher.stdout is not None

@@ -30,7 +30,7 @@ PORT, RIGHT = "osfmk/ipc/mach_port.c, xnu-11417.121.6", "osfmk/ipc/ipc_right.c, 
 KMSG, OBJECT = "osfmk/ipc/ipc_kmsg.c, xnu-11417.121.6", "osfmk/ipc/ipc_object.c, xnu-11417.121.6"
 QUEUE = "osfmk/ipc/ipc_mqueue.c, xnu-11417.121.6"
 REASON = "and MPG_FLAGS_ of osfmk/mach/port.h, macOS 26.4 SDK"
-"""Where the payloads come from that tell more than a guard since 26."""
+"""The source of the payloads that carry more than a guard since 26."""
 OLD_PORT, OLD_RIGHT = "osfmk/ipc/mach_port.c, xnu-8019.41.5", "osfmk/ipc/ipc_right.c, xnu-8019.41.5"
 OLD_KMSG, OLD_OBJECT = "osfmk/ipc/ipc_kmsg.c, xnu-8019.41.5", "osfmk/ipc/ipc_object.c, xnu-8019.41.5"
 
@@ -39,7 +39,7 @@ class Case(NamedTuple):
     """A scenario of programs/misuse.c, what becomes of it, and who says so."""
 
     scenario: str
-    flavor: int | None  # None: it is no misuse
+    flavor: int | None  # None: it is not a misuse
     result: int | None  # None: the task ends
     source: str
     payload: Callable[[int], int] | int = 0
@@ -188,7 +188,7 @@ TELLING = [
         target=0,
     ),
 ]
-"""Told with a reason since 26.4."""
+"""Delivered with a reason since 26.4."""
 
 SILENT_SOURCES = {
     "deallocate_receive": f"ipc_right_dealloc, {OLD_RIGHT}",
@@ -346,7 +346,7 @@ def code(flavor: int, target: int) -> int:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.scenario}-{case.release}")
 def test_misuse_raises_its_guard(boot: Callable[[Kind], Machine], case: Case) -> None:
-    # A fatal one is told under Developer Mode alone: task_exception_notify, osfmk/kern/exception.c, 14.1.
+    # Fatal ones only under Developer Mode: task_exception_notify, osfmk/kern/exception.c, since 14.1.
     mode = None if case.flavor is None or case.result is not None else True
     machine = boot(Kind(case.release, since=case.since, before=case.before, developer_mode=mode))
     # EXCEPTION_IDENTITY_PROTECTED came with 12.0; EXCEPTION_DEFAULT was there before.

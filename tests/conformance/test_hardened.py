@@ -27,7 +27,7 @@ class Case(NamedTuple):
     """A scenario of programs/misuse.c in a hardened process, what becomes of it, and who says so."""
 
     scenario: str
-    flavor: int | None  # None: it is no misuse
+    flavor: int | None  # None: it is not a misuse
     payload: int
     result: int | None  # None: the task ends
     source: str

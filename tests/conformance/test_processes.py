@@ -28,7 +28,7 @@ def test_guards_of_descendants_come_to_the_port(machine: Machine, mode: str) -> 
 
 
 def test_program_that_never_speaks(machine: Machine) -> None:
-    """exec_handle_exception_port_actions, bsd/kern/kern_exec.c, xnu-11417.121.6: a port is no duty."""
+    """exec_handle_exception_port_actions, bsd/kern/kern_exec.c, xnu-11417.121.6: a port is optional."""
     done = machine.run("watch", "--", "/bin/sh", "-c", "exit 7")
 
     assert '"status": 7' in done.stdout

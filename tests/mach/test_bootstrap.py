@@ -9,13 +9,13 @@ from excguard.mach.errors import MachError
 
 def offer_and_find() -> list[str]:
     before = ports.names()
-    told = []
+    outcomes = []
 
     def attempt(call: Callable[[str], Any], name: str) -> None:
         try:
             call(name).close()
         except (MachError, ValueError) as error:
-            told.append(getattr(error, "name", str(error)))
+            outcomes.append(getattr(error, "name", str(error)))
 
     attempt(bootstrap.look_up, "org.excguard.test")
     with bootstrap.check_in("org.excguard.test") as service:
@@ -26,7 +26,7 @@ def offer_and_find() -> list[str]:
     attempt(bootstrap.look_up, "")
     attempt(bootstrap.look_up, "a\0b")
     assert ports.names() == before
-    return told
+    return outcomes
 
 
 def test_a_service_is_offered_and_found(task: Callable[..., Any]) -> None:
@@ -34,5 +34,5 @@ def test_a_service_is_offered_and_found(task: Callable[..., Any]) -> None:
 
     assert (unknown, active) == ("BOOTSTRAP_UNKNOWN_SERVICE", "BOOTSTRAP_SERVICE_ACTIVE")
     assert names == [
-        f"{name!r} cannot name a service: 1 to 127 bytes, no NUL" for name in ("x" * 128, "", "a\0b")
+        f"invalid service name {name!r}: 1 to 127 bytes, no NUL" for name in ("x" * 128, "", "a\0b")
     ]

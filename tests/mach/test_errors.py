@@ -59,12 +59,12 @@ def test_an_error_says_what_failed_and_what_to_do() -> None:
     assert (raised.value.function, raised.value.kern_return) == ("bootstrap_look_up", 1102)
     assert raised.value.name == "BOOTSTRAP_UNKNOWN_SERVICE"
     assert str(raised.value) == (
-        "bootstrap_look_up: BOOTSTRAP_UNKNOWN_SERVICE (1102): no such service is known here; "
-        "check its name and that its launchd job is loaded in this session"
+        "bootstrap_look_up: BOOTSTRAP_UNKNOWN_SERVICE (1102): no such service in this bootstrap name space; "
+        "check its name, and that its launchd job is loaded in this session"
     )
 
 
-def test_advice_may_hang_on_the_function() -> None:
+def test_advice_may_depend_on_the_function() -> None:
     assert "get-task-allow" in MachError("task_for_pid", 5).advice
     assert MachError("mach_port_allocate", 5).advice == ""
     assert str(MachError("mach_msg", 0x1F4)) == "mach_msg: 0x1f4"

@@ -66,12 +66,14 @@ def a_detached_right_lives_on() -> None:
 
 def a_forgotten_right_is_told_and_released() -> None:
     before = ports.names()
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         name = ReceiveRight.construct(guarded=True).name
         gc.collect()
-    assert [str(warning.message) for warning in told] == [f"<ReceiveRight {name:#x}> was forgotten: close it"]
-    assert told[0].category is ResourceWarning
+    assert [str(warning.message) for warning in caught] == [
+        f"<ReceiveRight {name:#x}> was forgotten: close it"
+    ]
+    assert caught[0].category is ResourceWarning
     assert ports.names() == before
 
 
@@ -82,9 +84,9 @@ def destroy_without_the_guard() -> None:
 
 def a_guarded_port_is_destroyed_by_its_owner_alone() -> None:
     code = f"from {destroy_without_the_guard.__module__} import *; destroy_without_the_guard()"
-    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True)
     # INCORRECT_GUARD is fatal.
-    assert (told.returncode, told.stderr) == (-signal.SIGKILL, b"")
+    assert (done.returncode, done.stderr) == (-signal.SIGKILL, b"")
 
 
 def send_once_rights_and_dead_names() -> None:
@@ -120,7 +122,7 @@ def no_right_survives_a_fork() -> None:
 
 def null_is_no_right() -> None:
     for name in (0, 0xFFFFFFFF):
-        with pytest.raises(ValueError, match="is no right"):
+        with pytest.raises(ValueError, match="is not a right"):
             SendRight(name)
 
 

@@ -60,43 +60,43 @@ def test_a_violation_of_the_child_arrives(task: Callable[..., Any], behavior: st
     assert status == 0
 
 
-def failures(folder: str, suspended: bool) -> dict[str, list[Any]]:  # noqa: FBT001 (comes by way of JSON)
+def failures(directory: str, suspended: bool) -> dict[str, list[Any]]:  # noqa: FBT001 (comes by way of JSON)
     system = host.running()
-    here = Path(folder)
+    here = Path(directory)
     (here / "plain").write_text("text")
     (here / "script").write_text("#!/no/such/interpreter\n")
     (here / "nonsense").write_bytes(b"\x00\x01\x02")
     for name in ("script", "nonsense"):
         (here / name).chmod(0o755)
-    told: dict[str, list[Any]] = {}
+    found: dict[str, list[Any]] = {}
 
     def attempt(name: str, command: list[str], **settings: Any) -> None:
         try:
             spawn(system, command, suspended=suspended, **settings)
         except (OSError, ValueError) as error:
-            told[name] = [type(error).__name__, str(error).replace(folder, "HERE")]
+            found[name] = [type(error).__name__, str(error).replace(directory, "HERE")]
         else:
-            told[name] = ["started"]
+            found[name] = ["started"]
 
     descriptors = sorted(Path("/dev/fd").iterdir())
     attempt("missing", ["/no/such/program"])
     attempt("missing on PATH", ["no-such-program"])
-    attempt("here, not on PATH", ["plain"], directory=folder)
-    attempt("missing here", ["./absent"], directory=folder)
-    attempt("not on that PATH", ["sh"], environment={"PATH": folder})
-    attempt("folder", [folder])
-    attempt("not executable", [f"{folder}/plain"])
-    attempt("no interpreter", [f"{folder}/script"])
-    attempt("nonsense", ["./nonsense"], directory=folder)
+    attempt("here, not on PATH", ["plain"], directory=directory)
+    attempt("missing here", ["./absent"], directory=directory)
+    attempt("not on that PATH", ["sh"], environment={"PATH": directory})
+    attempt("directory", [directory])
+    attempt("not executable", [f"{directory}/plain"])
+    attempt("no interpreter", [f"{directory}/script"])
+    attempt("nonsense", ["./nonsense"], directory=directory)
     attempt("no directory", ["/bin/sh"], directory="/no/such/directory")
-    attempt("not a directory", ["/bin/sh"], directory=f"{folder}/plain")
+    attempt("not a directory", ["/bin/sh"], directory=f"{directory}/plain")
     attempt("empty", [])
     attempt("empty name", [""])
     attempt("NUL", ["/bin/sh", "a\0b"])
     attempt("NUL in the environment", ["/bin/sh"], environment={"A": "\0"})
     attempt("bad variable", ["/bin/sh"], environment={"A=B": ""})
     assert descriptors == sorted(Path("/dev/fd").iterdir())
-    return told
+    return found
 
 
 @pytest.mark.parametrize("suspended", [False, True], ids=["at once", "suspended"])
@@ -105,23 +105,23 @@ def test_what_cannot_be_started_is_named_with_the_reason(
     tmp_path: Path,
     suspended: bool,  # noqa: FBT001
 ) -> None:
-    told = task(failures, str(tmp_path), suspended)
+    found = task(failures, str(tmp_path), suspended)
 
-    assert told == {
+    assert found == {
         "missing": ["FileNotFoundError", "[Errno 2] no such program; check the path: '/no/such/program'"],
         "missing on PATH": [
             "FileNotFoundError",
-            "[Errno 2] no such program on PATH; give its path: 'no-such-program'",
+            "[Errno 2] not found on PATH; give its path: 'no-such-program'",
         ],
         "here, not on PATH": [
             "FileNotFoundError",
-            "[Errno 2] no such program on PATH; here it is ./plain: 'plain'",
+            "[Errno 2] not found on PATH; in the working directory, use ./plain: 'plain'",
         ],
         "missing here": ["FileNotFoundError", "[Errno 2] no such program; check the path: 'HERE/absent'"],
-        "not on that PATH": ["FileNotFoundError", "[Errno 2] no such program on PATH; give its path: 'sh'"],
-        "folder": [
+        "not on that PATH": ["FileNotFoundError", "[Errno 2] not found on PATH; give its path: 'sh'"],
+        "directory": [
             "PermissionError",
-            "[Errno 13] a directory, not a program; an app's program is in its Contents/MacOS: 'HERE'",
+            "[Errno 13] a directory, not a program; the program of an app is in its Contents/MacOS: 'HERE'",
         ],
         "not executable": [
             "PermissionError",
@@ -130,7 +130,7 @@ def test_what_cannot_be_started_is_named_with_the_reason(
         "no interpreter": [
             "FileNotFoundError",
             (
-                "[Errno 2] the interpreter that its first line names does not exist; "
+                "[Errno 2] the interpreter in its first line does not exist; "
                 "install it or change the line: 'HERE/script'"
             ),
         ],
@@ -141,60 +141,66 @@ def test_what_cannot_be_started_is_named_with_the_reason(
                 "interpreter: 'HERE/nonsense'"
             ),
         ],
-        "no directory": ["FileNotFoundError", "[Errno 2] no such directory to run in: '/no/such/directory'"],
-        "not a directory": ["NotADirectoryError", "[Errno 20] not a directory to run in: 'HERE/plain'"],
+        "no directory": [
+            "FileNotFoundError",
+            "[Errno 2] working directory does not exist: '/no/such/directory'",
+        ],
+        "not a directory": [
+            "NotADirectoryError",
+            "[Errno 20] working directory is not a directory: 'HERE/plain'",
+        ],
         "empty": ["ValueError", "no program to run: the command is empty"],
         "empty name": ["ValueError", "no program to run: the command is empty"],
-        "NUL": ["ValueError", "'a\\x00b' holds a NUL character, which ends arguments and variables"],
+        "NUL": ["ValueError", "'a\\x00b' contains a NUL character, which cannot be passed to a program"],
         "NUL in the environment": [
             "ValueError",
-            "'A=\\x00' holds a NUL character, which ends arguments and variables",
+            "'A=\\x00' contains a NUL character, which cannot be passed to a program",
         ],
-        "bad variable": ["ValueError", "'A=B' cannot name an environment variable: it is empty or holds '='"],
+        "bad variable": ["ValueError", "invalid environment variable name 'A=B': empty, or contains '='"],
     }
 
 
-def held(folder: str) -> list[Any]:
+def held(directory: str) -> list[Any]:
     """What became of a suspended child: before it was continued, and after; and of one that is killed so."""
-    (Path(folder) / "elsewhere").mkdir()
-    script = "echo $$ $(pwd) >told; ps -o pgid= -p $$ >>told; cat >>told; kill -TERM $$"
+    (Path(directory) / "elsewhere").mkdir()
+    script = "echo $$ $(pwd) >written; ps -o pgid= -p $$ >>written; cat >>written; kill -TERM $$"
     settings = {
-        "directory": f"{folder}/elsewhere",
+        "directory": f"{directory}/elsewhere",
         "process_group": 0,
         "null_stdin": True,
         "suspended": True,
     }
     pid = spawn(host.running(), ["/bin/sh", "-c", script], **settings)
     stopped = os.waitpid(pid, os.WUNTRACED)[1]
-    told = Path(folder, "elsewhere", "told")
-    begun = told.exists()
+    written = Path(directory, "elsewhere", "written")
+    begun = written.exists()
     os.kill(pid, signal.SIGCONT)
     status = os.waitpid(pid, 0)[1]
-    pids = told.read_text().replace(str(pid), "PID").split()
+    pids = written.read_text().replace(str(pid), "PID").split()
     killed = spawn(host.running(), ["/bin/sh", "-c", "echo >never"], **settings)
     os.kill(killed, signal.SIGTERM)
     os.kill(killed, signal.SIGCONT)
     ended = os.waitpid(killed, 0)[1]
-    never = Path(folder, "elsewhere", "never").exists()
+    never = Path(directory, "elsewhere", "never").exists()
     return [os.WIFSTOPPED(stopped), begun, -os.waitstatus_to_exitcode(status), pids, ended, never]
 
 
 def test_suspended_child_waits_for_sigcont(task: Callable[..., Any], tmp_path: Path) -> None:
-    folder = tmp_path.resolve()
-    outcome = task(held, str(folder))
+    directory = tmp_path.resolve()
+    outcome = task(held, str(directory))
 
     assert outcome == [
         True,
         False,
         signal.SIGTERM,
-        ["PID", f"{folder}/elsewhere", "PID"],
+        ["PID", f"{directory}/elsewhere", "PID"],
         signal.SIGTERM,
         False,
     ]
 
 
 def held_without_tracing() -> list[bool]:
-    """Is a suspended child stopped where nobody may trace? By seccomp, as in some containers."""
+    """Is a suspended child stopped where tracing is forbidden? By seccomp, as in some containers."""
     number = {"x86_64": 101, "aarch64": 117}[platform.machine()]  # ptrace: asm/unistd.h
     filters = (  # load the number, compare it, return EPERM, return "allow": linux/bpf_common.h, seccomp.h
         (0x20, 0, 0, 0),

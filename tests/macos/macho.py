@@ -124,7 +124,7 @@ def _parse(path: Path, arch: str) -> tuple[lief.MachO.Binary, lief.MachO.FatBina
     """One architecture of a file, and what owns it and must live as long."""
     universal = lief.MachO.parse(str(path))
     if universal is None:
-        raise AssertionError(f"{path} is no Mach-O file")
+        raise AssertionError(f"{path} is not a Mach-O file")
     (binary,) = (b for b in universal if ARCHITECTURES[b.header.cpu_type.name] == arch)
     return binary, universal
 

@@ -81,7 +81,7 @@ def replies_there(arm64: Emulator, message: int) -> list[tuple[int, bytes]]:
 
 
 def test_every_code_is_decoded_alike(arm64: Emulator) -> None:
-    """Each flavor of the tables and some that none knows, on releases where numbers changed their meaning."""
+    """Each flavor of the tables and some that are in none, on releases where numbers changed meaning."""
     count = ffi.new("uint32_t *")
     rows = lib.excguard_guard_rows(count)
     flavors = {(rows[i].guard_type, rows[i].flavor) for i in range(count[0])}

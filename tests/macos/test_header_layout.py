@@ -57,7 +57,7 @@ MACROS_WITHOUT_A_NUMBER = {
     r"pthread_threadid_np": "casts an argument for the function, whose prototype is asserted",
     r"mach_task_self|current_task": "reads mach_task_self_",
 }
-"""Macros of our headers that are no integers (regular expressions) -> why that leaves nothing unchecked."""
+"""Macros of our headers that are not integers (regular expressions) -> why that leaves nothing unchecked."""
 
 
 def header_names(directory: Path) -> list[str]:

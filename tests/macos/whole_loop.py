@@ -3,7 +3,7 @@
     python whole_loop.py JOURNAL RESULT
 
 Starts children with an exception port, one after the other, has each break one of the rules that
-excguard.misuse knows, and writes as JSON what the receiver made of it: the records, the counters, and what
+excguard.misuse has, and writes as JSON what the receiver made of it: the records, the counters, and what
 was left in the port name space.
 """
 

@@ -27,7 +27,7 @@ VARIABLE = "EXCGUARD_TEST_MACOS_CORE"
 
 
 def build(arch: str, zig: Path) -> Path:
-    """cross.build of this checkout, under build/cross; only what changed is built anew."""
+    """cross.build of this checkout, under build/cross; only what changed is rebuilt."""
     directory = cross.ROOT / "build" / "cross" / f"{arch}-{zig.stat().st_size}"
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "lock").open("w") as lock:

@@ -20,7 +20,7 @@ int main(int argc, char **argv) {
         count++;
     }
     fclose(file);
-    free(answerer);
+    free(handler);
     excguard_journal_close(journal);
     printf("%lu\n", count);
     return 0;

@@ -216,7 +216,7 @@ static int state_of_over(const char *copy) {
 }
 
 /* By the receiver's way for the usual message, which writes records itself. */
-static struct excguard_answerer answerer;
+static struct excguard_message_handler handler;
 static _Alignas(8) uint8_t received[EXCGUARD_RECEIVE_SIZE];
 
 static uint32_t pid_of_token(uint32_t token) {
@@ -233,13 +233,13 @@ static void receive(uint64_t number) {
     memcpy(received, words, sizeof words);
     memcpy(received + 64, codes, sizeof codes);
     memcpy(received + 80, trailer, sizeof trailer);
-    MUST(excguard_answer(&answerer, received, 1000 + number).verdict == EXCGUARD_ACCEPTED);
+    MUST(excguard_handle_message(&handler, received, 1000 + number).verdict == EXCGUARD_ACCEPTED);
 }
 
 static void three_answers(const char *path) {
     journal = open_journal(path, RELEASE);
-    excguard_answerer_init(&answerer, journal, pid_of_token);
-    struct excguard_target *target = excguard_add_target(&answerer, 0x1103, 5, 5);
+    excguard_message_handler_init(&handler, journal, pid_of_token);
+    struct excguard_target *target = excguard_add_target(&handler, 0x1103, 5, 5);
     MUST(target != NULL);
     target->owner = target->id_shifted | 40;
     for (uint64_t number = 0; number < 3; number++) {

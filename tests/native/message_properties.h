@@ -28,7 +28,7 @@
 #define NOW_NS UINT64_C(1700000000000000123)
 
 static struct excguard_journal *journal;
-static struct excguard_answerer *answerer;
+static struct excguard_message_handler *handler;
 
 static uint32_t pid_of_token(uint32_t token) {
     return token % 3 == 0 ? OWN_PID : token % 3 == 1 ? token : 0;
@@ -41,8 +41,8 @@ static void start_properties(void) {
     close(fd);
     MUST(excguard_journal_open(path, 8, 260400, &journal, error, sizeof error) == EXCGUARD_JOURNAL_OK);
     unlink(path);
-    answerer = calloc(1, sizeof *answerer);
-    MUST(answerer != NULL);
+    handler = calloc(1, sizeof *handler);
+    MUST(handler != NULL);
 }
 
 static void check_parse(const uint8_t *bytes, size_t size, uint32_t flags) {
@@ -120,7 +120,7 @@ static void check_record(const struct excguard_message *message, uint32_t pid, i
 /* Makes the thread and the code known that the message would have if it were well formed. */
 static void make_usual(const uint8_t *buffer) {
     uint64_t thread_id = excguard_load64(buffer + 48);
-    answerer->threads[thread_id % EXCGUARD_THREAD_SLOTS] =
+    handler->threads[thread_id % EXCGUARD_THREAD_SLOTS] =
         (struct excguard_thread){thread_id, (uint64_t)TARGET_ID << 32 | OWN_PID};
     struct excguard_hit hit = {.code = excguard_load64(buffer + 64), .target_id = TARGET_ID};
     excguard_journal_append(journal, &hit);
@@ -139,10 +139,10 @@ static void check_answer(const uint8_t *bytes, size_t size, int is_target) {
     uint32_t port = message.local_port;
     is_target = is_target && port != MACH_PORT_NULL && port != MACH_PORT_DEAD;
 
-    memset(answerer, 0, sizeof *answerer);
-    excguard_answerer_init(answerer, journal, pid_of_token);
+    memset(handler, 0, sizeof *handler);
+    excguard_message_handler_init(handler, journal, pid_of_token);
     if (is_target) {
-        struct excguard_target *target = excguard_add_target(answerer, port, TARGET_ID, KERN_SUCCESS);
+        struct excguard_target *target = excguard_add_target(handler, port, TARGET_ID, KERN_SUCCESS);
         MUST(target != NULL);
         target->owner = target->id_shifted | OWN_PID;
     }
@@ -156,7 +156,7 @@ static void check_answer(const uint8_t *bytes, size_t size, int is_target) {
             make_usual(buffer);
             pid = OWN_PID;
         }
-        struct excguard_answer answer = excguard_answer(answerer, buffer, NOW_NS);
+        struct excguard_handled_message answer = excguard_handle_message(handler, buffer, NOW_NS);
         uint32_t verdict = answer.verdict;
         MUST(verdict == expected_verdict(&message, is_target));
         int32_t ret_code = KERN_FAILURE;

@@ -1,7 +1,7 @@
 /*
  * raise_guards COUNT [CODE [SUBCODE]]: raises the guard COUNT times and prints the kernel's answer to the
  * last one. A COUNT of 0: raises EXC_BAD_ACCESS once in place of a guard. With EXCGUARD_TEST_HOLD in the
- * environment it stops itself first, so that the test can tell the receiver its pid.
+ * environment it stops itself first, so that the test can pass its pid to the receiver.
  */
 #include <excsim.h>
 #include <signal.h>

@@ -91,7 +91,7 @@ class Watch:
         self.port_set = name[0]
         self.port = construct(lib.MPO_EXCEPTION_PORT | lib.MPO_INSERT_SEND_RIGHT)
         must(lib.mach_port_move_member(self_port(), self.port, self.port_set))
-        self.bell, self.wake = os.pipe()
+        self.wakeup, self.wake = os.pipe()
         os.set_blocking(self.wake, False)
         handle = ffi.new("struct excguard_receiver **")
         must(lib.excguard_receiver_start(self.journal.handle, self.port_set, self.wake, handle))
@@ -148,7 +148,7 @@ class Watch:
     def close(self) -> None:
         lib.excguard_receiver_stop(self.receiver)
         self.journal.close()
-        os.close(self.bell)
+        os.close(self.wakeup)
         os.close(self.wake)
         if lib.MACH_PORT_TYPE_SEND & ports.names()[self.port]:
             must(lib.mach_port_deallocate(self_port(), self.port))
@@ -219,7 +219,7 @@ def _let_run(pid: int) -> None:
 
 
 def insecure_kernel(directory: str, program: str, behaviors: list[int], flavor: int) -> dict[str, Any]:
-    """The kernel itself sends an insecure behavior, because somebody registered one."""
+    """The kernel itself sends an insecure behavior, because a process registered one."""
     with watching(directory) as watch:
         before = census()
         answers = []
@@ -247,12 +247,12 @@ def not_a_guard(directory: str, program: str) -> dict[str, Any]:
 
 
 def a_dead_sender(directory: str, program: str) -> dict[str, Any]:
-    """A process that is killed while it waits: its hit counts, the answer reaches nobody."""
+    """A process that is killed while it waits: its hit counts, the reply cannot be delivered."""
     with watching(directory) as watch:
         watch.take()
         watch.settle()
         before = census()
-        must(lib.mach_port_move_member(self_port(), watch.port, 0))  # nobody receives from it
+        must(lib.mach_port_move_member(self_port(), watch.port, 0))  # no thread receives from it
         with subprocess.Popen([program, "1"], stdout=subprocess.PIPE) as process:
             while _queued(watch.port) == 0:
                 pass
@@ -407,7 +407,7 @@ def no_senders(directory: str) -> dict[str, Any]:
         twice = lib.excguard_receiver_watch_senders(watch.receiver, watch.TARGET)
         stranger = lib.excguard_receiver_watch_senders(watch.receiver, watch.TARGET + 1)
         seen = [watch.no_senders()]
-        rung = []
+        woken = []
         for round_ in range(2):
             lib.excguard_receiver_arm(watch.receiver)
             if round_:  # the first send right is the one that the port was made with
@@ -417,38 +417,38 @@ def no_senders(directory: str) -> dict[str, Any]:
                     )
                 )
             must(lib.mach_port_deallocate(self_port(), watch.port))
-            rung.append(_rings(watch.bell))
+            woken.append(_woken(watch.wakeup))
             seen.append(watch.no_senders())
         rejected = watch.rejected()
         must(lib.excguard_receiver_remove_target(watch.receiver, watch.TARGET))
     return {
         "seen": seen,
-        "rung": rung,
+        "woken": woken,
         "refusals": [twice, stranger],
         "rejected": rejected,
         "same": census() == before,
     }
 
 
-def _rings(bell: int, timeout: float = 10) -> bool:
-    ready, _, _ = select.select([bell], [], [], timeout)
-    return bool(ready) and os.read(bell, 100) == b"\0"
+def _woken(pipe: int, timeout: float = 10) -> bool:
+    ready, _, _ = select.select([pipe], [], [], timeout)
+    return bool(ready) and os.read(pipe, 100) == b"\0"
 
 
-def the_bell(directory: str) -> dict[str, Any]:
+def the_wakeup_pipe(directory: str) -> dict[str, Any]:
     with watching(directory) as watch:
         watch.take()
         misuse()
-        unarmed = _rings(watch.bell, 0)
+        unarmed = _woken(watch.wakeup, 0)
         lib.excguard_receiver_arm(watch.receiver)
-        early = _rings(watch.bell, 0)
+        early = _woken(watch.wakeup, 0)
         for _ in range(5):
             misuse()
-        armed = _rings(watch.bell)
-        again = _rings(watch.bell, 0)
+        armed = _woken(watch.wakeup)
+        again = _woken(watch.wakeup, 0)
         watch.settle()
         wakeups = watch.stats().wakeups
-        # A refused message wakes nobody.
+        # A refused message does not wake the reader.
         lib.excguard_receiver_arm(watch.receiver)
         watch.settle()
         return {
@@ -457,7 +457,7 @@ def the_bell(directory: str) -> dict[str, Any]:
             "armed": armed,
             "again": again,
             "wakeups": wakeups,
-            "refused": _rings(watch.bell, 0),
+            "refused": _woken(watch.wakeup, 0),
         }
 
 
@@ -481,12 +481,12 @@ def loses_its_ports(directory: str) -> dict[str, Any]:
     watch = Watch(directory)
     lib.excguard_receiver_arm(watch.receiver)
     must(lib.mach_port_mod_refs(self_port(), watch.port_set, lib.MACH_PORT_RIGHT_PORT_SET, -1))
-    rung = _rings(watch.bell)
+    woken = _woken(watch.wakeup)
     stats = watch.stats()
     lib.excguard_receiver_arm(watch.receiver)
-    again = _rings(watch.bell)
+    again = _woken(watch.wakeup)
     lib.excguard_receiver_stop(watch.receiver)
-    return {"rung": rung, "again": again, "running": stats.running, "error": stats.last_error != 0}
+    return {"woken": woken, "again": again, "running": stats.running, "error": stats.last_error != 0}
 
 
 def targets(directory: str) -> dict[str, Any]:

@@ -75,8 +75,8 @@ static void *change_targets(void *argument) {
 
 int main(int argc, char **argv) {
     char error[256];
-    int bell[2];
-    MUST(argc == 3 && pipe(bell) == 0);
+    int wakeup[2];
+    MUST(argc == 3 && pipe(wakeup) == 0);
     rounds = strtoul(argv[2], NULL, 10);
     if (excguard_journal_open(argv[1], 64, 260400, &journal, error, sizeof error) != EXCGUARD_JOURNAL_OK) {
         fprintf(stderr, "%s\n", error);

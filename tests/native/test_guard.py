@@ -26,8 +26,8 @@ def string(pointer: Any) -> str | None:
 
 def versions() -> list[int]:
     """Every release at which something begins or ends, and its neighbours."""
-    told = {row.first_release for row in c_rows()} | {row.last_release for row in c_rows()}
-    near = {version + step for version in told for step in (-1, 0, 1)}
+    bounds = {row.first_release for row in c_rows()} | {row.last_release for row in c_rows()}
+    near = {version + step for version in bounds for step in (-1, 0, 1)}
     return sorted({version for version in near if 0 < version < 2**32} | {100900, 260400, 270000, 990000})
 
 
@@ -38,7 +38,7 @@ def c_rows() -> list[Any]:
 
 
 def numbers() -> list[tuple[int, int]]:
-    """Every (guard type, flavor) that any release knows, with neighbours that none does."""
+    """Every (guard type, flavor) of any release, with neighbours that no release has."""
     known = {(flavors.TYPE_NUMBERS[row.guard_type], row.value) for row in flavors.table()}
     near = {(number, max(0, flavor + step)) for number, flavor in known for step in (-1, 1)}
     plain = {

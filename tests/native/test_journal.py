@@ -277,18 +277,18 @@ class TestOpening:
     )
     def test_leaves_a_foreign_file_alone(self, path: Path, content: bytes) -> None:
         path.write_bytes(content)
-        with pytest.raises(RefusedError, match="no excguard journal") as refusal:
+        with pytest.raises(RefusedError, match="not an excguard journal") as refusal:
             Journal(path)
         assert refusal.value.status == lib.EXCGUARD_JOURNAL_FOREIGN
         assert path.read_bytes() == content
 
-    def test_makes_an_unfinished_file_anew(self, path: Path) -> None:
+    def test_makes_an_unfinished_file_again(self, path: Path) -> None:
         path.write_bytes(bytes(70000))  # as a kill leaves it while the file is being made
         with Journal(path, 8) as journal:
             assert lib.excguard_journal_created(journal.handle)
             assert journal.append()
 
-    def test_refuses_what_is_no_file(self, tmp_path: Path) -> None:
+    def test_refuses_what_is_not_a_file(self, tmp_path: Path) -> None:
         fifo, link = tmp_path / "fifo", tmp_path / "link"
         os.mkfifo(fifo)
         link.symlink_to(tmp_path / "elsewhere")
@@ -300,13 +300,13 @@ class TestOpening:
             assert refusal.value.status == lib.EXCGUARD_JOURNAL_ERROR
         assert not (tmp_path / "elsewhere").exists()
 
-    def test_says_when_there_is_no_room(self, path: Path) -> None:
+    def test_reports_a_full_disk(self, path: Path) -> None:
         # A limit on file sizes takes the place of a full disk: the same write fails. In a process of its own.
         done = subprocess.run(
             [sys.executable, "-c", _NO_ROOM, path], check=False, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
-        assert "no room for the journal" in done.stdout
+        assert "no space for the journal" in done.stdout
         assert path.stat().st_size == 0  # what it had taken it gave back
         Journal(path, 1024).close()
 
@@ -353,18 +353,18 @@ DAMAGE: dict[str, tuple[Callable[[bytearray], object], str]] = {
     "longer": (lambda content: content.extend(b"\0"), "bytes long and should be"),
     "tail beyond head": (word(TAIL, 6), "sequence numbers"),
     "head beyond reason": (word(HEAD, 2**63), "sequence numbers"),
-    "head one more": (word(HEAD, 6), "a record is not in its place"),
-    "head one less": (word(HEAD, 4), "contradict each other"),
-    "counters since the future": (word(SINCE, 2**40), "counters are younger"),
-    "seq of a record": (word(RING + 2 * RECORD, 77), "a record is not in its place"),
-    "no target": (word(RING + 2 * RECORD + 28, 0, "<I"), "a record is not in its place"),
+    "head one more": (word(HEAD, 6), "a record is in the wrong place"),
+    "head one less": (word(HEAD, 4), "are inconsistent"),
+    "counters since the future": (word(SINCE, 2**40), "counters start after its records"),
+    "seq of a record": (word(RING + 2 * RECORD, 77), "a record is in the wrong place"),
+    "no target": (word(RING + 2 * RECORD + 28, 0, "<I"), "a record is in the wrong place"),
     "slot of the newest": (word(RING + 4 * RECORD + 56, 0xFFFF, "<H"), "newest record"),
     "other slot of the newest": (word(RING + 4 * RECORD + 56, 2000, "<H"), "newest record"),
     "count of the newest": (word(RING + 4 * RECORD + 48, 9, "<I"), "newest record and its counter"),
     "counter too high": (counter_word(8, 9), "newest record and its counter"),
-    "counter's key": (counter_word(0, 0), "contradict each other"),
-    "counter's fields": (counter_word(32, 5), "a hit counter contradicts itself"),
-    "count without a key": (word(HEADER + 64 * 100 + 8, 5), "a hit counter counts nothing known"),
+    "counter's key": (counter_word(0, 0), "are inconsistent"),
+    "counter's fields": (counter_word(32, 5), "a hit counter is inconsistent"),
+    "count without a key": (word(HEADER + 64 * 100 + 8, 5), "an unused hit counter is not zero"),
     "zeros all over": (
         lambda content: content.__setitem__(slice(HEADER, None), bytes(HITS + 8 * RECORD)),
         "damaged",
@@ -373,7 +373,7 @@ DAMAGE: dict[str, tuple[Callable[[bytearray], object], str]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_damage_is_told_and_nothing_is_touched(path: Path, name: str) -> None:
+def test_damage_is_reported_and_the_file_is_unchanged(path: Path, name: str) -> None:
     damage, message = DAMAGE[name]
     with Journal(path) as journal:
         for _ in range(5):

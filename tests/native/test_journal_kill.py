@@ -80,11 +80,11 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
                 assert (target, guard_type) == (1, 1)
                 counted[flavor.bit_length() - 9] = with_record + lost
                 recorded += with_record
-            told = list(struct.unpack(f"<{KINDS}Q", acknowledged.read_bytes()))
-            ahead = sum(counted) - sum(told)
+            acks_written = list(struct.unpack(f"<{KINDS}Q", acknowledged.read_bytes()))
+            ahead = sum(counted) - sum(acks_written)
             # The kill may have come between a hit's journalling and its acknowledgement; for one hit at most.
             assert ahead in (0, 1)
-            assert all(count >= acks for count, acks in zip(counted, told, strict=True))
+            assert all(count >= acks for count, acks in zip(counted, acks_written, strict=True))
             acknowledged.write_bytes(struct.pack(f"<{KINDS}Q", *counted))
 
             # Every record is in the log, or waits: what was given back was logged, in order.

@@ -21,7 +21,7 @@ class TestHits:
     def test_without_state(self, task: Callable[..., Any]) -> None:
         seen = task("own_hit", 4, 0)
 
-        assert seen["results"] == [15, 15]  # KERN_INVALID_NAME: the call went on as ever
+        assert seen["results"] == [15, 15]  # KERN_INVALID_NAME: the call went on as usual
         assert [record["seq"] for record in seen["records"]] == [0, 1]
         for record in seen["records"]:
             assert record["code"] == join(1, 0x200, 0xABCD03)
@@ -138,13 +138,13 @@ class TestNotifications:
         seen = task("no_senders")
 
         assert seen["seen"] == [0, 1, 2]
-        assert seen["rung"] == [True, True]
+        assert seen["woken"] == [True, True]
         assert seen["refusals"] == [13, 15]  # KERN_NAME_EXISTS, KERN_INVALID_NAME
         assert seen["rejected"] == {}
         assert seen["same"]
 
-    def test_the_bell_rings_once_when_asked(self, task: Callable[..., Any]) -> None:
-        seen = task("the_bell")
+    def test_the_pipe_gets_one_byte_each_time_it_is_armed(self, task: Callable[..., Any]) -> None:
+        seen = task("the_wakeup_pipe")
 
         assert not seen["unarmed"]
         assert not seen["early"]
@@ -159,7 +159,7 @@ class TestLife:
         assert task("stops") == {"same": True, "threads": 1}
 
     def test_ends_when_its_ports_go(self, task: Callable[..., Any]) -> None:
-        assert task("loses_its_ports") == {"rung": True, "again": True, "running": 0, "error": True}
+        assert task("loses_its_ports") == {"woken": True, "again": True, "running": 0, "error": True}
 
     def test_targets(self, task: Callable[..., Any]) -> None:
         seen = task("targets")

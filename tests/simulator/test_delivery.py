@@ -198,10 +198,10 @@ def test_registers_are_those_of_the_call(
     """Here the program counter is in the caller; on a Mac it is in libsystem_kernel's trap, one frame on."""
     options = ("-b", behavior, "-f", STATES[arch])
     seen = boot(arch=arch).watch("raise", *thread, hex(OPTIONAL), "0xfeed", options=options)
-    (message,), told = seen.messages, seen.said[0]
+    (message,), printed = seen.messages, seen.said[0]
 
-    assert 0 < message["pc"] - told["function"] < 256
-    assert 0 < told["stack"] - message["sp"] < 4096
+    assert 0 < message["pc"] - printed["function"] < 256
+    assert 0 < printed["stack"] - message["sp"] < 4096
 
 
 def test_protected_behavior_with_state_needs_codes(machine: Machine) -> None:

@@ -44,7 +44,7 @@ def run_module(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("options", "text"),
     [
         ({"release": "10.8"}, "10.9 or later"),
-        ({"release": "fifteen"}, "no release of macOS"),
+        ({"release": "fifteen"}, "invalid release"),
         ({"task_exc_guard": 256}, "0 to 0xff"),
         ({"arch": "ppc"}, "x86_64 or arm64"),
     ],
@@ -167,7 +167,7 @@ def test_guard_flags_that_are_no_number() -> None:
     done = run_module("--task-exc-guard", "zz", "--", "true")
 
     assert done.returncode == 2
-    assert "argument --task-exc-guard: 'zz' is no number: 0 to 0xff" in done.stderr
+    assert "argument --task-exc-guard: invalid flags 'zz': a number from 0 to 0xff" in done.stderr
 
 
 def test_flags_build_a_program(tmp_path: Path, machine: Machine) -> None:

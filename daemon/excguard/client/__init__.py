@@ -1,6 +1,6 @@
 """The rendezvous client for other programs, in C: ``excguard_client.h`` and ``excguard_client.c``.
 
-``python -m excguard.client`` tells the folder that they are in.
+``python -m excguard.client`` prints the directory that they are in.
 """
 
 from pathlib import Path

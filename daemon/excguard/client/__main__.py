@@ -1,4 +1,4 @@
-"""Print the folder of the C client: ``cc -I$(python -m excguard.client) ...``."""
+"""Print the directory of the C client: ``cc -I$(python -m excguard.client) ...``."""
 
 import sys
 

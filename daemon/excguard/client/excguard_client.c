@@ -20,22 +20,22 @@ enum { DEFAULT_TIMEOUT_MS = 10000 };
 const char *excguard_client_outcome_name(int outcome) {
     static const char *const names[EXCGUARD_CLIENT_OUTCOME_COUNT] = {
         [EXCGUARD_CLIENT_GRANTED] = "granted",
-        [EXCGUARD_CLIENT_UNKNOWN] = "the server has nothing for this process",
-        [EXCGUARD_CLIENT_CLAIMED_BEFORE] = "this process had its ports before",
+        [EXCGUARD_CLIENT_UNKNOWN] = "the server has no ports for this process",
+        [EXCGUARD_CLIENT_CLAIMED_BEFORE] = "this process has already received its ports",
         [EXCGUARD_CLIENT_REFUSED] = "the server refused this program's code signature",
-        [EXCGUARD_CLIENT_OTHER_VERSION] = "the server speaks another version of the protocol",
+        [EXCGUARD_CLIENT_OTHER_VERSION] = "the server supports another version of the protocol",
         [EXCGUARD_CLIENT_NOT_CONFIGURED] = "the environment names no server",
-        [EXCGUARD_CLIENT_NO_SERVER] = "nobody offers the service",
-        [EXCGUARD_CLIENT_TIMED_OUT] = "the server did not answer in time",
+        [EXCGUARD_CLIENT_NO_SERVER] = "no process offers the service",
+        [EXCGUARD_CLIENT_TIMED_OUT] = "the server did not reply in time",
         [EXCGUARD_CLIENT_NO_ANSWER] = "the server died or dropped the request",
         [EXCGUARD_CLIENT_BAD_REPLY] = "the server's reply is malformed",
-        [EXCGUARD_CLIENT_WRONG_SERVER] = "another process than the server has answered",
-        [EXCGUARD_CLIENT_UNTRUSTED_SERVER] = "the server's code signature is not the one that was asked for",
+        [EXCGUARD_CLIENT_WRONG_SERVER] = "a process other than the server replied",
+        [EXCGUARD_CLIENT_UNTRUSTED_SERVER] = "the server's code signature does not meet the requirement",
         [EXCGUARD_CLIENT_SYSTEM_ERROR] = "a Mach call failed",
-        [EXCGUARD_CLIENT_NO_EXCEPTION_PORT] = "no exception port is among the ports",
-        [EXCGUARD_CLIENT_NOT_REGISTERED] = "the kernel would not register the exception port",
+        [EXCGUARD_CLIENT_NO_EXCEPTION_PORT] = "the ports do not include an exception port",
+        [EXCGUARD_CLIENT_NOT_REGISTERED] = "the kernel refused to register the exception port",
     };
-    return outcome >= 0 && outcome < EXCGUARD_CLIENT_OUTCOME_COUNT ? names[outcome] : "no such outcome";
+    return outcome >= 0 && outcome < EXCGUARD_CLIENT_OUTCOME_COUNT ? names[outcome] : "unknown outcome";
 }
 
 /* ---- the environment ---- */
@@ -78,7 +78,7 @@ int excguard_client_options_from_environment(struct excguard_client_options *opt
 
 /* ---- the reply ---- */
 
-/* A copy of a field: messages are 4-aligned, and what came over the wire is no C object. */
+/* A copy of a field: messages are 4-aligned, and bytes from the wire are not a C object. */
 static uint32_t word_at(const uint8_t *bytes, size_t offset) {
     uint32_t word;
     memcpy(&word, bytes + offset, sizeof word);
@@ -467,8 +467,7 @@ static struct {
 
 static void find(void *framework, const char *name, void *where, size_t size) {
     void *found = framework ? dlsym(framework, name) : NULL;
-    memcpy(where, &found,
-           size); /* a function pointer is no object pointer, by ISO C; by POSIX they are alike */
+    memcpy(where, &found, size); /* ISO C does not convert object pointers to function pointers; POSIX does */
     if (!found) {
         security.complete = 0;
     }
@@ -542,7 +541,7 @@ int32_t excguard_client_check_signature(const uint32_t audit_token[8], const cha
         attributes = security.dictionary_create(NULL, keys, values, 1, security.key_callbacks,
                                                 security.value_callbacks);
     }
-    /* By audit token: a pid may be somebody else's by the time that it is looked up. */
+    /* By audit token: a pid can belong to another process by the time it is looked up. */
     status = attributes ? security.copy_guest(NULL, attributes, 0, &code) : -108;
     if (!status) {
         status = code ? security.check_validity(code, 0, requirement) : -108;

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0 OR MIT-0
  *
- * excguard_client: two files to build into a QA app, so that it tells excguard itself of the rules that it
- * breaks.
+ * excguard_client: two files to build into a QA app, so that it registers excguard's exception port
+ * itself.
  *
  * A parent may start a program with an exception port, and no more: exception ports of hardened programs and
  * the guard behavior of any program are set with its own task port, which no parent has. So excguard keeps
@@ -41,8 +41,8 @@ extern "C" {
 #define EXCGUARD_RENDEZVOUS_MAX_PORTS 32
 
 /*
- * The keys of the ports that excguard gives to its own targets. The key of the exception port tells its
- * behavior.
+ * The keys of the ports that excguard gives to its own targets. The key of the exception port implies
+ * its behavior.
  */
 #define EXCGUARD_KEY_IDENTITY 0x65784944       /* 'exID': send; EXCEPTION_IDENTITY_PROTECTED */
 #define EXCGUARD_KEY_STATE_IDENTITY 0x65785354 /* 'exST': send; EXCEPTION_STATE_IDENTITY_PROTECTED */
@@ -83,28 +83,28 @@ struct excguard_rendezvous_attached {
 /* ---- outcomes ---- */
 
 enum {
-    /* What the server says. Ports come with the first alone, and may be none. */
+    /* The server's replies. Only the first one comes with ports, possibly none. */
     EXCGUARD_CLIENT_GRANTED = 0,
-    EXCGUARD_CLIENT_UNKNOWN = 1,        /* it has nothing for this process */
-    EXCGUARD_CLIENT_CLAIMED_BEFORE = 2, /* this process had its ports already */
-    EXCGUARD_CLIENT_REFUSED = 3,        /* this program's code signature is not the one that was asked for */
-    EXCGUARD_CLIENT_OTHER_VERSION = 4,  /* it does not speak this version */
+    EXCGUARD_CLIENT_UNKNOWN = 1,        /* it has no ports for this process */
+    EXCGUARD_CLIENT_CLAIMED_BEFORE = 2, /* this process has already received its ports */
+    EXCGUARD_CLIENT_REFUSED = 3,        /* this program's code signature does not meet the requirement */
+    EXCGUARD_CLIENT_OTHER_VERSION = 4,  /* it does not support this version */
 
-    /* What was found out here. */
-    EXCGUARD_CLIENT_NOT_CONFIGURED = 5, /* the environment names no server */
-    EXCGUARD_CLIENT_NO_SERVER = 6,      /* nobody offers the service */
-    EXCGUARD_CLIENT_TIMED_OUT = 7,      /* no answer in time */
-    EXCGUARD_CLIENT_NO_ANSWER = 8,      /* the server died or dropped the request */
-    EXCGUARD_CLIENT_BAD_REPLY = 9, /* it sent something that is no reply; all rights in it were released */
-    EXCGUARD_CLIENT_WRONG_SERVER = 10,     /* another process answered */
-    EXCGUARD_CLIENT_UNTRUSTED_SERVER = 11, /* the server's code signature is not the one that was asked for */
-    EXCGUARD_CLIENT_SYSTEM_ERROR = 12,     /* a Mach call failed: see `result` */
+    /* Failures of the client. */
+    EXCGUARD_CLIENT_NOT_CONFIGURED = 5,     /* the environment names no server */
+    EXCGUARD_CLIENT_NO_SERVER = 6,          /* no process offers the service */
+    EXCGUARD_CLIENT_TIMED_OUT = 7,          /* no reply in time */
+    EXCGUARD_CLIENT_NO_ANSWER = 8,          /* the server died or dropped the request */
+    EXCGUARD_CLIENT_BAD_REPLY = 9,          /* it sent an invalid reply; all rights in it were released */
+    EXCGUARD_CLIENT_WRONG_SERVER = 10,      /* another process replied */
+    EXCGUARD_CLIENT_UNTRUSTED_SERVER = 11,  /* the server's code signature does not meet the requirement */
+    EXCGUARD_CLIENT_SYSTEM_ERROR = 12,      /* a Mach call failed: see `result` */
     EXCGUARD_CLIENT_NO_EXCEPTION_PORT = 13, /* watch_self: ports came, but none for exceptions */
-    EXCGUARD_CLIENT_NOT_REGISTERED = 14,    /* watch_self: the kernel would not register it: see `result` */
+    EXCGUARD_CLIENT_NOT_REGISTERED = 14,    /* watch_self: the kernel refused to register it: see `result` */
     EXCGUARD_CLIENT_OUTCOME_COUNT
 };
 
-/* In words, for logs; never NULL. */
+/* A description for logs; never NULL. */
 const char *excguard_client_outcome_name(int outcome);
 
 /* ---- the one call ---- */
@@ -112,9 +112,9 @@ const char *excguard_client_outcome_name(int outcome);
 /*
  * Fetches the exception port that excguard has ready for this process and registers it for EXC_MASK_GUARD of
  * the own task, with a behavior that hands out no control port; sets the task's guard behavior if excguard's
- * configuration says so; tells excguard. Works once a process and removes excguard's variables from the
- * environment, so call it before there are other threads that read it; later calls return what the first one
- * did. Returns an outcome; on EXCGUARD_CLIENT_GRANTED the program is watched.
+ * configuration says so; reports the result to excguard. Works once in a process and removes excguard's
+ * variables from the environment, so call it before there are other threads that read it; later calls return
+ * what the first one did. Returns an outcome; on EXCGUARD_CLIENT_GRANTED the program is watched.
  */
 int excguard_client_watch_self(void);
 
@@ -131,8 +131,8 @@ enum {
 
 struct excguard_client_options {
     char service[128];   /* its name in the bootstrap name space; empty: none */
-    int32_t server_pid;  /* who has to answer; 0: anybody */
-    uint32_t timeout_ms; /* for the whole exchange; 0: for ever, for people in a debugger */
+    int32_t server_pid;  /* the process that must reply; 0: any */
+    uint32_t timeout_ms; /* for the whole exchange; 0: no limit, for debugging */
     uint32_t protocol;
     uint32_t validation;
     /* Code signing requirement, see csreq(1); NULL or "": none. The environment never sets it. */
@@ -141,7 +141,7 @@ struct excguard_client_options {
 
 /*
  * Reads EXCGUARD_RENDEZVOUS_SERVICE, _SERVER_PID, _VALIDATION ("off", "report", "enforce") and _TIMEOUT
- * (seconds, 0 for ever; 10 when it is not set) and removes them. EXCGUARD_CLIENT_GRANTED, or
+ * (seconds, 0 for no limit; default 10) and removes them. EXCGUARD_CLIENT_GRANTED, or
  * EXCGUARD_CLIENT_NOT_CONFIGURED when the first two are not there or not what they should be.
  */
 int excguard_client_options_from_environment(struct excguard_client_options *options);
@@ -156,7 +156,7 @@ struct excguard_client {
     int32_t outcome;
     int32_t result; /* of the Mach call behind EXCGUARD_CLIENT_NO_SERVER, _SYSTEM_ERROR, _NOT_REGISTERED */
     int32_t validation; /* OSStatus of the check of `server_requirement`; 0: fulfilled, or not checked */
-    uint32_t server[8]; /* the audit token of who answered; zeros: nobody */
+    uint32_t server[8]; /* audit token of the replying process; zeros: none */
     uint32_t data_offset, data_size; /* Chromium's additional data, in the message */
     uint32_t count;                  /* of ports that were not taken */
     struct excguard_client_port ports[EXCGUARD_RENDEZVOUS_MAX_PORTS];
@@ -193,7 +193,7 @@ int excguard_client_parse_reply(const void *message, size_t capacity, int32_t se
  */
 #define EXCGUARD_CLIENT_NO_SECURITY (-4) /* unimpErr */
 int32_t excguard_client_check_signature(const uint32_t audit_token[8], const char *requirement);
-/* Whether a text is a requirement at all: 0 or an OSStatus, such as -67052 (errSecCSReqInvalid). */
+/* Whether a text is a valid requirement: 0 or an OSStatus, such as -67052 (errSecCSReqInvalid). */
 int32_t excguard_client_check_requirement(const char *requirement);
 
 #ifdef __cplusplus

@@ -6,8 +6,8 @@ Apple's names. One concept a module:
 * `errors`: a return code that was not success, as an exception with the code's name;
 * `ports`: receive, send and send-once rights and port sets, each released exactly once;
 * `host`: the running system: release, build, kernel, developer mode;
-* `exception_ports`: who is told about a task's EXC_GUARD, with the two behaviors that hand out no control
-  port;
+* `exception_ports`: where the EXC_GUARD of a task is delivered, with the two behaviors that hand out no
+  control port;
 * `guard_behavior`: what the kernel does to a task that breaks a soft or optional rule;
 * `spawn`: a child whose guard exceptions arrive at a port of ours from its first instruction on;
 * `bootstrap`: finding and offering services by name;

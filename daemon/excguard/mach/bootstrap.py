@@ -36,7 +36,7 @@ def _encoded(name: str) -> bytes:
     encoded = name.encode()
     # servers/bootstrap.h: name_t is char[128] (BOOTSTRAP_MAX_NAME_LEN), the final NUL within.
     if not 0 < len(encoded) < 128 or b"\0" in encoded:
-        raise ValueError(f"{name!r} cannot name a service: 1 to 127 bytes, no NUL")
+        raise ValueError(f"invalid service name {name!r}: 1 to 127 bytes, no NUL")
     return encoded
 
 

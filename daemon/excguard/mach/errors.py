@@ -92,16 +92,16 @@ _BOOTSTRAP: Final = {
 
 _NAMES: Final = KERN_RETURNS | _MACH_MSG | _MIG | _BOOTSTRAP
 
-# What to do, for those codes that a user of excguard can meet and mend. A function's own advice goes first.
+# What to do about the codes that a user of excguard can meet and fix. Advice for one function comes first.
 _ADVICE: Final = {
     "task_for_pid": {
-        "KERN_FAILURE": "another user's process, a hardened one, or none at all; on macOS the caller needs "
-        "root or the com.apple.security.cs.debugger entitlement, the process "
+        "KERN_FAILURE": "the process is another user's, is hardened, or does not exist; on macOS the caller "
+        "needs root or the com.apple.security.cs.debugger entitlement, the process "
         "com.apple.security.get-task-allow",
     },
     "": {
-        "KERN_INVALID_NAME": "the task holds no right of that name: it was released before",
-        "KERN_INVALID_RIGHT": "the right of that name is of another kind, or is not one that may be used so",
+        "KERN_INVALID_NAME": "the task holds no right of that name: it was already released",
+        "KERN_INVALID_RIGHT": "the right of that name is of another kind, or does not allow this operation",
         "KERN_INVALID_TASK": "the process has ended",
         "KERN_TERMINATED": "the process or thread has ended",
         "KERN_DENIED": "the process is hardened and accepts no exception port from others; "
@@ -110,12 +110,12 @@ _ADVICE: Final = {
         "KERN_RESOURCE_SHORTAGE": "the kernel is short of memory or ports; try again",
         "MACH_SEND_INVALID_DEST": "the receiver is gone",
         "MACH_RCV_PORT_DIED": "the port was destroyed while a thread waited on it",
-        "MIG_SERVER_DIED": "the other end died before it answered",
-        "BOOTSTRAP_UNKNOWN_SERVICE": "no such service is known here; check its name and that its launchd "
-        "job is loaded in this session",
+        "MIG_SERVER_DIED": "the other end died before it replied",
+        "BOOTSTRAP_UNKNOWN_SERVICE": "no such service in this bootstrap name space; check its name, "
+        "and that its launchd job is loaded in this session",
         "BOOTSTRAP_SERVICE_ACTIVE": "another process has checked in under this name; stop it first",
-        "BOOTSTRAP_NOT_PRIVILEGED": "launchd lets no such process offer this service; name it under "
-        "MachServices in the property list of the job",
+        "BOOTSTRAP_NOT_PRIVILEGED": "launchd does not allow this process to offer this service; name it "
+        "under MachServices in the property list of the job",
     },
 }
 
@@ -123,8 +123,8 @@ _ADVICE: Final = {
 def symbolic_name(code: int) -> str:
     """The constant behind a return code of any Mach function: ``"KERN_INVALID_NAME"``.
 
-    Codes of `mach_msg` keep their resource bits (``"MACH_RCV_BODY_ERROR|MACH_MSG_VM_SPACE"``). A code that no
-    table knows is shown as a number: ``"0x1f4"``.
+    Codes of `mach_msg` keep their resource bits (``"MACH_RCV_BODY_ERROR|MACH_MSG_VM_SPACE"``). A code that is
+    not in the tables is shown as a number: ``"0x1f4"``.
     """
     if code == KERN_SUCCESS:
         return "KERN_SUCCESS"

@@ -1,8 +1,8 @@
-"""Who is told about a task's EXC_GUARD: exception ports, with the behaviors that hand out no control port.
+"""Where the EXC_GUARD of a task is delivered: exception ports, with behaviors that hand out no control port.
 
 An exception behavior says what the kernel puts into the message. `EXCEPTION_DEFAULT` and the other old ones
-send ports that control the task and the thread, so whoever gets hold of such a message owns the program;
-hardened programs refuse them. Only the two protected behaviors can be asked for here, always with
+send ports that control the task and the thread, so a process that gets hold of such a message controls the
+program; hardened programs refuse them. Only the two protected behaviors can be asked for here, always with
 `MACH_EXCEPTION_CODES`, without which the numbers would be cut to 32 bits.
 """
 
@@ -84,7 +84,8 @@ class Handler:
 
     Attributes:
         mask: the exceptions, as ``EXC_MASK_`` bits.
-        port: a send right of ours to the exception port; the caller closes it. None where nobody is told.
+        port: a send right of ours to the exception port; the caller closes it. None where the
+            exceptions are not delivered.
         behavior: the kernel's number, which may be any behavior with any ``MACH_EXCEPTION_`` flags.
         flavor: the thread state flavor that is sent along.
     """
@@ -111,12 +112,12 @@ def construct_exception_port(host: Host) -> ReceiveRight:
 def set_port(
     host: Host, port: SendRight | None, behavior: Behavior, *, task: SendRight | None = None
 ) -> None:
-    """Have the EXC_GUARD of a task sent to ``port``; None: to nobody at the level of the task.
+    """Have the EXC_GUARD of a task sent to ``port``; None: not delivered at the level of the task.
 
     Args:
-        host: the running system, which has to know ``behavior``.
+        host: the running system, which has to support ``behavior``.
         port: where to; the caller keeps its right.
-        behavior: what is told.
+        behavior: what the message contains.
         task: a right to its control port; None for this task.
 
     Raises:
@@ -151,7 +152,7 @@ def get(*, task: SendRight | None = None) -> list[Handler]:
 def swap(
     host: Host, port: SendRight | None, behavior: Behavior, *, task: SendRight | None = None
 ) -> list[Handler]:
-    """`set_port` and `get` in one step that nothing can come between: the handlers of before are returned.
+    """`set_port` and `get` in one atomic step: the previous handlers are returned.
 
     Raises:
         UnsupportedReleaseError: see `check_supported`.

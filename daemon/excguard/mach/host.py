@@ -1,4 +1,4 @@
-"""The running system, as far as guard exceptions hang on it: release, build, kernel, developer mode."""
+"""The running system, as far as guard exceptions depend on it: release, build, kernel, developer mode."""
 
 import os
 import re
@@ -17,7 +17,7 @@ class Host:
         kernel: ``"xnu-12377.101.15~1"``, or ``"simulated"`` where the simulated kernel stands in for Mach.
         machine: the architecture of the kernel, ``"arm64"`` or ``"x86_64"``, whatever this process was built
             for.
-        developer_mode: False when the kernel tells nobody about fatal guards (macOS 14.1 and later:
+        developer_mode: False when the kernel does not deliver fatal guards (macOS 14.1 and later:
             osfmk/kern/exception.c of xnu-10002.41.9); None where there is no such mode.
         guard_behavior: `kern.task_exc_guard_default`, the ``task_exc_guard`` flags that new tasks start with;
             the upper byte is the one for processes that are not part of the system. None where it cannot be
@@ -50,7 +50,7 @@ def running() -> Host:
     """
     kernel = _text("kern.version")
     xnu = re.search(r"xnu-[0-9.~]+", kernel)
-    # A process that Rosetta translates is told x86_64 by uname; this value tells the truth
+    # uname returns x86_64 to a process that Rosetta translates; this value is the hardware's
     # (machine/sysctl.h).
     arm64 = _number("hw.optional.arm64") == 1
     machine = "arm64" if arm64 else os.uname().machine

@@ -1,13 +1,13 @@
-"""Port rights as objects: each knows which right it holds and releases it exactly once.
+"""Port rights as objects: each holds one right and releases it exactly once.
 
-A *name* is a number that means something to one task only; what it stands for is a *right*, and each right
-counts for itself: two send rights to one port share the name and have to be released twice. Forgetting one
-leaks it, releasing one twice takes the name away from whoever holds it next, and the kernel answers that with
-EXC_GUARD. So here:
+A *name* is a number that is valid in one task only; it stands for a *right*, and each right counts: two send
+rights to one port share the name and have to be released twice. A right that is never released leaks; one
+that is released twice takes the name away from its next holder, for which the kernel raises EXC_GUARD.
+So here:
 
 * a right is released by `close`, by leaving its ``with`` block, or, with a `ResourceWarning`, when it is
   forgotten;
-* `detach` hands the bare name over to somebody else's care (a message that moves the right, C code);
+* `detach` hands the bare name over to another owner (a message that moves the right, C code);
 * a right that was closed or detached raises `ValueError` when it is used, and so does one from before a fork,
   which hands no right on.
 
@@ -49,7 +49,7 @@ class _Right(Closeable):
     def __init__(self, name: int) -> None:
         """Take over the right of this kind that the task holds under ``name``."""
         if name in (PORT_NULL, PORT_DEAD):
-            raise ValueError(f"{name:#x} is no right")
+            raise ValueError(f"{name:#x} is not a right")
         self._name: int | None = name
         _held.add(self)
 
@@ -166,8 +166,8 @@ class ReceiveRight(_Right):
         Args:
             name: its name.
             guard: the value that it is guarded with, 0 for none.
-            movable: whether it may go to another task. The kernel does not tell before it is tried, and then
-                it answers with a fatal EXC_GUARD.
+            movable: whether it may go to another task. There is no way to ask the kernel: an attempt
+                to move an immovable one raises a fatal EXC_GUARD.
         """
         super().__init__(name)
         self._guard = guard

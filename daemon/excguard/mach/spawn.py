@@ -39,11 +39,11 @@ def spawn(  # noqa: PLR0913 (each is one attribute of posix_spawn)
     start at their defaults and unblocked; an ignored SIGHUP stays ignored, so that nohup(1) holds.
 
     Args:
-        host: the running system, which has to know ``behavior``.
+        host: the running system, which has to support ``behavior``.
         command: program and arguments. A name without a slash is looked for on the PATH of ``environment``, a
             relative path starts at ``directory``.
-        exception_port: where the kernel reports EXC_GUARD of the child and of all its descendants that set no
-            port of their own; the caller keeps its right. None for the ports of this task.
+        exception_port: receives EXC_GUARD of the child and of all its descendants that set no port of their
+            own; the caller keeps its right. None for the ports of this task.
         behavior: what is reported.
         environment: the whole environment of the child; None for this process's own.
         directory: where it runs; empty for where this process runs.
@@ -93,34 +93,34 @@ def spawn(  # noqa: PLR0913 (each is one attribute of posix_spawn)
 
 
 def _find(command: Sequence[str], environment: Mapping[str, str], directory: str) -> str:
-    """The path of the program to run, after the checks that make a better error than posix_spawn's number."""
+    """The path of the program to run, checked first for errors that posix_spawn reports only as a number."""
     if not command or not command[0]:
         raise ValueError("no program to run: the command is empty")
-    folder = Path(directory)
-    if not folder.exists():
-        raise FileNotFoundError(errno.ENOENT, "no such directory to run in", directory)
-    if not folder.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "not a directory to run in", directory)
-    if not os.access(folder, os.X_OK):
-        raise PermissionError(errno.EACCES, "no permission to run in this directory", directory)
+    cwd = Path(directory)
+    if not cwd.exists():
+        raise FileNotFoundError(errno.ENOENT, "working directory does not exist", directory)
+    if not cwd.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "working directory is not a directory", directory)
+    if not os.access(cwd, os.X_OK):
+        raise PermissionError(errno.EACCES, "no permission to enter the working directory", directory)
     program = command[0]
     if "/" in program:
         # Not every system changes the child's directory before it looks for the program.
-        return str(folder.absolute() / program)
+        return str(cwd.absolute() / program)
     found = shutil.which(program, path=environment.get("PATH", os.defpath))
     if found is None:
-        mend = f"here it is ./{program}" if (folder / program).is_file() else "give its path"
-        raise FileNotFoundError(errno.ENOENT, f"no such program on PATH; {mend}", program)
+        fix = f"in the working directory, use ./{program}" if (cwd / program).is_file() else "give its path"
+        raise FileNotFoundError(errno.ENOENT, f"not found on PATH; {fix}", program)
     return str(Path(found).absolute())
 
 
 def _reason(error: int, program: Path, *, has_port: bool) -> str:
-    """Why posix_spawn failed, in words that say what to mend."""
+    """Why posix_spawn failed, and how to fix it."""
     if error == errno.ENOENT:
-        missing = "the interpreter that its first line names does not exist; install it or change the line"
+        missing = "the interpreter in its first line does not exist; install it or change the line"
         return missing if program.exists() else "no such program; check the path"
     if error == errno.EACCES and program.is_dir():
-        return "a directory, not a program; an app's program is in its Contents/MacOS"
+        return "a directory, not a program; the program of an app is in its Contents/MacOS"
     if error == errno.EACCES and program.is_file() and not os.access(program, os.X_OK):
         return "not executable (chmod +x makes it so)"
     if error == errno.ENOEXEC:
@@ -154,7 +154,7 @@ def _file_actions() -> Iterator[Any]:
 
 
 def _reset_signals() -> set[int]:
-    """All signals, which `exec` alone would not reset: Python ignores SIGPIPE, and ignoring is inherited."""
+    """The signals to reset: `exec` keeps ignored ones ignored, and Python ignores SIGPIPE."""
     return {
         number
         for number in signal.valid_signals()
@@ -179,13 +179,13 @@ def _strings(texts: Sequence[bytes]) -> tuple[Any, list[Any]]:
 def _encoded(text: str) -> bytes:
     encoded = os.fsencode(text)
     if b"\0" in encoded:
-        raise ValueError(f"{text!r} holds a NUL character, which ends arguments and variables")
+        raise ValueError(f"{text!r} contains a NUL character, which cannot be passed to a program")
     return encoded
 
 
 def _setting(name: str, value: str) -> bytes:
     if not name or "=" in name:
-        raise ValueError(f"{name!r} cannot name an environment variable: it is empty or holds '='")
+        raise ValueError(f"invalid environment variable name {name!r}: empty, or contains '='")
     return _encoded(f"{name}={value}")
 
 

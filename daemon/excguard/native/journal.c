@@ -12,7 +12,7 @@ const uint64_t excguard_reply_bounds_ns[EXCGUARD_REPLY_BOUNDS] = {
 /* ---- hit counters ---- */
 
 /*
- * Of the slots, a quarter for flavors that no table knows and a quarter never used, so that probing stays
+ * Of the slots, a quarter for flavors that are in no table and a quarter never used, so that probing stays
  * short.
  */
 #define MAX_UNKNOWN_USED (EXCGUARD_HIT_SLOTS / 4)
@@ -39,7 +39,7 @@ void excguard_journal_begin_counter(struct journal_map *map, uint32_t slot, uint
     atomic_store_explicit(&counter->key, key, memory_order_release); /* last: now it is in use */
 }
 
-/* The slot that holds `key`, or the free one where it belongs. There is always a free one (MAX_USED). */
+/* The slot of `key`, or the free one where it belongs. There is always a free one (MAX_USED). */
 static size_t probe(const struct excguard_journal *journal, uint64_t key) {
     for (size_t slot = excguard_hit_home(key);; slot = (slot + 1) % EXCGUARD_HIT_SLOTS) {
         uint64_t found = atomic_load_explicit(&journal->map->hits[slot].key, memory_order_relaxed);
@@ -78,7 +78,7 @@ int excguard_journal_append(struct excguard_journal *journal, const struct excgu
     struct journal_hit_counter *counter =
         excguard_journal_find_counter(journal, excguard_hit_key(hit->target_id, hit->code));
     uint64_t seq = excguard_journal_head(map);
-    /* Acquire: the reader has read what lies there before it said so. */
+    /* Acquire: the reader has finished reading before it stores the tail. */
     journal->full_at = atomic_load_explicit(&map->header.tail, memory_order_acquire) + journal->mask + 1;
     if (seq == journal->full_at) {
         atomic_store_explicit(&counter->last_time_ns, hit->time_ns, memory_order_relaxed);
@@ -154,7 +154,7 @@ uint32_t excguard_journal_hits(const struct excguard_journal *journal, struct ex
         uint64_t recorded = atomic_load_explicit(&counter->recorded, memory_order_relaxed);
         uint64_t lost = atomic_load_explicit(&counter->lost, memory_order_relaxed);
         if (key == 0 || recorded + lost == 0) {
-            continue; /* free, or begun for a hit that is being recorded just now */
+            continue; /* free, or made for a hit that is just being recorded */
         }
         out[count++] = (struct excguard_hit_counter){
             .key = key,

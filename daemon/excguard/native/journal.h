@@ -13,7 +13,7 @@
  *   3. the hit counter = count_after (in the record only its low half)
  * Opening repeats step 3 for the newest record: done already or not, the outcome is the same. The reply to
  * the kernel comes after step 3, so an acknowledged hit is always recorded and counted, once. With the ring
- * full the hit is counted in its counter's `lost` instead, one store, and there is no record.
+ * full the hit is counted in its counter's `lost` instead, one store, without a record.
  *
  * The reader's one store is tail, after it has dealt with the records: killed before it, the next start
  * brings the same records again, with the same seq and marked as recovered.
@@ -53,13 +53,13 @@ struct excguard_record {
     uint32_t count_after; /* `recorded` of its hit counter, this record included, modulo 2^32 */
     uint32_t release;     /* under which its severity was decided */
     uint16_t hit_slot;    /* index of its hit counter */
-    int16_t reply;        /* kern_return_t that was answered */
+    int16_t reply;        /* kern_return_t of the reply */
     uint16_t flags;       /* EXCGUARD_RECORD_... */
     uint8_t behavior;     /* EXCEPTION_IDENTITY_PROTECTED (4) or EXCEPTION_STATE_IDENTITY_PROTECTED (5) */
     uint8_t severity;     /* enum excguard_severity */
 
     /*
-     * Without meaning unless flags say EXCGUARD_RECORD_STATE, and pc, lr and sp unless
+     * Undefined without EXCGUARD_RECORD_STATE in flags; pc, lr and sp without
      * EXCGUARD_RECORD_REGISTERS.
      */
     uint32_t state_flavor;
@@ -81,7 +81,7 @@ struct excguard_record {
 struct excguard_hit_counter {
     uint64_t key; /* target_id << 32 | code >> 32; 0: free */
     uint64_t recorded;
-    uint64_t lost; /* given up because the ring was full */
+    uint64_t lost; /* without a record: the ring was full */
     uint64_t last_time_ns;
     uint32_t target_id;
     uint32_t guard_type;
@@ -105,7 +105,7 @@ struct excguard_reply_histogram {
 
 enum excguard_journal_status {
     EXCGUARD_JOURNAL_OK = 0,
-    EXCGUARD_JOURNAL_ERROR = 1,    /* the system said no: errno is in the message */
+    EXCGUARD_JOURNAL_ERROR = 1,    /* a system call failed: its errno is in the message */
     EXCGUARD_JOURNAL_LOCKED = 2,   /* another process has it open */
     EXCGUARD_JOURNAL_FOREIGN = 3,  /* the file is not a journal, or of another version */
     EXCGUARD_JOURNAL_CORRUPT = 4,  /* the file is a journal whose content contradicts itself */
@@ -120,9 +120,9 @@ struct excguard_journal;
  * done. `capacity`: number of records, a power of two from 8 to 16777216; 0: whatever an existing file has
  * (65536 for a new one). All of the file's blocks are allocated here, so that a full disk shows now and never
  * as a signal later. `release`: decides severities (guard.h). Hit counters that were kept under another
- * release, or under tables that said otherwise, begin anew; records stay. On failure *out is NULL, and
- * `error` (`error_size` bytes) gets one line: what is wrong with which file, what to do. The file descriptor
- * is close-on-exec. Returns enum excguard_journal_status.
+ * release, or under tables that said otherwise, start again from 0; records stay. On failure *out is NULL,
+ * and `error` (`error_size` bytes) gets one line: what is wrong with which file, what to do. The file
+ * descriptor is close-on-exec. Returns enum excguard_journal_status.
  */
 int excguard_journal_open(const char *path, uint32_t capacity, uint32_t release,
                           struct excguard_journal **out, char *error, size_t error_size);
@@ -144,17 +144,17 @@ uint64_t excguard_journal_counting_since_ns(const struct excguard_journal *journ
 /* ---- reader: one thread ---- */
 
 /*
- * The oldest records not yet given back, in order, at most `max`; *records points into the mapping and stays
+ * The oldest unread records, in order, at most `max`; *records points into the mapping and stays
  * valid until excguard_journal_advance passes them. Returns how many there are there (a batch ends at the
  * ring's end, so ask again until 0).
  */
 uint32_t excguard_journal_peek(const struct excguard_journal *journal, const struct excguard_record **records,
                                uint32_t max);
 
-/* Gives back the `count` oldest records: they have been dealt with and will not be seen again. */
+/* Marks the `count` oldest records as read: their slots are free again. */
 void excguard_journal_advance(struct excguard_journal *journal, uint32_t count);
 
-/* How many records wait. */
+/* The number of unread records. */
 uint64_t excguard_journal_pending(const struct excguard_journal *journal);
 
 /* ---- counters: any thread, at any time ---- */
@@ -162,7 +162,7 @@ uint64_t excguard_journal_pending(const struct excguard_journal *journal);
 /* Copies the hit counters in use, at most `max` (EXCGUARD_HIT_SLOTS are enough). Returns how many. */
 uint32_t excguard_journal_hits(const struct excguard_journal *journal, struct excguard_hit_counter *out,
                                uint32_t max);
-/* Records given up because the ring was full, over the life of the counters. */
+/* Hits without a record because the ring was full, over the life of the counters. */
 uint64_t excguard_journal_lost(const struct excguard_journal *journal);
 /* Messages refused, by verdict. */
 void excguard_journal_rejected(const struct excguard_journal *journal, uint64_t out[EXCGUARD_VERDICT_COUNT]);
@@ -170,7 +170,7 @@ void excguard_journal_replies(const struct excguard_journal *journal, struct exc
 
 /* ---- writer: one thread ---- */
 
-/* What the writer knows of a hit, as in the record; the journal adds seq, severity and counts. */
+/* A hit as the writer has it; the journal adds seq, severity and counts. */
 struct excguard_hit {
     uint64_t time_ns;
     uint64_t thread_id;

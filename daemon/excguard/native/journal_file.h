@@ -26,10 +26,10 @@ struct journal_header {
     uint32_t record_size;
     uint32_t capacity;
     uint32_t hit_slots;
-    /* That severities in counters and records were decided for; 0 while the counters are begun anew. */
+    /* That severities in counters and records were decided for; 0 while the counters are being reset. */
     _Atomic uint32_t release;
     /*
-     * Records from here on belong to the counters as they are; older ones to counters that were begun anew.
+     * Records from here on belong to the counters as they are; older ones to counters that were reset.
      */
     uint64_t counters_since;
     uint64_t made_ns;           /* when the file was made, since 1970 */
@@ -119,8 +119,7 @@ struct excguard_journal {
 
     /* The writer's alone. */
     uint64_t mask;    /* capacity - 1 */
-    uint64_t full_at; /* no room for this seq, as far as the writer knows: tail when last looked at, plus
-                         capacity */
+    uint64_t full_at; /* no room for this seq: tail when it was last read, plus capacity */
     uint32_t release; /* that severities are decided for */
     uint32_t hit_slots_used;
 

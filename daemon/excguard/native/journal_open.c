@@ -44,7 +44,7 @@ static int fail_errno(const struct opening *opening, const char *what) {
     if (number == ENOSPC || number == EDQUOT || number == EFBIG) {
         return fail(
             opening, EXCGUARD_JOURNAL_NO_SPACE,
-            "no room for the journal: %s; free some space, or choose a smaller capacity or another path",
+            "no space for the journal: %s; free some space, or choose a smaller capacity or another path",
             strerror(number));
     }
     return fail(opening, EXCGUARD_JOURNAL_ERROR, "cannot %s the journal: %s", what, strerror(number));
@@ -147,7 +147,7 @@ static uint64_t wall_clock_ns(void) {
 
 /*
  * Zeros first, the header last and in one write: killed at any point, what lies there is either all zero, and
- * the next start makes it anew, or whole.
+ * the next start makes it again, or complete.
  */
 static int make_file(const struct opening *opening, int fd, uint32_t capacity, uint32_t release) {
     union {
@@ -155,7 +155,7 @@ static int make_file(const struct opening *opening, int fd, uint32_t capacity, u
         char bytes[sizeof(struct journal_header)];
     } first;
     if (ftruncate(fd, 0) != 0) {
-        return fail_errno(opening, "empty");
+        return fail_errno(opening, "truncate");
     }
     int status = write_all_blocks(opening, fd, file_size(capacity), false);
     if (status != EXCGUARD_JOURNAL_OK) {
@@ -190,12 +190,11 @@ static int check_header(const struct opening *opening, int fd, size_t size, uint
         return fail_errno(opening, "read");
     }
     if ((size_t)count < sizeof first || first.header.magic != EXCGUARD_JOURNAL_MAGIC) {
-        return fail(opening, EXCGUARD_JOURNAL_FOREIGN,
-                    "this file is no excguard journal, and is left alone; choose another path");
+        return fail(opening, EXCGUARD_JOURNAL_FOREIGN, "not an excguard journal; choose another path");
     }
     if (first.header.version != EXCGUARD_JOURNAL_VERSION) {
         return fail(opening, EXCGUARD_JOURNAL_FOREIGN,
-                    "a journal of version %" PRIu32 ", this excguard has version %u; move the file away",
+                    "a journal of version %" PRIu32 ", this excguard uses version %u; move the file away",
                     first.header.version, EXCGUARD_JOURNAL_VERSION);
     }
     if (first.header.header_size != sizeof(struct journal_header) ||
@@ -243,15 +242,15 @@ static int check_ring(const struct opening *opening, const struct excguard_journ
     uint64_t head = journal->map->header.head;
     uint64_t tail = journal->map->header.tail;
     if (tail > head || head - tail > journal->mask + 1) {
-        return corrupt(opening, "its sequence numbers contradict each other");
+        return corrupt(opening, "its sequence numbers are inconsistent");
     }
     if (journal->map->header.counters_since > head) {
-        return corrupt(opening, "its counters are younger than its records");
+        return corrupt(opening, "its counters start after its records");
     }
     for (uint64_t seq = tail; seq < head; seq++) {
         const struct excguard_record *record = record_of(journal, seq);
         if (record->seq != seq || record->target_id == 0) {
-            return corrupt(opening, "a record is not in its place");
+            return corrupt(opening, "a record is in the wrong place");
         }
     }
     return EXCGUARD_JOURNAL_OK;
@@ -271,12 +270,12 @@ static int finish_last_record(const struct opening *opening, struct excguard_jou
     }
     const struct excguard_record *record = record_of(journal, head - 1);
     if (record->seq != head - 1 || record->hit_slot >= EXCGUARD_HIT_SLOTS) {
-        return corrupt(opening, "its newest record is not in its place");
+        return corrupt(opening, "its newest record is in the wrong place");
     }
     struct journal_hit_counter *counter = &journal->map->hits[record->hit_slot];
     if (!is_counter_of(counter, record) || ((uint32_t)counter->recorded != record->count_after &&
                                             (uint32_t)counter->recorded + 1 != record->count_after)) {
-        return corrupt(opening, "its newest record and its counter contradict each other");
+        return corrupt(opening, "its newest record and its counter are inconsistent");
     }
     counter->recorded += (uint32_t)counter->recorded != record->count_after;
     if (counter->last_time_ns < record->time_ns) { /* a hit for which the ring had no room can be newer */
@@ -294,23 +293,23 @@ static int check_counters(const struct opening *opening, const struct excguard_j
         recorded += counter->recorded;
         if (key == 0) {
             if (counter->recorded != 0 || counter->lost != 0) {
-                return corrupt(opening, "a hit counter counts nothing known");
+                return corrupt(opening, "an unused hit counter is not zero");
             }
             continue;
         }
         if (excguard_hit_key(counter->target_id,
                              (uint64_t)counter->guard_type << 61 | (uint64_t)counter->flavor << 32) != key) {
-            return corrupt(opening, "a hit counter contradicts itself");
+            return corrupt(opening, "a hit counter is inconsistent");
         }
         for (uint32_t at = excguard_hit_home(key); slot != 0 && at != slot;
              at = (at + 1) % EXCGUARD_HIT_SLOTS) {
             if (journal->map->hits[at].key == 0 || journal->map->hits[at].key == key) {
-                return corrupt(opening, "a hit counter is not in its place");
+                return corrupt(opening, "a hit counter is in the wrong place");
             }
         }
     }
     if (recorded != journal->map->header.head - journal->map->header.counters_since) {
-        return corrupt(opening, "its counters and its records contradict each other");
+        return corrupt(opening, "its counters and its records are inconsistent");
     }
     return EXCGUARD_JOURNAL_OK;
 }
@@ -331,7 +330,7 @@ static bool are_decisions_current(const struct excguard_journal *journal, uint32
 }
 
 /* Release 0 from beginning to end, so that a kill in between makes the next start do it again. */
-static void begin_counters_anew(struct excguard_journal *journal, uint32_t release) {
+static void reset_counters(struct excguard_journal *journal, uint32_t release) {
     journal->map->header.release = 0;
     atomic_thread_fence(memory_order_seq_cst);
     journal->map->header.counters_since = journal->map->header.head;
@@ -355,7 +354,7 @@ static int check_and_repair(const struct opening *opening, struct excguard_journ
         return status;
     }
     if (written_under != release || !are_decisions_current(journal, release)) {
-        begin_counters_anew(journal, release);
+        reset_counters(journal, release);
     }
     if (journal->map->hits[0].key == 0) {
         excguard_journal_begin_counter(journal->map, 0, EXCGUARD_FLAVOR_OTHER, release);
@@ -385,7 +384,7 @@ static int prepare_file(const struct opening *opening, int fd, uint32_t *capacit
                         bool *created) {
     struct stat status;
     if (fstat(fd, &status) != 0) {
-        return fail_errno(opening, "look at");
+        return fail_errno(opening, "examine");
     }
     if (!S_ISREG(status.st_mode)) {
         return fail(opening, EXCGUARD_JOURNAL_FOREIGN, "not a regular file; choose another path");
@@ -397,15 +396,15 @@ static int prepare_file(const struct opening *opening, int fd, uint32_t *capacit
         }
         return fail_errno(opening, "lock");
     }
-    if (fstat(fd, &status) != 0) { /* again: the last owner may have changed it before it let go */
-        return fail_errno(opening, "look at");
+    if (fstat(fd, &status) != 0) { /* again: the previous owner may have changed it before it unlocked it */
+        return fail_errno(opening, "examine");
     }
     *created = is_all_zero(fd, (size_t)status.st_size);
     if (*created) {
         *capacity = *capacity != 0 ? *capacity : DEFAULT_CAPACITY;
         int made = make_file(opening, fd, *capacity, release);
         if (made != EXCGUARD_JOURNAL_OK && ftruncate(fd, 0) != 0) {
-            return made; /* the file stays, all zero; the next start begins it anew */
+            return made; /* the file stays, all zero; the next start makes it again */
         }
         return made;
     }
@@ -431,8 +430,8 @@ int excguard_journal_open(const char *path, uint32_t capacity, uint32_t release,
     *out = NULL;
     if (capacity != 0 && !is_capacity(capacity)) {
         return fail(&opening, EXCGUARD_JOURNAL_CAPACITY,
-                    "a journal cannot hold %" PRIu32 " records; choose a power of two from %u to %u",
-                    capacity, MIN_CAPACITY, MAX_CAPACITY);
+                    "invalid journal capacity %" PRIu32 ": choose a power of two from %u to %u", capacity,
+                    MIN_CAPACITY, MAX_CAPACITY);
     }
     struct excguard_journal *journal = calloc(1, sizeof *journal);
     if (journal == NULL) {

@@ -5,7 +5,7 @@
  * EXC_GUARD. But nearly every message that ever arrives has one of these five forms, and one branch for all
  * of a form's words together takes a quarter of the time. Only what is equal in every bit that MIG, the
  * parser and the receiver look at is recognised; all else goes to the parser.
- * tests/native/message_properties.h holds the two against each other.
+ * tests/native/message_properties.h compares the two.
  */
 #ifndef EXCGUARD_KERNEL_FORMS_H
 #define EXCGUARD_KERNEL_FORMS_H

@@ -10,10 +10,10 @@
 
 static_assert(sizeof(struct excguard_target) == 64, "an index is a shift");
 
-/* Records ahead whose line is fetched; what memory takes to answer, in records. */
+/* How many records ahead a cache line is fetched: the latency of memory, in records. */
 #define PREFETCH 48
 
-/* ---- whose it is ---- */
+/* ---- targets ---- */
 
 /*
  * Where a target is unless names collide. A name is an index and a generation (MACH_PORT_INDEX, mach/port.h).
@@ -27,10 +27,10 @@ static uint32_t free_port(uint32_t slot) {
     return (slot + 1) << 8;
 }
 
-struct excguard_target *excguard_find_target(struct excguard_answerer *answerer, uint32_t port) {
+struct excguard_target *excguard_find_target(struct excguard_message_handler *handler, uint32_t port) {
     for (uint32_t i = 0; i < EXCGUARD_TARGET_SLOTS; i++) {
         uint32_t slot = (target_home(port) + i) % EXCGUARD_TARGET_SLOTS;
-        struct excguard_target *target = &answerer->targets[slot];
+        struct excguard_target *target = &handler->targets[slot];
         if (atomic_load_explicit(&target->port, memory_order_acquire) == port && port != free_port(slot)) {
             return target;
         }
@@ -38,9 +38,9 @@ struct excguard_target *excguard_find_target(struct excguard_answerer *answerer,
     return NULL;
 }
 
-struct excguard_target *excguard_find_notified(struct excguard_answerer *answerer, uint32_t port) {
+struct excguard_target *excguard_find_notified(struct excguard_message_handler *handler, uint32_t port) {
     for (uint32_t slot = 0; slot < EXCGUARD_TARGET_SLOTS && port != MACH_PORT_NULL; slot++) {
-        struct excguard_target *target = &answerer->targets[slot];
+        struct excguard_target *target = &handler->targets[slot];
         if (atomic_load_explicit(&target->notify_port, memory_order_acquire) == port) {
             return target;
         }
@@ -48,17 +48,18 @@ struct excguard_target *excguard_find_notified(struct excguard_answerer *answere
     return NULL;
 }
 
-bool excguard_is_target_free(const struct excguard_answerer *answerer, const struct excguard_target *target) {
+bool excguard_is_target_free(const struct excguard_message_handler *handler,
+                             const struct excguard_target *target) {
     return atomic_load_explicit(&target->port, memory_order_acquire) ==
-           free_port((uint32_t)(target - answerer->targets));
+           free_port((uint32_t)(target - handler->targets));
 }
 
-struct excguard_target *excguard_add_target(struct excguard_answerer *answerer, uint32_t port, uint32_t id,
-                                            uint32_t own_reply) {
+struct excguard_target *excguard_add_target(struct excguard_message_handler *handler, uint32_t port,
+                                            uint32_t id, uint32_t own_reply) {
     for (uint32_t i = 0; i < EXCGUARD_TARGET_SLOTS; i++) {
-        struct excguard_target *target = &answerer->targets[(target_home(port) + i) % EXCGUARD_TARGET_SLOTS];
-        if (excguard_is_target_free(answerer, target) &&
-            port != free_port((uint32_t)(target - answerer->targets))) {
+        struct excguard_target *target = &handler->targets[(target_home(port) + i) % EXCGUARD_TARGET_SLOTS];
+        if (excguard_is_target_free(handler, target) &&
+            port != free_port((uint32_t)(target - handler->targets))) {
             target->id_shifted = (uint64_t)id << 32;
             target->own_reply = own_reply;
             target->own_tag = excguard_tag(0, own_reply, 0, EXCEPTION_IDENTITY_PROTECTED, 0);
@@ -72,46 +73,46 @@ struct excguard_target *excguard_add_target(struct excguard_answerer *answerer, 
     return NULL;
 }
 
-void excguard_free_target(struct excguard_answerer *answerer, struct excguard_target *target) {
-    atomic_store_explicit(&target->port, free_port((uint32_t)(target - answerer->targets)),
+void excguard_free_target(struct excguard_message_handler *handler, struct excguard_target *target) {
+    atomic_store_explicit(&target->port, free_port((uint32_t)(target - handler->targets)),
                           memory_order_seq_cst);
 }
 
-void excguard_renew_replies(struct excguard_answerer *answerer) {
+void excguard_renew_replies(struct excguard_message_handler *handler) {
     struct excguard_message usual = {.msgh_bits = EXCGUARD_KERNEL_BITS,
                                      .msgh_id = EXCGUARD_ID_RAISE_IDENTITY_PROTECTED};
-    excguard_build_reply(&usual, KERN_FAILURE, answerer->stateless_reply.bytes);
+    excguard_build_reply(&usual, KERN_FAILURE, handler->stateless_reply.bytes);
     usual.msgh_id = EXCGUARD_ID_RAISE_STATE_IDENTITY_PROTECTED;
-    excguard_build_reply(&usual, KERN_FAILURE, answerer->state_reply.bytes);
+    excguard_build_reply(&usual, KERN_FAILURE, handler->state_reply.bytes);
 }
 
-void excguard_answerer_init(struct excguard_answerer *answerer, struct excguard_journal *journal,
-                            uint32_t (*pid_of_token)(uint32_t)) {
-    excguard_renew_replies(answerer);
-    answerer->journal = journal;
-    answerer->pid_of_token = pid_of_token;
+void excguard_message_handler_init(struct excguard_message_handler *handler, struct excguard_journal *journal,
+                                   uint32_t (*pid_of_token)(uint32_t)) {
+    excguard_renew_replies(handler);
+    handler->journal = journal;
+    handler->pid_of_token = pid_of_token;
     for (uint32_t slot = 0; slot < EXCGUARD_TARGET_SLOTS; slot++) {
-        excguard_free_target(answerer, &answerer->targets[slot]);
+        excguard_free_target(handler, &handler->targets[slot]);
     }
     for (uint32_t slot = 0; slot < EXCGUARD_THREAD_SLOTS; slot++) {
-        answerer->threads[slot] = (struct excguard_thread){.thread_id = slot + 1}; /* has another home */
+        handler->threads[slot] = (struct excguard_thread){.thread_id = slot + 1}; /* has another home */
     }
 }
 
-static uint32_t find_pid(struct excguard_answerer *answerer, const struct excguard_message *message,
+static uint32_t find_pid(struct excguard_message_handler *handler, const struct excguard_message *message,
                          const struct excguard_target *target) {
-    struct excguard_thread *thread = &answerer->threads[message->thread_id % EXCGUARD_THREAD_SLOTS];
+    struct excguard_thread *thread = &handler->threads[message->thread_id % EXCGUARD_THREAD_SLOTS];
     bool seen = thread->thread_id == message->thread_id;
-    uint32_t pid = seen ? (uint32_t)thread->owner : answerer->pid_of_token(message->task_token);
+    uint32_t pid = seen ? (uint32_t)thread->owner : handler->pid_of_token(message->task_token);
     if (pid != 0) {
         *thread = (struct excguard_thread){message->thread_id, target->id_shifted | pid};
     }
     return pid;
 }
 
-/* ---- anything ---- */
+/* ---- any message ---- */
 
-static uint32_t judge(const struct excguard_message *message, const struct excguard_target *target) {
+static uint32_t find_verdict(const struct excguard_message *message, const struct excguard_target *target) {
     if (target == NULL) {
         return EXCGUARD_UNKNOWN_PORT;
     }
@@ -132,10 +133,10 @@ static uint32_t judge(const struct excguard_message *message, const struct excgu
     return message->verdict;
 }
 
-/* Returns what to answer. */
-static uint32_t record_hit(struct excguard_answerer *answerer, const struct excguard_message *message,
+/* Returns the RetCode of the reply. */
+static uint32_t record_hit(struct excguard_message_handler *handler, const struct excguard_message *message,
                            const struct excguard_target *target, uint64_t now_ns) {
-    uint32_t pid = find_pid(answerer, message, target);
+    uint32_t pid = find_pid(handler, message, target);
     uint32_t own_pid = (uint32_t)atomic_load_explicit(&target->owner, memory_order_relaxed);
     bool own = pid != 0 && pid == own_pid;
     struct excguard_hit hit = {
@@ -164,36 +165,36 @@ static uint32_t record_hit(struct excguard_answerer *answerer, const struct excg
     if ((message->present & EXCGUARD_HAS_REGISTERS) != 0) {
         hit.flags |= EXCGUARD_RECORD_REGISTERS;
     }
-    excguard_journal_append(answerer->journal, &hit);
+    excguard_journal_append(handler->journal, &hit);
     return hit.reply;
 }
 
 /* By the parser: whatever is not of a known form, well formed or not. */
-__attribute__((noinline)) static struct excguard_answer answer_any(struct excguard_answerer *answerer,
-                                                                   const uint8_t *bytes, uint64_t now_ns) {
+__attribute__((noinline)) static struct excguard_handled_message
+handle_any(struct excguard_message_handler *handler, const uint8_t *bytes, uint64_t now_ns) {
     struct excguard_message message;
     excguard_parse(bytes, EXCGUARD_RECEIVE_SIZE, 0, &message);
-    struct excguard_target *target = excguard_find_target(answerer, message.local_port);
+    struct excguard_target *target = excguard_find_target(handler, message.local_port);
     if (target == NULL && message.verdict == EXCGUARD_NOTIFICATION) {
-        target = excguard_find_notified(answerer, message.local_port);
+        target = excguard_find_notified(handler, message.local_port);
     }
-    uint32_t verdict = judge(&message, target);
+    uint32_t verdict = find_verdict(&message, target);
     uint32_t ret_code = KERN_FAILURE;
     if (verdict == EXCGUARD_ACCEPTED) {
-        ret_code = record_hit(answerer, &message, target, now_ns);
+        ret_code = record_hit(handler, &message, target, now_ns);
     } else if (verdict != EXCGUARD_NOTIFICATION) {
-        excguard_journal_reject(answerer->journal, verdict);
+        excguard_journal_reject(handler->journal, verdict);
     }
-    excguard_build_reply(&message, (int32_t)ret_code, answerer->other_reply.bytes);
-    return (struct excguard_answer){&answerer->other_reply, verdict};
+    excguard_build_reply(&message, (int32_t)ret_code, handler->other_reply.bytes);
+    return (struct excguard_handled_message){&handler->other_reply, verdict};
 }
 
-/* ---- the usual ---- */
+/* ---- the usual messages ---- */
 
 /*
- * The element of `array` that is `offset` bytes from its beginning. To the compiler `offset` is a number of
- * which it knows nothing more: gcc would work the address of each field out anew, and save registers to do
- * so.
+ * The element of `array` that is `offset` bytes from its beginning. The compiler cannot see how
+ * `offset` was computed: otherwise gcc computes the address of each field again, and saves registers for
+ * it.
  */
 #define ELEMENT(array, offset)                                   \
     __extension__({                                              \
@@ -208,20 +209,20 @@ __attribute__((noinline)) static struct excguard_answer answer_any(struct excgua
  * nothing is done. `state_key`: of its thread state (thread_state.h), 0 without one. Makes no calls, and
  * loads most things where they are stored, so that few registers have to be saved.
  */
-EXCGUARD_INLINE bool answer_form(struct excguard_answerer *answerer, const uint8_t *bytes, uint64_t now_ns,
-                                 uint64_t state_key) {
+EXCGUARD_INLINE bool handle_form(struct excguard_message_handler *handler, const uint8_t *bytes,
+                                 uint64_t now_ns, uint64_t state_key) {
     uint32_t port = excguard_load32(bytes + offsetof(mach_msg_header_t, msgh_local_port));
-    const struct excguard_target *target = &answerer->targets[target_home(port)];
+    const struct excguard_target *target = &handler->targets[target_home(port)];
     if (__builtin_expect(atomic_load_explicit(&target->port, memory_order_acquire) != port, 0)) {
         return false;
     }
     uint64_t thread_id = excguard_load64(bytes + EXCGUARD_PROTECTED(thread_id));
-    const struct excguard_thread *thread = &answerer->threads[thread_id % EXCGUARD_THREAD_SLOTS];
+    const struct excguard_thread *thread = &handler->threads[thread_id % EXCGUARD_THREAD_SLOTS];
     uint64_t owner = atomic_load_explicit(&target->owner, memory_order_relaxed);
     if (__builtin_expect(thread->thread_id != thread_id, 0) || __builtin_expect(thread->owner != owner, 0)) {
         return false;
     }
-    struct excguard_journal *journal = answerer->journal;
+    struct excguard_journal *journal = handler->journal;
     struct journal_map *map = journal->map;
     uint64_t seq = excguard_journal_head(map);
     const uint8_t *codes = bytes + EXCGUARD_PROTECTED(code);
@@ -233,7 +234,7 @@ EXCGUARD_INLINE bool answer_form(struct excguard_answerer *answerer, const uint8
     }
     struct excguard_record *record = ELEMENT(map->ring, (seq & journal->mask) * sizeof *record);
     /*
-     * Bring a record's line in good time: it is a lap old, and out of the caches. Beyond the ring's end it
+     * Fetch a record's line early: it is a lap old, and out of the caches. Beyond the ring's end this
      * does no harm.
      */
     __builtin_prefetch(record + PREFETCH, 1);
@@ -241,7 +242,7 @@ EXCGUARD_INLINE bool answer_form(struct excguard_answerer *answerer, const uint8
     memcpy(&entry.offender, thread, sizeof entry.offender);
     uint8_t *reply;
     if (state_key == 0) {
-        reply = answerer->stateless_reply.bytes;
+        reply = handler->stateless_reply.bytes;
         excguard_store32(reply + offsetof(struct excguard_reply, RetCode), target->own_reply);
         entry.tag = target->own_tag;
     } else {
@@ -256,7 +257,7 @@ EXCGUARD_INLINE bool answer_form(struct excguard_answerer *answerer, const uint8
         const excguard_pair sp_and_lr = {registers.sp, registers.lr};
         memcpy(&record->state_flavor, &state_and_pc, sizeof state_and_pc);
         memcpy(&record->sp, &sp_and_lr, sizeof sp_and_lr);
-        reply = answerer->state_reply.bytes; /* which says KERN_FAILURE already */
+        reply = handler->state_reply.bytes; /* which says KERN_FAILURE already */
         entry.tag = excguard_tag(0, KERN_FAILURE, EXCGUARD_RECORD_STATE | EXCGUARD_RECORD_REGISTERS,
                                  EXCEPTION_STATE_IDENTITY_PROTECTED, 0);
     }
@@ -270,27 +271,28 @@ EXCGUARD_INLINE bool answer_form(struct excguard_answerer *answerer, const uint8
  * The forms with thread state; a function of its own, so that the shorter one is not slowed down by its
  * needs.
  */
-__attribute__((noinline)) static struct excguard_answer answer_state(struct excguard_answerer *answerer,
-                                                                     const uint8_t *bytes, uint64_t now_ns) {
-#define TRY_FORM(key)                                                                   \
-    if (excguard_is_state_form(bytes, key)) {                                           \
-        if (answer_form(answerer, bytes, now_ns, key)) {                                \
-            return (struct excguard_answer){&answerer->state_reply, EXCGUARD_ACCEPTED}; \
-        }                                                                               \
-        return answer_any(answerer, bytes, now_ns);                                     \
+__attribute__((noinline)) static struct excguard_handled_message
+handle_state_form(struct excguard_message_handler *handler, const uint8_t *bytes, uint64_t now_ns) {
+#define TRY_FORM(key)                                                                           \
+    if (excguard_is_state_form(bytes, key)) {                                                   \
+        if (handle_form(handler, bytes, now_ns, key)) {                                         \
+            return (struct excguard_handled_message){&handler->state_reply, EXCGUARD_ACCEPTED}; \
+        }                                                                                       \
+        return handle_any(handler, bytes, now_ns);                                              \
     }
     TRY_FORM(EXCGUARD_ARM_STATE64)
     TRY_FORM(EXCGUARD_X86_STATE64)
     TRY_FORM(EXCGUARD_ARM_UNIFIED)
     TRY_FORM(EXCGUARD_X86_UNIFIED)
 #undef TRY_FORM
-    return answer_any(answerer, bytes, now_ns);
+    return handle_any(handler, bytes, now_ns);
 }
 
-struct excguard_answer excguard_answer(struct excguard_answerer *answerer,
-                                       const uint8_t bytes[EXCGUARD_RECEIVE_SIZE], uint64_t now_ns) {
-    if (__builtin_expect(excguard_is_stateless_form(bytes) && answer_form(answerer, bytes, now_ns, 0), 1)) {
-        return (struct excguard_answer){&answerer->stateless_reply, EXCGUARD_ACCEPTED};
+struct excguard_handled_message excguard_handle_message(struct excguard_message_handler *handler,
+                                                        const uint8_t bytes[EXCGUARD_RECEIVE_SIZE],
+                                                        uint64_t now_ns) {
+    if (__builtin_expect(excguard_is_stateless_form(bytes) && handle_form(handler, bytes, now_ns, 0), 1)) {
+        return (struct excguard_handled_message){&handler->stateless_reply, EXCGUARD_ACCEPTED};
     }
-    return answer_state(answerer, bytes, now_ns);
+    return handle_state_form(handler, bytes, now_ns);
 }

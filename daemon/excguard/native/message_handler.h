@@ -1,5 +1,5 @@
 /*
- * From a received message to the answer it gets: judge it, ask whose it is, write it down, make the reply.
+ * From a received message to its reply: check it, find its target, record it, build the reply.
  * All that happens between mach_msg's return and the reply, apart from the clock; the benchmark calls this
  * very function.
  *
@@ -7,8 +7,8 @@
  * formed, of a behavior that is not insecure, sent by the kernel, of a behavior that we register, EXC_GUARD.
  * Internal to the receiver.
  */
-#ifndef EXCGUARD_ANSWER_H
-#define EXCGUARD_ANSWER_H
+#ifndef EXCGUARD_MESSAGE_HANDLER_H
+#define EXCGUARD_MESSAGE_HANDLER_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -25,7 +25,7 @@
  * when a target is added and first when it is removed.
  */
 struct excguard_target {
-    _Atomic uint32_t port; /* free: a name that has another home (excguard_answerer_init) */
+    _Atomic uint32_t port; /* free: a name that has another home (excguard_message_handler_init) */
     /*
      * kern_return_t for hits of its own process under EXCEPTION_IDENTITY_PROTECTED; all others get
      * KERN_FAILURE.
@@ -35,8 +35,7 @@ struct excguard_target {
     uint64_t id_shifted;    /* target_id << 32, as it goes into keys and owners */
     _Atomic uint64_t owner; /* id_shifted | pid of the target's own process; 0 for the pid: not known */
     _Atomic uint64_t no_senders;
-    _Atomic uint32_t
-        notify_port; /* where its no-senders notifications go; MACH_PORT_NULL: nobody asked for them */
+    _Atomic uint32_t notify_port; /* where its no-senders notifications go; MACH_PORT_NULL: not requested */
     uint32_t reserved[5];
 };
 
@@ -54,7 +53,7 @@ union excguard_reply_buffer {
     uint8_t bytes[EXCGUARD_REPLY_SIZE];
 };
 
-struct excguard_answerer {
+struct excguard_message_handler {
     struct excguard_journal *journal;
     /*
      * Turns the task identity token of a message into a pid, 0: it cannot be done. Does not consume the
@@ -72,28 +71,29 @@ struct excguard_answerer {
 };
 
 /* All slots free. */
-void excguard_answerer_init(struct excguard_answerer *answerer, struct excguard_journal *journal,
-                            uint32_t (*pid_of_token)(uint32_t));
+void excguard_message_handler_init(struct excguard_message_handler *handler, struct excguard_journal *journal,
+                                   uint32_t (*pid_of_token)(uint32_t));
 
 /* The target with this port, or NULL. */
-struct excguard_target *excguard_find_target(struct excguard_answerer *answerer, uint32_t port);
+struct excguard_target *excguard_find_target(struct excguard_message_handler *handler, uint32_t port);
 
 /*
  * The target whose notifications go to this port, or NULL. It may have been freed since; its notify_port is
  * cleared later than that.
  */
-struct excguard_target *excguard_find_notified(struct excguard_answerer *answerer, uint32_t port);
+struct excguard_target *excguard_find_notified(struct excguard_message_handler *handler, uint32_t port);
 
 /* Takes a free slot for the target. Returns it, or NULL: none is left. Not for two threads at once. */
-struct excguard_target *excguard_add_target(struct excguard_answerer *answerer, uint32_t port, uint32_t id,
-                                            uint32_t own_reply);
+struct excguard_target *excguard_add_target(struct excguard_message_handler *handler, uint32_t port,
+                                            uint32_t id, uint32_t own_reply);
 /* Frees the slot. */
-void excguard_free_target(struct excguard_answerer *answerer, struct excguard_target *target);
-bool excguard_is_target_free(const struct excguard_answerer *answerer, const struct excguard_target *target);
+void excguard_free_target(struct excguard_message_handler *handler, struct excguard_target *target);
+bool excguard_is_target_free(const struct excguard_message_handler *handler,
+                             const struct excguard_target *target);
 
-struct excguard_answer {
+struct excguard_handled_message {
     /*
-     * The answerer's, until the next message. Made in all cases; is there a right to send it to? See the
+     * The handler's, until the next message. Made in all cases; is there a right to send it to? See the
      * message.
      */
     union excguard_reply_buffer *reply;
@@ -105,13 +105,14 @@ struct excguard_answer {
 };
 
 /* Answers the message in a receive buffer, its trailer behind it. `now_ns`: CLOCK_REALTIME. */
-struct excguard_answer excguard_answer(struct excguard_answerer *answerer,
-                                       const uint8_t message[EXCGUARD_RECEIVE_SIZE], uint64_t now_ns);
+struct excguard_handled_message excguard_handle_message(struct excguard_message_handler *handler,
+                                                        const uint8_t message[EXCGUARD_RECEIVE_SIZE],
+                                                        uint64_t now_ns);
 
 /*
- * Makes the usual replies anew: after one could not be sent, and the kernel gave it back with other names in
+ * Rebuilds the usual replies: after one could not be sent, and the kernel returned it with other names in
  * it.
  */
-void excguard_renew_replies(struct excguard_answerer *answerer);
+void excguard_renew_replies(struct excguard_message_handler *handler);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Each msgh_id has a shape, a compile-time constant, and one function judges a message by a shape: what the
- * compiler makes of it is what MIG writes out for each routine by hand.
+ * Each msgh_id has a shape, a compile-time constant, and one function checks a message by its shape: the
+ * compiler expands it to what MIG generates for each routine.
  */
 #include "parser.h"
 
@@ -38,7 +38,7 @@ struct shape {
         .state = (state_),                                                               \
     })
 
-static uint32_t judge_port_descriptor(const uint8_t *descriptor, uint32_t disposition) {
+static uint32_t check_port_descriptor(const uint8_t *descriptor, uint32_t disposition) {
     if (descriptor[EXCGUARD_DESCRIPTOR_TYPE_AT] != MACH_MSG_PORT_DESCRIPTOR) {
         return EXCGUARD_DESCRIPTOR_TYPE;
     }
@@ -52,7 +52,7 @@ static uint32_t judge_port_descriptor(const uint8_t *descriptor, uint32_t dispos
  * The checks of a MIG server routine, in its order. `size` bytes are readable and at least a header. Inline,
  * so that `shape` is a constant in each of its uses.
  */
-EXCGUARD_INLINE uint32_t judge_request(const uint8_t *bytes, uint32_t bits, uint32_t size,
+EXCGUARD_INLINE uint32_t check_request(const uint8_t *bytes, uint32_t bits, uint32_t size,
                                        const struct shape shape, struct excguard_message *out) {
     if (((bits & MACH_MSGH_BITS_COMPLEX) != 0) != (shape.descriptors != 0)) {
         return EXCGUARD_COMPLEX_BIT;
@@ -67,7 +67,7 @@ EXCGUARD_INLINE uint32_t judge_request(const uint8_t *bytes, uint32_t bits, uint
         }
         const uint8_t *descriptor = body + sizeof(mach_msg_body_t);
         for (uint32_t i = 0; i < shape.descriptors; i++) {
-            uint32_t bad = judge_port_descriptor(descriptor, MACH_MSG_TYPE_PORT_SEND);
+            uint32_t bad = check_port_descriptor(descriptor, MACH_MSG_TYPE_PORT_SEND);
             if (bad != EXCGUARD_ACCEPTED) {
                 return bad;
             }
@@ -130,7 +130,7 @@ EXCGUARD_INLINE uint32_t judge_request(const uint8_t *bytes, uint32_t bits, uint
 }
 
 /* Notifications: mach/notify.h, the structs without their trailer. */
-static uint32_t judge_notification(const uint8_t *bytes, uint32_t bits, uint32_t size, int32_t id,
+static uint32_t check_notification(const uint8_t *bytes, uint32_t bits, uint32_t size, int32_t id,
                                    struct excguard_message *out) {
     bool complex = (bits & MACH_MSGH_BITS_COMPLEX) != 0;
     uint32_t expected = id == MACH_NOTIFY_SEND_ONCE ? offsetof(mach_send_once_notification_t, trailer)
@@ -148,7 +148,7 @@ static uint32_t judge_notification(const uint8_t *bytes, uint32_t bits, uint32_t
             return EXCGUARD_DESCRIPTOR_COUNT;
         }
         const uint8_t *descriptor = bytes + offsetof(mach_port_destroyed_notification_t, not_port);
-        uint32_t bad = judge_port_descriptor(descriptor, MACH_MSG_TYPE_PORT_RECEIVE);
+        uint32_t bad = check_port_descriptor(descriptor, MACH_MSG_TYPE_PORT_RECEIVE);
         if (bad != EXCGUARD_ACCEPTED) {
             return bad;
         }
@@ -160,11 +160,11 @@ static uint32_t judge_notification(const uint8_t *bytes, uint32_t bits, uint32_t
     return EXCGUARD_NOTIFICATION;
 }
 
-static uint32_t judge_body(const uint8_t *bytes, uint32_t bits, uint32_t size, int32_t id,
+static uint32_t check_body(const uint8_t *bytes, uint32_t bits, uint32_t size, int32_t id,
                            struct excguard_message *out) {
-    /* The two that we register, first; the last is in no hurry. */
+    /* The two behaviors that we register come first. */
     if (__builtin_expect(id == EXCGUARD_ID_RAISE_IDENTITY_PROTECTED, 1)) {
-        return judge_request(
+        return check_request(
             bytes, bits, size,
             SHAPE(excguard_raise_identity_protected_request, EXCGUARD_ACCEPTED, EXCEPTION_IDENTITY_PROTECTED,
                   1, offsetof(struct excguard_raise_identity_protected_request, thread_id), false),
@@ -172,28 +172,28 @@ static uint32_t judge_body(const uint8_t *bytes, uint32_t bits, uint32_t size, i
     }
     switch (id) {
     case EXCGUARD_ID_RAISE_STATE_IDENTITY_PROTECTED:
-        return judge_request(
+        return check_request(
             bytes, bits, size,
             SHAPE(excguard_raise_state_identity_protected_request, EXCGUARD_ACCEPTED,
                   EXCEPTION_STATE_IDENTITY_PROTECTED, 1,
                   offsetof(struct excguard_raise_state_identity_protected_request, thread_id), true),
             out);
     case EXCGUARD_ID_RAISE:
-        return judge_request(
+        return check_request(
             bytes, bits, size,
             SHAPE(excguard_raise_request, EXCGUARD_INSECURE_BEHAVIOR, EXCEPTION_DEFAULT, 2, 0, false), out);
     case EXCGUARD_ID_RAISE_STATE:
-        return judge_request(
+        return check_request(
             bytes, bits, size,
             SHAPE(excguard_raise_state_request, EXCGUARD_INSECURE_BEHAVIOR, EXCEPTION_STATE, 0, 0, true),
             out);
     case EXCGUARD_ID_RAISE_STATE_IDENTITY:
-        return judge_request(bytes, bits, size,
+        return check_request(bytes, bits, size,
                              SHAPE(excguard_raise_state_identity_request, EXCGUARD_INSECURE_BEHAVIOR,
                                    EXCEPTION_STATE_IDENTITY, 2, 0, true),
                              out);
     case EXCGUARD_ID_RAISE_BACKTRACE:
-        return judge_request(
+        return check_request(
             bytes, bits, size,
             SHAPE(excguard_raise_backtrace_request, EXCGUARD_UNREGISTERED_BEHAVIOR, 0, 1, 0, false), out);
     case MACH_NOTIFY_PORT_DELETED:
@@ -202,7 +202,7 @@ static uint32_t judge_body(const uint8_t *bytes, uint32_t bits, uint32_t size, i
     case MACH_NOTIFY_NO_SENDERS:
     case MACH_NOTIFY_SEND_ONCE:
     case MACH_NOTIFY_DEAD_NAME:
-        return judge_notification(bytes, bits, size, id, out);
+        return check_notification(bytes, bits, size, id, out);
     default:
         return EXCGUARD_UNKNOWN_ID;
     }
@@ -222,7 +222,7 @@ static bool is_trailer_size(uint32_t size) {
  * Looks behind the message; ACCEPTED when what is there is right. Fills trailer_offset, trailer_size and the
  * sender.
  */
-static uint32_t judge_trailer(const uint8_t *bytes, size_t capacity, uint32_t flags, uint32_t size,
+static uint32_t check_trailer(const uint8_t *bytes, size_t capacity, uint32_t flags, uint32_t size,
                               struct excguard_message *out) {
     size_t at = ((size_t)size + 3) & ~(size_t)3; /* round_msg (mach/message.h) */
     size_t room = capacity > at ? capacity - at : 0;
@@ -273,8 +273,8 @@ uint32_t excguard_parse(const void *buffer, size_t capacity, uint32_t flags, str
     if (size > capacity) {
         return out->verdict = EXCGUARD_TRUNCATED;
     }
-    uint32_t behind = judge_trailer(bytes, capacity, flags, size, out);
-    uint32_t body = judge_body(bytes, bits, size, id, out);
+    uint32_t behind = check_trailer(bytes, capacity, flags, size, out);
+    uint32_t body = check_body(bytes, bits, size, id, out);
     /*
      * A message malformed in itself is that first of all; a well formed one without its trailer is malformed,
      * too.

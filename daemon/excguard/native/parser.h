@@ -1,5 +1,5 @@
 /*
- * Judges one received Mach message: is it an exception message that MIG's server stub would take, of a
+ * Checks one received Mach message: is it an exception message that MIG's server stub would take, of a
  * behavior that we register, whole, with the trailer that the kernel appends?
  *
  * Pure functions over bytes: no Mach call, no allocation, no state. Bytes may lie at any alignment, be any
@@ -10,7 +10,7 @@
  * Two rules are ours, because the stub trusts msgh_size: the message must not be longer than what was
  * received, and a trailer of the kernel's must follow it.
  *
- * Who sent the message is a separate question (`sender`): it is answered from the trailer for every message
+ * Who sent the message is a separate question (`sender`): it is read from the trailer of every message
  * that is whole enough to have one, whatever the verdict.
  */
 #ifndef EXCGUARD_PARSER_H
@@ -28,7 +28,7 @@ enum excguard_verdict {
     EXCGUARD_ACCEPTED = 0,
     EXCGUARD_NOTIFICATION = 1,          /* a well formed Mach notification (mach/notify.h) */
     EXCGUARD_INSECURE_BEHAVIOR = 2,     /* well formed, but 2405, 2406 or 2407 */
-    EXCGUARD_UNREGISTERED_BEHAVIOR = 3, /* well formed 2409 (backtrace): harmless, and not one we ask for */
+    EXCGUARD_UNREGISTERED_BEHAVIOR = 3, /* well formed 2409 (backtrace): harmless, and not registered */
     EXCGUARD_TOO_SHORT = 4,             /* fewer bytes than a message header, or msgh_size says so */
     EXCGUARD_TRUNCATED = 5,             /* msgh_size is more than was received */
     EXCGUARD_UNKNOWN_ID = 6,
@@ -43,12 +43,12 @@ enum excguard_verdict {
     EXCGUARD_MISSING_TRAILER = 15, /* too few bytes behind the message for any trailer */
     EXCGUARD_FOREIGN_TRAILER = 16, /* of a type or size that no kernel appends */
     EXCGUARD_TRAILING_BYTES = 17,  /* offline only: bytes behind the trailer */
-    /* Below: never said by the parser. */
+    /* Below: never returned by the parser. */
     EXCGUARD_SENDER_NOT_KERNEL = 18,
-    EXCGUARD_UNKNOWN_PORT = 19, /* on a port of the set that is no target's exception port */
-    EXCGUARD_NOT_GUARD = 20,    /* another exception than EXC_GUARD */
-    EXCGUARD_TOO_LARGE = 21,    /* the kernel threw it away: larger than any exception message can be */
-    EXCGUARD_UNEXPECTED_NOTIFICATION = 22, /* from the kernel, but nothing that we asked for */
+    EXCGUARD_UNKNOWN_PORT = 19, /* on a port of the set that is not an exception port of a target */
+    EXCGUARD_NOT_GUARD = 20,    /* an exception other than EXC_GUARD */
+    EXCGUARD_TOO_LARGE = 21,    /* discarded by the kernel: larger than any exception message */
+    EXCGUARD_UNEXPECTED_NOTIFICATION = 22, /* from the kernel, but not requested */
     EXCGUARD_VERDICT_COUNT = 23,
 };
 
@@ -104,13 +104,13 @@ struct excguard_message {
 };
 
 /*
- * Judges the message at `buffer`. `capacity` bytes may be read. `flags`: 0 or EXCGUARD_PARSE_OFFLINE.
+ * Checks the message at `buffer`. `capacity` bytes may be read. `flags`: 0 or EXCGUARD_PARSE_OFFLINE.
  * Fills all of *out; returns out->verdict.
  */
 uint32_t excguard_parse(const void *buffer, size_t capacity, uint32_t flags, struct excguard_message *out);
 
 /*
- * "accepted", "insecure_behavior", "sender_not_kernel" ...; static. "invalid" for a number that is no
+ * "accepted", "insecure_behavior", "sender_not_kernel" ...; static. "invalid" for a number that is not a
  * verdict.
  */
 const char *excguard_verdict_name(uint32_t verdict);

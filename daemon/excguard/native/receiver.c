@@ -23,14 +23,14 @@ union receive_buffer {
     uint8_t bytes[EXCGUARD_RECEIVE_SIZE];
 };
 
-/* A moment of the clock that never stands still nor jumps, and what the time of day was then. */
+/* A reading of the steady clock, and the time of day at that moment. */
 struct receiver_clock {
     uint64_t steady_ns;
     uint64_t wall_ns;
 };
 
 struct excguard_receiver {
-    struct excguard_answerer answerer;
+    struct excguard_message_handler handler;
     _Alignas(64) union receive_buffer received;
 
     mach_port_t task;
@@ -71,8 +71,8 @@ static uint64_t steady_ns(void) {
 }
 
 /*
- * The time of day at `steady`, from one look at that clock a second: so a message costs one clock read before
- * its reply, and a clock that is set is followed within a second.
+ * The time of day at `steady`, from one reading of that clock a second: so a message costs one clock read
+ * before its reply, and a clock that is set is followed within a second.
  */
 static uint64_t wall_time(struct receiver_clock *clock, uint64_t steady) {
     if (clock->wall_ns == 0 || steady - clock->steady_ns >= NS_PER_SECOND) {
@@ -142,7 +142,7 @@ static void send_reply(struct excguard_receiver *receiver, mach_msg_header_t *re
              */
             mach_msg_destroy(reply);
         }
-        excguard_renew_replies(&receiver->answerer);
+        excguard_renew_replies(&receiver->handler);
     }
 }
 
@@ -150,7 +150,7 @@ static void send_reply(struct excguard_receiver *receiver, mach_msg_header_t *re
 
 static void wake(struct excguard_receiver *receiver) {
     /*
-     * What was written comes before the question whether anybody waits: excguard_receiver_arm does the
+     * The record is written before `armed` is read; excguard_receiver_arm does the
      * reverse.
      */
     atomic_thread_fence(memory_order_seq_cst);
@@ -167,7 +167,7 @@ static void wake(struct excguard_receiver *receiver) {
  * Asks for one notification when `port` has no senders any more, after send rights were made of it `made`
  * times.
  */
-static kern_return_t ask_for_no_senders(struct excguard_receiver *receiver, mach_port_name_t port,
+static kern_return_t request_no_senders(struct excguard_receiver *receiver, mach_port_name_t port,
                                         mach_port_name_t notify, mach_port_mscount_t made) {
     mach_port_t previous = MACH_PORT_NULL;
     kern_return_t result = mach_port_request_notification(receiver->task, port, MACH_NOTIFY_NO_SENDERS, made,
@@ -178,35 +178,36 @@ static kern_return_t ask_for_no_senders(struct excguard_receiver *receiver, mach
     return result;
 }
 
-static void take_notification(struct excguard_receiver *receiver) {
+static void handle_notification(struct excguard_receiver *receiver) {
     const mach_no_senders_notification_t *notification = (const void *)receiver->received.bytes;
     mach_port_name_t notify = notification->not_header.msgh_local_port;
-    struct excguard_target *target = excguard_find_notified(&receiver->answerer, notify);
+    struct excguard_target *target = excguard_find_notified(&receiver->handler, notify);
     atomic_fetch_add_explicit(&receiver->notifications, 1, memory_order_relaxed);
-    if (target == NULL || excguard_is_target_free(&receiver->answerer, target) ||
+    if (target == NULL || excguard_is_target_free(&receiver->handler, target) ||
         notification->not_header.msgh_id != MACH_NOTIFY_NO_SENDERS) {
         return;
     }
     atomic_fetch_add_explicit(&target->no_senders, 1, memory_order_relaxed);
     /* A request is good for one notification. What happens between the two is not missed: see `made`. */
-    ask_for_no_senders(receiver, atomic_load(&target->port), notify, notification->not_count + 1);
+    request_no_senders(receiver, atomic_load(&target->port), notify, notification->not_count + 1);
 }
 
-static void handle(struct excguard_receiver *receiver, uint64_t received_at) {
+static void handle_message(struct excguard_receiver *receiver, uint64_t received_at) {
     uint64_t now_ns = wall_time(&receiver->clock, received_at);
-    struct excguard_answer answer = excguard_answer(&receiver->answerer, receiver->received.bytes, now_ns);
-    uint32_t verdict = answer.verdict;
+    struct excguard_handled_message handled =
+        excguard_handle_message(&receiver->handler, receiver->received.bytes, now_ns);
+    uint32_t verdict = handled.verdict;
     if (verdict != EXCGUARD_NOTIFICATION) {
-        send_reply(receiver, &answer.reply->header);
+        send_reply(receiver, &handled.reply->header);
     }
     if (verdict == EXCGUARD_ACCEPTED) {
-        excguard_journal_reply_time(receiver->answerer.journal, steady_ns() - received_at);
+        excguard_journal_reply_time(receiver->handler.journal, steady_ns() - received_at);
         mach_msg_destroy(&receiver->received.header); /* the task identity token */
         wake(receiver);
         return;
     }
     if (verdict == EXCGUARD_NOTIFICATION) {
-        take_notification(receiver);
+        handle_notification(receiver);
     }
     release_rights(receiver);
     if (verdict == EXCGUARD_NOTIFICATION) {
@@ -214,13 +215,13 @@ static void handle(struct excguard_receiver *receiver, uint64_t received_at) {
     }
 }
 
-/* False: there is nothing left to receive from. */
-static bool survive(struct excguard_receiver *receiver, mach_msg_return_t result) {
+/* False: the port set is gone. */
+static bool survives_error(struct excguard_receiver *receiver, mach_msg_return_t result) {
     switch (result) {
     case MACH_RCV_INTERRUPTED:
         return true;
     case MACH_RCV_TOO_LARGE: /* without MACH_RCV_LARGE the kernel has thrown it away */
-        excguard_journal_reject(receiver->answerer.journal, EXCGUARD_TOO_LARGE);
+        excguard_journal_reject(receiver->handler.journal, EXCGUARD_TOO_LARGE);
         return true;
     case MACH_RCV_BODY_ERROR: /* received, but for some of what it carried */
         release_rights(receiver);
@@ -248,14 +249,14 @@ static void *run(void *argument) {
         atomic_fetch_add(&receiver->turns, 1);
         atomic_thread_fence(memory_order_seq_cst); /* the turn is seen before any target is looked at */
         if (result != MACH_MSG_SUCCESS) {
-            alive = survive(receiver, result);
+            alive = survives_error(receiver, result);
         } else if (receiver->received.header.msgh_local_port == receiver->control &&
                    atomic_load_explicit(&receiver->stopping, memory_order_acquire)) {
             mach_msg_destroy(&receiver->received.header);
             alive = false;
         } else {
             atomic_fetch_add_explicit(&receiver->messages, 1, memory_order_relaxed);
-            handle(receiver, received_at);
+            handle_message(receiver, received_at);
         }
         atomic_fetch_add(&receiver->turns, 1);
     }
@@ -268,7 +269,7 @@ static void *run(void *argument) {
 
 static kern_return_t start_thread(struct excguard_receiver *receiver) {
     sigset_t all, before;
-    sigfillset(&all); /* signals are the business of the caller's threads */
+    sigfillset(&all); /* the caller's threads handle signals */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     atomic_store(&receiver->running, true);
     int error = pthread_create(&receiver->thread, NULL, run, receiver);
@@ -284,7 +285,7 @@ static void destroy_port(struct excguard_receiver *receiver, mach_port_name_t po
 
 static void free_receiver(struct excguard_receiver *receiver) {
     for (uint32_t slot = 0; slot < EXCGUARD_TARGET_SLOTS; slot++) {
-        destroy_port(receiver, atomic_load(&receiver->answerer.targets[slot].notify_port));
+        destroy_port(receiver, atomic_load(&receiver->handler.targets[slot].notify_port));
     }
     destroy_port(receiver, receiver->control);
     pthread_mutex_destroy(&receiver->targets_lock);
@@ -299,7 +300,7 @@ kern_return_t excguard_receiver_start(struct excguard_journal *journal, mach_por
         return KERN_RESOURCE_SHORTAGE;
     }
     memset(receiver, 0, sizeof *receiver);
-    excguard_answerer_init(&receiver->answerer, journal, pid_of_token);
+    excguard_message_handler_init(&receiver->handler, journal, pid_of_token);
     receiver->task = mach_task_self();
     receiver->port_set = port_set;
     receiver->wake_fd = wake_fd;
@@ -322,8 +323,8 @@ kern_return_t excguard_receiver_start(struct excguard_journal *journal, mach_por
 /* The lock is held. */
 static struct excguard_target *target_with_id(struct excguard_receiver *receiver, uint32_t target_id) {
     for (uint32_t slot = 0; slot < EXCGUARD_TARGET_SLOTS; slot++) {
-        struct excguard_target *target = &receiver->answerer.targets[slot];
-        if (!excguard_is_target_free(&receiver->answerer, target) && target->id_shifted >> 32 == target_id) {
+        struct excguard_target *target = &receiver->handler.targets[slot];
+        if (!excguard_is_target_free(&receiver->handler, target) && target->id_shifted >> 32 == target_id) {
             return target;
         }
     }
@@ -332,16 +333,16 @@ static struct excguard_target *target_with_id(struct excguard_receiver *receiver
 
 static kern_return_t add_target(struct excguard_receiver *receiver, mach_port_name_t port, uint32_t target_id,
                                 uint32_t own_reply) {
-    if (excguard_find_target(&receiver->answerer, port) != NULL ||
+    if (excguard_find_target(&receiver->handler, port) != NULL ||
         target_with_id(receiver, target_id) != NULL) {
         return KERN_NAME_EXISTS;
     }
     uint32_t used = 0;
     for (uint32_t slot = 0; slot < EXCGUARD_TARGET_SLOTS; slot++) {
-        used += !excguard_is_target_free(&receiver->answerer, &receiver->answerer.targets[slot]);
+        used += !excguard_is_target_free(&receiver->handler, &receiver->handler.targets[slot]);
     }
     if (used >= EXCGUARD_MAX_TARGETS ||
-        excguard_add_target(&receiver->answerer, port, target_id, own_reply) == NULL) {
+        excguard_add_target(&receiver->handler, port, target_id, own_reply) == NULL) {
         return KERN_NO_SPACE;
     }
     return KERN_SUCCESS;
@@ -381,7 +382,7 @@ kern_return_t excguard_receiver_remove_target(struct excguard_receiver *receiver
     pthread_mutex_lock(&receiver->targets_lock);
     struct excguard_target *target = target_with_id(receiver, target_id);
     if (target != NULL) {
-        excguard_free_target(&receiver->answerer, target);
+        excguard_free_target(&receiver->handler, target);
         wait_for_turn(receiver);
         /* The request dies with the port that it names. */
         destroy_port(receiver, atomic_load(&target->notify_port));
@@ -401,7 +402,7 @@ static kern_return_t watch_senders(struct excguard_receiver *receiver, struct ex
     result = mach_port_move_member(receiver->task, notify, receiver->port_set);
     if (result == KERN_SUCCESS) {
         atomic_store_explicit(&target->notify_port, notify, memory_order_release);
-        result = ask_for_no_senders(receiver, atomic_load(&target->port), notify, 1);
+        result = request_no_senders(receiver, atomic_load(&target->port), notify, 1);
     }
     if (result != KERN_SUCCESS) {
         atomic_store(&target->notify_port, MACH_PORT_NULL);
@@ -433,7 +434,7 @@ uint64_t excguard_receiver_no_senders(struct excguard_receiver *receiver, uint32
 void excguard_receiver_arm(struct excguard_receiver *receiver) {
     atomic_store(&receiver->armed, true);
     if (!atomic_load(&receiver->running)) {
-        wake(receiver); /* nobody else will */
+        wake(receiver); /* the thread no longer does */
     }
 }
 

@@ -1,8 +1,8 @@
 /*
- * The thread that answers the kernel.
+ * The thread that replies to the kernel.
  *
- * A child that broke a rule stands still until its exception message is answered. So the answer comes from a
- * thread that waits for nothing but Mach: it never runs Python, shares no lock with it, allocates nothing,
+ * A child that broke a rule is stopped until its exception message gets a reply. So the reply comes from a
+ * thread that waits for Mach only: it never runs Python, shares no lock with it, allocates nothing,
  * and between receiving a message and replying makes only the calls that turn a thread it has not seen before
  * into a pid.
  *
@@ -24,7 +24,7 @@
 #define EXCGUARD_MAX_TARGETS 128u
 
 enum excguard_reply_policy {
-    /* KERN_FAILURE: the kernel goes on to the next handler, ReportCrash writes its report as ever. */
+    /* KERN_FAILURE: the kernel goes on to the next handler, ReportCrash writes its report as usual. */
     EXCGUARD_REPLY_FORWARD = 0,
     /*
      * KERN_SUCCESS: no crash report. Only ever given to a hit that came with EXCEPTION_IDENTITY_PROTECTED

@@ -1,7 +1,7 @@
 /*
- * One connection a thread, made at its first call: the kernel knows threads by their connections and sees
- * them end when these close. A child of fork starts anew at once, so that the kernel learns of it while its
- * parent is known. The image id tells a program that was put in place by exec from one that called before;
+ * One connection a thread, made at its first call: the kernel identifies threads by their connections and
+ * sees them end when these close. A child of fork reconnects at once, so that the kernel registers it while
+ * its parent is known. The image id distinguishes a program started by exec from the one that called before;
  * all copies of this library in one process agree on it.
  */
 #include "connection.h"
@@ -238,7 +238,7 @@ uint32_t *connection_reply_port(void) {
     return connection ? &connection->reply_port : NULL;
 }
 
-/* A program that is told of a kernel belongs to it from its first instruction on, whatever it calls later. */
+/* A program whose environment names a kernel belongs to it from its first instruction on. */
 __attribute__((constructor)) static void join(void) {
     if (connection_is_configured()) {
         connection_get();

@@ -38,7 +38,7 @@ struct answer connection_call(struct call_site site, enum wire_op op, const uint
 #define ARGS(...) ((const uint64_t[7]){__VA_ARGS__})
 #define CALL(op, ...) connection_call(CALL_SITE, op, ARGS(__VA_ARGS__), NULL, 0, 0)
 
-/* Whether EXCSIM_SOCKET names a kernel at all. */
+/* Whether EXCSIM_SOCKET names a kernel. */
 int connection_is_configured(void);
 /* The 64-bit id of the calling thread; 0 without a kernel. */
 uint64_t connection_thread_id(void);

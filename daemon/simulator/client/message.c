@@ -25,7 +25,7 @@ static mach_msg_return_t message_call(struct call_site site, mach_msg_header_t *
     if (!answer.size) {
         return answer.result;
     }
-    if (answer.result == MACH_RCV_TOO_LARGE && option & MACH_RCV_LARGE) { /* only these two fields are told */
+    if (answer.result == MACH_RCV_TOO_LARGE && option & MACH_RCV_LARGE) { /* only these two fields are set */
         mach_msg_header_t header;
         memcpy(&header, answer.payload, sizeof header);
         to->msgh_size = header.msgh_size;
@@ -78,7 +78,7 @@ static void destroy_right(mach_port_t port, mach_msg_type_name_t disposition) {
     case MACH_MSG_TYPE_MOVE_RECEIVE:
         mach_port_mod_refs(mach_task_self_, port, MACH_PORT_RIGHT_RECEIVE, -1);
         break;
-    case MACH_MSG_TYPE_MAKE_SEND: /* made and released: the port may be told of no senders */
+    case MACH_MSG_TYPE_MAKE_SEND: /* made and released: the port may get a no-senders notification */
         if (mach_port_insert_right(mach_task_self_, port, port, MACH_MSG_TYPE_MAKE_SEND) == KERN_SUCCESS) {
             mach_port_deallocate(mach_task_self_, port);
         }

@@ -189,9 +189,9 @@ kern_return_t vm_deallocate(vm_map_t target_task, vm_address_t address, vm_size_
 kern_return_t mach_port_names(ipc_space_t task, mach_port_name_array_t *names,
                               mach_msg_type_number_t *namesCnt, mach_port_type_array_t *types,
                               mach_msg_type_number_t *typesCnt) {
-    enum { MOST = 65536 };
+    enum { MAX_NAMES = 65536 };
     struct call_site site = CALL_SITE;
-    uint32_t *pairs = mmap(NULL, MOST * 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+    uint32_t *pairs = mmap(NULL, MAX_NAMES * 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
              count = 0;
     struct answer answer = {.result = pairs == MAP_FAILED ? KERN_RESOURCE_SHORTAGE : KERN_SUCCESS,
                             .value = {1}};
@@ -200,7 +200,7 @@ kern_return_t mach_port_names(ipc_space_t task, mach_port_name_array_t *names,
     }
     do {
         answer = connection_call(site, WIRE_PORT_NAMES, ARGS(task, answer.value[0]), NULL, 0, 0);
-        if (answer.result == KERN_SUCCESS && count + answer.size / 8 <= MOST) {
+        if (answer.result == KERN_SUCCESS && count + answer.size / 8 <= MAX_NAMES) {
             memcpy(pairs + (size_t)count * 2, answer.payload, answer.size);
             count += answer.size / 8;
         }
@@ -218,7 +218,7 @@ kern_return_t mach_port_names(ipc_space_t task, mach_port_name_array_t *names,
     } else if (answer.result == KERN_SUCCESS) {
         answer.result = KERN_RESOURCE_SHORTAGE;
     }
-    munmap(pairs, MOST * 8);
+    munmap(pairs, MAX_NAMES * 8);
     return answer.result;
 }
 

@@ -1,12 +1,12 @@
 /*
- * spawn.h: libc's own posix_spawn with macOS's attributes around it. The kernel is told before (exception
- * ports, special port) and after (the pid) of a child; in between the child is known by a token in its
- * environment.
+ * spawn.h: libc's own posix_spawn with macOS's attributes around it. A spawn is registered with the kernel
+ * before (exception ports, special port) and after (the pid); in between a token in the child's environment
+ * identifies it.
  *
  * libc has no POSIX_SPAWN_START_SUSPENDED, and only a tracer can stop a child between exec and its first
  * instruction. So such a child is forked and traced here, until it has the program; then it is left stopped,
- * as by SIGSTOP. Where tracing is forbidden (some containers do) it is stopped as soon as can be: it may have
- * begun by then.
+ * as by SIGSTOP. Where tracing is forbidden (some containers do) it is stopped as soon as possible: it may
+ * have started by then.
  */
 #define EXCSIM_LIBC_SPAWN
 #include <dirent.h>
@@ -351,9 +351,10 @@ static int become(const struct attributes *attributes) {
 }
 
 /*
- * The child between fork and exec. It dies with who started it, by PR_SET_PDEATHSIG until it is traced, which
- * sees to that then (PTRACE_O_EXITKILL): nobody else knows it yet. Ends with the errno value as its status
- * when it cannot become the program. */
+ * The child between fork and exec. It dies with the process that started it: by PR_SET_PDEATHSIG until it is
+ * traced, then by PTRACE_O_EXITKILL. Ends with the errno value as its status when it cannot become the
+ * program.
+ */
 static _Noreturn void become_program(pid_t starter, libc_exec *exec, const char *path,
                                      const struct file_actions *actions, const struct attributes *attributes,
                                      const sigset_t *inherited, char *const argv[], char *const envp[]) {
@@ -395,7 +396,7 @@ static int stop_at_first_instruction(pid_t child) {
         } else if (WIFEXITED(status)) {
             return WEXITSTATUS(status);
         } else if (WIFSIGNALED(status)) {
-            return EINTR; /* somebody ended it before it was one */
+            return EINTR; /* it was killed before it was one */
         } else if (status >> 8 == (SIGTRAP | PTRACE_EVENT_EXEC << 8)) {
             break;
         } else if (is_begin) {

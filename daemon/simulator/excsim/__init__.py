@@ -7,8 +7,8 @@ that the environment variable ``EXCSIM_SOCKET`` names, and their children with t
 Simulated is what excguard and its tests need. Not simulated: memory out of line and guarded descriptors in
 messages (refused as an invalid type), vouchers, thread-level exception ports, corpses, importance, kqueue. Of
 the registers an exception shows the program counter, stack and frame pointers of the call; the others read
-as 0. A process that never spoke to the kernel is known by its descendants' words alone: one that speaks when
-all its ancestors here have ended counts as a child of launchd's.
+as 0. A process that never called the kernel is known only from its descendants: one that calls when all its
+ancestors have ended counts as a child of launchd.
 """
 
 import atexit
@@ -72,8 +72,8 @@ class Kernel:
             arch: ``"x86_64"`` or ``"arm64"``; None for this machine's.
 
         Raises:
-            KernelError: it does not start.
-            ValueError: an argument that is none of the above; the text says what is allowed.
+            KernelError: it cannot be started.
+            ValueError: an invalid argument; the text says what is allowed.
         """
         _check(release, task_exc_guard, arch)
         if not KERNEL_PROGRAM.exists():
@@ -134,7 +134,7 @@ _embedded: Kernel | None = None
 
 
 def start_if_needed() -> None:
-    """Make sure of a simulated kernel: the one of the environment, or one that ends with this process.
+    """Start a simulated kernel that ends with this process, unless the environment names one.
 
     Raises:
         KernelError: see `Kernel`.
@@ -162,7 +162,7 @@ def _private_directory() -> Path:
 
 
 def _start(command: list[str], path: str) -> "subprocess.Popen[bytes]":
-    """Start the kernel on a socket that already listens, so that nobody ever has to wait for it."""
+    """Start the kernel on a socket that already listens, so that clients need not wait for it."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(path)
         listener.listen(128)
@@ -183,9 +183,9 @@ def _check(release: str, task_exc_guard: int | None, arch: str | None) -> None:
     numbers = re.fullmatch(r"(\d{1,2})\.(\d{1,2})(\.\d{1,2})?", release)
     if numbers is None or (int(numbers[1]), int(numbers[2])) < (10, 9):
         raise ValueError(
-            f"{release!r} is no release of macOS that can be simulated: 10.9 or later, as in 26.4"
+            f"invalid release {release!r}: macOS 10.9 or later can be simulated, for example 26.4"
         )
     if task_exc_guard is not None and not 0 <= task_exc_guard <= 0xFF:
-        raise ValueError(f"{task_exc_guard:#x} are no TASK_EXC_GUARD_ flags: 0 to 0xff")
+        raise ValueError(f"invalid TASK_EXC_GUARD_ flags {task_exc_guard:#x}: 0 to 0xff")
     if arch not in {None, "x86_64", "arm64"}:
-        raise ValueError(f"{arch!r} is no architecture that can be simulated: x86_64 or arm64")
+        raise ValueError(f"invalid architecture {arch!r}: x86_64 or arm64")

@@ -79,7 +79,7 @@ def _flag_bits(text: str) -> int:
     try:
         return int(text, 0)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number: 0 to 0xff") from None
+        raise argparse.ArgumentTypeError(f"invalid flags {text!r}: a number from 0 to 0xff") from None
 
 
 def _flags(*, cflags: bool, libs: bool) -> list[str]:

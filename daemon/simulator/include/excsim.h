@@ -92,9 +92,9 @@ enum { EXCSIM_LOG_LINE = 192 };
  */
 extern kern_return_t excsim_log_line(uint64_t index, char line[EXCSIM_LOG_LINE]);
 
-/* Who signed a program, as far as certificates tell. */
+/* Who signed a program, by the class of the certificate. */
 enum excsim_certificate {
-    EXCSIM_AD_HOC,       /* nobody: the signature has an identifier and no certificate */
+    EXCSIM_AD_HOC,       /* no signer: the signature has an identifier and no certificate */
     EXCSIM_DEVELOPER_ID, /* the team, for distribution outside of the App Store */
     EXCSIM_APP_STORE,    /* Apple, so the certificate does not name the team */
     EXCSIM_DEVELOPMENT,  /* the team, for its own machines */

@@ -15,7 +15,7 @@ static uint32_t word(const struct wire_request *request, int at) {
 
 /* ---- the task that a call is about ---- */
 
-/* What a call on a name that is no task's gives: MIG cannot send to it, or gets no sense from it. */
+/* The result of a call on a name that is not a task's: MIG cannot send to it, or gets an invalid reply. */
 static kern_return_t find_task(mach_port_name_t name, mach_task_flavor_t weakest, struct task **task) {
     struct entry *entry = space_lookup(current->task->space, name);
     if (!entry || !(entry->bits & MACH_PORT_TYPE_SEND) || entry_check(entry, false)) {
@@ -976,9 +976,9 @@ static kern_return_t task_set_guard(struct thread *thread, const struct wire_req
         return KERN_INVALID_VALUE;
     }
     /*
-     * Since 12.0 (xnu-8019.41.5) the kernels that Macs come with let nobody clear DELIVER or FATAL, nor set
-     * ONCE. What was given to all tasks here may go: on a Mac they start without, and a program that sets its
-     * flags is to find it so.
+     * Since 12.0 (xnu-8019.41.5) release kernels refuse to clear DELIVER or FATAL and to set ONCE. Flags
+     * that all tasks start with here may be cleared: on a Mac tasks start without them, and a program that
+     * sets its flags should find it so.
      */
     uint32_t set = word(request, 1) & ~task->exc_guard, cleared = task->exc_guard & ~word(request, 1);
     uint32_t given = settings.guard_default & (TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_VM_DELIVER);
@@ -1017,8 +1017,8 @@ static kern_return_t token_get_port(struct thread *thread, const struct wire_req
         return KERN_NOT_FOUND;
     }
     /*
-     * Power over another process is not for everybody (mac_task_check_task_id_token_get_task): not over a
-     * hardened one.
+     * The policy denies control of another process (mac_task_check_task_id_token_get_task) if that one is
+     * hardened.
      */
     if (task != current->task && flavor <= TASK_FLAVOR_READ && (task->hardened || !settings.developer_mode)) {
         return KERN_DENIED;
@@ -1257,8 +1257,8 @@ static kern_return_t sign(struct thread *thread, const struct wire_request *requ
 }
 
 /*
- * The process is meant that sent the audit token, not one that has its pid by now, nor what it runs after an
- * exec.
+ * Of the process that sent the audit token: not of one that has its pid now, nor of the program it runs
+ * after an exec.
  */
 static kern_return_t signature(struct thread *thread, const struct wire_request *request,
                                const uint8_t *payload) {

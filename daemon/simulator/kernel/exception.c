@@ -1,9 +1,9 @@
 /*
- * Exceptions: who is told (osfmk/kern/ipc_tt.c), what they are told (osfmk/kern/exception.c), and what
- * becomes of the process (mach_port_guard_ast, osfmk/ipc/ipc_policy.c; virt_memory_guard_ast,
- * osfmk/vm/vm_map.c; fd_guard_ast, bsd/kern/kern_guarded.c). Handlers are asked at the task, then at the
- * host, whose handler is ReportCrash: it takes what nobody took, and what it would write is kept for
- * excsim_crash_report().
+ * Exceptions: which handlers they are delivered to (osfmk/kern/ipc_tt.c), the messages
+ * (osfmk/kern/exception.c), and what happens to the process (mach_port_guard_ast, osfmk/ipc/ipc_policy.c;
+ * virt_memory_guard_ast, osfmk/vm/vm_map.c; fd_guard_ast, bsd/kern/kern_guarded.c). The task's handler comes
+ * first, then the host's, which is ReportCrash: it handles what no other handler did, and what it would write
+ * is kept for excsim_crash_report().
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -42,7 +42,7 @@ bool exception_crash_report(uint64_t index, struct excsim_crash_report *report) 
 enum { LOG_LINES = 256 };
 static char log_lines[LOG_LINES][EXCSIM_LOG_LINE];
 
-/* Of every guard, told or not (guard_ast, osfmk/kern/thread.c of macOS 26's kernel). */
+/* Of every guard, delivered or not (guard_ast, osfmk/kern/thread.c of macOS 26's kernel). */
 static void log_guard(struct task *task, uint64_t code, uint64_t subcode) {
     snprintf(log_lines[counts.log_lines++ % LOG_LINES], EXCSIM_LOG_LINE,
              "ERROR: [%s:%d] EXC_GUARD AST: type=0x%x flavor=0x%x target=0x%x code=0x%" PRIx64
@@ -256,8 +256,7 @@ static struct port *reply_port(struct thread *thread) {
 }
 
 /*
- * Sends the exception to a handler as mach_exc.defs and exc.defs lay it out; false: there is none that can be
- * told.
+ * Sends the exception to a handler as mach_exc.defs and exc.defs lay it out; false: no live handler.
  */
 static bool send_to(struct thread *thread, const struct action *action) {
     struct raising *raising = &thread->raising;
@@ -330,7 +329,7 @@ static void finish(struct thread *thread, kern_return_t result);
 static void deliver(struct thread *thread) {
     struct raising *raising = &thread->raising;
     counts.exceptions++;
-    /* Nobody may stall what is fatal outside Developer Mode (task_exception_notify; since 14.1). */
+    /* Fatal guards are not delivered outside Developer Mode (task_exception_notify; since 14.1). */
     if (raising->fatal && raising->exception == EXC_GUARD && !settings.developer_mode &&
         !release_is_before(140100)) {
         finish(thread, KERN_DENIED);
@@ -380,7 +379,8 @@ static void raise_other(struct thread *thread) {
     deliver(thread);
 }
 
-/* The signal that ends a process whose exception nobody took (ux_exception, bsd/uxkern/ux_exception.c). */
+/* The signal that ends a process whose exception was not handled (ux_exception, bsd/uxkern/ux_exception.c).
+ */
 static int signal_of(exception_type_t exception) {
     switch (exception) {
     case EXC_BAD_ACCESS:
@@ -399,7 +399,7 @@ static int signal_of(exception_type_t exception) {
 }
 
 /*
- * The process ends of an exception that nobody took. Its last one is EXC_CRASH, whose code has 8 bits of the
+ * The process ends by an unhandled exception. Its last one is EXC_CRASH, whose code has 8 bits of the
  * signal, 4 of the exception and 20 of the exception's code; who takes that keeps ReportCrash away
  * (proc_prepareexit, bsd/kern/kern_exit.c).
  */
@@ -510,8 +510,8 @@ static kern_return_t read_reply(struct thread *thread, const struct message *mes
     bool own = (pid_t)pid == thread->task->pid;
     if (changed && !own && !guard_is(raising->code, GUARD_MACH_EXC_THREAD_SET_STATE)) {
         /*
-         * Since 26.4 nobody but the process itself may change its registers this way. Nothing is changed here
-         * anyhow.
+         * Since 26.4 only the process itself may change its registers this way. The simulator never changes
+         * them.
          */
         struct thread *caller = current;
         current = thread;

@@ -102,13 +102,12 @@ void guard_init(void); /* after release_parse */
 /* Whether the simulated release has this guard. */
 bool guard_exists(enum guard guard);
 bool guard_is(uint64_t code, enum guard guard);
-/* The current thread will raise this one before it returns, unless a graver one waits. */
+/* The current thread will raise this one before it returns, unless a more severe one is pending. */
 void guard_raise(enum guard guard, uint32_t target, uint64_t payload);
-/* The same for memory given back that is not there: kGUARD_EXC_DEALLOC_GAP. */
+/* The same for a deallocation of unmapped memory: kGUARD_EXC_DEALLOC_GAP. */
 void guard_raise_gap(uint64_t address);
 /*
- * The payload of a guard that has told its reason since 26.4, and nothing before: reason << 56 | high << 32 |
- * low.
+ * The payload of a guard that carries its reason since 26.4: reason << 56 | high << 32 | low; 0 before.
  */
 uint64_t guard_reason(uint8_t reason, uint32_t high, uint32_t low);
 /* On the simulated release; a guard type that the tables lack counts as soft. */
@@ -233,7 +232,7 @@ struct entry {
         struct port *port;
         struct pset *set;
     };
-    struct port *request; /* send-once right to tell of the port's death, or NULL */
+    struct port *request; /* send-once right to notify of the port's death, or NULL */
     bool request_pending; /* the port died: the notification carries a user reference */
     bool send_possible;   /* the request is for a send-possible notification as well */
     struct list in_port;  /* or in the list of free entries */
@@ -356,8 +355,8 @@ void message_queue_moved(struct port *port);       /* a message was taken, the l
 /* Receives for the thread in its current mach_msg(2); true: it waits. */
 bool receive_start(struct thread *thread);
 /*
- * Hands the message to a waiting thread; false: the thread is told that its buffer is too small, the message
- * stays.
+ * Hands the message to a waiting thread; false: the thread's buffer is too small and it gets an error, the
+ * message stays.
  */
 bool receive_take(struct thread *thread, struct port *port, struct message *message);
 /* Puts a message that could not be sent back into the sender's hands. */
@@ -402,7 +401,7 @@ struct task {
     struct port *ports[4];  /* by TASK_FLAVOR_; receive rights of the kernel */
     struct port *bootstrap; /* a send right or NULL */
     struct list threads;
-    uint64_t queued_bytes; /* of its messages that nobody received yet */
+    uint64_t queued_bytes; /* of its messages that were not yet received */
     struct list spawns;    /* struct spawn */
 };
 
@@ -420,8 +419,7 @@ struct raising {
     exception_type_t exception;
     uint64_t code, subcode;
     bool fatal;
-    exception_type_t
-        cause; /* of a RAISE_CRASH: the exception that nobody took, its code, the signal it ends in */
+    exception_type_t cause; /* of a RAISE_CRASH: the unhandled exception, its code, the signal it ends in */
     uint64_t cause_code;
     int signal;
     uint32_t expected_id; /* of the reply */

@@ -121,7 +121,7 @@ static void serve(struct thread *thread) {
         memcpy(&request, packet, sizeof request);
         sane = request.size == (size_t)size - sizeof request && request.size <= WIRE_MESSAGE_MAX;
     }
-    if (!sane) { /* nothing at all: the thread has ended */
+    if (!sane) { /* nothing was read: the thread has ended */
         loop_drop(thread);
         return;
     }
@@ -300,7 +300,7 @@ static bool parse_options(int argc, char **argv) {
             return false;
         }
         if (!good) {
-            fprintf(stderr, "excsim-kernel: %s is no value for --%s\n", optarg,
+            fprintf(stderr, "excsim-kernel: invalid value %s for --%s\n", optarg,
                     option == 'l'   ? "listen-fd"
                     : option == 's' ? "starter"
                     : option == 'r' ? "release (10.9 or later)"

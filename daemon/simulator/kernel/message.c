@@ -98,7 +98,7 @@ static mach_msg_return_t copyin_header(struct space *space, const mach_msg_heade
     mach_msg_type_name_t voucher_type = MACH_MSGH_BITS_VOUCHER(header->msgh_bits);
     bool voucher_sends = voucher_type == MACH_MSG_TYPE_MOVE_SEND || voucher_type == MACH_MSG_TYPE_COPY_SEND;
     if (voucher_type &&
-        !(voucher_sends && header->msgh_voucher_port == MACH_PORT_NULL)) { /* there are no vouchers here */
+        !(voucher_sends && header->msgh_voucher_port == MACH_PORT_NULL)) { /* vouchers are not simulated */
         guard_raise(GUARD_SEND_INVALID_VOUCHER, voucher_sends ? header->msgh_voucher_port : MACH_PORT_NULL,
                     guard_reason(0, 0, voucher_type));
         return MACH_SEND_INVALID_VOUCHER;

@@ -221,12 +221,12 @@ static bool urefs_delta(uint32_t urefs, int32_t *delta) {
 static kern_return_t delta_send(struct entry *entry, int32_t delta) {
     if (!(entry->bits & MACH_PORT_TYPE_SEND)) {
         /*
-         * Dead or alive is a race nobody is blamed for; nor who tries to add the first right beside a receive
-         * right.
+         * No guard for a dead name, which can be a race, nor for an attempt to add the first send right to a
+         * receive right.
          */
-        bool blamed = !(entry->bits & MACH_PORT_TYPE_DEAD_NAME) &&
-                      (!(entry->bits & MACH_PORT_TYPE_RECEIVE) || delta != 1);
-        if (blamed) {
+        bool guarded = !(entry->bits & MACH_PORT_TYPE_DEAD_NAME) &&
+                       (!(entry->bits & MACH_PORT_TYPE_RECEIVE) || delta != 1);
+        if (guarded) {
             invalid_right(entry, MPG_FLAGS_INVALID_RIGHT_DELTA, MACH_PORT_RIGHT_SEND, entry->bits);
         }
         return KERN_INVALID_RIGHT;

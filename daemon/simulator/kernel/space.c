@@ -20,7 +20,7 @@ static void space_grow(struct space *space) {
         entry->space = space;
         entry->bits = 0xff000000; /* the first use has generation 0x03 */
         list_init(&entry->in_port);
-        if (entry->index) { /* index 0 is no name */
+        if (entry->index) { /* index 0 is not a name */
             list_insert(&space->free, &entry->in_port);
         }
     }

@@ -444,8 +444,8 @@ void spawn_cancel(struct task *parent, uint64_t token) {
 }
 
 /*
- * Whose child speaks for the first time, if it was spawned through this kernel and its parent has not told
- * its pid yet.
+ * The spawn whose child connects for the first time, if it was spawned through this kernel and its parent
+ * has not yet reported its pid.
  */
 static struct spawn *spawn_of_child(uint64_t token, struct task **parent) {
     if (!token) {

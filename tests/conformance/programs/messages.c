@@ -107,7 +107,7 @@ CHECK(reply_ports) {
     EXPECT(MACH_PORT_TYPE_SEND_ONCE, type_of(got.header.msgh_remote_port));
     mach_msg_destroy(&got.header);
     EXPECT(0, type_of(got.header.msgh_remote_port));
-    EXPECT(MACH_MSG_SUCCESS, receive_letter(reply, &got, 0)); /* the unused right tells */
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(reply, &got, 0)); /* the unused right sends a notification */
     EXPECT(MACH_NOTIFY_SEND_ONCE, got.header.msgh_id);
 }
 

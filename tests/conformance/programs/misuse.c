@@ -1,7 +1,7 @@
 /*
  * misuse [-g FLAGS] [-n TIMES] [-2] SCENARIO: breaks one rule of Mach and prints, as JSON, the name that it
- * did so with ("port", before the deed), and what came of it ("result") if it lives. Apple's functions only:
- * the same on a Mac.
+ * did so with ("port", before the misuse), and what came of it ("result") if it lives. Apple's functions
+ * only: the same on a Mac.
  */
 #include <sys/mman.h>
 

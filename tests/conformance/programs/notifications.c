@@ -1,5 +1,5 @@
 /*
- * mach_port_request_notification(): who is told of what becomes of a port.
+ * mach_port_request_notification(): which events of a port are notified.
  * Sources: osfmk/ipc of xnu-11417.101.15.
  */
 #include <mach/notify.h>
@@ -37,7 +37,7 @@ static void nothing_came(void) {
     EXPECT(MACH_RCV_TIMED_OUT, receive_letter(notify, &got, 0));
 }
 
-/* The number that a notification of this id brings, from the kernel and nobody else. */
+/* The number that a notification of this id brings, from the kernel alone. */
 static unsigned came(mach_msg_id_t id) {
     struct letter got;
     EXPECT(MACH_MSG_SUCCESS, receive_letter(notify, &got, MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT)));

@@ -4,7 +4,7 @@
  */
 #include "check.h"
 
-/* mach_port_allocate_full, mach_port.c; a name that is no task's cannot be sent to */
+/* mach_port_allocate_full, mach_port.c; a name that is not a task's cannot be sent to */
 CHECK(allocate) {
     mach_port_t port, set, dead, other = 7;
     EXPECT(KERN_SUCCESS, mach_port_allocate(SELF, MACH_PORT_RIGHT_RECEIVE, &port));

@@ -109,13 +109,13 @@ struct scenario_row {
     scenario *run;
 };
 
-/* A scenario: makes a port, prints its name, commits the deed. */
-#define SCENARIO(name, prepare, deed)             \
+/* A scenario: makes a port, prints its name, misuses it. */
+#define SCENARIO(name, prepare, misuse)           \
     static kern_return_t name(mach_port_t *out) { \
         mach_port_t port = prepare;               \
         *out = port;                              \
         announce(port);                           \
-        return deed;                              \
+        return misuse;                            \
     }
 
 static scenario *chosen;

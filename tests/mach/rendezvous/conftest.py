@@ -50,13 +50,13 @@ def signed_server(
 class Family:
     """A server, its children and what it said."""
 
-    def __init__(self, host: Host, program: str, folder: Path) -> None:
+    def __init__(self, host: Host, program: str, directory: Path) -> None:
         self.host = host
         self.program = program
         self.events: list[Event] = []
         self.server: RendezvousServer
         self._outputs: dict[int, Path] = {}
-        self._folder = folder
+        self._directory = directory
 
     def start(
         self,
@@ -66,7 +66,7 @@ class Family:
         variables: Mapping[str, str] | None = None,
     ) -> int:
         """Start a child that is to get ports; its pid."""
-        output = self._folder / f"output-{len(self._outputs)}"
+        output = self._directory / f"output-{len(self._outputs)}"
         command = [self.program, "output", str(output), *map(str, words)]
         environment = {**os.environ, **self.server.environment, **(variables or {})}
         with self.server.launch(gets or {}, requirement) as launch:

@@ -1,7 +1,8 @@
 """What Chromium's own unit tests ask of a rendezvous, under each policy about peers' signatures.
 
 They are the tests of base/apple/mach_port_rendezvous_unittest.cc by name and expectation. Where a status is
-in the reply, a refused child is told so; Chromium's cannot tell that from having no ports.
+in the reply, the reply to a refused child says so; a Chromium client cannot distinguish that from having no
+ports.
 """
 
 import os
@@ -96,7 +97,7 @@ def test_destroy_right(
 
 
 def test_destroy_send_once_right(mach_environ: dict[str, str]) -> None:
-    """The row that Chromium leaves out: a send-once right that goes unused tells its port."""
+    """The row that Chromium leaves out: an unused send-once right notifies its port."""
     from excguard.mach.ports import SendOnceRight  # noqa: PLC0415
 
     with ReceiveRight.construct() as port, ReceiveRight.construct() as dying:

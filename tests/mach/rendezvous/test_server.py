@@ -71,7 +71,7 @@ class Moved:
             self.port = Port.move_send_once(send_once_to(port))
 
     def released(self) -> bool:
-        """Whether nobody holds the right any more."""
+        """Whether no task holds the right any more."""
         if self.kind == "move_receive":
             assert self.send is not None
             return self.send.is_dead()
@@ -224,14 +224,14 @@ def test_registration_has_its_rules(family: Make) -> None:
         pid = parent.start("stop", "acquire", gets=one)
         os.waitpid(pid, os.WUNTRACED)
         with server.lock:
-            with pytest.raises(ValueError, match="waiting for it already"):
+            with pytest.raises(ValueError, match="already registered for process"):
                 server.register_ports(pid, one)
             with pytest.raises(ValueError, match="no ports"):
                 server.register_ports(pid, {})
-            with pytest.raises(ValueError, match="is no key"):
+            with pytest.raises(ValueError, match="invalid key"):
                 server.register_ports(pid, {1 << 32: one[KEY]})
             server.set_process_requirement(pid, Requirement("always"))
-            with pytest.raises(ValueError, match="has a requirement already"):
+            with pytest.raises(ValueError, match="already has a requirement"):
                 server.set_process_requirement(pid, Requirement("always"))
         os.kill(pid, signal.SIGCONT)
 
@@ -247,7 +247,7 @@ def test_as_many_ports_as_the_limit_and_no_more(family: Make) -> None:
     limit = lib.EXCGUARD_RENDEZVOUS_MAX_PORTS
     with ReceiveRight.construct() as port:
         many = {0xFFFFFFFF - key: Port.make_send(port) for key in range(limit + 1)}
-        with pytest.raises(ValueError, match=f"{limit} is the limit"):
+        with pytest.raises(ValueError, match=f"the limit is {limit}"):
             parent.start(gets=many)
         del many[0xFFFFFFFF]
 
@@ -323,7 +323,7 @@ def test_a_child_may_put_another_program_in_its_place_first(family: Make) -> Non
         pid = parent.start(*words, gets={KEY: Port.make_send(port)})
         said = parent.wait(pid)
 
-    # The first claim removed the variables, so the third program does not know whom to ask.
+    # The first claim removed the variables, so the third program has no server to ask.
     assert said[1:] == ["0 0 1", f"{Outcome.NOT_CONFIGURED.value} 0 0", "variables 0"]
 
 
@@ -338,7 +338,7 @@ def test_the_claim_outlives_one_exec_after_the_other(family: Make) -> None:
 
 
 def test_a_pid_that_is_used_again_inherits_nothing(family: Make, moved: Moved) -> None:
-    """The entry is of a process that was reaped; whoever has its pid now must not get its ports."""
+    """The entry is of a process that was reaped; another process with its pid must not get its ports."""
     parent = family()
     server = parent.server
     pid = parent.start("stop", gets={KEY: moved.port})
@@ -457,7 +457,7 @@ def descriptor(name: int, disposition: int) -> bytes:
     ],
 )
 def test_malformed_requests(family: Make, changes: dict[str, Any], reason: str) -> None:
-    """Whoever waits for an answer hears that there will be none, and the server goes on."""
+    """A client that waits for a reply is notified that there will be none, and the server goes on."""
     parent = family()
     with look_up(parent.server.service) as server, ReceiveRight.construct() as reply:
         assert send(request(server, reply, **changes)) == 0

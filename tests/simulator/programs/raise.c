@@ -13,7 +13,7 @@
 static uint64_t number[3] = {0, 0, 1};
 static int exception, times = 1;
 
-__attribute__((noinline)) static kern_return_t deed(void) {
+__attribute__((noinline)) static kern_return_t misuse(void) {
     kern_return_t result = exception ? excsim_raise_exception(exception, number[0], number[1])
                                      : excsim_raise_many(number[0], number[1], number[2]);
     __asm__ volatile("" ::: "memory"); /* no tail call: the site is in this function */
@@ -24,10 +24,10 @@ static void *run(void *unused) {
     uint64_t thread;
     pthread_threadid_np(NULL, &thread);
     printf("{\"thread\": %llu, \"function\": %llu, \"stack\": %llu}\n", (unsigned long long)thread,
-           (unsigned long long)(uintptr_t)deed, (unsigned long long)(uintptr_t)__builtin_frame_address(0));
+           (unsigned long long)(uintptr_t)misuse, (unsigned long long)(uintptr_t)__builtin_frame_address(0));
     fflush(stdout);
     for (int at = 0; at < times; at++) {
-        printf("{\"result\": %d}\n", deed());
+        printf("{\"result\": %d}\n", misuse());
         fflush(stdout);
     }
     return unused;

@@ -1,7 +1,7 @@
-"""Port rendezvous: handing Mach port rights to a child that is being born.
+"""Port rendezvous: handing Mach port rights to a new child.
 
-Port rights are not inherited as descriptors are. So the parent keeps a keyed set of rights ready under the
-child's process id, and the child asks for them, once, by a message whose sender the kernel vouches for::
+Port rights are not inherited as descriptors are. So the parent registers a keyed set of rights under the
+child's process id, and the child requests them, once, by a message whose sender the kernel identifies::
 
     with RendezvousServer("org.example.rendezvous") as server:       # the parent
         port = ReceiveRight.construct()
@@ -13,8 +13,8 @@ child's process id, and the child asks for them, once, by a message whose sender
     with client.take_send_right(KEY) as send:
         ...
 
-Why the lock that `launch` holds: the pid is known only when the child may already be asking. Whatever it asks
-is answered under the same lock, so it waits until its ports are registered.
+Why `launch` holds a lock: the pid is known only when the child may already have sent its request. Replies are
+sent under the same lock, so the child waits until its ports are registered.
 
 Each port says whether the rights that the child will get are made, copied or moved out of this task; moved
 ones belong to the server from registration on, and it releases them wherever they do not reach the child.

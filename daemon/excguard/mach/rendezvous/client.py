@@ -1,4 +1,4 @@
-"""The child's half: ask once, take each right once.
+"""The child's half: request once, take each right once.
 
 The exchange and the check of the reply are C, the very code that other programs embed
 (`excguard/client/excguard_client.c`).
@@ -22,38 +22,38 @@ _POLICIES: Final = {policy.value: policy for policy in Validation}
 
 
 class Outcome(enum.Enum):
-    """How asking went; the values are those of `excguard_client.h`."""
+    """The result of a request; the values are those of `excguard_client.h`."""
 
     GRANTED = 0
     """The ports that were registered are here; there may be none of them."""
     UNKNOWN = 1
-    """The server has nothing for this process."""
+    """The server has no ports for this process."""
     CLAIMED_BEFORE = 2
-    """This process had its ports already."""
+    """This process has already received its ports."""
     REFUSED = 3
-    """The server asks for another code signature than this program's."""
+    """This program's code signature does not meet the server's requirement."""
     OTHER_VERSION = 4
-    """The server does not speak this version of the protocol."""
+    """The server does not support this version of the protocol."""
     NOT_CONFIGURED = 5
     """The environment names no server."""
     NO_SERVER = 6
-    """Nobody offers the service."""
+    """No process offers the service."""
     TIMED_OUT = 7
-    """No answer in time."""
+    """No reply in time."""
     NO_ANSWER = 8
-    """The server died, or dropped the request without a word."""
+    """The server died, or dropped the request."""
     BAD_REPLY = 9
-    """It sent something that is no reply."""
+    """It sent an invalid reply."""
     WRONG_SERVER = 10
-    """Another process than the one that the environment names has answered."""
+    """A process other than the one that the environment names replied."""
     UNTRUSTED_SERVER = 11
-    """The server's code signature is not the one that was asked for."""
+    """The server's code signature does not meet the requirement."""
     SYSTEM_ERROR = 12
     """A Mach call failed."""
 
     @property
     def text(self) -> str:
-        """In words."""
+        """A description."""
         return str(ffi.string(lib.excguard_client_outcome_name(self.value)), "ascii")
 
 
@@ -94,7 +94,7 @@ class RendezvousClient(Closeable):
             lib.MACH_MSG_TYPE_PORT_SEND: SendRight,
             lib.MACH_MSG_TYPE_PORT_SEND_ONCE: SendOnceRight,
         }
-        # A port that died on the way arrives as no right at all.
+        # A port that died on the way arrives as MACH_PORT_DEAD.
         self._rights: dict[int, ReceiveRight | SendRight | SendOnceRight] = {
             port.key: kinds[port.kind](port.name)
             for port in client.ports[0 : client.count]
@@ -106,8 +106,8 @@ class RendezvousClient(Closeable):
         """The one exchange of this process, done by the first call; later ones return or raise the same.
 
         Args:
-            server_requirement: what the server has to fulfil, under the policy that the environment tells;
-                counts in the first call alone.
+            server_requirement: what the server has to fulfil, under the policy in the environment;
+                only the first call uses it.
 
         Raises:
             RendezvousError: there was no rendezvous.
@@ -149,15 +149,15 @@ class RendezvousClient(Closeable):
         timeout: float = environment.DEFAULT_TIMEOUT,
         protocol: Protocol = Protocol.EXCGUARD,
     ) -> "RendezvousClient":
-        """Ask a server for this process's ports, each time anew; the server gives them once.
+        """Request this process's ports from a server, which gives them once. Each call sends a request.
 
         Args:
             service: its name.
-            server_pid: the process that has to answer; 0 for any.
-            server_requirement: what that process has to fulfil.
+            server_pid: the process that must reply; 0 for any.
+            server_requirement: the requirement that this process must meet.
             validation: what is done about it.
-            timeout: seconds for all of it; 0 waits for ever.
-            protocol: in whose words.
+            timeout: seconds for the whole exchange; 0 for no limit.
+            protocol: the protocol to use.
 
         Raises:
             RendezvousError: there was no rendezvous.
@@ -165,7 +165,7 @@ class RendezvousClient(Closeable):
         """
         encoded = service.encode()
         if not 0 < len(encoded) < lib.BOOTSTRAP_MAX_NAME_LEN or b"\0" in encoded:
-            raise ValueError(f"{service!r} cannot name a service: 1 to 127 bytes, no NUL")
+            raise ValueError(f"invalid service name {service!r}: 1 to 127 bytes, no NUL")
         text = ffi.new("char[]", server_requirement.text.encode() if server_requirement else b"")
         options = ffi.new(
             "struct excguard_client_options *",

@@ -1,4 +1,4 @@
-"""What a rendezvous server has to tell: values, for logs and tests."""
+"""Events of a rendezvous server: values, for logs and tests."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from excguard.mach.errors import MachError
 
 @dataclass(frozen=True)
 class Claimed:
-    """A child has its ports."""
+    """A child received its ports."""
 
     pid: int
     ports: int
@@ -15,7 +15,7 @@ class Claimed:
 
 @dataclass(frozen=True)
 class NothingToGive:
-    """A process asked that has nothing registered, or (`before`) that had its ports already."""
+    """A process without registered ports sent a request, or (`before`) one that already received them."""
 
     pid: int
     before: bool
@@ -23,7 +23,7 @@ class NothingToGive:
 
 @dataclass(frozen=True)
 class Refused:
-    """A child did not fulfil its requirement and got nothing; `status` is an OSStatus."""
+    """A child did not meet its requirement and received no ports; `status` is an OSStatus."""
 
     pid: int
     status: int
@@ -31,7 +31,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Validated:
-    """A child's requirement was checked: `status` is 0 or an OSStatus. Told under either policy."""
+    """A child's requirement was checked: `status` is 0 or an OSStatus. Reported under either policy."""
 
     pid: int
     status: int
@@ -39,7 +39,7 @@ class Validated:
 
 @dataclass(frozen=True)
 class SendFailed:
-    """An answer could not be sent: the child is gone, or a right that was to be copied is."""
+    """A reply could not be sent: the child is gone, or a right that was to be copied is."""
 
     pid: int
     error: MachError
@@ -47,7 +47,7 @@ class SendFailed:
 
 @dataclass(frozen=True)
 class Unclaimed:
-    """A process ended without having asked for what was registered for it."""
+    """A process ended before it requested the ports registered for it."""
 
     pid: int
     ports: int
@@ -64,7 +64,7 @@ class Attached:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A message was none of the protocol's and was destroyed; `pid` is 0 when its sender is unknown."""
+    """A message violated the protocol and was destroyed; `pid` is 0 when its sender is unknown."""
 
     pid: int
     reason: str

@@ -1,8 +1,8 @@
-"""One right for a child: which one, and whose it is until the child has it.
+"""One right for a child: which one, and who owns it until the child has received it.
 
-The disposition, a word of Mach's, tells both. Made and copied rights come into being while the message is on
-its way: the caller keeps what it has, and must keep it until the child has asked. Moved rights leave this
-task; they are the `Port`'s from the moment that it is made, and whoever owns the `Port` destroys it.
+Mach's disposition decides both. Made and copied rights are created when the message is sent: the caller keeps
+its own right, and must keep it until the child has sent its request. Moved rights leave this task; the `Port`
+owns them from its construction, and its owner destroys it.
 """
 
 import enum
@@ -105,8 +105,8 @@ class Port:
 
         The kernel works through a message right by right, and releases those that it had taken when it meets
         one that it cannot take (ipc_kmsg_clean_partial, osfmk/ipc/ipc_kmsg.c of xnu-11417.121.6). It does not
-        say which one that was; what is under the name does. (The name cannot stand for something new by now:
-        a name is not used again before its generation has gone round.)
+        say which one that was; the rights under the name do. (The name cannot have been given to another
+        right: a name is not used again before its generation has gone round.)
         """
         if not self.disposition.moves:
             return

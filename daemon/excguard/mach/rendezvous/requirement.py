@@ -1,8 +1,8 @@
-"""Whom to trust with ports, and ports from whom: code signing requirements, checked by audit token.
+"""Which processes may receive or hand out ports: code signing requirements, checked by audit token.
 
 A requirement is a sentence in Apple's language for them (csreq(1)): who signed, under which identifier. The
-Security framework judges the running process that an audit token names: a pid could by now be somebody
-else's. On the simulated kernel processes have the signature that `excsim_sign` gave them.
+Security framework judges the running process that an audit token names: a pid can belong to another
+process by then. On the simulated kernel processes have the signature that `excsim_sign` gave them.
 """
 
 import enum
@@ -23,16 +23,16 @@ _CLASSES: Final[dict[Certificate, str]] = {
     "development": "certificate leaf[field.1.2.840.113635.100.6.1.12] exists",
 }
 
-# Security/CSCommon.h and MacErrors.h (macOS 26.4 SDK): what a check may say.
+# Security/CSCommon.h and MacErrors.h (macOS 26.4 SDK): results of a check.
 _STATUS: Final = {
-    0: "fulfilled",
+    0: "met",
     -4: "the Security framework is missing",
     -67030: "the Info.plist does not match the signature (errSecCSInfoPlistFailed)",
-    -67050: "the code does not fulfil the requirement (errSecCSReqFailed)",
-    -67052: "no valid requirement (errSecCSReqInvalid)",
-    -67061: "the signature is broken (errSecCSSignatureFailed)",
+    -67050: "the code does not meet the requirement (errSecCSReqFailed)",
+    -67052: "invalid requirement (errSecCSReqInvalid)",
+    -67061: "the signature is invalid (errSecCSSignatureFailed)",
     -67062: "the code is not signed (errSecCSUnsigned)",
-    -67065: "the process has ended or runs another program by now (errSecCSNoSuchCode)",
+    -67065: "the process has ended or has replaced its program (errSecCSNoSuchCode)",
 }
 
 
@@ -40,11 +40,11 @@ class Validation(enum.Enum):
     """What is done about requirements; the values are the words of configuration and environment."""
 
     OFF = "off"
-    """Nothing."""
+    """They are not checked."""
     REPORT = "report"
-    """They are checked and the result is told; everybody gets what he would have got."""
+    """They are checked and the result is reported; it does not change who receives ports."""
     ENFORCE = "enforce"
-    """Who does not fulfil them gets nothing."""
+    """A process that does not meet them receives no ports."""
 
     @property
     def number(self) -> int:
@@ -63,14 +63,14 @@ class Requirement:
     text: str
 
     def __post_init__(self) -> None:
-        """Refuse what is no requirement.
+        """Refuse an invalid requirement.
 
         Raises:
-            ValueError: the text is no requirement, or there is no Security framework to ask.
+            ValueError: the text is not a requirement, or the Security framework is missing.
         """
         status = -67052 if "\0" in self.text else lib.excguard_client_check_requirement(self.text.encode())
         if status:
-            raise ValueError(f"{self.text!r} cannot be required: {describe(status)}")
+            raise ValueError(f"invalid requirement {self.text!r}: {describe(status)}")
 
     @classmethod
     def of(
@@ -80,17 +80,17 @@ class Requirement:
         team: str = "",
         certificate: Certificate | None = None,
     ) -> Self:
-        """Put a requirement together.
+        """Build a requirement.
 
         Args:
-            identifier: the code's identifier, mostly the app's bundle identifier; of several any will do.
+            identifier: the code's identifier, mostly the app's bundle identifier; of several, any matches.
             team: the signer's team.
-            certificate: what the signer's certificate is for. Without one, any that Apple has issued will do.
+            certificate: what the signer's certificate is for. Without one, any that Apple has issued matches.
 
         Raises:
-            ValueError: nothing is asked for; only an identifier, which anybody may claim; a value that is
-                none; a team together with ``app_store``, for there Apple's certificate has signed, and it
-                names no team (the identifier is enough: no two apps of the store share one).
+            ValueError: no argument; only an identifier, which any signer can claim; an invalid value; a team
+                together with ``app_store``: those apps are signed with Apple's certificate, which names no
+                team (the identifier is enough: no two apps of the store share one).
         """
         identifiers = (identifier,) if isinstance(identifier, str) else identifier
         _check_parts(identifiers, team, certificate)
@@ -104,9 +104,9 @@ class Requirement:
         return cls(" and ".join(clauses))
 
     def check(self, audit_token: tuple[int, ...]) -> int:
-        """Whether the process behind a token fulfils it: 0, or the Security framework's OSStatus.
+        """Check the process behind a token: 0 if it meets the requirement, or an OSStatus.
 
-        Not quick: files may have to be read and certificates looked at.
+        Can be slow: it may read files and check certificates.
         """
         token = ffi.new("uint32_t[]", audit_token)
         return int(lib.excguard_client_check_signature(token, self.text.encode()))
@@ -115,21 +115,21 @@ class Requirement:
 def _check_parts(identifiers: tuple[str, ...], team: str, certificate: Certificate | None) -> None:
     if not team and certificate is None:
         raise ValueError(
-            "a requirement needs a team or a certificate class: everybody can sign with any identifier"
+            "a requirement needs a team or a certificate class: any signer can use any identifier"
         )
     if team and certificate == "app_store":
-        raise ValueError("apps from the App Store are signed by Apple: ask for an identifier, not a team")
+        raise ValueError("apps from the App Store are signed by Apple: give an identifier, not a team")
     if certificate == "app_store" and not identifiers:
-        raise ValueError("which app of the App Store? Name its identifier")
+        raise ValueError("certificate class 'app_store' needs an identifier")
     if certificate is not None and certificate not in _CLASSES:
-        raise ValueError(f"{certificate!r} is no certificate class; allowed: {', '.join(_CLASSES)}")
+        raise ValueError(f"invalid certificate class {certificate!r}; allowed: {', '.join(_CLASSES)}")
     if team and not re.fullmatch(r"[A-Za-z0-9]+", team, re.ASCII):
-        raise ValueError(f"{team!r} is no team: they are letters and digits, mostly ten of them")
+        raise ValueError(f"invalid team {team!r}: letters and digits, usually ten")
     for one in identifiers:
         if not re.fullmatch(r"[A-Za-z0-9._-]+", one, re.ASCII):
-            raise ValueError(f"{one!r} is no identifier: letters, digits, dots, hyphens, underscores")
+            raise ValueError(f"invalid identifier {one!r}: letters, digits, dots, hyphens, underscores")
 
 
 def describe(status: int) -> str:
-    """An OSStatus in words."""
+    """A description of an OSStatus."""
     return _STATUS.get(status, f"OSStatus {status}")

@@ -1,7 +1,7 @@
-"""The parent's half: rights kept ready by process id, given once to the process that the kernel says it is.
+"""The parent's half: rights registered by process id, given once to the process that the kernel identifies.
 
 One thread, one loop, one message at a time: requests and the kernel's notices of processes that have ended.
-The table (`table.py`) is shared with whoever registers, under `RendezvousServer.lock`.
+The table (`table.py`) is shared with the threads that register ports, under `RendezvousServer.lock`.
 """
 
 import os
@@ -74,7 +74,7 @@ class RendezvousServer(Closeable):
 
     Attributes:
         service: its name in the bootstrap name space.
-        validation: what is done about requirements of children, and told to them about the server.
+        validation: the policy for requirements of children, also passed to them for the server's.
         lock: the launch lock. Hold it from before a child is started until its ports are registered.
     """
 
@@ -90,11 +90,11 @@ class RendezvousServer(Closeable):
         """Take over a service and start the loop.
 
         Args:
-            service: a name that the launchd job declares under MachServices; where there is no job the name
-                is taken as it is.
-            validation: what is done about requirements.
-            on_event: told what happens, on the loop's thread or, of a child that was dead on arrival, on the
-                one that registers; must not block and must not raise.
+            service: a name that the launchd job declares under MachServices; without a job any
+                name works.
+            validation: the policy for requirements.
+            on_event: called with each event, on the loop's thread or, for a child that was already dead, on
+                the registering thread; must not block and must not raise.
             chromium_bundle: also serve children that speak Chromium's protocol, under the name that they
                 derive from this bundle identifier and this process's pid; empty for not. No child can have
                 more than 6 ports then: a Chromium client has room for no more.
@@ -113,7 +113,7 @@ class RendezvousServer(Closeable):
         self._closing = False
         with ExitStack() as stack:
             self._set = stack.enter_context(PortSet.allocate())
-            # Exits and the end of the loop come to a port that nobody else can send to.
+            # Exits and the end of the loop arrive at a port that no other process can send to.
             self._own = stack.enter_context(ReceiveRight.construct())
             self._table = Table(self._own)
             self.lock = self._table.lock
@@ -158,7 +158,7 @@ class RendezvousServer(Closeable):
         when the start failed, ports that move are destroyed.
 
         Raises:
-            ValueError: more ports than a client takes, or a key that is none.
+            ValueError: more ports than a client takes, or an invalid key.
         """
         launch = Launch(self, dict(ports), requirement)
         try:
@@ -167,17 +167,17 @@ class RendezvousServer(Closeable):
                 yield launch
         finally:
             launch.abandon()
-            self._tell_gone()
+            self._report_gone()
 
     def register_ports(self, pid: int, ports: Mapping[int, Port]) -> None:
         """Keep ports ready for a child of this process. `lock` must be held since before it was started.
 
         Ports that move are the server's from now on, and are destroyed also when this raises. A child that
-        has ended already is no error: its ports are destroyed.
+        has already ended is not an error: its ports are destroyed.
 
         Raises:
-            ValueError: no ports; more than a client takes; a key that is no 32-bit number; ports that wait
-                for this pid already; a server that was closed.
+            ValueError: no ports; more than a client takes; a key that is not a 32-bit number; ports are
+                already registered for this pid; the server was closed.
             RuntimeError: the lock is not held.
         """
         mine = dict(ports)
@@ -191,7 +191,7 @@ class RendezvousServer(Closeable):
                 self._on_event(Unclaimed(pid, len(mine)))
                 return
             if entry.ports:
-                raise ValueError(f"process {pid} has ports waiting for it already")
+                raise ValueError(f"ports are already registered for process {pid}")
             entry.ports = mine
             stack.pop_all()
 
@@ -205,32 +205,32 @@ class RendezvousServer(Closeable):
         entry = self._to_register(pid)
         if entry is not None:
             if entry.requirement is not None:
-                raise ValueError(f"process {pid} has a requirement already")
+                raise ValueError(f"process {pid} already has a requirement")
             entry.requirement = requirement
 
     def forget(self, pid: int) -> None:
         """Drop what is kept for a process that was reaped, at once; does nothing for others.
 
-        The kernel tells of the end of processes too, a moment later.
+        The kernel also reports the end of processes, a moment later.
         """
         with self.lock:
             self._table.forget([pid])
-        self._tell_gone()
+        self._report_gone()
 
     @property
     def waiting(self) -> int:
-        """How many processes have not asked yet for what is registered for them."""
+        """How many processes have not yet requested their ports."""
         with self.lock:
             return self._table.waiting()
 
     @property
     def known(self) -> int:
-        """How many living processes the table knows: those that wait and those that had their ports."""
+        """How many living processes are in the table: those that wait and those that received their ports."""
         with self.lock:
             return len(self._table)
 
     def close(self) -> None:
-        """Stop serving and destroy what nobody has claimed. Who waits for an answer is woken without one."""
+        """Stop serving and destroy unclaimed ports. A client that waits for a reply is woken without one."""
         with self.lock:
             if self._closing:
                 return
@@ -240,11 +240,11 @@ class RendezvousServer(Closeable):
         with self.lock:
             self._table.forget()
         self._drain_exits()
-        self._tell_gone()
+        self._report_gone()
         self._stack.close()
 
     def _drain_exits(self) -> None:
-        """Exits that were told too late for the loop: each carries a reference to a name, or it leaks."""
+        """Receive exits that came too late for the loop, and release the name that each carries."""
         buffer = ffi.new("uint64_t[]", wire.RECEIVE_SIZE // 8)
         header = ffi.cast("mach_msg_header_t *", buffer)
         options = lib.MACH_RCV_MSG | lib.MACH_RCV_TIMEOUT | lib.EXCGUARD_RCV_AUDIT_TRAILER
@@ -256,15 +256,15 @@ class RendezvousServer(Closeable):
         if not self.lock.held:
             raise RuntimeError("hold the launch lock from before the child is started until it is registered")
         if self._closing:
-            raise ValueError("this server was closed")
+            raise ValueError("the server was closed")
         return self._table.to_register(pid)
 
     def _check(self, ports: Mapping[int, Port]) -> None:
         if len(ports) > self._max_ports:
-            raise ValueError(f"{len(ports)} ports for one process; {self._max_ports} is the limit")
+            raise ValueError(f"{len(ports)} ports for one process; the limit is {self._max_ports}")
         for key in ports:
             if not 0 <= key <= _MAX_KEY:
-                raise ValueError(f"{key!r} is no key: they are 32-bit numbers")
+                raise ValueError(f"invalid key {key!r}: keys are 32-bit numbers")
 
     # ---- the loop ----
 
@@ -284,7 +284,7 @@ class RendezvousServer(Closeable):
                     self._handle(header, bytes(ffi.buffer(buffer)))
                 except MachError as error:
                     self._on_event(Rejected(0, str(error)))
-                self._tell_gone()
+                self._report_gone()
             elif result == lib.MACH_RCV_TOO_LARGE:  # the kernel has destroyed it
                 self._on_event(Rejected(0, f"longer than {wire.RECEIVE_SIZE} bytes"))
             else:
@@ -298,7 +298,7 @@ class RendezvousServer(Closeable):
         try:
             message = wire.parse(received, self._protocols[header.msgh_local_port])
         except MalformedError as error:
-            # The asker, if it waits for an answer, is told that its reply right is gone.
+            # A sender that waits for a reply gets a send-once notification instead.
             lib.mach_msg_destroy(header)
             self._on_event(Rejected(_pid_of(received), str(error)))
             return
@@ -312,16 +312,16 @@ class RendezvousServer(Closeable):
                 self._on_event(Attached(sender.pid, outcome, result))
             case wire.Request():
                 with SendOnceRight(header.msgh_remote_port) as reply:
-                    self._answer(message, reply)
+                    self._reply_to(message, reply)
 
-    def _tell_gone(self) -> None:
-        """Tell of processes that ended without having asked; without the lock."""
+    def _report_gone(self) -> None:
+        """Report the processes that ended before they requested their ports; without the lock."""
         with self.lock:
             gone, self._table.gone = self._table.gone, []
         for event in gone:
             self._on_event(event)
 
-    def _answer(self, request: wire.Request, reply: SendOnceRight) -> None:
+    def _reply_to(self, request: wire.Request, reply: SendOnceRight) -> None:
         pid = request.sender.pid
         if request.protocol is Protocol.EXCGUARD and request.version != lib.EXCGUARD_RENDEZVOUS_VERSION:
             self._send(request, reply, {}, lib.EXCGUARD_CLIENT_OTHER_VERSION)
@@ -330,7 +330,7 @@ class RendezvousServer(Closeable):
         checked, status = self._validate(request)
         with self.lock:
             entry = self._table.living(pid)
-            if entry is not checked:  # it went while its signature was looked at
+            if entry is not checked:  # it ended while its signature was checked
                 entry = None
             if entry is None or entry.state is not State.WAITING:
                 found = lib.EXCGUARD_CLIENT_UNKNOWN if entry is None else entry.state.value
@@ -354,9 +354,9 @@ class RendezvousServer(Closeable):
             self._on_event(NothingToGive(pid, before=found == lib.EXCGUARD_CLIENT_CLAIMED_BEFORE))
 
     def _validate(self, request: wire.Request) -> tuple[Entry | None, int]:
-        """The asker's entry, and its requirement checked: 0 or an OSStatus.
+        """The sender's entry, and the result of the check of its requirement: 0 or an OSStatus.
 
-        Without the lock: this can take long, and others want to start their children.
+        Without the lock: this can take long, and other threads start children.
         """
         pid = request.sender.pid
         with self.lock:
@@ -370,8 +370,8 @@ class RendezvousServer(Closeable):
         return entry, status
 
     def _send(self, request: wire.Request, reply: SendOnceRight, ports: dict[int, Port], status: int) -> bool:
-        """Answer; ports that move are gone afterwards, one way or the other."""
-        # Those that move come last: what else cannot be sent is met before anything of theirs is taken.
+        """Send the reply; ports that move are gone afterwards, sent or destroyed."""
+        # Those that move come last: any other right that cannot be sent is found before these are taken.
         ordered = sorted(ports.items(), key=lambda item: item[1].disposition.moves)
         try:
             rights = [(key, port.name, int(port.disposition)) for key, port in ordered]
@@ -398,7 +398,7 @@ class RendezvousServer(Closeable):
         return False
 
     def _wake(self) -> int:
-        """Have the loop look around: a message to our own port, by a right that no full queue can hold up."""
+        """Wake the loop: a message to our own port, by a send-once right, which no full queue can block."""
         bits = int(lib.MACH_MSG_TYPE_MAKE_SEND_ONCE)
         return _send(wire.HEADER.pack(bits, wire.HEADER.size, self._own.name, 0, 0, 0))
 
@@ -407,12 +407,12 @@ def _send(message: bytes) -> int:
     buffer = ffi.new("uint64_t[]", (len(message) + 7) // 8)
     ffi.buffer(buffer)[: len(message)] = message
     header = ffi.cast("mach_msg_header_t *", buffer)
-    # A send-once right never waits for room; the timeout is for what should not be there.
+    # A send-once right never waits for room; the timeout is for any other right.
     return int(lib.mach_msg(header, lib.MACH_SEND_MSG | lib.MACH_SEND_TIMEOUT, len(message), 0, 0, 0, 0))
 
 
 def _discard(header: Any, received: bytes) -> None:  # noqa: ANN401 (a C pointer)
-    """Release all that a message carries."""
+    """Release all rights in a message."""
     with suppress(MalformedError):
         message = wire.parse(received, Protocol.EXCGUARD)
         if isinstance(message, wire.DeadName):

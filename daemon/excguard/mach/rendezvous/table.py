@@ -2,9 +2,9 @@
 
 A process is watched through the name port of its task, which dies with the task: a dead-name notification
 comes to the server's loop. The task also goes when the process puts another program in its place (exec keeps
-the pid and the claim), so `waitid` is asked what it was. Until the parent has reaped its child nobody else
-can have the pid; a task that is gone and a child that is no longer ours mean that whoever has the pid now is
-a stranger.
+the pid and the claim), so `waitid` decides which it was. Until the parent has reaped its child no other
+process can have the pid; when the task is gone and the child is no longer ours, the pid belongs to an
+unrelated process.
 """
 
 import enum
@@ -22,7 +22,7 @@ from excguard.native import ffi, lib
 
 
 class State(enum.Enum):
-    """Whether a process has asked; the values are the statuses that it is answered with from then on."""
+    """Whether a process has sent its request; the values are the statuses of later replies."""
 
     WAITING = lib.EXCGUARD_CLIENT_GRANTED
     CLAIMED = lib.EXCGUARD_CLIENT_CLAIMED_BEFORE
@@ -31,7 +31,7 @@ class State(enum.Enum):
 
 @dataclass(eq=False)
 class Entry:
-    """What is known of one process. It stays until the process ends: a second claim is told from none."""
+    """One process. The entry stays until the process ends, so that a second claim is recognized."""
 
     pid: int
     task_name: int = 0
@@ -42,10 +42,10 @@ class Entry:
 
 
 class LaunchLock:
-    """A lock that the same thread may take again, and that knows whose it is."""
+    """A reentrant lock that records its owner."""
 
     def __init__(self) -> None:
-        """Make it free."""
+        """Create it unlocked."""
         self._lock = threading.RLock()
         self._owner = 0
         self._depth = 0
@@ -68,20 +68,20 @@ class LaunchLock:
 
     @property
     def held(self) -> bool:
-        """Whether it is the calling thread's."""
+        """Whether the calling thread holds it."""
         return self._owner == threading.get_ident()
 
 
 class Table:
-    """Entries by process. Every method wants `lock` held.
+    """Entries by process. Every method needs `lock` held.
 
     Attributes:
         lock: the launch lock.
-        gone: what is to be told of processes that have ended; the server takes it out.
+        gone: events of processes that have ended; the server takes them out.
     """
 
     def __init__(self, notify: ReceiveRight) -> None:
-        """Make an empty one; ends of processes are told to ``notify``."""
+        """Create an empty table; ``notify`` receives the notifications that processes have ended."""
         self.lock = LaunchLock()
         self.gone: list[Unclaimed] = []
         self._notify = notify
@@ -89,15 +89,15 @@ class Table:
         self._by_task_name: dict[int, Entry] = {}
 
     def __len__(self) -> int:
-        """How many processes it knows."""
+        """The number of entries."""
         return len(self._entries)
 
     def __contains__(self, pid: int) -> bool:
-        """Whether it knows a process of that pid, which may have ended without anybody having noticed."""
+        """Whether there is an entry of that pid; the process may have ended."""
         return pid in self._entries
 
     def waiting(self) -> int:
-        """How many have not asked yet."""
+        """How many have not sent their request."""
         return sum(entry.state is State.WAITING for entry in self._entries.values())
 
     def to_register(self, pid: int) -> Entry | None:
@@ -108,13 +108,13 @@ class Table:
         if entry is None:
             entry = Entry(pid)
             # The kernel gives no name port of another user's process, such as a child that is setuid: its
-            # end is noticed when somebody looks, or told by `forget`.
+            # end is noticed at the next look-up, or by `forget`.
             if not self._watch(entry) and not _is_running_child(pid):
                 return None
             self._entries[pid] = entry
             return entry
         if entry.state is not State.WAITING:
-            # Once more: it had its ports, and may ask for others.
+            # Registered again: it received its ports, and may request others.
             entry.state, entry.requirement = State.WAITING, None
         return entry
 
@@ -130,7 +130,7 @@ class Table:
         return entry if here else self._task_has_gone(entry)
 
     def task_name_died(self, name: int) -> None:
-        """The loop was told so. The notification brought a reference to the name, which is released."""
+        """Handle a dead-name notification, and release the reference to the name that came with it."""
         entry = self._by_task_name.get(name)
         if entry is not None:
             self._task_has_gone(entry)
@@ -160,7 +160,7 @@ class Table:
         entry.ports = {}
 
     def _watch(self, entry: Entry) -> bool:
-        """Have the loop told when the entry's process ends; False when there is no task of it to be seen."""
+        """Request a notification for the end of the entry's process; False when its task is not visible."""
         name, previous = ffi.new("mach_port_name_t *"), ffi.new("mach_port_t *")
         task, once = lib.mach_task_self(), lib.MACH_MSG_TYPE_MAKE_SEND_ONCE
         while lib.task_name_for_pid(task, entry.pid, name) == lib.KERN_SUCCESS:
@@ -181,7 +181,7 @@ class Table:
             return
         self._by_task_name.pop(entry.task_name, None)
         previous = ffi.new("mach_port_t *")
-        # No longer there when the notification is on its way; that one brings a reference of its own.
+        # Gone when the notification is already sent; that one brings a reference of its own.
         wish = (entry.task_name, lib.MACH_NOTIFY_DEAD_NAME, 0, lib.MACH_PORT_NULL, 0)
         cancelled = lib.mach_port_request_notification(lib.mach_task_self(), *wish, previous)
         if cancelled == lib.KERN_SUCCESS and previous[0]:
@@ -198,6 +198,6 @@ def destroy(ports: dict[int, Port]) -> None:
 
 def _is_running_child(pid: int) -> bool:
     """Whether this process has a child of that pid that has not ended; asking does not reap it."""
-    info = ffi.new("siginfo_t *")  # zeroed: si_pid stays 0 while there is nothing to tell
+    info = ffi.new("siginfo_t *")  # zeroed: si_pid stays 0 while the child runs
     options = lib.WEXITED | lib.WNOHANG | lib.WNOWAIT
     return bool(lib.waitid(lib.P_PID, pid, info, options) == 0 and info.si_pid == 0)

@@ -1,4 +1,4 @@
-"""The messages of a rendezvous, in bytes: what arrives at a server is checked here, what it answers is built.
+"""The messages of a rendezvous, in bytes: requests to a server are checked here, its replies are built.
 
 Nothing here calls the kernel. Numbers are native-endian: both ends are on one machine. The layouts are those
 of `client/excguard_client.h` (and mach/message.h); the replies are parsed there.
@@ -21,8 +21,8 @@ _COUNT: Final = struct.Struct("=I")  # mach_msg_body_t
 _DESCRIPTOR: Final = struct.Struct("=I4x2xBB")  # mach_msg_port_descriptor_t
 _TAIL: Final = struct.Struct("=III")  # version, total length, status
 
-# Room for what is received: the largest request, some more so that one that is a little too long is told from
-# one that is far too long, and the trailer.
+# Receive buffer: the largest request and the trailer, with room to distinguish a slightly too long message
+# from a far too long one.
 RECEIVE_SIZE: Final = 512
 
 # mach/message.h: MACH_MSGH_BITS_REMOTE_MASK.
@@ -30,7 +30,7 @@ _REMOTE_MASK: Final = 0x1F
 
 
 class Protocol(enum.Enum):
-    """Whose messages."""
+    """The protocol of a message."""
 
     EXCGUARD = "excguard"
     CHROMIUM = "chromium"
@@ -38,12 +38,12 @@ class Protocol(enum.Enum):
 
 
 class MalformedError(ValueError):
-    """A message that is none of the protocol's; the text says what is wrong with it."""
+    """A message that violates the protocol; the text says how."""
 
 
 @dataclass(frozen=True)
 class Sender:
-    """Who sent a message: the audit token that the kernel put on it."""
+    """The sender of a message: the audit token that the kernel appended."""
 
     token: tuple[int, ...]
 
@@ -60,13 +60,13 @@ class Sender:
 
 @dataclass(frozen=True)
 class Request:
-    """Somebody asks for ports.
+    """A request for ports.
 
     Attributes:
-        sender: who.
-        protocol: in whose words, and so in whose an answer is due.
-        version: of the protocol; a version that is not ours is answered, but not with ports.
-        wants_data: Chromium's wish for the Info.plist.
+        sender: the requesting process.
+        protocol: of the request, and so of the reply.
+        version: of the protocol; another version than ours gets a reply, but no ports.
+        wants_data: whether a Chromium client requests the Info.plist.
     """
 
     sender: Sender
@@ -77,7 +77,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Report:
-    """A child says how `excguard_client_watch_self` went: an outcome and a kern_return_t."""
+    """A child reports the result of `excguard_client_watch_self`: an outcome and a kern_return_t."""
 
     sender: Sender
     outcome: int
@@ -86,21 +86,21 @@ class Report:
 
 @dataclass(frozen=True)
 class DeadName:
-    """The kernel says that the port under a name is gone."""
+    """A dead-name notification of the kernel."""
 
     name: int
 
 
 @dataclass(frozen=True)
 class Cancelled:
-    """A send-once right of ours went unused: the wish to hear of an end was withdrawn."""
+    """A send-once notification: a request for a dead-name notification was cancelled."""
 
 
 def sender_of(received: bytes) -> Sender:
-    """Who sent the message.
+    """The sender of the message.
 
     Raises:
-        MalformedError: there is no audit trailer behind it.
+        MalformedError: an audit trailer is missing.
     """
     size = HEADER.unpack_from(received)[1]
     at = (size + 3) & ~3  # round_msg: where the kernel puts the trailer
@@ -113,27 +113,27 @@ def sender_of(received: bytes) -> Sender:
 
 
 def parse(received: bytes, protocol: Protocol) -> Request | Report | DeadName | Cancelled:
-    """Check a message that was received.
+    """Check a received message.
 
     Args:
         received: the message and its trailer.
-        protocol: of the port that it came to.
+        protocol: of the port that received it.
 
     Raises:
-        MalformedError: it is none that a server can use. The caller still owns all rights in it.
+        MalformedError: the message is invalid. The caller still owns all rights in it.
     """
     if len(received) < HEADER.size:
         raise MalformedError("shorter than a header")
     bits, size, remote, _local, _voucher, msgh_id = HEADER.unpack_from(received)
     sender = sender_of(received)
     if bits & lib.MACH_MSGH_BITS_COMPLEX:
-        raise MalformedError("complex: no request carries rights or memory")
+        raise MalformedError("complex: requests carry no rights and no memory")
     if sender.is_kernel:
         if msgh_id == lib.MACH_NOTIFY_DEAD_NAME and size == HEADER.size + _DEAD_NAME.size:
             return DeadName(_DEAD_NAME.unpack_from(received, HEADER.size)[0])
         if msgh_id == lib.MACH_NOTIFY_SEND_ONCE:
             return Cancelled()
-        raise MalformedError(f"notification {msgh_id} that nobody asked for")
+        raise MalformedError(f"unrequested notification {msgh_id}")
     if protocol is Protocol.EXCGUARD and msgh_id == lib.EXCGUARD_RENDEZVOUS_ATTACHED:
         return _report(received, size, remote, sender)
     return _request(received, protocol, sender)
@@ -150,7 +150,7 @@ def _request(received: bytes, protocol: Protocol, sender: Sender) -> Request:
         raise MalformedError(f"unknown msgh_id {msgh_id:#x}")
     if size != expected[msgh_id]:
         raise MalformedError(f"{size} bytes instead of {expected[msgh_id]}")
-    # Before anything is claimed: who cannot be answered must not use up what a child will ask for.
+    # Before a claim: a request without a usable reply right must not use up the ports of a child.
     if remote in (lib.MACH_PORT_NULL, lib.MACH_PORT_DEAD):
         raise MalformedError("no reply right")
     if bits & _REMOTE_MASK != lib.MACH_MSG_TYPE_PORT_SEND_ONCE:
@@ -169,7 +169,7 @@ def _report(received: bytes, size: int, remote: int, sender: Sender) -> Report:
     if size != HEADER.size + _ATTACHED.size:
         raise MalformedError(f"{size} bytes instead of {HEADER.size + _ATTACHED.size}")
     if remote != lib.MACH_PORT_NULL:
-        raise MalformedError("a reply right where no reply is due")
+        raise MalformedError("unexpected reply right")
     version, total_length, outcome, result = _ATTACHED.unpack_from(received, HEADER.size)
     if version != lib.EXCGUARD_RENDEZVOUS_VERSION or total_length != size:
         raise MalformedError(f"version {version} and a total length of {total_length} in {size} bytes")
@@ -179,7 +179,7 @@ def _report(received: bytes, size: int, remote: int, sender: Sender) -> Report:
 
 
 def build_reply(reply_port: int, ports: Sequence[tuple[int, int, int]], *, status: int) -> bytes:
-    """The answer to a request.
+    """The reply to a request.
 
     Args:
         reply_port: the send-once right that came with it; sending moves it.
@@ -193,7 +193,7 @@ def build_reply(reply_port: int, ports: Sequence[tuple[int, int, int]], *, statu
 
 
 def build_chromium_reply(reply_port: int, ports: Sequence[tuple[int, int, int]], data: bytes) -> bytes:
-    """The answer in Chromium's words: nothing but the number of ports tells how it went.
+    """The reply in Chromium's protocol, which has no status: only the number of ports.
 
     ``data`` of more than 18 KiB is left out, as there.
     """

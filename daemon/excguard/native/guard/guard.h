@@ -1,12 +1,12 @@
 /*
- * What an EXC_GUARD code says by its numbers: guard type, flavor, target, and how severe it is on a given
+ * Decodes the numbers of an EXC_GUARD code: guard type, flavor, target, and how severe it is on a given
  * release.
  *
  * code    = [63:61] guard type | [60:32] flavor | [31:0] target
  * subcode = [63:0] payload
  * (osfmk/kern/exc_guard.h, EXC_GUARD_DECODE_GUARD_TYPE and its neighbours, xnu-11417.121.6)
  *
- * The same flavor number means different things on different releases, so every question takes one. A release
+ * The same flavor number means different things on different releases, so every look-up takes one. A release
  * is one integer, major * 10000 + minor * 100 + patch of the macOS version: 140401 is macOS 14.4.1.
  *
  * The tables come from excguard/knowledge at build time (generate_c.py writes guard_table.h); nothing here
@@ -37,7 +37,7 @@ struct excguard_guard {
     uint32_t flavor;
     uint32_t target;
     uint32_t severity;       /* enum excguard_severity; of its range when the flavor is not known */
-    bool known;              /* a table row says what this flavor is on that release */
+    bool known;              /* the tables have this flavor on that release */
     const char *kernel_name; /* static; NULL when not known or without a name */
 };
 
@@ -53,7 +53,7 @@ static inline uint32_t excguard_guard_target(uint64_t code) {
     return (uint32_t)code;
 }
 
-/* Decodes `code` as `release` means it. Never fails: what no table knows comes back with known = false. */
+/* Decodes `code` as `release` means it. Never fails: a flavor that is not in the tables has known = false. */
 void excguard_guard_decode(uint64_t code, uint32_t release, struct excguard_guard *out);
 
 /* The rows themselves, for the test that compares them with the tables they came from. */

@@ -1,4 +1,4 @@
-"""Process groups that end when this process lets go of them or dies, however it dies (see `guardian.c`)."""
+"""Process groups that end when this process releases them or dies, for any reason (see `guardian.c`)."""
 
 import os
 import signal
@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Final
 
 PROGRAM: Final = "excguard-guardian"
-_SIZEOF_PID: Final = 4  # of pid_t, on every system there is
+_SIZEOF_PID: Final = 4  # of pid_t, on Linux and macOS
 
 
 class ProcessGroup:
-    """A process group with nobody in it yet but its leader, the guardian.
+    """A process group with one member, its leader: the guardian.
 
     A program joins it when it is started with this `number` as its process group. The group ends when `end`
-    is called or this process ends. Then the guardian ends last, which `poll` tells (after a SIGCHLD); until
-    `poll` has told so, no other process or group can have this number.
+    is called or this process ends. Then the guardian ends last, which `poll` reports (after a SIGCHLD); until
+    it does, no other process or group can have this number.
 
     Attributes:
         number: the group's, and the guardian's process id.
@@ -50,7 +50,7 @@ class ProcessGroup:
             os.close(reading)
 
     def register(self, program: int) -> None:
-        """Tell the guardian which process was started into the group: it may go and lead one of its own.
+        """Send the guardian the process that was started into the group, which may lead a group of its own.
 
         Raises:
             BrokenPipeError: the guardian is gone.
@@ -58,7 +58,7 @@ class ProcessGroup:
         os.write(self._lifeline, program.to_bytes(_SIZEOF_PID, sys.byteorder))
 
     def end(self) -> None:
-        """Have the guardian end the group. Returns at once; does nothing the second time."""
+        """Make the guardian end the group. Returns at once; later calls do nothing."""
         if self.ending:
             return
         os.close(self._lifeline)
@@ -73,9 +73,9 @@ class ProcessGroup:
         return self._lifeline == -1
 
     def poll(self) -> bool:
-        """Whether the guardian has ended, and so everybody in the group, and was reaped.
+        """Whether the guardian has ended, and so the whole group, and was reaped.
 
-        A guardian that ended before `end` was called was killed by somebody: then members may live.
+        A guardian that ended before `end` was called was killed: then members may live.
         """
         if not self._ended:
             self._ended = os.waitpid(self.number, os.WNOHANG)[0] != 0
@@ -83,9 +83,9 @@ class ProcessGroup:
 
 
 def _program() -> str:
-    # A package that is installed for editing has its Python and its built files in two folders.
-    for folder in __path__:
-        program = Path(folder, PROGRAM)
+    # An editable install has its Python and its built files in two directories.
+    for directory in __path__:
+        program = Path(directory, PROGRAM)
         if program.is_file():
             return str(program)
     raise FileNotFoundError(f"{PROGRAM} was not built: install excguard with pip, which builds it")

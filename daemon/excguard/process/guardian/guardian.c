@@ -1,17 +1,17 @@
 /*
- * excguard-guardian GRACE: leads the process group of one watched program, and ends it when the supervisor
- * lets go.
+ * excguard-guardian GRACE: leads the process group of one watched program, and ends the group when the
+ * supervisor releases it.
  *
  * Standard input is a pipe whose other end only the supervisor holds. Through it comes the program's process
  * id (a pid_t). While the pipe is open the guardian does nothing. When it closes, because the supervisor
- * wants so or because it died in whatever way, everybody in the group gets SIGTERM, and what is still there
- * after GRACE milliseconds gets SIGKILL. So does the group that the program leads if it has made one of its
+ * closed it or died, every process in the group gets SIGTERM, and those that are left after GRACE
+ * milliseconds get SIGKILL. The same holds for the group that the program leads if it has made one of its
  * own, as shells and timeout(1) do.
  *
- * Why a process: macOS has nothing that ends a child with its parent, and a supervisor that was killed can do
- * nothing. Why the leader of the group: the group is there before the program is started into it, so there is
- * no moment in which the program runs and nobody knows of it; and while the guardian lives, no other process
- * can get its number, so the number means this group and nothing else.
+ * Why a process: macOS has no way to end a child with its parent, and a killed supervisor cannot act. Why the
+ * leader of the group: the group is there before the program is started into it, so the program never runs
+ * unsupervised; and while the guardian lives, no other process can get its number, so the number means this
+ * group and nothing else.
  *
  * It must be started as the leader of a new process group and with all signals blocked, which exec keeps so:
  * signals to the group are for the others.
@@ -55,8 +55,8 @@ static void sleep_milliseconds(long milliseconds) {
 }
 
 /*
- * Sends a signal to the groups. Returns 0 when they are empty. Any error means so: EPERM says that there is
- * nobody in a group whom we may end (on macOS: zombies alone).
+ * Sends a signal to the groups. Returns 0 when they are empty. Any error means so: EPERM means
+ * that a group has no member that we may signal (on macOS: only zombies).
  */
 static int signal_groups(const pid_t groups[2], int number) {
     int reached = 0;
@@ -70,8 +70,8 @@ static int signal_groups(const pid_t groups[2], int number) {
 }
 
 /*
- * Whether all members of the groups are zombies, which nobody can end. Linux goes on counting them until the
- * init process has reaped them, which that of a container does late or never, and tells the difference in
+ * Whether all members of the groups are zombies, which cannot be ended. Linux counts them until the init
+ * process has reaped them, which that of a container does late or never, and shows the difference in
  * /proc. macOS has no /proc, and does not count them in the first place (killpg1 in bsd/kern/kern_sig.c,
  * xnu-11417.121.6).
  */
@@ -111,7 +111,7 @@ static int only_zombies(const pid_t groups[2]) {
     return !living;
 }
 
-/* Waits until nobody in the groups is alive any more, at most `milliseconds`. Returns 1 when that is so. */
+/* Waits until no member of the groups is alive, at most `milliseconds`. Returns 1 when that is so. */
 static int wait_until_empty(const pid_t groups[2], long milliseconds) {
     long step = 1;
 
@@ -154,12 +154,12 @@ static int leave_group(void) {
     return setpgid(lodging, lodging) == 0 && setpgid(0, lodging) == 0 ? lifeline[1] : -1;
 }
 
-/* Ends everybody in the groups, none of which this process is in. Returns the exit status. */
+/* Ends all members of the groups; this process is in neither. Returns the exit status. */
 static int end_groups(const pid_t groups[2], long grace) {
     if (!signal_groups(groups, SIGTERM)) {
         return 0;
     }
-    /* What is stopped would not even notice. */
+    /* Stopped processes do not receive SIGTERM. */
     (void)signal_groups(groups, SIGCONT);
     if (wait_until_empty(groups, grace)) {
         return 0;

@@ -1,4 +1,4 @@
-/* Traps that are no routine of a task: osfmk/mach/mach_traps.h. */
+/* Traps that are not routines of a task: osfmk/mach/mach_traps.h. */
 #ifndef _MACH_MACH_TRAPS_H_
 #define _MACH_MACH_TRAPS_H_
 

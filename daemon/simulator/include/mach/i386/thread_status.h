@@ -1,6 +1,6 @@
 /*
  * Thread state of x86_64: osfmk/mach/i386/thread_status.h and _structs.h, macOS 26.4 SDK. Only what a guard
- * handler meets. The simulator itself knows both architectures and defines EXCSIM_EVERY_ARCHITECTURE; a
+ * handler meets. The simulator itself uses both architectures and defines EXCSIM_EVERY_ARCHITECTURE; a
  * program sees its own, as on macOS.
  */
 #if defined(__x86_64__) || defined(EXCSIM_EVERY_ARCHITECTURE)
