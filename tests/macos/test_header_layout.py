@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SIMULATOR = cross.ROOT / "daemon" / "simulator" / "include"
 NATIVE = cross.ROOT / "daemon" / "excguard" / "native"
+GUARD = cross.ROOT / "daemon" / "excguard" / "knowledge" / "guard"
 COPIES = (
     NATIVE / "newer_constants.h",
     cross.ROOT / "daemon" / "excguard" / "client" / "excguard_client.c",
@@ -159,12 +160,15 @@ def test_our_copies_of_newer_constants_are_apples(sdk: Sdk, arch: str) -> None:
 
 
 def test_our_own_layouts_are_the_same_on_macos(sdk: Sdk, arch: str) -> None:
-    """Wire structs, journal records, messages: each size, offset and constant of native/."""
+    """Wire structs, journal records, messages: each size, offset and constant of our headers."""
     simulated = [*sdk.linux_clang(arch), f"-I{SIMULATOR}"]
-    ours = Headers([NATIVE], header_names(NATIVE), simulated)
+    directories = [NATIVE, GUARD]
+    names = [name for directory in directories for name in header_names(directory)]
+    names.remove("core_prelude.h")  # only includes the others, and what no SDK of ziglang's has
+    ours = Headers(directories, names, simulated)
     text, facts = ours.assertions()
     first = ours.prologue.count("\n") + 1
-    failures = failing_lines([*sdk.clang(arch), f"-I{NATIVE}"], ours.prologue + text)
+    failures = failing_lines([*sdk.clang(arch), *(f"-I{path}" for path in directories)], ours.prologue + text)
 
     assert len(facts) > 300
     assert {facts[line - first].name: message for line, message in failures.items()} == {}

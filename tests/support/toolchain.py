@@ -18,7 +18,10 @@ NATIVE = ROOT / "daemon/excguard/native"
 KNOWLEDGE = ROOT / "daemon/excguard/knowledge"
 
 # The core without the receiver: it calls nothing of Mach.
-PURE_SOURCES = ["message_handler.c", "guard/guard.c", "journal.c", "journal_open.c", "parser.c"]
+PURE_SOURCES = [
+    KNOWLEDGE / "guard/guard.c",
+    *(NATIVE / name for name in ("message_handler.c", "journal.c", "journal_open.c", "parser.c")),
+]
 
 
 def guard_table(directory: Path) -> Path:
@@ -33,7 +36,7 @@ def include_options(directory: Path) -> list[str]:
     """Where the headers are; on a Mac the SDK has its own."""
     return [
         f"-I{NATIVE}",
-        f"-I{NATIVE}/guard",
+        f"-I{KNOWLEDGE}/guard",
         f"-I{HERE}",
         f"-I{guard_table(directory).parent}",
         *simulator.HEADERS,
@@ -42,12 +45,12 @@ def include_options(directory: Path) -> list[str]:
 
 def build(cc: str, directory: Path, program: Path, out: str, *options: str) -> Path:
     """Compiles ``program`` with the pure part of the core to ``directory/out``."""
-    return _link(cc, directory, [program, *(NATIVE / name for name in PURE_SOURCES)], out, options)
+    return _link(cc, directory, [program, *PURE_SOURCES], out, options)
 
 
 def build_with_receiver(cc: str, directory: Path, program: Path, out: str, *options: str) -> Path:
     """Compiles ``program`` with all of the core; the simulator stands in for Mach where there is none."""
-    sources = [program, *(NATIVE / name for name in PURE_SOURCES), NATIVE / "receiver.c"]
+    sources = [program, *PURE_SOURCES, NATIVE / "receiver.c"]
     return _link(cc, directory, [*sources, *simulator.LIBRARIES], out, ["-pthread", *options])
 
 
