@@ -95,7 +95,7 @@ def scrapes() -> float:
         with service:
             hits = fill(service)
             metrics = Exposition(service, kernel=host.kernel, release=host.release)
-            endpoint = Endpoint("127.0.0.1", 0, metrics, service.feed, service.ready)
+            endpoint = Endpoint(("127.0.0.1", 0), metrics, service.feed, service.ready)
             try:
                 series = len(service.counters().hits.labels)
                 print(f"{TARGETS} targets, {hits} counters hit, {series} hit series")

@@ -99,9 +99,9 @@ def live_page(page: Page, url: str, scheme: str) -> None:
 def top(url: str) -> None:
     """`excguard top` as a picture of a terminal."""
     feed = Feed()
-    told = messages(url)
-    feed.take(*next(told))
-    told.close()  # type: ignore[attr-defined]
+    stream = messages(url)
+    feed.apply(*next(stream))
+    stream.close()  # type: ignore[attr-defined]
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         console = Console(record=True, width=120, force_terminal=True, file=nowhere)
         console.print(picture(feed, width=120, height=36, link="live"))

@@ -88,7 +88,7 @@ def open_endpoint(world: World):
 
     def make(host: str = "127.0.0.1", port: int = 0, *, ready=lambda: True, **options) -> Endpoint:
         metrics = Exposition(world, kernel="simulated", release="macOS 26.4")
-        endpoint = Endpoint(host, port, metrics, world.feed, ready, **options)
+        endpoint = Endpoint((host, port), metrics, world.feed, ready, **options)
         opened.append(endpoint)
         return endpoint
 

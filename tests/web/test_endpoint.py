@@ -1,4 +1,4 @@
-"""The endpoint: what is where, what is refused, and how little a bad client can do."""
+"""The endpoint: its pages, what it refuses, and its limits."""
 
 import contextlib
 import http.client
@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from excguard.pipeline.counters import CountersClosedError
-from excguard.web import http_server
-from excguard.web.endpoint import UnprotectedError
+from excguard.web import http_connection, http_server
+from excguard.web.errors import UnprotectedError
 from tests.support.waiting import wait_until
 
 
@@ -32,12 +32,12 @@ def status_of(url: str, method: str = "GET", **headers: str):
 
 
 def connect(url: str) -> socket.socket:
-    place = urlsplit(url)
-    return socket.create_connection((place.hostname, place.port), timeout=20)
+    address = urlsplit(url)
+    return socket.create_connection((address.hostname, address.port), timeout=20)
 
 
 def talk(url: str, *pieces: bytes) -> bytes:
-    """Send ``pieces``, then read until the server hangs up."""
+    """Send ``pieces``, then read until the server closes the connection."""
     with connect(url) as client:
         for piece in pieces:
             client.sendall(piece)
@@ -84,7 +84,7 @@ def test_wrong_paths_and_methods(endpoint, path: str, method: str, status: int) 
         assert headers["Allow"] == "GET, HEAD"
 
 
-def test_head_has_the_headers_alone(endpoint) -> None:
+def test_head_has_only_the_headers(endpoint) -> None:
     status, headers, text = get(endpoint.url + "/metrics", "HEAD")
 
     assert status == 200
@@ -99,22 +99,22 @@ def test_not_ready_is_503(open_endpoint) -> None:
     assert status_of(endpoint.url + "/-/healthy")[0] == 200
 
 
-def test_metrics_are_503_when_the_counters_are_gone(world, open_endpoint) -> None:
+def test_metrics_are_503_when_the_counters_are_closed(world, open_endpoint) -> None:
     endpoint = open_endpoint()
 
-    def gone():
+    def closed():
         raise CountersClosedError
 
-    world.counters = gone
+    world.counters = closed
     assert status_of(endpoint.url + "/metrics")[0] == 503
 
 
-def test_port_that_is_taken_is_an_os_error(endpoint, open_endpoint) -> None:
+def test_a_port_in_use_is_an_os_error(endpoint, open_endpoint) -> None:
     with pytest.raises(OSError, match="in use"):
         open_endpoint(port=urlsplit(endpoint.url).port)
 
 
-def test_ipv6_listens_too(open_endpoint) -> None:
+def test_it_listens_on_ipv6(open_endpoint) -> None:
     endpoint = open_endpoint("::1")
 
     assert endpoint.url.startswith("http://[::1]:")
@@ -123,9 +123,9 @@ def test_ipv6_listens_too(open_endpoint) -> None:
 
 @pytest.mark.parametrize(
     ("host", "here"),
-    [("0.0.0.0", "127.0.0.1"), ("::", "[::1]")],  # noqa: S104 - to be refused
+    [("0.0.0.0", "127.0.0.1"), ("::", "[::1]")],  # noqa: S104 - it is the test
 )
-def test_an_address_for_everybody_needs_protection(open_endpoint, host: str, here: str) -> None:
+def test_an_address_that_others_can_reach_needs_authentication(open_endpoint, host: str, here: str) -> None:
     with pytest.raises(UnprotectedError, match=r"metrics\.web_config"):
         open_endpoint(host)
 
@@ -141,24 +141,37 @@ def test_one_connection_serves_many_requests(endpoint) -> None:
             assert connection.getresponse().read()
 
 
-def test_requests_in_a_row_are_answered_in_order(endpoint) -> None:
+def test_pipelined_requests_are_answered_in_order(endpoint) -> None:
     first = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n"
     second = b"GET /-/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
     answers = talk(endpoint.url, first + second)
 
-    assert answers.index(b"alive") < answers.index(b"ready")
+    assert answers.index(b"healthy") < answers.index(b"ready")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:80", "[::1]:9", "x.localhost", "192.0.2.1"])
-def test_names_of_this_machine_are_answered(endpoint, host: str) -> None:
+def test_names_of_this_machine_are_accepted(endpoint, host: str) -> None:
     assert b" 200 " in talk(
         endpoint.url, f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
     )
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "[::", "localhost.evil.example"])
-def test_a_strangers_name_for_this_machine_is_not(endpoint, host: str) -> None:
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "[::",
+        "localhost.evil.example",
+        "evil\\@localhost",
+        "evil@localhost",
+        "evil.example/localhost",
+        "localhost:80:90",
+        "localhost:x",
+    ],
+)
+def test_other_names_that_resolve_to_this_machine_are_not(endpoint, host: str) -> None:
     assert b" 421 " in talk(
         endpoint.url, f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
     )
@@ -178,10 +191,10 @@ def test_a_strangers_name_for_this_machine_is_not(endpoint, host: str) -> None:
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b" 400 "),
     ],
 )
-def test_what_is_no_request_gets_its_status_and_the_door(
+def test_a_malformed_request_gets_its_status_and_is_disconnected(
     endpoint, monkeypatch, request_bytes: bytes, status: bytes
 ) -> None:
-    monkeypatch.setattr(http_server, "_LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(http_connection, "_LINGER_SECONDS", 0.1)
 
     answer = talk(endpoint.url, request_bytes)
 
@@ -190,12 +203,12 @@ def test_what_is_no_request_gets_its_status_and_the_door(
     assert get(endpoint.url + "/-/healthy")[0] == 200
 
 
-def test_a_request_that_takes_too_long_is_ended(endpoint, monkeypatch) -> None:
-    monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.3)
+def test_a_request_that_takes_too_long_times_out(endpoint, monkeypatch) -> None:
+    monkeypatch.setattr(http_connection, "HEAD_SECONDS", 0.3)
     with connect(endpoint.url) as silent, connect(endpoint.url) as slow:
         slow.sendall(b"GET / HTTP/1.1\r\n")
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            for _ in range(200):  # a byte at a time, for as long as it is let
+            for _ in range(200):  # a byte at a time
                 slow.sendall(b"X")
                 slow.settimeout(0.05)
                 with contextlib.suppress(TimeoutError):
@@ -207,8 +220,8 @@ def test_a_request_that_takes_too_long_is_ended(endpoint, monkeypatch) -> None:
         assert read_all(silent) == b""
 
 
-def test_a_client_that_does_not_read_is_hung_up_on(world, open_endpoint, monkeypatch) -> None:
-    monkeypatch.setattr(http_server, "WRITE_SECONDS", 0.3)
+def test_a_client_that_does_not_read_is_disconnected(world, open_endpoint, monkeypatch) -> None:
+    monkeypatch.setattr(http_connection, "WRITE_SECONDS", 0.3)
     for number in range(2000):
         world.hit(target=f"target {number} " + "x" * 1000)
     endpoint = open_endpoint()
@@ -221,20 +234,29 @@ def test_a_client_that_does_not_read_is_hung_up_on(world, open_endpoint, monkeyp
 
 
 def endpoint_connections(endpoint) -> int:
-    """How many clients the endpoint has, its own health check not counted."""
+    """The number of connections."""
     return len(endpoint._server._connections)
 
 
-def test_too_many_connections_are_turned_away_and_the_rest_served(endpoint, monkeypatch) -> None:
-    monkeypatch.setattr(http_server, "MOST_CONNECTIONS", 3)
+def exchange(client: socket.socket, path: str = "/-/healthy") -> bytes:
+    """Send a request on a connection that stays open, and receive the start of the response."""
+    client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    return client.recv(65536)
+
+
+def test_a_new_connection_replaces_the_one_that_is_idle_for_the_longest_time(endpoint, monkeypatch) -> None:
+    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 3)
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(connect(endpoint.url)) for _ in range(3)]
         for client in held:
-            client.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert b" 200 " in client.recv(65536)
-        assert talk(endpoint.url, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n") == b""
-        held[0].sendall(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert b" 200 " in held[0].recv(65536)
+            assert b" 200 " in exchange(client)
+        assert b" 200 " in exchange(held[0])  # now the second is idle for the longest time
+
+        assert b" 200 " in exchange(stack.enter_context(connect(endpoint.url)))
+
+        assert read_all(held[1]) == b""
+        assert b" 200 " in exchange(held[0])
+        assert b" 200 " in exchange(held[2])
 
 
 def test_many_scrapes_at_once_agree(world, endpoint) -> None:
@@ -250,7 +272,7 @@ def test_many_scrapes_at_once_agree(world, endpoint) -> None:
 
 
 def events(url: str):
-    """The messages of the feed, as (event, object), for as long as one asks."""
+    """The messages of the feed, as (event, object)."""
     with urllib.request.urlopen(url + "/events", timeout=20) as response:
         assert response.headers["Content-Type"] == "text/event-stream"
         kind = ""
@@ -262,7 +284,7 @@ def events(url: str):
                 yield kind, json.loads(value)
 
 
-def test_the_feed_tells_everything_and_then_what_changes(world, endpoint) -> None:
+def test_the_feed_sends_everything_and_then_the_changes(world, endpoint) -> None:
     world.hit(subcode=7)
     with contextlib.closing(events(endpoint.url)) as feed:
         kind, state = next(feed)
@@ -280,17 +302,17 @@ def test_the_feed_tells_everything_and_then_what_changes(world, endpoint) -> Non
         )
 
         world.hit(subcode=8, more=40)
-        told: dict = {}
-        while "counts" not in told:
+        changes: dict = {}
+        while "counts" not in changes:
             kind, update = next(feed)
             assert kind == "update"
-            told |= update
-        assert told["counts"][0][4] == 42
-        assert [(row["payload"], row["repeats"]) for row in told["hits"]] == [("0x8", 40)]
+            changes |= update
+        assert changes["counts"][0][4] == 42
+        assert [(row["payload"], row["repeats"]) for row in changes["hits"]] == [("0x8", 40)]
 
 
-def test_the_feed_ends_for_one_who_leaves_and_has_a_limit(world, endpoint, monkeypatch) -> None:
-    monkeypatch.setattr("excguard.web.live_feed.MOST_VIEWERS", 2)
+def test_the_number_of_viewers_is_limited(world, endpoint, monkeypatch) -> None:
+    monkeypatch.setattr("excguard.web.live_feed.MAX_VIEWERS", 2)
     first, second = events(endpoint.url), events(endpoint.url)
     next(first), next(second)
     assert status_of(endpoint.url + "/events")[0] == 503
@@ -302,7 +324,7 @@ def test_the_feed_ends_for_one_who_leaves_and_has_a_limit(world, endpoint, monke
     second.close()
 
 
-def test_closing_hangs_up_on_everybody(open_endpoint) -> None:
+def test_closing_disconnects_all_clients(open_endpoint) -> None:
     endpoint = open_endpoint()
     feed = events(endpoint.url)
     next(feed)

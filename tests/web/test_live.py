@@ -1,4 +1,4 @@
-"""The feed: who has seen what, what stays, and how little a storm costs it."""
+"""The feed: which viewer gets what, what is kept, and how a storm is summed up."""
 
 import json
 
@@ -6,44 +6,44 @@ import pytest
 
 from excguard.decoding.code import join
 from excguard.decoding.decode import decode
-from excguard.pipeline.counters import labels_of
+from excguard.pipeline.counters import TargetState, labels_of
 from excguard.pipeline.rate_limit import Site, Suppressed
 from excguard.web import live_feed
 
 
-def told(feed, seen: int) -> tuple[int, dict]:
+def message_after(feed, seen: int) -> tuple[int, dict]:
     seen, message = feed.message(seen)
     return seen, json.loads(message)
 
 
-def test_a_viewer_gets_what_came_after_what_it_has_seen(world) -> None:
+def test_a_viewer_gets_what_has_changed_since_its_last_message(world) -> None:
     world.hit(subcode=1)
-    world.feed.look()
-    seen, first = told(world.feed, -1)
+    world.feed.update()
+    seen, first = message_after(world.feed, -1)
     assert [hit["payload"] for hit in first["hits"]] == ["0x1"]
     assert first["about"]["release"] == "macOS 26.4"
-    assert told(world.feed, seen)[1] == {}
+    assert message_after(world.feed, seen)[1] == {}
 
     world.hit(subcode=2)
     world.hit(subcode=3)
-    world.feed.look()
-    seen, second = told(world.feed, seen)
+    world.feed.update()
+    seen, second = message_after(world.feed, seen)
     assert [hit["payload"] for hit in second["hits"]] == ["0x2", "0x3"]
     assert second["counts"][0][4] == 3
     assert "targets" not in second
 
     world.targets["mail"].up = False
-    world.feed.look()
-    _, third = told(world.feed, seen)
+    world.feed.update()
+    _, third = message_after(world.feed, seen)
     assert third["targets"][0]["up"] is False
     assert "hits" not in third
 
 
-def test_only_the_latest_rows_stay(world) -> None:
+def test_only_the_latest_rows_are_kept(world) -> None:
     for number in range(live_feed.ROWS + 7):
         world.hit(subcode=number)
 
-    _, state = told(world.feed, -1)
+    _, state = message_after(world.feed, -1)
 
     assert len(state["hits"]) == live_feed.ROWS
     assert state["hits"][0]["payload"] == "0x7"
@@ -55,13 +55,13 @@ def test_repeats_join_the_newest_row_of_their_site(world) -> None:
     world.hit(subcode=3, pc=0x10, more=5)
     world.hit(subcode=4, pc=0x20)
 
-    rows = {row["payload"]: row["repeats"] for row in told(world.feed, -1)[1]["hits"]}
+    rows = {row["payload"]: row["repeats"] for row in message_after(world.feed, -1)[1]["hits"]}
 
     assert rows == {"0x1": 0, "0x2": 0, "0x3": 5, "0x4": 0}
 
 
 @pytest.mark.parametrize("lumped", [False, True])
-def test_a_count_whose_row_is_gone_has_a_row_of_its_own(world, make_hit, lumped: bool) -> None:  # noqa: FBT001
+def test_a_count_without_a_row_gets_a_row(world, make_hit, lumped: bool) -> None:  # noqa: FBT001
     violation = decode(join(1, 1, 7), 3, "26.4")
     site = None if lumped else Site(1, violation.code >> 32, 0)
     group = Suppressed(site, 1, violation.code, 3, 0, 12, 1, 12, 10**18, 10**18 + 5, ())
@@ -69,29 +69,29 @@ def test_a_count_whose_row_is_gone_has_a_row_of_its_own(world, make_hit, lumped:
     world.feed.suppressed(group, "mail", violation)
     world.feed.suppressed(group, "mail", violation)
 
-    (row,) = told(world.feed, -1)[1]["hits"]
+    (row,) = message_after(world.feed, -1)[1]["hits"]
     assert (row["repeats"], row["counted"]) == (24, True)
     assert row["severity"] == (None if lumped else "fatal")
     assert "payload" not in row
 
 
-def test_the_history_is_of_now_and_by_flavor(world) -> None:
+def test_the_history_has_recent_hits_by_flavor(world) -> None:
     world.hit(more=99)
-    world.feed.look()  # what an earlier life has counted is no history
-    assert "history" not in told(world.feed, -1)[1]
+    world.feed.update()  # hits from before the start are not in the history
+    assert "history" not in message_after(world.feed, -1)[1]
 
     world.hit(more=4)
     world.hit(join(2, 1, 3))
-    world.feed.look()
-    seen, state = told(world.feed, -1)
+    world.feed.update()
+    seen, state = message_after(world.feed, -1)
     world.hit()
-    world.feed.look()
-    _, update = told(world.feed, seen)
+    world.feed.update()
+    _, update = message_after(world.feed, seen)
 
     def sums(history) -> dict[str, int]:
         found: dict[str, int] = {}
-        for _, came in history:
-            for flavor, hits in came.items():
+        for _, counts in history:
+            for flavor, hits in counts.items():
                 found[flavor] = found.get(flavor, 0) + hits
         return found
 
@@ -99,7 +99,7 @@ def test_the_history_is_of_now_and_by_flavor(world) -> None:
     assert sums(update["history"])["MACH_PORT INVALID_NAME"] in {1, 6}  # another step, or the same again
 
 
-def test_exemplars_are_hits_that_the_log_shows(world) -> None:
+def test_exemplars_are_hits_that_the_log_has_in_full(world) -> None:
     first = world.hit(seq=41)
     world.hit(seq=42, more=1000)
 
@@ -108,11 +108,23 @@ def test_exemplars_are_hits_that_the_log_shows(world) -> None:
     assert exemplar.seq == 42
 
 
-def test_a_target_of_an_earlier_life_has_a_name(world) -> None:
+def test_a_target_that_is_not_configured_has_a_name(world) -> None:
     world.hit(target="gone")
 
-    _, state = told(world.feed, -1)
+    _, state = message_after(world.feed, -1)
 
     (target,) = state["targets"]
     assert (target["name"], target["configured"]) == ("gone", False)
     assert state["hits"][0]["target"] == target["id"]
+
+
+def test_a_target_that_is_removed_is_not_shown_as_running(world) -> None:
+    world.targets["maps"] = TargetState(up=True, starts=3)
+    world.feed.update()
+    seen, _ = message_after(world.feed, -1)
+
+    del world.targets["maps"]
+    world.feed.update()
+
+    (target,) = message_after(world.feed, seen)[1]["targets"]
+    assert (target["name"], target["configured"], target["up"], target["starts"]) == ("maps", False, False, 3)

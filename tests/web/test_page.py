@@ -39,7 +39,7 @@ def browser() -> Iterator:
 
 @pytest.fixture
 def open_page(browser, endpoint):
-    """Opens the page; whatever it complains of, or asks of anybody else, fails the test."""
+    """Opens the page; messages of its console and requests to other hosts fail the test."""
     complaints: list[str] = []
     contexts = []
 
@@ -55,7 +55,7 @@ def open_page(browser, endpoint):
             "request",
             lambda request: (
                 request.url.startswith((endpoint.url, "data:"))
-                or complaints.append(f"asked for {request.url}")
+                or complaints.append(f"request for {request.url}")
             ),
         )
         page.goto(endpoint.url)
@@ -72,7 +72,7 @@ def rules(page) -> list[str]:
     return page.locator(".hit .rule").all_text_contents()
 
 
-def test_a_hit_appears_within_a_second_and_explains_itself(open_page, world) -> None:
+def test_a_hit_appears_within_a_second_with_its_explanation(open_page, world) -> None:
     page = open_page()
     expect(page.locator("#empty")).to_be_visible()
     expect(page.locator("#about")).to_contain_text("simulated kernel")
@@ -94,7 +94,7 @@ def test_a_hit_appears_within_a_second_and_explains_itself(open_page, world) -> 
         expect(detail).to_contain_text(text)
 
 
-def test_counts_charts_and_targets_follow(open_page, world) -> None:
+def test_counts_charts_and_targets_are_updated(open_page, world) -> None:
     world.targets["maps"] = TargetState(up=False, starts=2, exits={"killed": 2})
     page = open_page()
     world.hit()
@@ -106,7 +106,7 @@ def test_counts_charts_and_targets_follow(open_page, world) -> None:
     expect(flavors.nth(0).locator(".figure")).to_have_text("1,234")
     expect(flavors.nth(0).locator("svg path")).to_have_count(1)
     expect(flavors.nth(1)).to_contain_text("INVALID_NAME")
-    expect(page.locator(".hit").first.locator(".badge")).to_have_text("+1,233 like it")
+    expect(page.locator(".hit").first.locator(".badge")).to_have_text("+1,233 more")
     maps = page.locator("#targets button", has_text="maps")
     expect(maps.locator(".figure")).to_have_text("1,234")
     expect(maps).to_contain_text("not running, started 2 times; ended: killed 2")
@@ -128,7 +128,7 @@ def test_search_and_filters(open_page, world) -> None:
     assert rules(page) == ["IMMOVABLE"]
     expect(page.locator("#shown")).to_have_text("1 of 3")
     page.fill("#search", "nothing like this")
-    expect(page.locator("#empty")).to_contain_text("No hit fits")
+    expect(page.locator("#empty")).to_contain_text("No hit matches")
     page.keyboard.press("Escape")
     expect(page.locator(".hit")).to_have_count(3)
 
@@ -148,7 +148,7 @@ def test_search_and_filters(open_page, world) -> None:
     expect(page.locator("#shown")).to_have_text("1 of 4")
 
 
-def test_the_keyboard_alone_will_do(open_page, world) -> None:
+def test_the_page_works_with_the_keyboard_alone(open_page, world) -> None:
     for pid in (1, 2, 3):
         world.hit(pid=pid)
     page = open_page()
@@ -179,21 +179,21 @@ def test_the_keyboard_alone_will_do(open_page, world) -> None:
     assert page.locator('.hit > button[tabindex="0"]').count() == 1
 
 
-def test_pause_holds_still_and_go_on_catches_up(open_page, world) -> None:
+def test_pause_holds_the_page_and_resume_updates_it(open_page, world) -> None:
     page = open_page()
     other = open_page()
     page.keyboard.press("p")
     expect(page.locator("#link-text")).to_have_text("Paused")
 
     world.hit()
-    expect(other.locator("#total")).to_have_text("1")  # so this one has been told, too
+    expect(other.locator("#total")).to_have_text("1")  # so this page has received it, too
 
     expect(page.locator("#total")).to_have_text("0")
     page.keyboard.press("p")
     expect(page.locator("#total")).to_have_text("1")
 
 
-def test_it_comes_back_when_excguard_does(browser, world, open_endpoint) -> None:
+def test_it_reconnects_when_excguard_restarts(browser, world, open_endpoint) -> None:
     first = open_endpoint()
     context = browser.new_context()
     page = context.new_page()
@@ -229,7 +229,7 @@ def test_hostile_names_are_text(open_page, world) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_the_policy_forbids_what_the_page_does_not_do(browser, endpoint) -> None:
+def test_the_security_policy_forbids_other_scripts_and_requests(browser, endpoint) -> None:
     context = browser.new_context()
     page = context.new_page()
     page.goto(endpoint.url)
@@ -239,15 +239,15 @@ def test_the_policy_forbids_what_the_page_does_not_do(browser, endpoint) -> None
     ran = page.evaluate(
         """() => {
             const script = document.createElement("script");
-            try { script.textContent = "window.ran = true"; } catch { return "refused"; }
+            try { script.textContent = "window.ran = true"; } catch { return "denied"; }
             document.head.append(script);
             return String(window.ran);
         }"""
     )
-    asked = page.evaluate("() => fetch('http://127.0.0.1:9/').then(() => 'let', () => 'refused')")
+    fetched = page.evaluate("() => fetch('http://127.0.0.1:9/').then(() => 'allowed', () => 'denied')")
     context.close()
 
-    assert (ran in {"refused", "undefined"}, asked) == (True, "refused")
+    assert (ran in {"denied", "undefined"}, fetched) == (True, "denied")
     assert re.search(r"Content Security Policy|Trusted", " ".join(complaints))
 
 
@@ -272,7 +272,7 @@ def test_accessibility(open_page, world, scheme: str) -> None:
     ] == []
 
 
-def test_nothing_sticks_out(open_page, world) -> None:
+def test_nothing_is_wider_than_the_window(open_page, world) -> None:
     world.hit(IMMOVABLE, 0x20000, more=1_000_000, target="a rather long name of a target " * 5)
     page = open_page()
     page.locator(".hit > button").first.click()
@@ -283,7 +283,7 @@ def test_nothing_sticks_out(open_page, world) -> None:
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
 
 
-def test_colours_are_chosen_and_remembered(open_page) -> None:
+def test_the_color_scheme_is_remembered(open_page) -> None:
     page = open_page(color_scheme="light")
     paper = "getComputedStyle(document.documentElement).backgroundColor"
     light = page.evaluate(paper)

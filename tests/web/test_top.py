@@ -1,4 +1,4 @@
-"""`excguard top`: the feed on a terminal."""
+"""`excguard top`: the feed in a terminal."""
 
 import contextlib
 import json
@@ -52,13 +52,13 @@ def test_once_shows_targets_flavors_and_hits(world, endpoint) -> None:
     assert hit.violation.summary.removeprefix("IMMOVABLE ")[:20] in row
 
 
-def test_json_is_all_there_is(world, endpoint) -> None:
+def test_json_has_everything(world, endpoint) -> None:
     world.hit(subcode=3)
 
-    told = json.loads(top("--url", endpoint.url, "--json").output)
+    shown = json.loads(top("--url", endpoint.url, "--json").output)
 
-    assert told["kernel"] == "simulated"
-    assert told["counts"] == [
+    assert shown["kernel"] == "simulated"
+    assert shown["counts"] == [
         {
             "target": "mail",
             "guard_type": "MACH_PORT",
@@ -67,10 +67,10 @@ def test_json_is_all_there_is(world, endpoint) -> None:
             "hits": 1,
         }
     ]
-    assert (told["hits"][0]["target"], told["hits"][0]["payload"]) == ("mail", "0x3")
+    assert (shown["hits"][0]["target"], shown["hits"][0]["payload"]) == ("mail", "0x3")
 
 
-def test_what_could_act_on_the_terminal_is_escaped(world, endpoint) -> None:
+def test_terminal_control_characters_are_escaped(world, endpoint) -> None:
     world.hit(target="\x1b]0;owned\x07\N{RIGHT-TO-LEFT OVERRIDE}" + "x" * 500)
 
     shown = top("--url", endpoint.url, "--once").output
@@ -81,11 +81,11 @@ def test_what_could_act_on_the_terminal_is_escaped(world, endpoint) -> None:
     assert "x" * 100 not in shown
 
 
-def test_errors_are_one_line_that_says_what_to_do(endpoint, capfd) -> None:
+def test_errors_are_one_line_with_the_fix(endpoint, capfd) -> None:
     for url, words in (
-        ("nonsense", "not an address"),
-        ("http://127.0.0.1:1", "does `excguard serve` run there?"),
-        (endpoint.url + "/metrics", "no feed of excguard (status 404"),
+        ("nonsense", "invalid address: nonsense"),
+        ("http://127.0.0.1:1", "check that `excguard serve` runs there"),
+        (endpoint.url + "/metrics", "not a feed of excguard (status 404"),
     ):
         failed = top("--url", url, "--once")
 
@@ -100,26 +100,26 @@ def test_a_password_comes_from_the_environment(world, open_endpoint, tmp_path) -
     endpoint = open_endpoint(web_config=WebConfigFile(tmp_path / "web.yml"))
 
     assert "EXCGUARD_PASSWORD" in top("--url", endpoint.url, "--once").output
-    known = top("--url", endpoint.url, "--once", "--user", "qa", env={"EXCGUARD_PASSWORD": "secret"})
-    assert known.exit_code == 0
+    accepted = top("--url", endpoint.url, "--once", "--user", "qa", env={"EXCGUARD_PASSWORD": "secret"})
+    assert accepted.exit_code == 0
 
 
-def test_the_client_knows_what_the_feed_tells(world, endpoint) -> None:
+def test_the_client_has_the_state_of_the_feed(world, endpoint) -> None:
     feed = Feed()
-    with contextlib.closing(messages(endpoint.url)) as told:
-        feed.take(*next(told))
+    with contextlib.closing(messages(endpoint.url)) as stream:
+        feed.apply(*next(stream))
         world.hit(more=9)
         world.targets["mail"].up = False
         while not feed.rows or feed.targets[0]["up"]:
-            feed.take(*next(told))
+            feed.apply(*next(stream))
 
     assert feed.counts == {(0, "MACH_PORT", "INVALID_NAME", "optional"): 10}
     assert [(row["repeats"], row["severity"]) for row in feed.latest] == [(9, "optional")]
     assert sum(feed.recent("MACH_PORT INVALID_NAME", 24)) == 10
 
 
-def test_a_feed_that_is_none(endpoint) -> None:
-    with pytest.raises(FeedError, match="no feed"):
+def test_a_page_that_is_not_a_feed(endpoint) -> None:
+    with pytest.raises(FeedError, match="not a feed"):
         next(messages(endpoint.url + "/-/healthy"))
 
 

@@ -1,4 +1,4 @@
-"""The web configuration: TLS and passwords as Prometheus' own exporters have them, and what it refuses."""
+"""The web configuration: TLS and passwords in the format of Prometheus' exporters, and its errors."""
 
 import base64
 import contextlib
@@ -15,8 +15,7 @@ import bcrypt
 import pytest
 
 from excguard.web import authenticator
-from excguard.web.endpoint import UnprotectedError
-from excguard.web.tls import WebConfigError
+from excguard.web.errors import UnprotectedError, WebConfigError
 from excguard.web.web_config import WebConfigFile
 
 needs_openssl = pytest.mark.skipif(
@@ -45,10 +44,10 @@ def web_config(tmp_path: Path):
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory):
     """Makes certificates: NAME.crt and NAME.key, signed by a CA, whose own are ca.crt and ca.key."""
-    folder = tmp_path_factory.mktemp("certificates")
+    directory = tmp_path_factory.mktemp("certificates")
 
     def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
 
     new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     ca = [
@@ -61,14 +60,14 @@ def authority(tmp_path_factory):
         ("other", "IP:127.0.0.1"),
         ("client", "DNS:scraper"),
     ):
-        extensions = folder / f"{name}.ext"
+        extensions = directory / f"{name}.ext"
         extensions.write_text(f"subjectAltName={alternative}\nauthorityKeyIdentifier=keyid\n")
         openssl("req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
         openssl(
             *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"),
             *("-out", f"{name}.crt", "-extfile", extensions.name),
         )
-    return folder
+    return directory
 
 
 def get(url: str, *, user: str | None = None, context: ssl.SSLContext | None = None):
@@ -83,7 +82,7 @@ def get(url: str, *, user: str | None = None, context: ssl.SSLContext | None = N
             return error.code, error.headers
 
 
-def test_an_empty_file_asks_for_nothing(open_endpoint, web_config) -> None:
+def test_an_empty_file_requires_no_authentication(open_endpoint, web_config) -> None:
     endpoint = open_endpoint(web_config=web_config(""))
 
     assert get(endpoint.url + "/metrics")[0] == 200
@@ -104,7 +103,7 @@ def test_an_empty_file_asks_for_nothing(open_endpoint, web_config) -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["/", "/metrics", "/events", "/-/healthy", "/nothing"])
-def test_every_page_asks_for_the_password(open_endpoint, web_config, user, status: int, path: str) -> None:
+def test_every_page_requires_the_password(open_endpoint, web_config, user, status: int, path: str) -> None:
     endpoint = open_endpoint(web_config=web_config(USERS))
 
     found, headers = get(endpoint.url + path, user=user)
@@ -113,56 +112,70 @@ def test_every_page_asks_for_the_password(open_endpoint, web_config, user, statu
     assert ("WWW-Authenticate" in headers) == (status == 401)
 
 
-def test_protection_lets_it_listen_for_everybody(open_endpoint, web_config) -> None:
-    open_endpoint("0.0.0.0", web_config=web_config(USERS))  # noqa: S104 - that is the test
+def test_with_passwords_it_listens_on_all_addresses(open_endpoint, web_config) -> None:
+    open_endpoint("0.0.0.0", web_config=web_config(USERS))  # noqa: S104 - it is the test
     with pytest.raises(UnprotectedError):
         open_endpoint("0.0.0.0", web_config=web_config("rate_limit: {interval: 1s, burst: 5}"))  # noqa: S104
 
 
-def test_a_password_is_hashed_once_and_then_known(open_endpoint, web_config, monkeypatch) -> None:
-    hashings = []
+def test_an_accepted_password_is_hashed_only_the_first_time(open_endpoint, web_config, monkeypatch) -> None:
+    checked = []
     monkeypatch.setattr(
-        authenticator, "_matches", lambda password, _: hashings.append(password) or password == b"secret"
+        authenticator,
+        "_matches",
+        lambda password, *_: checked.append(password) or password == b"secret",
     )
     endpoint = open_endpoint(web_config=web_config(USERS))
 
     for _ in range(5):
         assert get(endpoint.url + "/metrics", user="prometheus:secret")[0] == 200
-    assert hashings == [b"secret"]
+    assert checked == [b"secret"]
     for _ in range(2):
         assert get(endpoint.url + "/metrics", user="prometheus:wrong")[0] == 401
-    assert hashings == [b"secret", b"wrong", b"wrong"]
+    assert checked == [b"secret", b"wrong", b"wrong"]
 
 
-def test_an_unknown_user_costs_a_hashing_too(open_endpoint, web_config, monkeypatch) -> None:
-    hashings = []
-    monkeypatch.setattr(authenticator, "_matches", lambda *asked: hashings.append(asked) or True)
+@pytest.mark.parametrize("user", ["cheap", "costly", "nobody"])
+def test_a_check_takes_the_rounds_of_the_most_expensive_hash(
+    open_endpoint, web_config, monkeypatch, user: str
+) -> None:
+    rounds = []
+
+    def check(_password: bytes, stored: bytes) -> bool:
+        rounds.append(2 ** int(stored[4:6]))
+        return False
+
+    monkeypatch.setattr(bcrypt, "checkpw", check)
+    users = {"cheap": "$2b$04$" + "a" * 53, "costly": "$2y$07$" + "a" * 53}
+    text = "basic_auth_users:\n" + "".join(f"  {name}: {stored}\n" for name, stored in users.items())
+    endpoint = open_endpoint(web_config=web_config(text))
+
+    assert get(endpoint.url + "/metrics", user=f"{user}:secret")[0] == 401
+    assert sum(rounds) == 2**7
+
+
+def test_the_number_of_waiting_checks_is_limited(open_endpoint, web_config, monkeypatch) -> None:
+    finish = threading.Event()
+    monkeypatch.setattr(authenticator, "_MAX_WAITING", 1)
+    monkeypatch.setattr(authenticator, "_matches", lambda *_: finish.wait(20) and False)
     endpoint = open_endpoint(web_config=web_config(USERS))
+    address = endpoint.url.removeprefix("http://").split(":")
 
-    assert get(endpoint.url + "/metrics", user="nobody:secret")[0] == 401
-    assert hashings == [(b"secret", authenticator._NOBODY)]
-
-
-def test_guesses_wait_in_a_short_queue(open_endpoint, web_config, monkeypatch) -> None:
-    go_on = threading.Event()
-    monkeypatch.setattr(authenticator, "_MOST_WAITING", 1)
-    monkeypatch.setattr(authenticator, "_matches", lambda *_: go_on.wait(20) and False)
-    endpoint = open_endpoint(web_config=web_config(USERS))
-    place = endpoint.url.removeprefix("http://").split(":")
-
-    with socket.create_connection((place[0], int(place[1])), timeout=20) as guesser:
+    with socket.create_connection((address[0], int(address[1])), timeout=20) as guesser:
         guess = base64.b64encode(b"prometheus:1").decode()
         guesser.sendall(f"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {guess}\r\n\r\n".encode())
-        while not endpoint._gate._waiting:
+        while not endpoint._authenticator._waiting:
             pass
         assert get(endpoint.url + "/metrics", user="prometheus:2")[0] == 503
-        go_on.set()
+        finish.set()
         assert b" 401 " in guesser.recv(65536)
 
 
-def test_a_change_counts_at_once_and_a_broken_one_closes_the_door(open_endpoint, web_config) -> None:
-    told = []
-    endpoint = open_endpoint(web_config=web_config(USERS), on_problem=told.append)
+def test_a_change_applies_at_once_and_an_invalid_one_denies_access(open_endpoint, web_config) -> None:
+    reported = []
+    endpoint = open_endpoint(
+        web_config=web_config(USERS), on_problem=lambda event, error: reported.append((event, error))
+    )
     url = endpoint.url + "/metrics"
     assert get(url, user="prometheus:secret")[0] == 200
 
@@ -174,15 +187,16 @@ def test_a_change_counts_at_once_and_a_broken_one_closes_the_door(open_endpoint,
         web_config("basic_auth_users: {other: plain}")
     assert get(url, user="other:word")[0] == 500
     assert get(url, user="other:word")[0] == 500
-    assert len(told) == 1
-    assert "basic_auth_users" in told[0]
-    assert "plain" not in told[0]
+    ((event, error),) = reported
+    assert event == "web_config_error"
+    assert "basic_auth_users" in error
+    assert "plain" not in error
 
     web_config(USERS)
     assert get(url, user="prometheus:secret")[0] == 200
 
 
-def test_headers_are_added(open_endpoint, web_config) -> None:
+def test_configured_headers_are_added(open_endpoint, web_config) -> None:
     text = (
         "http_server_config:\n  headers:\n    X-Frame-Options: deny\n"
         "    Strict-Transport-Security: max-age=60\n"
@@ -195,7 +209,7 @@ def test_headers_are_added(open_endpoint, web_config) -> None:
     assert headers["Strict-Transport-Security"] == "max-age=60"
 
 
-def test_the_rate_limit_is_a_bucket(open_endpoint, web_config) -> None:
+def test_the_rate_limit_is_a_token_bucket(open_endpoint, web_config) -> None:
     endpoint = open_endpoint(web_config=web_config("rate_limit: {interval: 1h, burst: 3}"))
 
     assert [get(endpoint.url + "/metrics")[0] for _ in range(5)] == [200, 200, 200, 429, 429]
@@ -209,19 +223,19 @@ def test_tls_and_a_renewed_certificate(open_endpoint, web_config, authority: Pat
     for end in ("crt", "key"):
         shutil.copy(authority / f"server.{end}", tmp_path)
     endpoint = open_endpoint(web_config=web_config(TLS_FILES.format(".")))
-    trusting = ssl.create_default_context(cafile=str(authority / "ca.crt"))
-    place = endpoint.url.removeprefix("https://").split(":")
+    trusted = ssl.create_default_context(cafile=str(authority / "ca.crt"))
+    address = endpoint.url.removeprefix("https://").split(":")
 
     def subject() -> object:
         with (
-            socket.create_connection((place[0], int(place[1])), timeout=20) as plain,
-            trusting.wrap_socket(plain, server_hostname=place[0]) as client,
+            socket.create_connection((address[0], int(address[1])), timeout=20) as plain,
+            trusted.wrap_socket(plain, server_hostname=address[0]) as client,
         ):
             assert client.version() == "TLSv1.3"
             return client.getpeercert()["subject"]
 
     assert endpoint.url.startswith("https://")
-    assert get(endpoint.url + "/metrics", context=trusting)[0] == 200
+    assert get(endpoint.url + "/metrics", context=trusted)[0] == 200
     with pytest.raises(OSError, match=r"(?i)closed|reset"):
         get(endpoint.url.replace("https", "http") + "/metrics")
     assert subject() == ((("commonName", "server"),),)
@@ -237,12 +251,12 @@ def test_client_certificates(open_endpoint, web_config, authority: Path) -> None
     )
     endpoint = open_endpoint("0.0.0.0", web_config=web_config(text))  # noqa: S104 - it is protected
     url = endpoint.url.replace("0.0.0.0", "127.0.0.1") + "/metrics"  # noqa: S104
-    nobody = ssl.create_default_context(cafile=str(authority / "ca.crt"))
+    anonymous = ssl.create_default_context(cafile=str(authority / "ca.crt"))
     scraper = ssl.create_default_context(cafile=str(authority / "ca.crt"))
     scraper.load_cert_chain(authority / "client.crt", authority / "client.key")
 
     with pytest.raises(OSError, match=r"(?i)certificate|reset|eof|closed"):
-        get(url, context=nobody)
+        get(url, context=anonymous)
     assert get(url, context=scraper)[0] == 200
 
     web_config(text + "  client_allowed_sans: [somebody]\n")
@@ -254,15 +268,15 @@ def test_client_certificates(open_endpoint, web_config, authority: Path) -> None
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("basic_auth_users: {a: secret}", "basic_auth_users: cannot be used; allowed: a table of user names"),
-        ("basic_auth_users: [a]", "basic_auth_users: cannot be used"),
+        ("basic_auth_users: {a: secret}", "basic_auth_users: invalid; allowed: a table of user names"),
+        ("basic_auth_users: [a]", "basic_auth_users: invalid"),
         ("basic_auth_user: {}", "unknown key basic_auth_user"),
         ("tls_server_config: {cert: x}", "tls_server_config.cert: is not supported"),
         ("tls_server_config: {cert_file: x}", "tls_server_config.key_file: is missing"),
         ("tls_server_config: {cert_file: x, key_file: y}", "no such file"),
         (
             "tls_server_config: {cert_file: web.yml, key_file: web.yml}",
-            "tls_server_config.cert_file: cannot be used",
+            "tls_server_config.cert_file: invalid PEM",
         ),
         ("tls_server_config: {cert_file: x, key_file: y, min_version: TLS09}", "min_version"),
         (
@@ -271,31 +285,29 @@ def test_client_certificates(open_endpoint, web_config, authority: Path) -> None
         ),
         (
             "tls_server_config: {cert_file: x, key_file: y, client_auth_type: RequireAnyClientCert}",
-            "unchecked",
+            "unverified",
         ),
         (
             "tls_server_config: {cert_file: x, key_file: y, client_auth_type: RequireAndVerifyClientCert}",
-            "whom to trust",
+            "authorities to trust",
         ),
-        ("tls_server_config: {cert_file: x, key_file: y, client_ca_file: z}", "needs client_auth_type"),
+        ("tls_server_config: {cert_file: x, key_file: y, client_ca_file: z}", "requires client_auth_type"),
         (
             "tls_server_config: {cert_file: x, key_file: y, client_allowed_sans: [a]}",
-            "needs client_auth_type",
+            "requires client_auth_type",
         ),
         ("tls_server_config: {cert_file: x, key_file: y, curve_preferences: [P256]}", "is not supported"),
-        ("rate_limit: {interval: soon}", "rate_limit.interval: cannot be used; allowed: a duration"),
+        ("rate_limit: {interval: soon}", "rate_limit.interval: invalid; allowed: a duration"),
         ("rate_limit: {interval: 1s, burst: -1}", "rate_limit.burst"),
         ("http_server_config: {headers: {X-Other: a}}", "unknown key X-Other"),
         ('http_server_config: {headers: {X-XSS-Protection: "a\\nb"}}', "X-XSS-Protection"),
-        ("{", "not YAML"),
+        ("{", "invalid YAML"),
         ("[1]", "the file: "),
-        ("!!python/object/apply:os.system [true]", "not YAML"),
+        ("!!python/object/apply:os.system [true]", "invalid YAML"),
         ("a: &a [*a]", "unknown key"),
     ],
 )
-def test_what_cannot_be_used_is_refused_in_one_line(
-    web_config, tmp_path: Path, text: str, words: str
-) -> None:
+def test_an_invalid_file_is_reported_in_one_line(web_config, tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(WebConfigError) as caught:
         web_config(text)
 
@@ -306,13 +318,13 @@ def test_what_cannot_be_used_is_refused_in_one_line(
     assert "secret" not in line.replace("secret:", "")
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(WebConfigError, match="cannot be read: no such file"):
         WebConfigFile(tmp_path / "nothing.yml")
 
 
 @needs_openssl
-def test_the_names_of_cipher_suites_are_gos(web_config, authority: Path) -> None:
+def test_cipher_suites_have_iana_names(web_config, authority: Path) -> None:
     suites = (
         "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
         "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",

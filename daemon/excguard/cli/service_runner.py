@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -23,10 +24,12 @@ from excguard.service import Service
 from excguard.sinks.console import ConsoleForm, wants_color
 from excguard.sinks.line_output import LineOutput
 from excguard.sinks.log import EventLog, Form, Level, Tells, json_form, tell_all
-from excguard.web.endpoint import Endpoint, UnprotectedError
+from excguard.web.endpoint import Endpoint
+from excguard.web.errors import UnprotectedError, WebConfigError
 from excguard.web.exposition import Exposition
-from excguard.web.tls import WebConfigError
-from excguard.web.web_config import WebConfigFile
+
+if TYPE_CHECKING:
+    from excguard.web.web_config import WebConfigFile
 
 # What can go wrong with the system, as opposed to with what was asked for.
 SYSTEM_ERRORS = (JournalError, SimulatedKernelError, MachError, UnsupportedReleaseError, OSError)
@@ -105,25 +108,26 @@ def terminal_width(fd: int) -> int:
 
 
 def open_endpoint(service: Service, config: Config, host: Host) -> Endpoint | None:
-    """The HTTP endpoint that ``config`` asks for; None when it asks for none.
+    """The HTTP endpoint that ``config`` describes; None when it describes none.
 
     Raises:
-        OSError: its port cannot be had.
-        ConfigError: the web configuration cannot be used, or other machines could come in unasked for.
+        OSError: the address is invalid or in use.
+        ConfigError: the web configuration is invalid, or other machines would have access without
+            authentication.
     """
     listen = parse_listen(config.metrics.listen)
     if listen is None:
         return None
-    web_config = config.metrics.web_config
     try:
+        web_config = _web_config(config)
         endpoint = Endpoint(
-            *listen,
+            listen,
             Exposition(service, kernel=host.kernel, release=f"macOS {host.release}"),
             service.feed,
             service.ready,
-            web_config=WebConfigFile(Path(web_config)) if web_config else None,
+            web_config=web_config,
             allow_unprotected=config.metrics.allow_unprotected,
-            on_problem=lambda words: service.tell_soon("error", "web_config_error", error=words),
+            on_problem=lambda event, error: service.tell_soon("error", event, error=error),
         )
     except WebConfigError as error:
         raise ConfigError(f"metrics.web_config: {error}") from error
@@ -133,8 +137,16 @@ def open_endpoint(service: Service, config: Config, host: Host) -> Endpoint | No
         raise OSError(
             f"no metrics on {config.metrics.listen}: {(error.strerror or str(error)).lower()}"
         ) from error
-    service.tell("info", "metrics_listening", url=f"{endpoint.url}/metrics")
+    service.tell("info", "metrics_listening", url=endpoint.metrics_url)
     return endpoint
+
+
+def _web_config(config: Config) -> "WebConfigFile | None":
+    if not config.metrics.web_config:
+        return None
+    from excguard.web.web_config import WebConfigFile  # noqa: PLC0415 - with YAML and TLS behind it
+
+    return WebConfigFile(Path(config.metrics.web_config))
 
 
 def live(service: Service, on_signals: Mapping[int, Callable[[int], None]]) -> None:

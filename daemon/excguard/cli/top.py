@@ -1,4 +1,4 @@
-"""`excguard top`: the live page for people on a terminal."""
+"""`excguard top`: the live page in a terminal."""
 
 import http.client
 import os
@@ -24,7 +24,7 @@ from excguard.sinks.console import printable, wants_color
 from excguard.web.feed_client import Feed, FeedError, messages
 
 DEFAULT_URL = "http://127.0.0.1:12012"
-_BARS = " ▁▂▃▄▅▆▇"  # a full block would touch the row above
+_BARS = " ▁▂▃▄▅▆▇"  # no full block: it would touch the row above
 _CHART = 24  # columns of a chart
 _RETRY = 2.0  # seconds
 
@@ -32,15 +32,13 @@ Messages = Iterator[tuple[str, Any]]
 
 
 @click.command("top")
-@click.option("--url", default=DEFAULT_URL, show_default=True, help="Where the excguard to look at listens.")
+@click.option("--url", default=DEFAULT_URL, show_default=True, help="Address of the excguard to show.")
 @click.option(
-    "--user", default="", metavar="NAME", help="Its user, if it asks; the password in EXCGUARD_PASSWORD."
+    "--user", default="", metavar="NAME", help="User name, if a password is required (EXCGUARD_PASSWORD)."
 )
-@click.option(
-    "--ca", default="", metavar="FILE", help="The authority of its certificate, if the system knows it not."
-)
-@click.option("--once", is_flag=True, help="Show how it is now, and end.")
-@click.option("--json", "as_json", is_flag=True, help="How it is now as one JSON object.")
+@click.option("--ca", default="", metavar="FILE", help="Certificate authority to trust beside the system's.")
+@click.option("--once", is_flag=True, help="Show the current state and exit.")
+@click.option("--json", "as_json", is_flag=True, help="Print the current state as one JSON object.")
 def command(url: str, user: str, ca: str, *, once: bool, as_json: bool) -> None:
     """Show targets, counts by flavor and the latest hits of a running excguard, live. Ctrl-C ends it.
 
@@ -52,17 +50,17 @@ def command(url: str, user: str, ca: str, *, once: bool, as_json: bool) -> None:
 
     \b
     Exit status:
-      0    ended by Ctrl-C, or --once or --json were done
-      125  there is no excguard at that address, or it does not let you in
+      0    ended by Ctrl-C, or --once or --json finished
+      125  no excguard answers at that address, or it denies access
     """  # noqa: D301 - click wants the real backspace
 
-    def ask() -> Messages:
+    def connect() -> Messages:
         return messages(url, user=user, password=os.environ.get("EXCGUARD_PASSWORD", ""), ca=ca)
 
-    told = ask()
+    stream = connect()
     feed = Feed()
     try:
-        feed.take(*next(told))
+        feed.apply(*next(stream))
     except (FeedError, StopIteration) as error:
         raise Failure(str(error) or f"{url}: the feed ended") from None
     except (OSError, http.client.HTTPException) as error:
@@ -74,56 +72,58 @@ def command(url: str, user: str, ca: str, *, once: bool, as_json: bool) -> None:
     if once or not console.is_terminal:
         console.print(picture(feed, width=console.width, height=None, link="now"))
         return
-    _watch(feed, told, ask, console)
+    _follow(feed, stream, connect, console)
 
 
-def _watch(feed: Feed, told: Messages, again: Callable[[], Messages], console: Console) -> None:
-    """Draw until Ctrl-C; come back when the connection was lost."""
+def _follow(feed: Feed, stream: Messages, connect: Callable[[], Messages], console: Console) -> None:
+    """Draw until Ctrl-C; connect again after the connection is lost."""
     lock = threading.Lock()
     link = "live"
 
     def read() -> None:
         nonlocal link
-        source = told
+        source = stream
         while True:
             try:
                 for message in source:
                     with lock:
-                        feed.take(*message)
+                        feed.apply(*message)
                         link = "live"
             except (OSError, http.client.HTTPException, FeedError):
                 pass
-            link = "lost, trying again"
+            link = "disconnected, reconnecting"
             time.sleep(_RETRY)
-            source = again()
+            source = connect()
 
     threading.Thread(target=read, daemon=True).start()
 
-    def now() -> RenderableType:
+    def current() -> RenderableType:
         with lock:
             return picture(feed, width=console.width, height=console.height, link=link)
 
     try:
-        with Live(get_renderable=now, console=console, screen=True, refresh_per_second=4):
+        with Live(get_renderable=current, console=console, screen=True, refresh_per_second=4):
             threading.Event().wait()
     except KeyboardInterrupt:
         sys.exit(0)
 
 
 def picture(feed: Feed, *, width: int, height: int | None, link: str) -> RenderableType:
-    """All of it, to fit ``height`` lines (None: as many as there are)."""
+    """The whole display in at most ``height`` lines (None: no limit)."""
     flavors = _flavors(feed)
-    most = 8 if height is None else max(3, (height - 8) // 3)
-    rest = (
-        None if height is None else max(3, height - 10 - min(len(flavors), most) - _target_lines(feed, width))
+    max_flavors = 8 if height is None else max(3, (height - 8) // 3)
+    max_hits = (
+        None
+        if height is None
+        else max(3, height - 10 - min(len(flavors), max_flavors) - _target_lines(feed, width))
     )
     parts: list[RenderableType] = [_header(feed, link), Text(), _targets(feed), Text()]
     if not flavors:
         parts.append(Text("No hits yet.", style="dim"))
         return Group(*parts)
-    parts += [_flavor_table(feed, flavors[:most]), _hit_table(feed, rest)]
-    if len(flavors) > most:
-        parts.insert(-1, Text(f"  and {len(flavors) - most} more flavors", style="dim"))
+    parts += [_flavor_table(feed, flavors[:max_flavors]), _hit_table(feed, max_hits)]
+    if len(flavors) > max_flavors:
+        parts.insert(-1, Text(f"  and {len(flavors) - max_flavors} more flavors", style="dim"))
     return Group(*parts)
 
 
@@ -148,20 +148,20 @@ def _header(feed: Feed, link: str) -> Text:
     if health.get("lost"):
         line.append(f"  {health['lost']:,} missing from the log", style="red")
     if health.get("rejected"):
-        line.append(f"  {sum(health['rejected'].values()):,} messages refused", style="red")
+        line.append(f"  {sum(health['rejected'].values()):,} messages rejected", style="red")
     return line
 
 
 def _shown_targets(feed: Feed) -> list[Text]:
-    found = []
+    shown = []
     for number, target in feed.targets.items():
         hits = sum(count for (owner, *_), count in feed.counts.items() if owner == number)
         if target["configured"] or hits:
             sign = ("● ", "green") if target["up"] else ("○ ", "dim")
-            found.append(
+            shown.append(
                 Text.assemble(sign, _short(target["name"], 30), (f" {hits:,}", "bold" if hits else "dim"))
             )
-    return found
+    return shown
 
 
 def _targets(feed: Feed) -> RenderableType:
@@ -199,14 +199,14 @@ def _flavor_table(feed: Feed, flavors: list[tuple[str, str, str, int]]) -> Table
     return table
 
 
-def _hit_table(feed: Feed, most: int | None) -> Table:
+def _hit_table(feed: Feed, limit: int | None) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), expand=True, pad_edge=False)
     for name, ratio in (("time", None), ("target", None), ("rule", None), ("what happened", 1)):
         table.add_column(name, header_style="dim", ratio=ratio, no_wrap=True, overflow="ellipsis")
-    for row in feed.latest[:most]:
+    for row in feed.latest[:limit]:
         seen = datetime.fromisoformat(row["last_timestamp"]).astimezone()
         color = Severity.of(row.get("severity")).color
-        rule = Text(row.get("flavor_name") or row.get("guard_type") or "many", style=color or "")
+        rule = Text(row.get("flavor_name") or row.get("guard_type") or "various", style=color or "")
         if row["repeats"]:
             rule.append(f" +{row['repeats']:,}", style="bold")
         who = _short(feed.name(row["target"]), 24) + (f" {row['pid']}" if row.get("pid") else "")
@@ -215,17 +215,17 @@ def _hit_table(feed: Feed, most: int | None) -> Table:
 
 
 def bars(values: list[int]) -> str:
-    """A chart of one line; heights grow with the square root, so that few show beside many."""
-    most = max(values) ** 0.5 or 1.0
-    return "".join(_BARS[0 if not value else max(1, round(value**0.5 / most * 7))] for value in values)
+    """A chart of one line. Heights are square roots, so that small counts stay visible beside large ones."""
+    highest = max(values) ** 0.5 or 1.0
+    return "".join(_BARS[0 if not value else max(1, round(value**0.5 / highest * 7))] for value in values)
 
 
 def _what(row: dict[str, Any]) -> str:
-    """What happened, without the rule that stands beside it."""
+    """The summary, without the name of the rule that is shown beside it."""
     summary = str(row["summary"])
     return summary.removeprefix(row.get("flavor_name") or "\0").removeprefix(":").strip()
 
 
-def _short(text: str, most: int) -> str:
+def _short(text: str, limit: int) -> str:
     shown = printable(text)
-    return shown if len(shown) <= most else shown[: most - 1] + "…"
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"

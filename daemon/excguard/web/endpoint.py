@@ -1,92 +1,97 @@
-"""The HTTP endpoint: the live page, its feed, ``/metrics`` for Prometheus, and how excguard is.
+"""The HTTP endpoint: the live page, its feed, ``/metrics`` for Prometheus, and the health of excguard.
 
-It has a thread and an event loop of its own, so a log that blocks keeps nobody waiting here, and nothing here
-keeps a watched program waiting: answers are made of counters that lie in memory, and never ask the receiver.
+It has a thread and an event loop of its own, so a log that blocks does not delay responses. Responses are
+made of counters in memory and never wait for the receiver, so a request does not delay a watched program.
 """
 
 import asyncio
 import contextlib
 import ipaddress
-import socket
+import re
 import ssl
 import threading
+import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
-from typing import Any
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from excguard.pipeline.counters import CountersClosedError
-from excguard.web import page
-from excguard.web.authenticator import Gate
+from excguard.web.authenticator import Authenticator, TooManyChecksError
+from excguard.web.errors import UnprotectedError, WebConfigError
 from excguard.web.exposition import Exposition
-from excguard.web.http_server import HTTPServer, Request, Response, text
+from excguard.web.http_message import Request, Response, text
+from excguard.web.http_server import HTTPServer
+from excguard.web.listener import Listener
 from excguard.web.live_feed import LiveFeed
-from excguard.web.tls import WebConfigError
-from excguard.web.web_config import WebConfig, WebConfigFile
+from excguard.web.token_bucket import TokenBucket
 
-_BACKLOG = 128
+if TYPE_CHECKING:
+    from excguard.web.web_config import WebConfig, WebConfigFile
 
-
-class UnprotectedError(ValueError):
-    """The endpoint would be open to other machines without a password."""
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([A-Za-z0-9.-]+))(?::[0-9]{1,5})?", re.ASCII)
 
 
 class Endpoint:
     """Serves from construction to `close`."""
 
-    def __init__(  # noqa: PLR0913 - what it is made of
+    def __init__(  # noqa: PLR0913 - its parts
         self,
-        host: str,
-        port: int,
+        address: tuple[str, int] | Path,
         metrics: Exposition,
         feed: LiveFeed,
         ready: Callable[[], bool],
         *,
-        web_config: WebConfigFile | None = None,
+        web_config: "WebConfigFile | None" = None,
         allow_unprotected: bool = False,
-        on_problem: Callable[[str], None] = lambda _: None,
+        on_problem: Callable[[str, str], None] = lambda _event, _error: None,
     ) -> None:
-        """Listen on ``host`` and ``port`` (0: any free one).
+        """Listen on ``address``.
 
         Args:
-            host: a name or an address.
-            port: a TCP port.
-            metrics: what ``/metrics`` says.
-            feed: what the page shows.
+            address: host and port (0: any free port), or the path of a Unix socket.
+            metrics: the content of ``/metrics``.
+            feed: the content of the live page.
             ready: whether exceptions are being received.
             web_config: TLS and passwords; None for neither.
-            allow_unprotected: other machines may come in without a password.
-            on_problem: told, on the endpoint's thread, why requests are turned away, when that is our fault.
+            allow_unprotected: allow access from other machines without authentication.
+            on_problem: called on the endpoint's thread with the name of an event (``web_config_error``,
+                ``endpoint_error``) and its text, when requests fail through a fault on this side.
 
         Raises:
-            OSError: the port cannot be had.
-            UnprotectedError: other machines could come in, unasked for.
+            OSError: the address is invalid or in use.
+            WebConfigError: the web configuration has become invalid since it was opened.
+            UnprotectedError: other machines would have access without authentication.
         """
         self._metrics = metrics
         self._feed = feed
         self._ready = ready
         self._web_config = web_config
         self._on_problem = on_problem
-        self._told = ""
-        family, *_, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        self._local = ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback
-        protected = web_config is not None and web_config.current().protects
-        if not (self._local or protected or allow_unprotected):
+        self._problems: dict[str, str] = {}
+        config = web_config.current() if web_config is not None else None
+        self._listener = Listener(address)
+        if not (self._listener.is_local or allow_unprotected or (config is not None and config.protects)):
+            self._listener.close()
             raise UnprotectedError(
-                f"other machines can reach {host}, and nothing keeps them out; name a web configuration with "
-                "basic_auth_users or client certificates (metrics.web_config), listen on 127.0.0.1, or set "
-                "metrics.allow_unprotected"
+                f"other machines can reach {self._listener.address} without authentication; set "
+                "metrics.web_config to a file with basic_auth_users or client certificates, listen on "
+                "127.0.0.1, or set metrics.allow_unprotected = true"
             )
-        listener = _listen(family, address)
-        scheme = "https" if web_config is not None and web_config.current().tls else "http"
-        name, number = listener.getsockname()[:2]
-        self.url = f"{scheme}://[{name}]:{number}" if ":" in name else f"{scheme}://{name}:{number}"
-        """Where it listens: "http://127.0.0.1:12012"."""
-        self._gate = Gate()
-        self._server = HTTPServer(listener, self._answer, self._tls)
+        self._listener.listen()
+        scheme = "https" if config is not None and config.tls else "http"
+        self.url = (
+            self._listener.address if self._listener.is_unix else f"{scheme}://{self._listener.address}"
+        )
+        """Where it listens: "http://127.0.0.1:12012", "unix:/path"."""
+        self.metrics_url = self.url if self._listener.is_unix else f"{self.url}/metrics"
+        """Where a scrape finds the metrics; for a Unix socket the socket."""
+        self._authenticator = Authenticator()
+        # Two, so that clients without a password cannot use up the rate of those with one.
+        self._buckets = {True: TokenBucket(), False: TokenBucket()}
+        self._server = HTTPServer(self._listener.socket, self._respond, self._tls, self._report)
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(lambda _loop, context: self._report_context(context))
         self._closing = asyncio.Event()
         self._thread = threading.Thread(
             target=self._run, args=(self._serve(),), name="excguard-endpoint", daemon=True
@@ -94,10 +99,11 @@ class Endpoint:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening, and hang up on everybody."""
+        """Stop listening and close all connections."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._closing.set)
             self._thread.join()
+        self._listener.close()
 
     def _run(self, main: Coroutine[Any, Any, None]) -> None:
         try:
@@ -112,78 +118,114 @@ class Endpoint:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         await self._server.close()
-        self._gate.close()
+
+    # ---- problems on this side: reported when they are new, not for each request ----
+
+    def _report(self, error: Exception) -> None:
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+        self._report_once("endpoint_error", f"internal error: {type(error).__name__}: {error}{where}")
+
+    def _report_context(self, context: Mapping[str, Any]) -> None:
+        """As asyncio calls an exception handler."""
+        error = context.get("exception")
+        if isinstance(error, Exception):
+            self._report(error)
+        else:
+            self._report_once("endpoint_error", f"internal error: {context['message']}")
+
+    def _report_once(self, event: str, error: str) -> None:
+        if self._problems.get(event) != error:
+            self._problems[event] = error
+            self._on_problem(event, error)
 
     def _tls(self) -> ssl.SSLContext | None:
         """The context for a new connection."""
         if self._web_config is None:
             return None
-        with contextlib.suppress(WebConfigError):  # the request is going to be told
+        with contextlib.suppress(WebConfigError):  # the response to the request says so
             self._web_config.current()
         return self._web_config.tls
 
-    def _current(self, web_config: WebConfigFile) -> WebConfig:
-        """What the web configuration says now. Raises WebConfigError, after having told."""
+    def _current(self, web_config: "WebConfigFile") -> "WebConfig":
+        """The web configuration as it is now. Raises WebConfigError, after having reported it."""
         try:
             current = web_config.current()
         except WebConfigError as error:
-            if self._told != str(error):  # once, not once a scrape
-                self._told = str(error)
-                self._on_problem(self._told)
+            self._report_once("web_config_error", str(error))
             raise
-        self._told = ""
+        self._problems.pop("web_config_error", None)
         return current
 
-    async def _answer(self, request: Request) -> Response:
-        """The answer to a GET or HEAD."""
-        added: Mapping[str, str] = {}
+    async def _respond(self, request: Request) -> Response:
+        """The response to a GET or HEAD."""
+        config = None
         if self._web_config is not None:
             try:
                 config = self._current(self._web_config)
             except WebConfigError:
-                words = "The web configuration cannot be used; excguard's log says why."
-                return text(HTTPStatus.INTERNAL_SERVER_ERROR, words)
-            refusal = await self._turned_away(request, config)
+                line = "The web configuration is invalid; see the log of excguard."
+                return text(HTTPStatus.INTERNAL_SERVER_ERROR, line)
+            refusal = await self._refuse(request, config)
             if refusal is not None:
                 return refusal
-            added = config.headers
-        elif self._local and not _is_local_name(request.headers.get("host", "")):
-            # A page from elsewhere whose name was made to mean this machine would read along (DNS rebinding).
-            return text(HTTPStatus.MISDIRECTED_REQUEST, "Ask for localhost or an address.")
+        if self._is_rebinding(request, config):
+            return text(HTTPStatus.MISDIRECTED_REQUEST, "Use localhost or an IP address in the URL.")
         response = self._route(request)
-        return response._replace(headers={**response.headers, **added})
+        if config is None:
+            return response
+        return response._replace(
+            headers={**response.headers, **config.headers}, authenticated=config.protects
+        )
 
-    async def _turned_away(self, request: Request, config: WebConfig) -> Response | None:
-        if not self._gate.has_room(config.interval, config.burst):
+    async def _refuse(self, request: Request, config: "WebConfig") -> Response | None:
+        """The response to a request without access; None for one with access."""
+        authorization = request.headers.get("authorization", "")
+        remembered = self._authenticator.remembers(config.users, authorization)
+        if not self._buckets[remembered].take(config.interval, config.burst):
             return text(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests.", {"Retry-After": "1"})
         if not config.allows(request.certificate):
-            return text(HTTPStatus.FORBIDDEN, "This certificate is of nobody who may come in.")
-        if config.users:
-            known = await self._gate.knows(config.users, request.headers.get("authorization", ""))
-            if known is None:
-                words = "Too many passwords to check."
-                return text(HTTPStatus.SERVICE_UNAVAILABLE, words, {"Retry-After": "1"})
-            if not known:
-                asks = {"WWW-Authenticate": 'Basic realm="excguard", charset="UTF-8"'}
-                return text(HTTPStatus.UNAUTHORIZED, "Name and password, please.", asks)
-        return None
+            return text(HTTPStatus.FORBIDDEN, "The client certificate is not allowed.", _CLOSE)
+        if not config.users or remembered:
+            return None
+        try:
+            accepted = await self._authenticator.check(config.users, authorization)
+        except TooManyChecksError:
+            line = "Too many authentication attempts."
+            return text(HTTPStatus.SERVICE_UNAVAILABLE, line, {"Retry-After": "1", **_CLOSE})
+        if accepted:
+            return None
+        challenge = {"WWW-Authenticate": 'Basic realm="excguard", charset="UTF-8"', **_CLOSE}
+        return text(HTTPStatus.UNAUTHORIZED, "Authentication required.", challenge)
+
+    def _is_rebinding(self, request: Request, config: "WebConfig | None") -> bool:
+        """Whether the request may come from a web page of another origin (DNS rebinding).
+
+        Such a page is at a name that its owner lets resolve to this machine. It has neither a password nor
+        a TLS certificate for that name.
+        """
+        if self._listener.is_unix or not self._listener.is_local:
+            return False
+        if config is not None and (config.users or config.tls):
+            return False
+        return not _is_local_name(request.headers.get("host", ""))
 
     def _route(self, request: Request) -> Response:
         pages: dict[str, Callable[[], Response]] = {
-            "/": lambda: page.RESPONSE,
+            "/": _page,
             "/events": self._events,
             "/metrics": lambda: self._scrape(request.headers.get("accept", "")),
-            "/-/healthy": lambda: text(HTTPStatus.OK, "excguard is alive."),
+            "/-/healthy": lambda: text(HTTPStatus.OK, "excguard is healthy."),
             "/-/ready": self._readiness,
         }
         found = pages.get(request.path)
         if found is None:
-            return text(HTTPStatus.NOT_FOUND, f"There are {', '.join(pages)} here.")
+            return text(HTTPStatus.NOT_FOUND, f"Not found. Available: {', '.join(pages)}.")
         return found()
 
     def _events(self) -> Response:
         if self._feed.full:
-            return text(HTTPStatus.SERVICE_UNAVAILABLE, "Too many look on.", {"Retry-After": "5"})
+            return text(HTTPStatus.SERVICE_UNAVAILABLE, "Too many viewers.", {"Retry-After": "5"})
         return Response(HTTPStatus.OK, "text/event-stream", self._feed.stream())
 
     def _readiness(self) -> Response:
@@ -195,30 +237,31 @@ class Endpoint:
         try:
             body, content_type = self._metrics.render(accept)
         except CountersClosedError:
-            return text(HTTPStatus.SERVICE_UNAVAILABLE, "excguard is about to end.")
+            return text(HTTPStatus.SERVICE_UNAVAILABLE, "excguard is stopping.")
         return Response(HTTPStatus.OK, content_type, body)
 
 
-def _listen(family: int, address: Any) -> socket.socket:  # noqa: ANN401 - as getaddrinfo gives it
-    """A listening socket. Raises OSError."""
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)  # noqa: FBT003 - its only argument
-    except BaseException:
-        listener.close()
-        raise
-    return listener
+_CLOSE = {"Connection": "close"}
+
+
+def _page() -> Response:
+    from excguard.web import page  # noqa: PLC0415 - most excguards are never asked for it
+
+    return page.response()
 
 
 def _is_local_name(host: str) -> bool:
-    """Whether a Host header can only have meant this machine: an address, or a name that never leaves it."""
+    """Whether a Host header is an IP address, or a name that always means the machine itself (RFC 6761)."""
+    if not host:
+        return True  # HTTP/1.0, which no browser sends
+    match = _HOST.fullmatch(host)
+    if match is None:
+        return False
+    name = (match[1] or match[2]).lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
     try:
-        name = urlsplit(f"//{host}").hostname or ""
-        if name != "localhost" and not name.endswith(".localhost"):
-            ipaddress.ip_address(name)
+        ipaddress.ip_address(name)
     except ValueError:
-        return not host  # HTTP/1.0 has none
+        return False
     return True

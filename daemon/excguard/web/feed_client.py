@@ -1,29 +1,42 @@
-"""The live feed (`sinks/live.py`) from the other end: what a terminal shows of a running excguard."""
+"""The client side of the live feed (`live_feed.py`): what a terminal shows of a running excguard."""
 
 import base64
+import contextlib
 import http.client
 import json
+import socket
 import ssl
 import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from excguard.files import errors
 from excguard.web.live_feed import IDLE_TICK, ROWS, STEPS
 
-SILENCE = 30.0  # seconds without a word, of a feed that says something every ten
-_MOST_BYTES = 64 * 1024 * 1024  # of one message
+READ_TIMEOUT = 30.0  # seconds; the feed sends something at least every ten
+_MAX_BYTES = 64 * 1024 * 1024  # of one message
+_MAX_LINE = 200  # of the text of an error
+_UNIX = "unix:"
+_EXPLAINED = {
+    http.HTTPStatus.FORBIDDEN,
+    http.HTTPStatus.MISDIRECTED_REQUEST,
+    http.HTTPStatus.TOO_MANY_REQUESTS,
+    http.HTTPStatus.INTERNAL_SERVER_ERROR,
+    http.HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""Statuses whose text says what is wrong."""
 
 
 class FeedError(Exception):
-    """There is no feed there; the text is one line and says what to do."""
+    """The feed cannot be read; the text is one line and names the fix."""
 
 
 class Feed:
-    """What the feed has told so far."""
+    """The state of an excguard, as received from its feed."""
 
     def __init__(self) -> None:
-        """Nothing yet."""
+        """Start empty."""
         self.about: dict[str, Any] = {}
         self.health: dict[str, Any] = {}
         self.targets: dict[int, dict[str, Any]] = {}
@@ -31,26 +44,35 @@ class Feed:
         self.rows: dict[int, dict[str, Any]] = {}
         self.history: dict[int, dict[str, int]] = {}
 
-    def take(self, kind: str, message: dict[str, Any]) -> None:
-        """A message of the feed: ``state`` tells everything anew, ``update`` what has changed."""
+    def apply(self, kind: str, message: dict[str, Any]) -> None:
+        """Apply a message of the feed: ``state`` replaces everything, ``update`` has the changes.
+
+        Raises FeedError when it is not a message of this version.
+        """
+        try:
+            self._apply(kind, message)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise FeedError("the feed is not that of this version of excguard") from error
+
+    def _apply(self, kind: str, message: dict[str, Any]) -> None:
         if kind == "state":
-            self.__init__()  # type: ignore[misc]  # nothing of before is left
+            self.__init__()  # type: ignore[misc]  # reset
         self.about = message.get("about", self.about)
         self.health = message.get("health", self.health)
         self.targets |= {target["id"]: target for target in message.get("targets", ())}
         for target, guard_type, flavor, severity, hits, _ in message.get("counts", ()):
             self.counts[target, guard_type, flavor, severity] = hits
         self.rows |= {row["id"]: row for row in message.get("hits", ())}
-        for gone in sorted(self.rows)[:-ROWS]:
-            del self.rows[gone]
+        for oldest in sorted(self.rows)[:-ROWS]:
+            del self.rows[oldest]
         self.history |= dict(message.get("history", ()))
-        oldest = int(time.time() // IDLE_TICK) - STEPS
-        for step in [step for step in self.history if step < oldest]:
+        first = int(time.time() // IDLE_TICK) - STEPS
+        for step in [step for step in self.history if step < first]:
             del self.history[step]
 
     @property
     def latest(self) -> list[dict[str, Any]]:
-        """The hits that the feed shows whole, the last seen first."""
+        """The latest hits, the most recent first."""
         return sorted(self.rows.values(), key=lambda row: (row["last_timestamp"], row["id"]), reverse=True)
 
     def name(self, target: int) -> str:
@@ -58,17 +80,17 @@ class Feed:
         return str(self.targets.get(target, {}).get("name", "?"))
 
     def recent(self, flavor: str, steps: int) -> list[int]:
-        """The hits of "GUARD_TYPE FLAVOR" in the last ten minutes, in ``steps`` equal parts, oldest first."""
+        """The hits of "GUARD_TYPE FLAVOR" in ``steps`` equal parts of the last ten minutes, oldest first."""
         now = int(time.time() // IDLE_TICK)
         parts = [0] * steps
-        for step, came in self.history.items():
+        for step, counts in self.history.items():
             age = now - step
             if 0 <= age < STEPS:
-                parts[steps - 1 - age * steps // STEPS] += came.get(flavor, 0)
+                parts[steps - 1 - age * steps // STEPS] += counts.get(flavor, 0)
         return parts
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """Everything, as JSON types."""
         return {
             **self.about,
             "health": self.health,
@@ -97,70 +119,101 @@ class Feed:
 
 
 def messages(url: str, *, user: str = "", password: str = "", ca: str = "") -> Iterator[tuple[str, Any]]:
-    """The messages of the feed of the excguard at ``url``, for as long as it lives.
+    """The messages of the feed of the excguard at ``url``, until it ends.
 
     Args:
-        url: where it listens: "http://127.0.0.1:12012".
-        user: for its password, if it asks for one.
-        password: of that user.
-        ca: a file with the certificate authority to trust, when it is none that the system knows.
+        url: the address it listens on: "http://127.0.0.1:12012", "unix:/path".
+        user: the user name, if a password is required.
+        password: the password of that user.
+        ca: a file with the certificate authority to trust, if the system does not have it.
 
     Raises:
-        FeedError: there is none, or it does not let us in.
+        FeedError: there is no feed at that address, or access is denied.
         OSError: the connection was lost.
     """
-    place = urlsplit(url)
-    if place.scheme not in {"http", "https"} or not place.hostname:
-        raise FeedError(f"{url}: not an address such as http://127.0.0.1:12012")
-    if place.scheme == "https":
-        try:
-            context = ssl.create_default_context(cafile=ca or None)
-        except OSError as error:
-            raise FeedError(f"{ca}: {(error.strerror or str(error)).lower()}") from error
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            place.hostname, place.port, timeout=SILENCE, context=context
-        )
-    else:
-        connection = http.client.HTTPConnection(place.hostname, place.port, timeout=SILENCE)
-    headers = {"Accept": "text/event-stream"}
-    if user:
-        headers["Authorization"] = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+    with contextlib.closing(_connection(url, ca)) as connection:
+        headers = {"Accept": "text/event-stream"}
+        if user:
+            headers["Authorization"] = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+        path = "" if url.startswith(_UNIX) else urlsplit(url).path.rstrip("/")
+        with contextlib.closing(_request(connection, url, f"{path}/events", headers)) as response:
+            _check(response, url, user)
+            yield from _parse(response, url)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """A connection over a Unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=READ_TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _connection(url: str, ca: str) -> http.client.HTTPConnection:
+    if url.startswith(_UNIX):
+        return _UnixConnection(url.removeprefix(_UNIX))
     try:
-        response = _open(connection, url, place.path.rstrip("/") + "/events", headers)
-        yield from _parse(response)
-    finally:
-        connection.close()
+        address = urlsplit(url)
+        scheme, host, port = address.scheme, address.hostname, address.port
+    except ValueError:
+        scheme = ""
+    if scheme not in {"http", "https"} or not host:
+        raise FeedError(f"invalid address: {url}; allowed: http://HOST:PORT, https://HOST:PORT, unix:/PATH")
+    if scheme == "http":
+        return http.client.HTTPConnection(host, port, timeout=READ_TIMEOUT)
+    try:
+        context = ssl.create_default_context(cafile=ca or None)
+    except ssl.SSLError as error:
+        raise FeedError(f"{ca}: not certificates in PEM format") from error
+    except OSError as error:
+        raise FeedError(f"{ca}: {errors.reason(error)}") from error
+    return http.client.HTTPSConnection(host, port, timeout=READ_TIMEOUT, context=context)
 
 
-def _open(
+def _request(
     connection: http.client.HTTPConnection, url: str, path: str, headers: dict[str, str]
 ) -> http.client.HTTPResponse:
     try:
         connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
+        return connection.getresponse()
     except ssl.SSLCertVerificationError as error:
         raise FeedError(
-            f"{url}: its certificate is not trusted ({error.verify_message}); name its authority with --ca"
+            f"{url}: the certificate is not trusted ({error.verify_message}); name its authority with --ca"
         ) from error
-    except (OSError, http.client.HTTPException) as error:
-        reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: not a possible host name
+        reason = errors.reason(error) if isinstance(error, OSError) else str(error).lower()
         raise FeedError(
-            f"{url}: {reason}; does `excguard serve` run there? (--url names another place)"
+            f"{url}: {reason or type(error).__name__}; check that `excguard serve` runs there, or name "
+            "another address (--url)"
         ) from error
+
+
+def _check(response: http.client.HTTPResponse, url: str, user: str) -> None:
+    """Raise FeedError unless the response is a feed."""
     if response.status == http.HTTPStatus.UNAUTHORIZED:
-        raise FeedError(
-            f"{url}: asks for a name and password; give --user, and the password in EXCGUARD_PASSWORD"
-        )
+        if user:
+            raise FeedError(f"{url}: wrong user name or password; the password is that in EXCGUARD_PASSWORD")
+        raise FeedError(f"{url}: authentication required; give --user, and the password in EXCGUARD_PASSWORD")
+    if response.status in _EXPLAINED and response.headers.get("Server", "").startswith("excguard/"):
+        line = response.readline(_MAX_LINE).decode("utf-8", "replace").strip()
+        raise FeedError(f"{url}: status {response.status}: {line}")
     if response.status != http.HTTPStatus.OK or response.headers.get_content_type() != "text/event-stream":
-        raise FeedError(f"{url}: no feed of excguard (status {response.status} {response.reason})")
-    return response
+        raise FeedError(f"{url}: not a feed of excguard (status {response.status} {response.reason})")
 
 
-def _parse(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
+def _parse(response: http.client.HTTPResponse, url: str) -> Iterator[tuple[str, Any]]:
     kind = ""
-    while line := response.readline(_MOST_BYTES):
-        name, _, value = line.decode().rstrip("\n").partition(": ")
+    while line := response.readline(_MAX_BYTES):
+        name, _, value = line.decode("utf-8", "replace").rstrip("\n").partition(": ")
         if name == "event":
             kind = value
         elif name == "data":
-            yield kind, json.loads(value)
+            try:
+                yield kind, json.loads(value)
+            except (ValueError, RecursionError) as error:
+                raise FeedError(f"{url}: a message of the feed is not JSON") from error

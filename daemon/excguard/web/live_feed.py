@@ -1,12 +1,12 @@
-"""The live feed: what the page and `excguard top` show, for as many of them as look.
+"""The live feed: what the page and `excguard top` show, for any number of viewers.
 
-It is a sink beside the log and sees what the log sees: the first hits of a site whole, the rest as a count
-once a second. So a storm costs it no more than it costs the log. Counts by flavor come from the journal, as
-the metrics do, and are exact.
+It is a sink beside the log and receives what the log receives: the first hits of a site in full, the rest as
+a count once a second. So a storm costs it no more than it costs the log. Counts by flavor come from the
+journal, as the metrics do, and are exact.
 
-What has changed carries the number of the change. A viewer says up to which number it has seen everything and
-gets what came later, in one message however much that is; so there are no queues, and somebody who reads
-slowly gets fewer and larger messages. A viewer that comes back gets everything anew.
+Each item has the number of its last change. A viewer names the number up to which it has received everything
+and gets the later changes in one message. There are no queues, so a viewer that reads slowly gets fewer and
+larger messages, and a viewer that reconnects gets everything again.
 """
 
 import asyncio
@@ -33,21 +33,21 @@ from excguard.pipeline.counters import (
 from excguard.pipeline.hit import Hit, rfc3339
 from excguard.pipeline.rate_limit import Suppressed
 
-ROWS = 200  # hits that the page can look back on
-TICK = 0.25  # seconds between two messages
-IDLE_TICK = 5.0  # between two looks at the counters while nobody looks at us; also the step of the charts
+ROWS = 200  # the latest hits, in full
+TICK = 0.25  # seconds between two updates
+IDLE_TICK = 5.0  # seconds between two reads of the counters without viewers; also the step of the charts
 STEPS = 120  # of the charts: ten minutes
-BEAT = 10.0  # seconds of silence after which a viewer hears that we are still there
-MOST_VIEWERS = 32
+KEEPALIVE = 10.0  # seconds without a message after which a viewer gets an empty one
+MAX_VIEWERS = 32
 
 
 class Row:
-    """A hit on the page, with those like it that were only counted."""
+    """A hit on the page, and the number of further hits of its site."""
 
     __slots__ = ("change", "fields", "identity", "last_ns", "repeats")
 
     def __init__(self, identity: int, fields: Mapping[str, Any], time_ns: int) -> None:
-        """A hit that nobody has seen yet."""
+        """A hit without repeats. ``identity`` is the number of the change that added it."""
         self.identity = identity
         self.fields = fields
         self.last_ns = time_ns
@@ -56,14 +56,14 @@ class Row:
 
 
 class LiveFeed:
-    """Gathers on the service's thread (`hit`, `suppressed`), tells on the endpoint's (`stream`)."""
+    """Collects on the service's thread (`hit`, `suppressed`) and serves on the endpoint's (`stream`)."""
 
     def __init__(self, source: CountersSource, *, kernel: str, release: str) -> None:
-        """Counters come from ``source``; ``kernel`` and ``release`` are those of the running system."""
+        """Read counters from ``source``; ``kernel`` and ``release`` are those of the running system."""
         self._source = source
         self._about = {"version": __version__, "kernel": kernel, "release": release, "started": time.time()}
         self.exemplars: dict[Labels, Exemplar] = {}
-        """Of each series, the newest hit that is whole in the log."""
+        """The newest hit of each series that the log has in full."""
         self._lock = threading.Lock()
         self._change = 0
         self._rows: deque[Row] = deque(maxlen=ROWS)
@@ -74,13 +74,13 @@ class LiveFeed:
         self._health: dict[str, Any] = {}
         self._health_change = 0
         self._viewers = 0
-        self._news = asyncio.Condition()
-        self._somebody = asyncio.Event()
+        self._changed = asyncio.Condition()
+        self._has_viewer = asyncio.Event()
 
-    # ---- the sink; on the service's thread ----
+    # ---- the sink: on the service's thread ----
 
     def hit(self, hit: Hit) -> None:
-        """One hit, whole."""
+        """Add a hit."""
         violation = hit.violation
         labels = labels_of(hit.target, violation)
         with self._lock:
@@ -88,60 +88,60 @@ class LiveFeed:
             self._add((hit.target, violation.code >> 32, hit.pc or 0), _fields(hit), hit.time_ns)
 
     def suppressed(self, group: Suppressed, target: str, violation: Violation) -> None:
-        """How many hits of a site were counted: they join the site's newest row, which comes to the top."""
+        """Add the count of a site's hits to its newest row, which moves to the top."""
         with self._lock:
             key = (target, group.site.guard, group.site.pc) if group.site else (target, -1, 0)
             row = self._sites.get(key)
             if row is None:
-                row = self._add(key, _many(group, target, violation), group.last_ns)
+                row = self._add(key, _counted_fields(group, target, violation), group.last_ns)
             row.repeats += group.hits
             row.last_ns = max(row.last_ns, group.last_ns)
             self._change += 1
             row.change = self._change
 
     def flush(self) -> bool:
-        """True: all is told."""
+        """True: nothing is buffered."""
         return True
 
     def _add(self, site: tuple[str, int, int], fields: Mapping[str, Any], time_ns: int) -> Row:
         self._change += 1
-        row = Row(self._change, fields, time_ns)
         if len(self._rows) == ROWS:
-            gone = self._rows[0]
-            self._sites = {key: kept for key, kept in self._sites.items() if kept is not gone}
+            oldest = self._rows[0]
+            self._sites = {key: row for key, row in self._sites.items() if row is not oldest}
+        row = Row(self._change, fields, time_ns)
         self._rows.append(row)
         self._sites[site] = row
         return row
 
-    # ---- the teller; on the endpoint's thread ----
+    # ---- the viewers: on the endpoint's thread ----
 
     async def watch(self) -> None:
-        """Look at the counters again and again, and wake the viewers when something is new.
+        """Read the counters periodically, and wake the viewers after a change.
 
-        Ends when there are no counters any more, or when it is cancelled.
+        Returns when the counters are closed.
         """
-        told = -1
+        announced = -1
         while True:
             try:
-                self.look()
+                self.update()
             except CountersClosedError:
                 return
-            if self._change != told:
-                told = self._change
-                async with self._news:
-                    self._news.notify_all()
+            if self._change != announced:
+                announced = self._change
+                async with self._changed:
+                    self._changed.notify_all()
             await asyncio.sleep(TICK)
             if not self._viewers:
-                self._somebody.clear()
+                self._has_viewer.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(IDLE_TICK):
-                        await self._somebody.wait()
+                        await self._has_viewer.wait()
 
-    def look(self) -> None:
-        """Take note of what has changed in the counters."""
+    def update(self) -> None:
+        """Read the counters and record what has changed."""
         counters = self._source.counters()
         with self._lock:
-            self._look_at_targets(counters.targets)
+            self._update_targets(counters.targets)
             totals: dict[str, int] = {}
             hit_counts = counters.hits
             for labels, hits, last_ns in zip(
@@ -167,20 +167,21 @@ class LiveFeed:
 
     @property
     def full(self) -> bool:
-        """Whether as many look on as may."""
-        return self._viewers >= MOST_VIEWERS
+        """Whether the maximum number of viewers is connected."""
+        return self._viewers >= MAX_VIEWERS
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
-        """Server-sent events: ``state`` with everything, then ``update`` with what has changed since."""
+        """Server-sent events: ``state`` with everything, then ``update`` with the changes."""
         self._viewers += 1
-        self._somebody.set()
+        self._has_viewer.set()
         try:
-            self.look()
+            with contextlib.suppress(CountersClosedError):
+                self.update()
             seen, message = self.message(-1)
             yield b"retry: 1000\nevent: state\ndata: " + message + b"\n\n"
             while True:
                 if self._change == seen and not await self._wait():
-                    yield b": still here\n\n"
+                    yield b": keepalive\n\n"
                     continue
                 seen, message = self.message(seen)
                 if message == b"{}":
@@ -190,16 +191,16 @@ class LiveFeed:
             self._viewers -= 1
 
     async def _wait(self) -> bool:
-        """True when there is news, False after a while without."""
+        """Wait for a change; False after `KEEPALIVE` seconds without one."""
         try:
-            async with asyncio.timeout(BEAT), self._news:
-                await self._news.wait()
+            async with asyncio.timeout(KEEPALIVE), self._changed:
+                await self._changed.wait()
         except TimeoutError:
             return False
         return True
 
     def message(self, seen: int) -> tuple[int, bytes]:
-        """The newest change's number, and what came after number ``seen`` (-1: all there is) as JSON."""
+        """The number of the latest change, and the changes after ``seen`` (-1: everything) as JSON."""
         with self._lock:
             hits = [
                 {
@@ -226,12 +227,12 @@ class LiveFeed:
                 "hits": hits,
                 "history": self._history.since(seen),
             }
-            told = {key: part for key, part in parts.items() if part}
+            changes = {key: part for key, part in parts.items() if part}
             if self._health_change > seen:
-                told["health"] = self._health
+                changes["health"] = self._health
             if seen < 0:
-                told["about"] = self._about
-            return self._change, msgspec.json.encode(told)
+                changes["about"] = self._about
+            return self._change, msgspec.json.encode(changes)
 
     def _target_number(self, name: str) -> int:
         target = self._targets.get(name)
@@ -240,23 +241,27 @@ class LiveFeed:
             target = self._targets[name] = _Target(len(self._targets), self._change)
         return target.number
 
-    def _look_at_targets(self, states: Mapping[str, TargetState]) -> None:
-        for name, state in states.items():
+    def _update_targets(self, states: Mapping[str, TargetState]) -> None:
+        for name in states:
             self._target_number(name)
-            target = self._targets[name]
-            now = {
-                "configured": True,
-                "up": state.up,
-                "starts": state.starts,
-                "exits": {reason: count for reason, count in state.exits.items() if count},
-            }
-            if now != target.state:
+        for name, target in self._targets.items():
+            state = states.get(name)
+            if state is None:  # an earlier configuration's
+                current = {**target.state, "configured": False, "up": False}
+            else:
+                current = {
+                    "configured": True,
+                    "up": state.up,
+                    "starts": state.starts,
+                    "exits": {reason: count for reason, count in state.exits.items() if count},
+                }
+            if current != target.state:
                 self._change += 1
-                target.state, target.change = now, self._change
+                target.state, target.change = current, self._change
 
 
 class _Target:
-    """A target's number in messages (its name may be long), and its state as last told."""
+    """A target's number in messages (its name may be long), and its state."""
 
     __slots__ = ("change", "number", "state")
 
@@ -267,7 +272,7 @@ class _Target:
 
 
 class _Count:
-    """A hit series as last told."""
+    """The count of a hit series."""
 
     __slots__ = ("change", "hits", "last_ns", "target")
 
@@ -279,38 +284,38 @@ class _Count:
 
 
 class _History:
-    """How many hits of each flavor came in each step of the last ten minutes: for the charts."""
+    """The number of hits by flavor in each step of the last ten minutes, for the charts."""
 
     def __init__(self) -> None:
         self._steps: deque[tuple[int, dict[str, int], int]] = deque(maxlen=STEPS)  # step, hits, change
         self._before: dict[str, int] | None = None
 
     def add(self, now: float, totals: Mapping[str, int], change: int) -> bool:
-        """Take the totals by flavor. Whether that changed something; then it is number ``change``."""
+        """Add the totals by flavor; True if there are new hits, as change number ``change``."""
         before, self._before = self._before, dict(totals)
-        if before is None:  # what an earlier life has counted is not of now
+        if before is None:  # hits counted before this process started are not recent
             return False
-        came = {
+        new = {
             flavor: total - before.get(flavor, 0)
             for flavor, total in totals.items()
             if total > before.get(flavor, 0)
         }
-        if not came:
+        if not new:
             return False
         step = int(now // IDLE_TICK)
         if self._steps and self._steps[-1][0] == step:
-            _, known, _ = self._steps.pop()
-            came = {flavor: known.get(flavor, 0) + came.get(flavor, 0) for flavor in {**known, **came}}
-        self._steps.append((step, came, change))
+            _, added, _ = self._steps.pop()
+            new = {flavor: added.get(flavor, 0) + new.get(flavor, 0) for flavor in {**added, **new}}
+        self._steps.append((step, new, change))
         return True
 
     def since(self, seen: int) -> list[tuple[int, dict[str, int]]]:
-        """The steps that changed after ``seen``."""
-        return [(step, came) for step, came, change in self._steps if change > seen]
+        """The steps that changed after change number ``seen``."""
+        return [(step, hits) for step, hits, change in self._steps if change > seen]
 
 
 def _fields(hit: Hit) -> dict[str, Any]:
-    """A hit as the log's event tells it, with all that `Violation.to_dict` adds."""
+    """A hit with the fields of the log's event, and those of `Violation.to_dict`."""
     violation = hit.violation
     return {
         **violation.to_dict(),
@@ -322,22 +327,22 @@ def _fields(hit: Hit) -> dict[str, Any]:
     }
 
 
-def _many(group: Suppressed, target: str, violation: Violation) -> dict[str, Any]:
-    """What stands for hits none of which the page has seen whole."""
+def _counted_fields(group: Suppressed, target: str, violation: Violation) -> dict[str, Any]:
+    """The fields of a row for hits that were only counted."""
     fields: dict[str, Any] = {"timestamp": rfc3339(group.first_ns), "target": target, "counted": True}
     if group.site is None:
         return fields | {
             "guard_type": None,
             "flavor_name": None,
             "severity": None,
-            "summary": "Hits of many different sites; the counts by flavor have them all.",
+            "summary": "Hits of many different sites; the counts by flavor include all of them.",
         }
     shared = {name: value for name, value in violation.to_dict().items() if name not in PER_HIT}
     return shared | fields
 
 
 def _health(counters: Counters) -> dict[str, Any]:
-    """How excguard itself is."""
+    """The state of excguard itself."""
     return {
         "lost": counters.records_lost,
         "pending": counters.records_pending,

@@ -1,4 +1,4 @@
-"""The TLS part of the web configuration, as a context for Python's ssl."""
+"""The TLS part of the web configuration, as a context of Python's ssl."""
 
 import re
 import ssl
@@ -8,11 +8,11 @@ from typing import Literal
 
 from msgspec import Struct
 
+from excguard.files import bounded, errors
+from excguard.web.errors import WebConfigError
+
+MAX_BYTES = 1 << 20  # of a file with certificates or a key
 _VERIFIED = "RequireAndVerifyClientCert"
-
-
-class WebConfigError(ValueError):
-    """A web configuration that cannot be used, in one line: file, key, what was wrong, what to do."""
 
 
 class TLS(Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,9 +49,9 @@ _VERSIONS = {
 
 
 def tls_context(path: Path, tls: TLS) -> ssl.SSLContext:
-    """The context that ``tls``, found in the file ``path``, asks for. Raises WebConfigError."""
-    for key, words in _refused(tls):
-        raise WebConfigError(f"{path}: tls_server_config.{key}: {words}")
+    """The context for ``tls``, which was read from the file ``path``. Raises WebConfigError."""
+    for key, problem in _problems(tls):
+        raise WebConfigError(f"{path}: tls_server_config.{key}: {problem}")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[tls.min_version]
     context.maximum_version = _VERSIONS[tls.max_version]
@@ -60,6 +60,9 @@ def tls_context(path: Path, tls: TLS) -> ssl.SSLContext:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     key = ""
     try:
+        for key in ("cert_file", "key_file"):
+            # OpenSSL would wait for a FIFO, and read a device without end.
+            bounded.read(path.parent / getattr(tls, key), MAX_BYTES)
         key = "cert_file"
         context.load_cert_chain(
             path.parent / tls.cert_file, path.parent / tls.key_file, password=_no_password
@@ -68,13 +71,14 @@ def tls_context(path: Path, tls: TLS) -> ssl.SSLContext:
         if tls.cipher_suites:
             context.set_ciphers(":".join(_openssl_name(name) for name in tls.cipher_suites))
         key = "client_ca_file"
-        if tls.client_ca_file or tls.client_ca:
-            context.load_verify_locations(
-                cafile=path.parent / tls.client_ca_file if tls.client_ca_file else None,
-                cadata=tls.client_ca or None,
-            )
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise WebConfigError(f"{path}: tls_server_config.{key}: cannot be used: {_reason(error)}") from error
+        if tls.client_ca_file:
+            authorities = bounded.read(path.parent / tls.client_ca_file, MAX_BYTES)
+            context.load_verify_locations(cadata=authorities.decode("ascii", "replace"))
+        key = "client_ca"
+        if tls.client_ca:
+            context.load_verify_locations(cadata=tls.client_ca)
+    except (OSError, ValueError, TypeError) as error:  # ssl.SSLError is an OSError; TypeError: not ASCII
+        raise WebConfigError(f"{path}: tls_server_config.{key}: {_reason(error)}") from error
     context.verify_mode = {
         "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
         _VERIFIED: ssl.CERT_REQUIRED,
@@ -82,44 +86,51 @@ def tls_context(path: Path, tls: TLS) -> ssl.SSLContext:
     return context
 
 
-def _refused(tls: TLS) -> Iterator[tuple[str, str]]:
-    """The keys whose values cannot be used, and why."""
-    for key in ("cert", "key"):
-        if getattr(tls, key):
-            yield key, f"is not supported; put it into a file and name that in {key}_file"
-    for key in ("cert_file", "key_file"):
-        if not getattr(tls, key):
-            yield key, "is missing; TLS needs a certificate and its key"
+def _problems(tls: TLS) -> Iterator[tuple[str, str]]:
+    """The keys with unusable values, and why they are unusable."""
+    yield from _file_problems(tls)
     if tls.curve_preferences:
-        yield "curve_preferences", "is not supported; leave it out"
+        yield "curve_preferences", "is not supported; remove it"
     if _VERSIONS[tls.min_version] > _VERSIONS[tls.max_version]:
         yield "min_version", f"{tls.min_version} is above max_version {tls.max_version}"
     if tls.client_auth_type in {"RequestClientCert", "RequireAnyClientCert"}:
-        yield "client_auth_type", f"certificates are never accepted unchecked; use {_VERIFIED}"
+        yield "client_auth_type", f"unverified certificates are never accepted; use {_VERIFIED}"
     verifies = tls.client_auth_type in {"VerifyClientCertIfGiven", _VERIFIED}
-    if verifies != bool(tls.client_ca_file or tls.client_ca):
-        words = "is missing; it says whom to trust" if verifies else f"needs client_auth_type: {_VERIFIED}"
-        yield "client_ca_file", words
+    if verifies and not (tls.client_ca_file or tls.client_ca):
+        yield "client_ca_file", "is missing; it names the certificate authorities to trust"
+    if not verifies and (tls.client_ca_file or tls.client_ca):
+        yield "client_ca_file", f"requires client_auth_type: {_VERIFIED}"
     if tls.client_allowed_sans and tls.client_auth_type != _VERIFIED:
-        yield "client_allowed_sans", f"needs client_auth_type: {_VERIFIED}"
+        yield "client_allowed_sans", f"requires client_auth_type: {_VERIFIED}"
+
+
+def _file_problems(tls: TLS) -> Iterator[tuple[str, str]]:
+    for key in ("cert", "key"):
+        if getattr(tls, key):
+            yield key, f"is not supported; put it into a file and set {key}_file"
+    for key in ("cert_file", "key_file"):
+        if not getattr(tls, key):
+            yield key, "is missing; TLS needs a certificate and its key"
+    for key in ("cert_file", "key_file", "client_ca_file"):
+        if "\0" in getattr(tls, key):
+            yield key, "a path cannot contain a NUL character"
 
 
 def _no_password() -> str:
-    """Instead of OpenSSL's prompt on the terminal."""
+    """Prevents OpenSSL from asking on the terminal."""
     raise ValueError("the key is encrypted; store it without a passphrase")
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        # Some have no reason but a text of their own.
-        return (getattr(error, "reason", None) or str(error.args[0])).lower().replace("_", " ").rstrip(".")
-    if isinstance(error, OSError):
-        return f"{error.filename or ''} {(error.strerror or str(error)).lower()}".strip()
-    return str(error)
+        # Some have a text instead of a reason, with the place in CPython's sources.
+        text = re.sub(r" \(_ssl\.c:\d+\)", "", getattr(error, "reason", None) or str(error.args[-1]))
+        return "invalid PEM" if "PEM lib" in text else text.lower().replace("_", " ").rstrip(".")
+    return errors.message(error) if isinstance(error, OSError) else str(error)
 
 
 def _openssl_name(name: str) -> str:
-    """Go's name of a cipher suite (the IANA one) as OpenSSL's: TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256."""
+    """The IANA name of a cipher suite, such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, as OpenSSL's name."""
     short = name.removeprefix("TLS_").replace("_WITH_", "_")
     short = re.sub(r"AES_(\d+)_CBC", r"AES\1", short)
     short = re.sub(r"AES_(\d+)", r"AES\1", short)

@@ -1,12 +1,12 @@
 """The web configuration file: TLS and passwords for the endpoint, in the form of Prometheus' own exporters.
 
-The form is that of exporter-toolkit (docs/web-configuration.md there), so one file serves excguard,
-node_exporter and the rest. What Python's ssl cannot do is refused with a sentence, never ignored. File names
-are relative to the folder of the web configuration.
+The format is that of exporter-toolkit (docs/web-configuration.md there), so one file can be shared by
+excguard, node_exporter and others. Settings that Python's ssl does not support are an error, never ignored.
+File names are relative to the directory of the web configuration.
 
-The file, and the certificates that it names, are looked at for every connection and request and read again
-when they have changed. A change that cannot be used closes the door: requests fail until it is mended, since
-going on with the old file could let in somebody who was just taken out of it.
+The file, and the certificates that it names, are checked for changes at each connection and request, and read
+again after a change. After an invalid change requests fail until it is fixed: the previous file could grant
+access to somebody whom the change has removed.
 """
 
 import re
@@ -18,7 +18,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from excguard.web.tls import TLS, WebConfigError, tls_context
+from excguard.files import bounded, errors
+from excguard.web.errors import WebConfigError
+from excguard.web.tls import TLS, tls_context
+
+_MAX_BYTES = 256 * 1024
 
 _Hash = Annotated[str, Meta(pattern=r"^\$2[aby]\$(0[4-9]|1[0-5])\$[./A-Za-z0-9]{53}$")]
 _Duration = Annotated[str, Meta(pattern=r"^([0-9]+(ms|s|m|h))+$")]
@@ -36,7 +40,7 @@ class Headers(Struct, frozen=True, forbid_unknown_fields=True, rename={}):
 
 
 class HTTP(Struct, frozen=True, forbid_unknown_fields=True):
-    """``http_server_config``. HTTP/2 is never spoken, which a client finds out by itself."""
+    """``http_server_config``. HTTP/2 is not supported; clients negotiate HTTP/1.1."""
 
     http2: bool = True
     headers: Headers = Headers()
@@ -59,10 +63,10 @@ class WebFile(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WebConfig:
-    """What the file says, checked, with its certificates loaded."""
+    """The content of the file, validated, with its certificates loaded."""
 
     def __init__(self, path: Path, file: WebFile) -> None:
-        """Load what ``file``, read from ``path``, names. Raises WebConfigError."""
+        """Load the certificates of ``file``, which was read from ``path``. Raises WebConfigError."""
         self.file = file
         self.headers: Mapping[str, str] = {
             key: value for key, value in msgspec.to_builtins(file.http_server_config.headers).items() if value
@@ -78,11 +82,11 @@ class WebConfig:
 
     @property
     def protects(self) -> bool:
-        """Whether a stranger is kept out: by a password, or by having to show a certificate."""
+        """Whether clients have to authenticate, with a password or a certificate."""
         return bool(self.users) or (self.tls is not None and self.tls.verify_mode is ssl.CERT_REQUIRED)
 
     def allows(self, certificate: Mapping[str, object] | None) -> bool:
-        """Whether the client's certificate is of one of the names that are let in; True when all are."""
+        """Whether the client's certificate has one of the allowed names; True when all are allowed."""
         if not self.allowed_sans:
             return True
         names = certificate.get("subjectAltName", ()) if certificate else ()
@@ -90,20 +94,22 @@ class WebConfig:
 
 
 class WebConfigFile:
-    """The file as it is now."""
+    """The file, read again after each change."""
 
     def __init__(self, path: Path) -> None:
         """Read ``path`` for the first time. Raises WebConfigError."""
         self._path = path
         self.tls: ssl.SSLContext | None = None
-        """As of the last time that the file could be used: a refusal has to be encrypted, too."""
+        """That of the last valid content: the response that reports an error must be encrypted, too."""
         self._read: tuple[dict[Path, object], WebConfig | WebConfigError] | None = None
         self.current()
 
     def current(self) -> WebConfig:
-        """What the file says now. Raises WebConfigError when it cannot be used as it is now."""
+        """The current content. Raises WebConfigError when it is invalid."""
         if self._read is None or any(_stamp(path) != stamp for path, stamp in self._read[0].items()):
-            watched = {self._path: _stamp(self._path)}  # taken first: a change while we read shows next time
+            watched = {
+                self._path: _stamp(self._path)
+            }  # first: a change during the read is found at the next call
             found: WebConfig | WebConfigError
             try:
                 file = _read(self._path)
@@ -112,6 +118,8 @@ class WebConfigFile:
                 self.tls = found.tls
             except WebConfigError as error:
                 found = error
+            except Exception as error:  # noqa: BLE001 - what the parsers do not expect
+                found = WebConfigError(f"{self._path}: invalid: {_one_line(error)}")
             self._read = watched, found
         if isinstance(self._read[1], WebConfigError):
             raise self._read[1]
@@ -120,16 +128,16 @@ class WebConfigFile:
 
 def _read(path: Path) -> WebFile:
     try:
-        raw = path.read_bytes()
+        raw = bounded.read(path, _MAX_BYTES)
     except OSError as error:
-        raise WebConfigError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise WebConfigError(f"{path}: cannot be read: {errors.reason(error)}") from error
     try:
-        # An empty file is one that asks for nothing.
+        # An empty file is valid, and sets nothing.
         return msgspec.yaml.decode(raw, type=WebFile | None) or WebFile()
     except msgspec.ValidationError as error:
         raise WebConfigError(f"{path}: {_explain(str(error))}") from error
     except (msgspec.DecodeError, RecursionError) as error:
-        raise WebConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        raise WebConfigError(f"{path}: invalid YAML: {_one_line(error)}") from error
 
 
 _EXPLAINED = {
@@ -140,7 +148,7 @@ _EXPLAINED = {
 
 
 def _explain(message: str) -> str:
-    """A msgspec error as key, what was wrong, what is allowed; never the value, which may be a secret."""
+    """A msgspec error as key, problem, allowed values; never the value, which may be a secret."""
     problem, _, where = message.partition(" - at `$")
     key = re.sub(r"\[\.\.\.\]", "", where.rstrip("`")).strip(".")
     unknown = re.search(r"unknown field `(.*)`", problem)
@@ -148,8 +156,12 @@ def _explain(message: str) -> str:
         return f"{key + ': ' if key else ''}unknown key {unknown[1]}"
     for name, allowed in _EXPLAINED.items():
         if name in key:
-            return f"{key}: cannot be used; allowed: {allowed}"
+            return f"{key}: invalid; allowed: {allowed}"
     return f"{key or 'the file'}: {problem[:1].lower()}{problem[1:]}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _named_files(path: Path, file: WebFile) -> Iterator[Path]:
@@ -160,10 +172,10 @@ def _named_files(path: Path, file: WebFile) -> Iterator[Path]:
 
 
 def _stamp(path: Path) -> object:
-    """Something that changes when the file does."""
+    """A value that is different after a change of the file."""
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: not a possible path
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
 

@@ -1,28 +1,33 @@
-"""The live page: one document that loads nothing else, so that its policy can forbid everything else.
+"""The live page: one document that loads no other resource, so its security policy can forbid all others.
 
-`page.html`, `page.css` and `page.js` are put together here, once. The policy names the hashes of the one
-style and the one script: whatever a watched program manages to write into the page, it will not run.
+`page.html`, `page.css` and `page.js` are combined here, at the first request. The policy has the hashes of
+the one style and the one script: no other script runs, whatever the name of a watched program contains.
 """
 
 import base64
 import hashlib
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 
 from excguard import __version__
-from excguard.web.http_server import Response
+from excguard.knowledge.severity import Severity
+from excguard.web.http_message import Response
 
-_FOLDER = Path(__file__).parent
+_DIRECTORY = Path(__file__).parent
 
 
 def _hash(text: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
 
-def _response() -> Response:
+@cache
+def response() -> Response:
+    """The page."""
     html, style, script = (
-        (_FOLDER / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")
+        (_DIRECTORY / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")
     )
+    script = script.replace("{{severities}}", " ".join(reversed(Severity)))
     document = (
         html.replace("{{version}}", __version__)
         .replace("/*{{style}}*/", style)
@@ -53,6 +58,3 @@ def _response() -> Response:
             "Cross-Origin-Resource-Policy": "same-origin",
         },
     )
-
-
-RESPONSE = _response()
