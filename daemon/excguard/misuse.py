@@ -5,14 +5,14 @@
     excguard run -- python3 -m excguard.misuse double_deallocate
     python3 -m excguard.misuse --list
 
-Each misuse is a function below, named after the mistake that people make; its description is the first line
-of its text. Run without excguard on a Mac, the fatal ones end this program as they would any other.
+Each misuse is a function below, named after the mistake; its description is the first line of its docstring.
+Without excguard on a Mac, the fatal ones end this program as they would end any other.
 """
 
 import signal
 
 if __name__ == "__main__":
-    # It has nothing to clean up; amid the imports below Python's way would be a traceback.
+    # It has nothing to release; during the imports below a KeyboardInterrupt would be a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
@@ -45,7 +45,7 @@ _NO_SUCH_NAME = 0x7FFF_FF03
 
 
 class Answer(NamedTuple):
-    """What came of a misuse, if the program still lives to tell."""
+    """The result of a misuse, if the program survived it."""
 
     port: int  # the name that was misused
     function: str
@@ -63,7 +63,7 @@ class Misuse(NamedTuple):
 
     @property
     def ordinary(self) -> bool:
-        """Whether any program can do it alone."""
+        """Whether any program can do it, without a second one."""
         return not self.environment and self.accomplice is None
 
     @property
@@ -95,7 +95,7 @@ def _misuse(
 
 @_misuse("INVALID_NAME")
 def double_deallocate() -> Answer:
-    """Release a send right twice: the second time its name stands for nothing."""
+    """Release a send right twice: the second time the name is unknown."""
     port = _port()
     _must(lib.mach_port_mod_refs(_self(), port, lib.MACH_PORT_RIGHT_RECEIVE, -1))
     _must(lib.mach_port_deallocate(_self(), port))  # the send right is a dead name by now
@@ -104,14 +104,14 @@ def double_deallocate() -> Answer:
 
 @_misuse("INVALID_RIGHT")
 def deallocate_receive_right() -> Answer:
-    """Release a port that one receives from as if it were a send right."""
+    """Release a receive right as if it were a send right."""
     port = _port(send=False)
     return Answer(port, "mach_port_deallocate", lib.mach_port_deallocate(_self(), port))
 
 
 @_misuse("INVALID_VALUE")
 def release_too_many() -> Answer:
-    """Take three references from a send right that has one."""
+    """Release three references of a send right that has one."""
     port = _port()
     return Answer(
         port, "mach_port_mod_refs", lib.mach_port_mod_refs(_self(), port, lib.MACH_PORT_RIGHT_SEND, -3)
@@ -123,7 +123,7 @@ def release_too_many() -> Answer:
 
 @_misuse("DESTROY", fatal=True)
 def destroy_guarded() -> Answer:
-    """Destroy a port that somebody has guarded, without knowing the guard."""
+    """Destroy a guarded port with the wrong guard value."""
     port = _port(lib.MPO_CONTEXT_AS_GUARD, send=False)
     return Answer(port, "mach_port_destruct", lib.mach_port_destruct(_self(), port, 0, _WRONG_GUARD))
 
@@ -137,14 +137,14 @@ def set_context_of_guarded() -> Answer:
 
 @_misuse("UNGUARDED", fatal=True)
 def unguard_unguarded() -> Answer:
-    """Take the guard off a port that has none."""
+    """Unguard a port that is not guarded."""
     port = _port(send=False)
     return Answer(port, "mach_port_unguard", lib.mach_port_unguard(_self(), port, _GUARD))
 
 
 @_misuse("INCORRECT_GUARD", fatal=True)
 def unguard_with_wrong_guard() -> Answer:
-    """Take the guard off a port with the wrong value."""
+    """Unguard a port with the wrong guard value."""
     port = _port(lib.MPO_CONTEXT_AS_GUARD, send=False)
     return Answer(port, "mach_port_unguard", lib.mach_port_unguard(_self(), port, _WRONG_GUARD))
 
@@ -161,7 +161,7 @@ def guard_twice() -> Answer:
 
 @_misuse("SEND_INVALID_RIGHT")
 def send_right_that_cannot_be_made() -> Answer:
-    """Put a new send right to a port into a message, without owning the port."""
+    """Make a send right in a message without having the receive right."""
     result = _send(_port(), carry=(_self(), lib.MACH_MSG_TYPE_MAKE_SEND))
     return Answer(_self(), "mach_msg", result)
 
@@ -178,7 +178,7 @@ def reply_to_nowhere() -> Answer:
 
 @_misuse("SEND_INVALID_VOUCHER")
 def send_bad_voucher() -> Answer:
-    """Send a message with a voucher that is none."""
+    """Send a message with a voucher that does not exist."""
     return Answer(
         _NO_SUCH_NAME, "mach_msg", _send(_port(), voucher=(_NO_SUCH_NAME, lib.MACH_MSG_TYPE_MOVE_SEND))
     )
@@ -193,7 +193,7 @@ def move_immovable() -> Answer:
 
 @_misuse("RCV_INVALID_NAME")
 def receive_on_send_right() -> Answer:
-    """Wait for messages on a port that one has only a send right to."""
+    """Receive on a port without having its receive right."""
     header = ffi.new("mach_msg_header_t *")
     options = lib.MACH_RCV_MSG | lib.MACH_RCV_TIMEOUT
     result = lib.mach_msg(header, options, 0, ffi.sizeof("mach_msg_header_t"), _self(), 0, 0)
@@ -202,13 +202,13 @@ def receive_on_send_right() -> Answer:
 
 @_misuse("INVALID_OPTIONS", fatal=True)
 def send_to_kernel_only() -> Answer:
-    """Send a message to the kernel without waiting for its answer in the same call."""
+    """Send a message to the kernel without receiving its reply in the same call."""
     return Answer(_self(), "mach_msg", _send(_self()))
 
 
 @_misuse("SERVICE_PORT_VIOLATION_FATAL", fatal=True)
 def give_service_away() -> Answer:
-    """Send the receive right of a launchd service to somebody else."""
+    """Send away the receive right of a launchd service."""
     port = ffi.new("mach_port_t *")
     _must(lib.bootstrap_check_in(lib.bootstrap_port, _SERVICE.encode(), port))
     return Answer(port[0], "mach_msg", _send(_port(), carry=(port[0], lib.MACH_MSG_TYPE_MOVE_RECEIVE)))
@@ -219,7 +219,7 @@ def give_service_away() -> Answer:
 
 @_misuse("KERN_FAILURE")
 def watch_destruction_twice() -> Answer:
-    """Ask for a port's destruction to be told to two ports."""
+    """Request the notification of a port's destruction for two ports."""
     port = _port(send=False)
     _must(_notify(port, lib.MACH_NOTIFY_PORT_DESTROYED, _port(send=False)))
     result = _notify(port, lib.MACH_NOTIFY_PORT_DESTROYED, _port(send=False))
@@ -228,7 +228,7 @@ def watch_destruction_twice() -> Answer:
 
 @_misuse("INVALID_NOTIFICATION_REQ", fatal=True)
 def watch_destruction_of_immovable() -> Answer:
-    """Ask to be told of the destruction of a port that must stay in its task."""
+    """Request the notification of destruction for a port that must stay in its task."""
     port = _port(lib.MPO_IMMOVABLE_RECEIVE, send=False)
     result = _notify(port, lib.MACH_NOTIFY_PORT_DESTROYED, _port(send=False))
     return Answer(port, "mach_port_request_notification", result)
@@ -236,18 +236,18 @@ def watch_destruction_of_immovable() -> Answer:
 
 @_misuse("INVALID_NOTIFICATION_PORT")
 def notify_exception_port() -> Answer:
-    """Have notifications sent to a port that was made for exceptions."""
+    """Have notifications sent to an exception port."""
     port = _port(lib.MPO_EXCEPTION_PORT, send=False)
     result = _notify(_port(), lib.MACH_NOTIFY_NO_SENDERS, port)
     return Answer(port, "mach_port_request_notification", result)
 
 
-# ---- what only hardened programs may not do ----
+# ---- what only hardened programs are refused ----
 
 
 @_misuse("MOD_REFS", fatal=True, environment=_HARDENED)
 def deallocate_own_task() -> Answer:
-    """Release the send right to one's own task, which must never go."""
+    """Release the last send right to the own task, which must stay."""
     refs = ffi.new("mach_port_urefs_t *")
     _must(lib.mach_port_get_refs(_self(), _self(), lib.MACH_PORT_RIGHT_SEND, refs))
     result = 0
@@ -258,13 +258,13 @@ def deallocate_own_task() -> Answer:
 
 @_misuse("MOD_REFS_NON_FATAL", environment=_PINNED)
 def deallocate_pinned_task() -> Answer:
-    """Release the send right to one's own task, on a kernel that only reports it."""
+    """Release the last send right to the own task, on a kernel that only reports it."""
     return deallocate_own_task()
 
 
 @_misuse("EXCEPTION_BEHAVIOR_ENFORCE", fatal=True, environment=_HARDENED)
 def register_insecure_handler() -> Answer:
-    """Ask for exception messages that carry ports with power over the program."""
+    """Register for exception messages that carry control ports of the program."""
     port = _port(lib.MPO_EXCEPTION_PORT)
     behavior = int(ffi.cast("exception_behavior_t", lib.EXCEPTION_DEFAULT | lib.MACH_EXCEPTION_CODES))
     result = lib.task_set_exception_ports(_self(), lib.EXC_MASK_GUARD, port, behavior, 0)
@@ -282,20 +282,20 @@ def make_port_of_the_entitled() -> Answer:
 
 @_misuse("REQUIRE_REPLY_PORT_SEMANTICS", fatal=True, environment=_HARDENED)
 def reply_to_ordinary_port() -> Answer:
-    """Ask a service that insists on reply ports to reply to an ordinary port."""
+    """Have a service that requires reply ports reply to an ordinary port."""
     port = _port()
     service = _port(lib.MPO_ENFORCE_REPLY_PORT_SEMANTICS)
     return Answer(port, "mach_msg", _send(service, reply=(port, lib.MACH_MSG_TYPE_MAKE_SEND_ONCE)))
 
 
-# ---- what takes two programs ----
+# ---- what needs two programs ----
 
 
 class Message(NamedTuple):
-    """What a message brought."""
+    """A message that was received."""
 
     data: bytes
-    reply: int  # the right to answer its sender; 0 without one
+    reply: int  # the reply right; 0 without one
     right: int  # the right in its first descriptor; 0 without one
 
 
@@ -317,12 +317,12 @@ def pass_on_weak_reply_port() -> Answer:
 
 
 def _change_registers(receive: Receive) -> None:
-    """Handle an exception of the other program, and put other registers into the reply."""
+    """Handle an exception of the other program, and change the registers in the reply."""
     port = _port(lib.MPO_EXCEPTION_PORT)
     _answer(receive(None), carry=(port, lib.MACH_MSG_TYPE_MAKE_SEND))
     exception = receive(port)
-    _answer(receive(None))  # it is here: the next one may go where they went before
-    _answer(receive(None))  # that is so now
+    _answer(receive(None))  # it has arrived: the next one may go to the former handler
+    _answer(receive(None))  # the former handler is restored
     # mach_exception_raise_state_identity_protected (mach/mach_exc.defs): flavor, count and state come last.
     flavor, count = struct.unpack_from("<iI", exception.data, 80)
     state = bytearray(exception.data[88 : 88 + 4 * count])
@@ -335,7 +335,7 @@ def _change_registers(receive: Receive) -> None:
 
 @_misuse("MACH_EXC_THREAD_SET_STATE", accomplice=_change_registers)
 def have_registers_changed() -> Answer:
-    """Leave an exception to another program, which answers it with other registers."""
+    """Have an exception handled by another program that replies with changed registers."""
     here = host.running()
     handler = SendRight(_ask())
     before = exception_ports.swap(here, handler, Behavior.STATE_IDENTITY_PROTECTED)
@@ -350,7 +350,7 @@ def have_registers_changed() -> Answer:
 
 
 def _ask() -> int:
-    """Send the second program a message, and wait for the answer; the right that came with it, or 0."""
+    """Send the second program a message, and wait for its reply; the right that came with it, or 0."""
     service = ffi.new("mach_port_t *")
     _must(lib.bootstrap_look_up(lib.bootstrap_port, os.environ[_ACCOMPLICE].encode(), service))
     port = _port(lib.MPO_REPLY_PORT, send=False)
@@ -361,7 +361,7 @@ def _ask() -> int:
 
 
 def _answer(request: Message, *, carry: tuple[int, int] | None = None) -> None:
-    """Answer the other program's `_ask`."""
+    """Reply to the other program's `_ask`."""
     _must(_transmit(lib.MACH_MSG_TYPE_MOVE_SEND_ONCE, request.reply, carry=carry))
 
 
@@ -384,7 +384,7 @@ def _self() -> int:
 
 
 def _port(flags: int = 0, *, send: bool = True) -> int:
-    """A new port, with a send right unless ``send`` is off; never given back: this process ends soon."""
+    """A new port, with a send right unless ``send`` is off; never released: this process ends soon."""
     options = ffi.new("mach_port_options_t *")
     options.flags = flags | (lib.MPO_INSERT_SEND_RIGHT if send else 0)
     name = ffi.new("mach_port_name_t *")
@@ -393,16 +393,16 @@ def _port(flags: int = 0, *, send: bool = True) -> int:
 
 
 def _notify(port: int, what: int, receiver: int) -> int:
-    """Ask for a notification about ``port`` to be sent to ``receiver``; what the kernel answered."""
+    """Ask for a notification about ``port`` to be sent to ``receiver``; the kernel's result."""
     previous = ffi.new("mach_port_t *")
     once = lib.MACH_MSG_TYPE_MAKE_SEND_ONCE
     return int(lib.mach_port_request_notification(_self(), port, what, 0, receiver, once, previous))
 
 
 def _must(kern_return: int) -> None:
-    """For what leads up to the mistake and is none."""
+    """Check a call that prepares the misuse."""
     if kern_return:
-        raise SystemExit(f"cannot get as far as the misuse: {symbolic_name(kern_return)}")
+        raise SystemExit(f"the misuse could not be prepared: {symbolic_name(kern_return)}")
 
 
 def _send(
@@ -412,7 +412,7 @@ def _send(
     reply: tuple[int, int] = (0, 0),
     voucher: tuple[int, int] = (0, 0),
 ) -> int:
-    """Send a message to ``port``, which we have a send right to; what mach_msg answered. See `_transmit`."""
+    """Send a message to ``port``, which we have a send right to; the result of mach_msg. See `_transmit`."""
     return _transmit(lib.MACH_MSG_TYPE_COPY_SEND, port, carry=carry, reply=reply, voucher=voucher)
 
 
@@ -426,7 +426,7 @@ def _transmit(  # noqa: PLR0913 - the fields of a message
     voucher: tuple[int, int] = (0, 0),
     identifier: int = 1,
 ) -> int:
-    """Send a message to ``port`` that bears the given (name, disposition) pairs; what mach_msg answered.
+    """Send a message to ``port`` with the given (name, disposition) pairs; the result of mach_msg.
 
     The layouts are those of mach/message.h: mach_msg_header_t, mach_msg_body_t, mach_msg_port_descriptor_t.
     """
@@ -447,13 +447,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Commit the misuses that ``arguments`` (those of this process by default) name."""
     parser = argparse.ArgumentParser(
         prog="python3 -m excguard.misuse",
-        description="Break the rules of Mach on purpose, to see what excguard makes of it.",
+        description="Break the rules of Mach on purpose, to see what excguard reports.",
         epilog="Example: excguard run -- python3 -m excguard.misuse double_deallocate",
     )
-    parser.add_argument("misuse", nargs="*", help='what to do, in this order; "all" is each of them once')
-    parser.add_argument("--times", type=int, default=1, metavar="N", help="how often (default: 1)")
-    parser.add_argument("--quiet", action="store_true", help="do not tell what the kernel answered")
-    parser.add_argument("--list", action="store_true", help="show what there is")
+    parser.add_argument("misuse", nargs="*", help='what to do, in this order; "all" is each of them one time')
+    parser.add_argument("--times", type=int, default=1, metavar="N", help="how many times (default: 1)")
+    parser.add_argument("--quiet", action="store_true", help="do not print the kernel's result")
+    parser.add_argument("--list", action="store_true", help="list the misuses")
     options = parser.parse_args(arguments)
     if options.list:
         for name, misuse in MISUSES.items():
@@ -462,7 +462,9 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = [name for name in options.misuse if name not in (*MISUSES, "all")]
     if unknown or not options.misuse:
         parser.error(
-            f"unknown misuse {unknown[0]!r}; --list shows them" if unknown else "no misuse; --list shows them"
+            f"unknown misuse {unknown[0]!r}; --list shows all"
+            if unknown
+            else "no misuse given; --list shows all"
         )
     for _ in range(options.times):
         for name in options.misuse:
@@ -487,12 +489,12 @@ def _commit(name: str, *, quiet: bool) -> None:
         return
     answer = misuse.commit()
     if not quiet:
-        told = f"{answer.function} -> {symbolic_name(answer.kern_return)}"
-        print(f"{name}: pid {os.getpid()}, port {answer.port:#x}: {told}", flush=True)  # noqa: T201
+        result = f"{answer.function} -> {symbolic_name(answer.kern_return)}"
+        print(f"{name}: pid {os.getpid()}, port {answer.port:#x}: {result}", flush=True)  # noqa: T201
 
 
 def _commit_elsewhere(name: str, environment: Mapping[str, str], *, quiet: bool) -> None:
-    """In a process of its own, which may end by it."""
+    """In a process of its own, which the kernel may end."""
     with _start(name, environment, quiet=quiet):
         pass
 

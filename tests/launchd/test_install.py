@@ -115,7 +115,7 @@ def test_program_that_others_can_exchange_is_no_daemon(launchctl, layout, progra
     daemon.config.parent.mkdir(parents=True)
     daemon.config.write_text(layout.config.read_text())
     Path(program[0]).chmod(0o777)
-    with pytest.raises(InstallError, match=f"{program[0]}: others than root may write"):
+    with pytest.raises(InstallError, match=f"{program[0]}: users other than root may write"):
         run(daemon, program, "system")
 
     assert launchctl.calls == []

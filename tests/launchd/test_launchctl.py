@@ -39,7 +39,7 @@ def plist(tmp_path):
         (1, ["not permitted", "sudo"]),
         (5, ["input/output error", f"launchctl bootout {TARGET}", "excguard doctor"]),
         (37, ["already bootstrapped", f"launchctl bootout {TARGET}", "install again"]),
-        (112, ["no domain gui/501", "--domain user"]),
+        (112, ["gui/501 does not exist", "--domain user"]),
         (113, ["no such job", "excguard launchd install"]),
         (119, ["disabled", f"launchctl enable {TARGET}"]),
         (125, ["gui/501 does not take this job", "log in", "--domain user"]),

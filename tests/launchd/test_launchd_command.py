@@ -106,7 +106,7 @@ def test_print_is_what_install_writes(launchctl, home) -> None:
 
 
 def test_logs(launchctl, home, capfd) -> None:
-    assert "was the job ever started?" in run("logs").stderr
+    assert "no logs; see `excguard launchd status`" in run("logs").stderr
     folder = home / "Library/Logs/excguard"
     folder.mkdir(parents=True)
     (folder / "excguard.jsonl").write_text("one\ntwo\nthree\n")

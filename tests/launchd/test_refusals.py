@@ -37,7 +37,7 @@ def test_writable_by_others(contents, tmp_path, mode: int, text: str) -> None:
     path.chmod(mode)
     (problem,) = refusals(path, owner=OWNER)
 
-    assert f"others than its owner may write to it (mode {text}); chmod 644 {path}" in problem
+    assert f"users other than its owner may write to it (mode {text}); chmod 644 {path}" in problem
 
 
 def test_owner_must_be_root_or_the_user(contents, tmp_path, monkeypatch) -> None:
@@ -72,7 +72,7 @@ def test_other_kinds_of_file(contents, tmp_path) -> None:
 
     assert ["not a regular file" in p for p in refusals(tmp_path / "link.plist", owner=OWNER)] == [True]
     assert ["no such file" in p for p in refusals(tmp_path / "none.plist", owner=OWNER)] == [True]
-    assert ["holds no dictionary" in p for p in refusals(written(tmp_path, ["a"]), owner=OWNER)] == [True]
+    assert ["contains no dictionary" in p for p in refusals(written(tmp_path, ["a"]), owner=OWNER)] == [True]
     other = path.rename(tmp_path / "a.xml")
     assert "rename it" in next(iter(refusals(other, owner=OWNER)))
 
@@ -81,15 +81,15 @@ def test_other_kinds_of_file(contents, tmp_path) -> None:
     ("change", "part"),
     [
         ({"Label": None}, "Label: missing"),
-        ({"ProgramArguments": None}, "nothing to start"),
+        ({"ProgramArguments": None}, "no program to start"),
         ({"ProgramArguments": []}, "ProgramArguments: not a list of text"),
-        ({"ProgramArguments": ["bin/excguard"]}, "ProgramArguments: 'bin/excguard' is no absolute path"),
-        ({"Program": "excguard"}, "Program: 'excguard' is no absolute path"),
+        ({"ProgramArguments": ["bin/excguard"]}, "ProgramArguments: 'bin/excguard' is not an absolute path"),
+        ({"Program": "excguard"}, "Program: 'excguard' is not an absolute path"),
         ({"Program": "/nowhere/excguard"}, "Program: /nowhere/excguard: no such file"),
         ({"Program": "/"}, "not a file"),
-        ({"StandardErrorPath": "~/log"}, "StandardErrorPath: '~/log' is no absolute path"),
-        ({"StandardErrorPath": "/nowhere/log"}, "no folder /nowhere; mkdir -p /nowhere"),
-        ({"WorkingDirectory": "/nowhere"}, "no folder /nowhere"),
+        ({"StandardErrorPath": "~/log"}, "StandardErrorPath: '~/log' is not an absolute path"),
+        ({"StandardErrorPath": "/nowhere/log"}, "directory /nowhere does not exist; mkdir -p /nowhere"),
+        ({"WorkingDirectory": "/nowhere"}, "directory /nowhere does not exist"),
         ({"ExitTimeOut": 0}, "ExitTimeOut: 0"),
     ],
 )
@@ -105,7 +105,7 @@ def test_missing_interpreter_is_named(contents, program) -> None:
     Path(program[0]).write_text("#!/gone/venv/bin/python3 -I\n")
     (problem,) = contradictions(contents)
 
-    assert "is run by /gone/venv/bin/python3, which is not there" in problem
+    assert "is run by /gone/venv/bin/python3, which does not exist" in problem
 
 
 def test_program_without_the_right_to_run(contents, program) -> None:

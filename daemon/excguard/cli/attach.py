@@ -24,7 +24,7 @@ from excguard.sinks.console import printable, wants_color
     type=click.Choice([behavior.value for behavior in Behavior]),
     default=Behavior.IDENTITY_PROTECTED.value,
     show_default=True,
-    help="What the kernel tells about a hit; the second adds registers (macOS 15 and later).",
+    help="What the kernel reports about a hit; the second adds registers (macOS 15 and later).",
 )
 @click.option(
     "--reply",
@@ -33,7 +33,7 @@ from excguard.sinks.console import printable, wants_color
     show_default=True,
     help="forward: the crash reporter gets each hit too; consume: it does not, and writes no report.",
 )
-@click.option("--name", metavar="NAME", help="What logs and metrics call it.  [default: its program's]")
+@click.option("--name", metavar="NAME", help="Its name in logs and metrics.  [default: that of its program]")
 @click.option(
     "--metrics",
     metavar="HOST:PORT|off",
@@ -61,8 +61,8 @@ def command(  # noqa: PLR0913, PLR0917 - one argument an option
 ) -> None:
     """Explain every guard exception that the kernel raises in the process PID, until Ctrl-C or its end.
 
-    What handled the process's guards before is put back in the end; meanwhile it is not asked. Few processes
-    can be attached to: `excguard doctor --pid PID` says whether this one can, and why not. Starting a program
+    The handler that the process had is restored at the end, and not used until then. Few processes can be
+    attached to: `excguard doctor --pid PID` says whether this one can, and why not. Starting a program
     with `excguard run` always works.
 
     \b
@@ -73,8 +73,8 @@ def command(  # noqa: PLR0913, PLR0917 - one argument an option
     \b
     Exit status:
       0    detached, or the process has ended
-      2    the command line is wrong
-      125  the kernel would not, or excguard itself failed
+      2    invalid command line
+      125  the kernel refused, or excguard itself failed
     """  # noqa: D301 - click wants the real backspace
     config = Config(
         log=Log(path=str(log_path.absolute()), format="json") if log_path else Log(),
@@ -112,7 +112,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument an option
 
 
 def _why_not(pid: int, error: MachError) -> str:
-    """Why the process cannot be attached to, in doctor's words; the kernel's own when doctor has none."""
+    """Why the process cannot be attached to: doctor's finding, or the kernel's error when there is none."""
     if error.function == "task_for_pid":
         for finding in attaching(Machine(), pid):
             if finding.advice:
@@ -121,7 +121,7 @@ def _why_not(pid: int, error: MachError) -> str:
 
 
 def _program_of(pid: int) -> str:
-    """The name of a process's program; its number when nobody can tell."""
+    """The name of a process's program; its number when `ps` does not report it."""
     command = ["ps", "-o", "comm=", "-p", str(pid)]
-    done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - our own words
+    done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - fixed arguments
     return os.fsdecode(os.path.basename(done.stdout.strip())) or str(pid)  # noqa: PTH119 - bytes

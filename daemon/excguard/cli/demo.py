@@ -1,4 +1,4 @@
-"""`excguard demo`: every misuse that `excguard.misuse` knows, committed once, caught and explained."""
+"""`excguard demo`: every misuse of `excguard.misuse`, committed one time, caught and explained."""
 
 import sys
 
@@ -19,10 +19,10 @@ def command(*, as_json: bool) -> int:
     """Start a program that breaks the rules of Mach on purpose, and show each hit with its explanation.
 
     Where there is no Mach the program runs on a simulated kernel, which raises the guard exceptions that
-    macOS raises. The fatal rules are broken in processes of their own, because the kernel ends those.
+    macOS raises. The fatal rules are broken in separate processes, because the kernel ends those.
 
     \b
-    The same, one at a time and with everything that excguard tells about it:
+    One of them, with everything that excguard reports about it:
       excguard run -- python3 -m excguard.misuse double_deallocate
     """  # noqa: D301 - click wants the real backspace
     config = Config(

@@ -1,4 +1,4 @@
-"""`excguard launchd`: the job that keeps excguard running on a Mac."""
+"""`excguard launchd`: the launchd job that runs excguard on a Mac."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def _job_options(function: _F) -> _F:
-    """The options that say which job is meant."""
+    """The options that choose the job."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="One JSON object."),
         click.option(
@@ -38,14 +38,14 @@ def _job_options(function: _F) -> _F:
             type=click.Choice(["gui", "user"]),
             default="gui",
             callback=lambda _context, _parameter, value: value == "user",
-            help="An agent runs in the session at the screen (gui), or in any of its user's (user).",
+            help="An agent runs in the user's graphical session (gui), or in any session of the user (user).",
         ),
         click.option(
             "--daemon",
             "kind",
             is_flag=True,
             callback=lambda _context, _parameter, value: Kind.DAEMON if value else Kind.AGENT,
-            help="The daemon, root's job from boot on; without it the agent of this user is meant.",
+            help="The daemon, which runs as root from boot on; without it, the agent of this user.",
         ),
     ):
         function = option(function)
@@ -57,21 +57,21 @@ def command() -> None:
     """Run excguard under launchd: at login as an agent of yours, or from boot on as a daemon.
 
     An agent watches programs of its own user, which is the usual case and needs no password. A daemon runs
-    with nobody logged in, and is installed with sudo and --daemon.
+    without a login, and is installed with sudo and --daemon.
     """
 
 
-@command.command("install", short_help="Install the job and start it, or bring it up to date.")
+@command.command("install", short_help="Install the job and start it, or update it.")
 @_job_options
 @click.option("--config", type=click.Path(path_type=Path), help="The configuration that the job reads.")
-@click.option("--restart", is_flag=True, help="Start it anew even if nothing changed, as after an upgrade.")
+@click.option("--restart", is_flag=True, help="Restart it even if nothing changed, as after an upgrade.")
 @click.option("--dry-run", is_flag=True, help="Only show each file and command.")
 def install_command(  # noqa: PLR0913 - one argument an option
     kind: Kind, config: Path | None, *, headless: bool, restart: bool, dry_run: bool, as_json: bool
 ) -> None:
-    """Install the job and start it; bring one up to date that is there already.
+    """Install the job and start it, or update an installed one.
 
-    Safe to run again: what is as it should be stays untouched.
+    Safe to run again: what is up to date stays unchanged.
     """
     layout = _layout(kind)
     changes = Changes(dry_run=dry_run)
@@ -92,7 +92,7 @@ def install_command(  # noqa: PLR0913 - one argument an option
     _report(changes, as_json=as_json)
     if kind is Kind.AGENT and not as_json:
         click.echo(
-            "To have newsyslog rotate the log (once, as root): "
+            "To have newsyslog rotate the log, run this as root: "
             f"excguard launchd print --newsyslog | sudo tee {layout.newsyslog}"
         )
 
@@ -103,7 +103,7 @@ def install_command(  # noqa: PLR0913 - one argument an option
 def uninstall_command(kind: Kind, *, headless: bool, dry_run: bool, as_json: bool) -> None:
     """Stop the job and remove it. Logs, configuration and journal stay.
 
-    The programs that it watches are ended first, as on any other stop.
+    The programs that it watches are ended first, as at any other stop.
     """
     changes = Changes(dry_run=dry_run)
     try:
@@ -114,10 +114,10 @@ def uninstall_command(kind: Kind, *, headless: bool, dry_run: bool, as_json: boo
     _report(changes, as_json=as_json)
 
 
-@command.command("status", short_help="Say whether the job is installed, and runs.")
+@command.command("status", short_help="Show whether the job is installed and running.")
 @_job_options
 def status_command(kind: Kind, *, headless: bool, as_json: bool) -> None:
-    """Say whether the job is installed, loaded and running, and what launchd would refuse.
+    """Show whether the job is installed, loaded and running, and what launchd would refuse.
 
     Exit status: 0 when it runs, 1 when not.
     """
@@ -156,7 +156,7 @@ def status_command(kind: Kind, *, headless: bool, as_json: bool) -> None:
 
 @command.command("print")
 @_job_options
-@click.option("--newsyslog", is_flag=True, help="The rule of log rotation instead, for /etc/newsyslog.d.")
+@click.option("--newsyslog", is_flag=True, help="Print the rule of log rotation, for /etc/newsyslog.d.")
 @click.option("--config", type=click.Path(path_type=Path), help="The configuration that the job reads.")
 def print_command(kind: Kind, config: Path | None, *, headless: bool, newsyslog: bool, as_json: bool) -> None:
     """Show the property list that `install` would write."""
@@ -180,10 +180,12 @@ def print_command(kind: Kind, config: Path | None, *, headless: bool, newsyslog:
 
 @command.command("logs", short_help="Show the end of the job's logs.")
 @_job_options
-@click.option("--lines", "-n", type=click.IntRange(min=0), default=20, show_default=True, help="Of each log.")
-@click.option("--follow", "-f", is_flag=True, help="Go on showing what is added, also after a rotation.")
+@click.option(
+    "--lines", "-n", type=click.IntRange(min=0), default=20, show_default=True, help="Lines of each log."
+)
+@click.option("--follow", "-f", is_flag=True, help="Keep showing new lines, also after a rotation.")
 def logs_command(kind: Kind, lines: int, *, headless: bool, follow: bool, as_json: bool) -> None:
-    """Show the end of the job's logs: hits, and what it said before it could write any."""
+    """Show the end of the job's logs: hits, and errors from before the log was open."""
     del headless
     layout = _layout(kind)
     files = [path for path in (layout.errors, layout.hits) if path.exists()]
@@ -195,7 +197,7 @@ def logs_command(kind: Kind, lines: int, *, headless: bool, follow: bool, as_jso
         )
         return
     if not files:
-        _fail(f"{layout.logs}: no logs; was the job ever started? See `excguard launchd status`")
+        _fail(f"{layout.logs}: no logs; see `excguard launchd status` for whether the job was started")
     names = [str(path) for path in files]
     done = subprocess.run(["tail", "-n", str(lines), *(["-F"] if follow else []), *names], check=False)  # noqa: S603, S607
     raise SystemExit(done.returncode)
@@ -218,7 +220,7 @@ def _in_words(installed: bool, state: Any) -> str:  # noqa: ANN401, FBT001 - Job
         f"running, pid {state.pid}" if state.pid is not None else f"loaded, {state.state or 'not running'}"
     )
     last = f"; last exit {state.last_exit}" if state.last_exit else ""
-    return f"{running}{last}" if installed else f"{running}{last}; its property list is gone"
+    return f"{running}{last}" if installed else f"{running}{last}; its property list is missing"
 
 
 def _report(changes: Changes, *, as_json: bool) -> None:
@@ -231,7 +233,7 @@ def _report(changes: Changes, *, as_json: bool) -> None:
         if changes.dry_run and change.contents is not None:
             click.echo("".join(f"    {line}\n" for line in change.contents.splitlines()), nl=False)
     if not changes.done:
-        click.echo("nothing to do: everything is as it should be")
+        click.echo("nothing to do: everything is up to date")
 
 
 def _shown(change: Change) -> str:

@@ -221,7 +221,7 @@ class Run:
                 )
             for log in logs:
                 stack.callback(log.output.close)
-            with interrupt.Waits():  # until the stack has it, nobody would close it
+            with interrupt.Deferred():  # until the stack has it, it would not be closed
                 service = self._service = self._open(host, logs)
                 stack.callback(service_runner.close, service)
             if self._attach is not None and self._form == "console":

@@ -130,7 +130,7 @@ class _Daemon:
             self._log = _open_log(config, self._host)
             stack.callback(self._log.output.close)
             stack.callback(self._close_endpoint)
-            with interrupt.Waits():  # until the stack has it, nobody would close it
+            with interrupt.Deferred():  # until the stack has it, it would not be closed
                 self._service = Service(
                     config, self._host, [self._log], journal=journal, check_in=service_name()
                 )

@@ -163,7 +163,7 @@ def live(service: Service, on_signals: Mapping[int, Callable[[int], None]]) -> N
 
 def close(service: Service) -> bool:
     """Close the service, and let Ctrl-C wait for it: there are hits to be told. As `Service.close`."""
-    with interrupt.Waits():
+    with interrupt.Deferred():
         return service.close()
 
 

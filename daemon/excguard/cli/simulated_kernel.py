@@ -1,6 +1,6 @@
 """Start the simulated kernel for a command that needs Mach, on a system without it.
 
-The only module of excguard that imports the simulator; a macOS installation does not have it.
+The only module of excguard that imports the simulator; a macOS installation does not contain it.
 """
 
 import sys

@@ -1,1 +1,1 @@
-"""excguard as a launchd job: its property list, what launchd and newsyslog ask for, and launchctl."""
+"""excguard as a launchd job: its property list, what launchd and newsyslog require, and launchctl."""

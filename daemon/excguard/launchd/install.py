@@ -1,18 +1,18 @@
 """Installing and removing the job: every file and every launchctl command.
 
-Both can be run again at any time: what is there already stays as it is, what is half done is finished. Files
-are written beside their place and renamed into it. A dry run goes the same way and changes nothing.
+Both can be run again at any time: what exists stays unchanged, what is incomplete is completed. A dry run
+takes the same steps and changes nothing.
 """
 
 import os
 import shlex
 import stat
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from excguard import config as configuration
+from excguard.files import atomic
 from excguard.launchd import job
 from excguard.launchd.job import Kind, Layout
 from excguard.launchd.launchctl import Answer, Launchctl, LaunchctlError, Run, run_launchctl
@@ -27,7 +27,7 @@ class InstallError(Exception):
 
 @dataclass(frozen=True)
 class Change:
-    """Something done (or, in a dry run, meant): a command, or what becomes of a file."""
+    """A command or a change of a file, made or (in a dry run) planned."""
 
     verb: Literal["mkdir", "write", "remove", "run"]
     what: str
@@ -36,7 +36,7 @@ class Change:
 
 @dataclass
 class Changes:
-    """Makes the changes and remembers them; in a dry run it remembers them only.
+    """Makes the changes and records them; in a dry run it only records them.
 
     Attributes:
         dry_run: change nothing.
@@ -49,7 +49,7 @@ class Changes:
     done: list[Change] = field(default_factory=list)
 
     def launchctl(self, arguments: list[str]) -> Answer:
-        """Run launchctl. A dry run still asks (``print``), and takes it that each command worked."""
+        """Run launchctl. A dry run still runs ``print``, and assumes that the others succeed."""
         if arguments[0] != "print":
             self.done.append(Change("run", shlex.join(["launchctl", *arguments])))
             return Answer(0, "", "") if self.dry_run else self.run(arguments)
@@ -59,27 +59,29 @@ class Changes:
             return _NO_SUCH_JOB
         try:
             return self.run(arguments)
-        except LaunchctlError:  # what would be done can be told even on a machine that has no launchd
+        except LaunchctlError:  # the plan can be shown on a machine without launchd too
             return _NO_SUCH_JOB
 
-    def folder(self, path: Path) -> None:
-        """Make sure that a folder is there."""
+    def directory(self, path: Path) -> None:
+        """Make sure that a directory exists."""
         if not path.is_dir():
             self.done.append(Change("mkdir", str(path)))
             if not self.dry_run:
                 path.mkdir(parents=True, exist_ok=True)
 
     def file(self, path: Path, contents: bytes, owner: int) -> bool:
-        """Make sure that a file is so, and mode 644. True when it was not."""
+        """Make sure that a file has these contents, and mode 644. True when it did not."""
         if _is(path, contents, owner):
             return False
         self.done.append(Change("write", str(path), contents.decode()))
         if not self.dry_run:
-            _replace(path, contents, owner)
+            atomic.write(path, contents, mode=0o644)
+            if os.geteuid() == 0:
+                os.chown(path, owner, 0 if owner == 0 else -1)
         return True
 
     def no_file(self, path: Path) -> None:
-        """Make sure that there is no such file."""
+        """Make sure that a file does not exist."""
         if os.path.lexists(path):
             self.done.append(Change("remove", str(path)))
             if not self.dry_run:
@@ -97,10 +99,12 @@ def check_user(kind: Kind, uid: int) -> None:
     """Refuse the wrong user.
 
     Raises:
-        InstallError: root asks for an agent, or somebody else for the daemon.
+        InstallError: root asks for an agent, or another user for the daemon.
     """
     if kind is Kind.DAEMON and uid != 0:
-        raise InstallError("a daemon is root's: use sudo, or leave out --daemon for an agent of your own")
+        raise InstallError(
+            "a daemon belongs to root: use sudo, or leave out --daemon to install an agent for yourself"
+        )
     if kind is Kind.AGENT and uid == 0:
         raise InstallError(
             "an agent belongs to the user whose programs it watches: leave out sudo, or use --daemon"
@@ -108,35 +112,35 @@ def check_user(kind: Kind, uid: int) -> None:
 
 
 def install(layout: Layout, changes: Changes, domain: str, *, program: list[str], config: Path) -> Launchctl:
-    """Install the job and have launchd start it; one that is installed already is brought up to date.
+    """Install the job and have launchd start it; an installed one is updated.
 
     Args:
-        layout: where its files go.
+        layout: the paths of its files.
         changes: makes the changes.
         domain: see `domain_of`.
         program: how excguard is started.
         config: the configuration that the job reads.
 
     Raises:
-        InstallError: the configuration cannot be used, or launchd would refuse the job.
+        InstallError: the configuration is invalid, or launchd would refuse the job.
         LaunchctlError: launchd refused it.
         OSError: a file could not be written.
     """
     contents = job.property_list(layout, program, config, stop_timeout=_stop_timeout(config))
     owner = 0 if layout.kind is Kind.DAEMON else os.geteuid()
-    changes.folder(layout.logs)
-    changes.folder(layout.property_list.parent)
+    changes.directory(layout.logs)
+    changes.directory(layout.property_list.parent)
     problems = list(contradictions(contents))
     if layout.kind is Kind.DAEMON and not problems:
         problems += exchangeable(Path(program[0]))
-    if changes.dry_run:  # which has not made the folders
+    if changes.dry_run:  # which has not made the directories
         problems = [problem for problem in problems if str(layout.logs) not in problem]
     _refuse(problems)
     written = changes.file(layout.property_list, job.render(contents), owner)
     if not changes.dry_run:
         _refuse(list(refusals(layout.property_list, owner=owner)))
     if layout.kind is Kind.DAEMON:
-        changes.folder(layout.newsyslog.parent)
+        changes.directory(layout.newsyslog.parent)
         changes.file(layout.newsyslog, job.newsyslog_rule(layout, "root:wheel").encode(), owner)
 
     launchctl = Launchctl(domain, layout.kind.label, run=changes.launchctl)
@@ -151,7 +155,7 @@ def install(layout: Layout, changes: Changes, domain: str, *, program: list[str]
 
 
 def _stop_timeout(config: Path) -> float:
-    """The longest time that a target may take to end. Raises InstallError when the job could not start."""
+    """The longest stop_timeout of a target. Raises InstallError when the job could not start."""
     try:
         read = configuration.load(config)
     except configuration.ConfigError as error:
@@ -192,20 +196,3 @@ def _is(path: Path, contents: bytes, owner: int) -> bool:
         )
     except OSError:
         return False
-
-
-def _replace(path: Path, contents: bytes, owner: int) -> None:
-    """Put a file in its place whole, or leave what was there."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(contents)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)
-            if os.geteuid() == 0:
-                os.fchown(file.fileno(), owner, 0 if owner == 0 else -1)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

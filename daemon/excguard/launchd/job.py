@@ -1,11 +1,10 @@
-"""The launchd job of excguard: where its files lie, its property list, its log rotation.
+"""The launchd job of excguard: the paths of its files, its property list, its log rotation.
 
 Keys, types and defaults are those of launchd.plist(5), newsyslog.conf(5) and launchctl(1) of macOS 15. There
-are two
-kinds of job:
+are two kinds of job:
 
 * an *agent* runs in a user's session and watches programs of that user: the usual case;
-* a *daemon* runs as root from boot on, with nobody logged in.
+* a *daemon* runs as root from boot on, without a login.
 """
 
 import math
@@ -18,10 +17,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-# Starts are at least this far apart. 10 s is launchd's own default, written down because it is relied on: a
-# configuration that cannot be used costs one start in this time, and a mended one is picked up within it.
+# Starts are at least this far apart. 10 s is launchd's own default, written here because it is relied on: an
+# invalid configuration costs one start in this time, and a corrected one is read within it.
 THROTTLE_SECONDS = 10
-# From SIGTERM to SIGKILL: what the slowest target may take to end, and this for all the rest. launchd's
+# From SIGTERM to SIGKILL: the longest stop_timeout of a target, and this for everything else. launchd's
 # default is "system-defined", and 0 would be for ever.
 EXIT_SECONDS = 25
 # launchd's default is 256; this is enough for 128 targets. The watched programs inherit it.
@@ -35,7 +34,7 @@ _SIGUSR1 = 30
 
 
 class Kind(StrEnum):
-    """Which sort of launchd job."""
+    """The kind of a launchd job."""
 
     AGENT = "agent"
     DAEMON = "daemon"
@@ -48,12 +47,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the files of a job lie.
+    """The paths of a job's files.
 
     Attributes:
         kind: agent or daemon.
-        home: home folder of the agent's user (of no use to a daemon).
-        root: what the system's own folders lie under.
+        home: home directory of the agent's user (not used for a daemon).
+        root: the parent of the system's directories.
     """
 
     kind: Kind
@@ -66,9 +65,9 @@ class Layout:
 
     @property
     def property_list(self) -> Path:
-        """In a folder that launchd looks into; by convention the file is named after the label."""
-        folder = "LaunchAgents" if self.kind is Kind.AGENT else "LaunchDaemons"
-        return self._library / folder / f"{self.kind.label}.plist"
+        """In a directory that launchd reads; by convention the file is named after the label."""
+        directory = "LaunchAgents" if self.kind is Kind.AGENT else "LaunchDaemons"
+        return self._library / directory / f"{self.kind.label}.plist"
 
     @property
     def config(self) -> Path:
@@ -77,7 +76,7 @@ class Layout:
 
     @property
     def logs(self) -> Path:
-        """Folder of both logs."""
+        """Directory of both logs."""
         return self._library / "Logs" / "excguard"
 
     @property
@@ -87,18 +86,18 @@ class Layout:
 
     @property
     def errors(self) -> Path:
-        """What is said before there is a log, such as that the configuration cannot be used."""
+        """Errors from before the log is open, such as an invalid configuration."""
         return self.logs / "errors.log"
 
     @property
     def pid_file(self) -> Path:
-        """Tells newsyslog whom to signal."""
-        folder = self.logs if self.kind is Kind.AGENT else self.root / "var" / "run"
-        return folder / f"{self.kind.label}.pid"
+        """From it newsyslog reads which process to signal."""
+        directory = self.logs if self.kind is Kind.AGENT else self.root / "var" / "run"
+        return directory / f"{self.kind.label}.pid"
 
     @property
     def newsyslog(self) -> Path:
-        """The rule of rotation. The folder is root's for both kinds."""
+        """The rule of rotation. The directory belongs to root for both kinds."""
         return self.root / "etc" / "newsyslog.d" / f"{self.kind.label}.conf"
 
 
@@ -114,7 +113,7 @@ def property_list(
     """The job's property list, by launchd.plist(5)'s names.
 
     Args:
-        layout: where things lie.
+        layout: the paths of the files.
         program: how excguard is started, without its arguments; see `program_arguments`.
         config: the configuration that the job reads.
         stop_timeout: the longest of its targets', in seconds.
@@ -134,19 +133,19 @@ def property_list(
         ],
         # launchd holds the receive right; `serve` takes it over with bootstrap_check_in.
         "MachServices": {layout.kind.label: True, f"{layout.kind.label}.rendezvous": True},
-        # Started at load, and again after it died or refused to start. A clean exit is meant, and stays one.
+        # Started at load, and again after it died or failed to start. After a clean exit it is not restarted.
         "RunAtLoad": True,
         "KeepAlive": {"SuccessfulExit": False},
         "ThrottleInterval": THROTTLE_SECONDS,
         "ExitTimeOut": EXIT_SECONDS + math.ceil(stop_timeout),
-        # A program that broke a rule stands still until excguard has answered. "Standard" (the same as no
-        # ProcessType) throttles CPU and I/O, "Adaptive" does while no XPC activity is on; "Interactive"
-        # never.
+        # A program that broke a rule is stopped until excguard has replied. "Standard" (the same as no
+        # ProcessType) throttles CPU and I/O, "Adaptive" does while there is no XPC activity; "Interactive"
+        # never does.
         "ProcessType": "Interactive",
         "StandardOutPath": str(layout.errors),
         "StandardErrorPath": str(layout.errors),
-        # Logs name programs and paths of the user: nobody else's business. Property lists have no octal
-        # numbers.
+        # Logs name programs and paths of the user, which other users must not read. Property lists have no
+        # octal numbers.
         "Umask": 0o077,
         "SoftResourceLimits": limits,
     }
@@ -161,14 +160,14 @@ def newsyslog_rule(layout: Layout, owner: str) -> str:
     """The rule of rotation, newsyslog.conf(5): at 10 MiB, seven old logs kept, compressed, then SIGUSR1.
 
     Flags: B, because newsyslog would otherwise write a line of its own into the log, which is JSON; Z, gzip.
-    The owner stands there because a new log without one becomes root's, and an agent could not append to it.
+    The owner is given because a new log without one belongs to root, and an agent could not append to it.
 
     Args:
-        layout: where things lie.
+        layout: the paths of the files.
         owner: "USER:GROUP" of the log.
 
     Raises:
-        ValueError: the path has white space or "#" in it; such a path newsyslog cannot read.
+        ValueError: the path contains white space or "#", which newsyslog cannot read.
     """
     for path in (layout.hits, layout.pid_file):
         if re.search(r"[\s#]", str(path)):

@@ -1,7 +1,7 @@
-"""launchctl, by its modern verbs alone: bootstrap, bootout, enable, kickstart, print.
+"""launchctl, by its current verbs only: bootstrap, bootout, enable, kickstart, print.
 
-launchctl answers with a number that is half errno, half its own, and a line that helps nobody ("5:
-Input/output error"). Each number that is known to come gets a sentence that says what to do. Numbers and
+launchctl reports a number, partly errno and partly its own, and a line that does not help ("5: Input/output
+error"). Each known number gets a sentence that says what to do. Numbers and
 texts: launchctl(1), ``launchctl error``, and what macOS 13 to 26 answer in public bug reports.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-# bootout answers before the job is gone, and a bootstrap in between gets 5 or 37. So the end of the job is
+# bootout returns before the job is gone, and a bootstrap in between gets 5 or 37. So the end of the job is
 # waited for (ExitTimeOut is 30 s, if no target needs longer), and bootstrap is tried more than once.
 _BOOTOUT_SECONDS: Final = 40.0
 _BOOTSTRAP_SECONDS: Final = 5.0
@@ -48,7 +48,7 @@ class LaunchctlError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a launchctl command gave back."""
+    """The result of a launchctl command."""
 
     status: int
     output: str
@@ -57,10 +57,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class JobState:
-    """What ``launchctl print`` says of a loaded job.
+    """The state of a loaded job, from ``launchctl print``.
 
-    The output is no interface ("NOT API in any sense at all", launchctl(1)), so all that was not found in it
-    is None; only that the job is loaded is certain, by the exit status.
+    The output is not an interface ("NOT API in any sense at all", launchctl(1)), so whatever was not found in
+    it is None; only that the job is loaded is certain, by the exit status.
     """
 
     state: str | None
@@ -76,11 +76,11 @@ def run_launchctl(arguments: list[str]) -> Answer:
     """Run launchctl.
 
     Raises:
-        LaunchctlError: there is none on this machine.
+        LaunchctlError: this machine has no launchctl.
     """
     program = shutil.which("launchctl", path="/bin") or shutil.which("launchctl")
     if program is None:
-        raise LaunchctlError("launchctl: not on this machine; launchd is macOS's", 127)
+        raise LaunchctlError("launchctl: not on this machine; launchd is part of macOS", 127)
     done = subprocess.run(  # noqa: S603 - our own arguments, no shell
         [program, *arguments], capture_output=True, text=True, errors="replace", check=False
     )
@@ -106,7 +106,7 @@ class Launchctl:
             label: of the job.
             run: runs launchctl with the arguments it is given.
             pause: waits for that many seconds.
-            now: seconds of a clock that never goes back.
+            now: seconds of a monotonic clock.
         """
         self.domain = domain
         self.label = label
@@ -120,10 +120,10 @@ class Launchctl:
         return f"{self.domain}/{self.label}"
 
     def state(self) -> JobState | None:
-        """What launchd says of the job; None when it has none of that name.
+        """The state of the job; None when it is not loaded.
 
         Raises:
-            LaunchctlError: launchd would not say.
+            LaunchctlError: launchd did not report it.
         """
         answer = self._run(["print", self.target])
         if answer.status in _ABSENT:
@@ -149,7 +149,7 @@ class Launchctl:
             answer = self._run(["bootstrap", self.domain, path])
             if answer.status not in _BUSY:
                 break
-            if self.state() is not None:  # somebody else was quicker
+            if self.state() is not None:  # loaded by another process in between
                 return
             if self._now() >= end:
                 break
@@ -157,10 +157,10 @@ class Launchctl:
         self._check("bootstrap", answer)
 
     def bootout(self) -> bool:
-        """Unload the job, and wait until launchd has forgotten it. False when there was none.
+        """Unload the job, and wait until it is unloaded. False when it was not loaded.
 
         Raises:
-            LaunchctlError: launchd refused, or the job did not go.
+            LaunchctlError: launchd refused, or the job was not unloaded in time.
         """
         answer = self._run(["bootout", self.target])
         if answer.status in _ABSENT:
@@ -179,7 +179,7 @@ class Launchctl:
         return True
 
     def enable(self) -> None:
-        """Take back an earlier ``launchctl disable``, which outlives reboots and makes bootstrap fail.
+        """Undo an earlier ``launchctl disable``, which persists over reboots and makes bootstrap fail.
 
         Raises:
             LaunchctlError: launchd refused.
@@ -197,7 +197,7 @@ class Launchctl:
     def _check(self, verb: str, answer: Answer) -> None:
         if answer.status == 0:
             return
-        said = " ".join((answer.error or answer.output).split()) or "it gave no reason"
+        said = " ".join((answer.error or answer.output).split()) or "no reason was given"
         advice = _advice(answer.status, self.domain, self.target) or said
         raise LaunchctlError(
             f"launchctl {verb} {self.target} failed ({answer.status}): {advice}", answer.status
@@ -208,10 +208,10 @@ def _advice(status: int, domain: str, target: str) -> str | None:
     """What a known exit status means here, and what to do."""
     sudo = "sudo " if domain == "system" else ""
     return {
-        _NOT_PERMITTED: "not permitted; the system domain is root's (use sudo), gui/UID is UID's own",
+        _NOT_PERMITTED: "not permitted; the system domain needs root (use sudo), gui/UID needs the user UID",
         _NO_PROCESS: "launchd has no such job; run `excguard launchd install`",
         _IO_ERROR: (
-            "input/output error: launchd says so of a job that is loaded already, and of a plist that "
+            "input/output error: launchd reports this for a job that is already loaded, and for a plist that "
             f"it refuses; see `excguard doctor`, run `{sudo}launchctl bootout {target}`, install again"
         ),
         _IN_PROGRESS: "launchd is still busy with this job; wait some seconds and try again",
@@ -219,8 +219,8 @@ def _advice(status: int, domain: str, target: str) -> str | None:
             "already bootstrapped, or launchd is still busy with it; wait some seconds, then run "
             f"`{sudo}launchctl bootout {target}` and install again"
         ),
-        _NO_DOMAIN: f"there is no domain {domain}: its user is not logged in; log in, or use `--domain user`",
-        _NO_SERVICE: f"launchd knows no such job in {domain}; run `excguard launchd install`",
+        _NO_DOMAIN: f"{domain} does not exist: its user is not logged in; log in or use `--domain user`",
+        _NO_SERVICE: f"launchd has no such job in {domain}; run `excguard launchd install`",
         _DISABLED: f"the job is disabled; run `{sudo}launchctl enable {target}`",
         _WRONG_DOMAIN: (
             f"{domain} does not take this job, as in an ssh session of a user who is not logged in at the "

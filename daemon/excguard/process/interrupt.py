@@ -1,7 +1,7 @@
-"""What Ctrl-C does while excguard starts: nothing is held yet, so it ends the process at once and in silence.
+"""What Ctrl-C does: while excguard starts it ends the process silently; later it is an exception.
 
-Python's own way, a `KeyboardInterrupt`, comes out of whatever line is being run. Amid an import that is a
-traceback of somebody else's module, or is lost in a callback. It is right once there are things to clean up.
+Python raises `KeyboardInterrupt` out of the line that is running. During an import that is a traceback of
+another module, or it is lost in a callback. As soon as there are resources to release it is the right way.
 """
 
 import os
@@ -9,7 +9,7 @@ import signal
 from types import FrameType
 
 STATUS = 128 + signal.SIGINT
-"""The exit status of a process that was interrupted, as shells tell it."""
+"""The exit status of a process that was interrupted, as shells report it."""
 
 
 def ends_at_once() -> None:
@@ -24,22 +24,22 @@ def is_an_exception() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class Waits:
-    """In its ``with`` block a `KeyboardInterrupt` waits for the end: what is begun there gets finished.
+class Deferred:
+    """Its ``with`` block is finished before a `KeyboardInterrupt` is raised.
 
-    The second one does not wait: what is begun may hang, in a log that nobody reads, say.
+    The second one does not wait: the block may hang, for example in a log whose reader has stopped.
     """
 
     def __enter__(self) -> None:
-        """From now on SIGINT waits, if it would raise an exception."""
+        """From now on SIGINT is deferred, if it would raise an exception."""
         self._came = False
-        self._waits = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if self._waits:
+        self._defers = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self._defers:
             signal.signal(signal.SIGINT, self._remember)
 
     def __exit__(self, *_error: object) -> None:
         """Raise the exception if SIGINT came."""
-        if self._waits:
+        if self._defers:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if self._came:
             raise KeyboardInterrupt

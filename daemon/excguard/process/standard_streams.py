@@ -1,4 +1,4 @@
-"""Standard streams that are there, whoever started this process and however little it left open."""
+"""Standard streams for a process that was started without some of them."""
 
 import os
 import sys
@@ -7,8 +7,8 @@ import sys
 def open_missing() -> None:
     """Put /dev/null where a standard stream was closed.
 
-    Otherwise the next file, socket or pipe that is opened gets its number: it would be written to by whoever
-    means standard error, and be lost in a child whose stream is put in that place.
+    Otherwise the next file, socket or pipe that is opened gets its number: it would receive what is
+    written to standard error, and be replaced in a child that gets a stream at that number.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:

@@ -10,9 +10,9 @@ class Terminal:
     """The terminal that controls this process, if any. Only its foreground process group may read from it.
 
     The watched program lives in a process group of its own. Without the foreground it would be stopped at
-    its first read, and Ctrl-C would reach excguard in its place. With it, everybody else in excguard's group
-    would be stopped instead: in ``excguard run -- app | less`` the pager. So a program that is alone with the
-    terminal has it from the start, and one in a pipeline when it asks for it.
+    its first read, and Ctrl-C would reach excguard instead. With it, all other processes of excguard's group
+    would be stopped instead: in ``excguard run -- app | less`` the pager. So a program that is alone on the
+    terminal has it from the start, and one in a pipeline when it first uses it.
     """
 
     def __init__(self) -> None:
@@ -26,14 +26,14 @@ class Terminal:
         return self._foreground() is not None
 
     def lend(self, group: int, *, asked: bool = False) -> bool:
-        """Make ``group`` the foreground, if it wants that, unless excguard itself is in the background.
+        """Make ``group`` the foreground group, unless it does not use the terminal, or excguard lacks it.
 
         Args:
             group: of the program.
-            asked: it has tried to use the terminal, and so wants it from now on.
+            asked: it has tried to use the terminal, so it gets it from now on.
 
         Returns:
-            Whether it is lent now that it was not before.
+            Whether it was not lent before and is now.
         """
         self._wanted = self._wanted or asked
         if not self._wanted or self._foreground() != os.getpgrp():
@@ -58,8 +58,8 @@ class Terminal:
 
     @staticmethod
     def _set_foreground(group: int) -> None:
-        # Who is not in the foreground and changes it is stopped with SIGTTOU, unless that is blocked (POSIX,
-        # tcsetpgrp).
+        # A background process that changes the foreground group is stopped by SIGTTOU, unless blocked
+        # (POSIX, tcsetpgrp).
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
         try:
             with _controlling_terminal() as fd:

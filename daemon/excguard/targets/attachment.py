@@ -1,14 +1,14 @@
-"""Watching a process that runs already: its exception port is exchanged for ours, and put back in the end.
+"""Watching a process that runs already: its exception port is replaced by ours, and restored at the end.
 
-The power over the process that this takes (its task control port) is held for the two exchanges alone. Other
-limits than those of starting a program oneself:
+The task control port that this needs is held during the two exchanges only. Unlike for a program that
+excguard starts:
 
-* the kernel gives the control port to few, see `excguard doctor --pid`;
-* what handled the process's guards before is not asked while excguard is attached: a task has one handler,
-  and behind it comes the host's, ReportCrash;
-* when excguard dies without detaching, its port dies with it, the kernel goes on to the host's handler, and
-  nobody puts the old one back;
-* descendants that were started meanwhile keep excguard's port, which dies in the same way.
+* the kernel refuses the control port of most processes, see `excguard doctor --pid`;
+* the handler that the process had is not used while excguard is attached: a task has one handler, and after
+  it comes the host's, ReportCrash;
+* if excguard dies without detaching, its port dies with it, the kernel goes on to the host's handler, and the
+  old one is not restored;
+* descendants that were started in between keep excguard's port, which dies in the same way.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from excguard.mach.host import Host
 from excguard.mach.ports import PortSet, ReceiveRight
 from excguard.native.closeable import Closeable
 
-_LOOK = 0.25  # seconds between two looks at whether the process is still there
+_POLL = 0.25  # seconds between two checks whether the process still exists
 
 
 class Attachment(Closeable):
@@ -30,15 +30,15 @@ class Attachment(Closeable):
 
     Attributes:
         pid: the process.
-        port: where its guards will go; a member of the port set.
+        port: its new exception port; a member of the port set.
     """
 
     def __init__(self, host: Host, pid: int, behavior: Behavior, port_set: PortSet) -> None:
-        """Make the port; nothing has happened to the process yet.
+        """Make the port; the process is not changed yet.
 
         Raises:
-            UnsupportedReleaseError: the running system cannot deliver ``behavior``.
-            MachError: there is no port to be had.
+            UnsupportedReleaseError: the running system does not have ``behavior``.
+            MachError: the port cannot be made.
         """
         exception_ports.check_supported(behavior, host)
         self.pid = pid
@@ -53,17 +53,17 @@ class Attachment(Closeable):
             raise
 
     def attach(self) -> bool:
-        """Put our port in the place of the process's own. True when it had one.
+        """Replace the process's exception port by ours. True when it had one.
 
         Raises:
-            MachError: the kernel would not (`task_for_pid`, `task_swap_exception_ports`).
+            MachError: the kernel refused (`task_for_pid`, `task_swap_exception_ports`).
         """
         with self.port.make_send() as send, tasks.control_port(self.pid) as task:
             self._previous = exception_ports.swap(self._host, send, self._behavior, task=task)
         return any(handler.port is not None for handler in self._previous)
 
     def detach(self) -> MachError | None:
-        """Put back what was there before. The error, if the kernel would not though the process lives."""
+        """Restore the handler of before. The error, if the kernel refused although the process lives."""
         previous, self._previous = self._previous, None
         if previous is None:
             return None
@@ -81,11 +81,11 @@ class Attachment(Closeable):
 
     async def ended(self, stop: Callable[[], bool]) -> None:
         """Wait until the process has ended, or ``stop`` says so."""
-        while _exists(self.pid) and not stop():  # noqa: ASYNC110 - no event tells of others' processes
-            await asyncio.sleep(_LOOK)
+        while _exists(self.pid) and not stop():  # noqa: ASYNC110 - there is no event for processes that are not children
+            await asyncio.sleep(_POLL)
 
     def close(self) -> None:
-        """Detach, and let go of the port."""
+        """Detach, and close the port."""
         self.detach()
         self.port.close()
 
