@@ -15,7 +15,7 @@ from excguard import __version__
 from excguard import config as configuration
 from excguard.cli import main as excguard
 
-FOLDER = Path(__file__).with_name("man")
+DIRECTORY = Path(__file__).with_name("man")
 # What the help names depends on the machine; the page is about a Mac.
 CONFIG = "~/Library/Application Support/excguard/config.toml"
 # Paragraphs of the help that are sections of their own.
@@ -142,7 +142,7 @@ def quoted(text: str) -> str:
 def main() -> int:
     """Write or check all pages; the exit status."""
     made = pages()
-    there = {path.name: path.read_text() for path in FOLDER.glob("*.1")}
+    there = {path.name: path.read_text() for path in DIRECTORY.glob("*.1")}
     if "--check" in sys.argv[1:]:
         wrong = sorted(name for name in {*made, *there} if made.get(name) != there.get(name))
         if wrong:
@@ -151,11 +151,11 @@ def main() -> int:
                 file=sys.stderr,
             )
         return int(bool(wrong))
-    FOLDER.mkdir(exist_ok=True)
+    DIRECTORY.mkdir(exist_ok=True)
     for name in there.keys() - made.keys():
-        (FOLDER / name).unlink()
+        (DIRECTORY / name).unlink()
     for name, text in made.items():
-        (FOLDER / name).write_text(text)
+        (DIRECTORY / name).write_text(text)
     return 0
 
 
