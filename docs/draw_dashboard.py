@@ -1,6 +1,6 @@
-"""Draws the Grafana dashboard's panels from its queries, as Prometheus answers them.
+"""Draw the panels of the Grafana dashboard from its queries to Prometheus.
 
-It shows the data, not Grafana's looks: for a picture where there is no Grafana.
+It shows the data, not the design of Grafana: for a picture without a Grafana.
 """
 
 import json
@@ -19,7 +19,7 @@ Series = list[tuple[str, list[tuple[float, float]]]]
 
 
 def html(prometheus: str, seconds: int) -> str:
-    """The panels with what the Prometheus at that URL knows of the last ``seconds``."""
+    """The panels with the data of the last ``seconds`` of the Prometheus at that URL."""
     found = json.loads(DASHBOARD.read_text(encoding="utf-8"))
     end = time.time()
     panels = []
@@ -62,7 +62,7 @@ def ask(url: str, panel: dict[str, Any], target: dict[str, Any], begin: float, e
     expr = re.sub(r"\$\w+", lambda match: values.get(match[0], ".*"), target["expr"])
     query = {"query": expr, "start": str(begin), "end": str(end), "step": "2"}
     address = f"{url}/api/v1/query_range?{urllib.parse.urlencode(query)}"
-    with urllib.request.urlopen(address) as response:  # noqa: S310 - of our own Prometheus
+    with urllib.request.urlopen(address) as response:  # noqa: S310 - our own Prometheus
         result = json.load(response)["data"]["result"]
     found = [
         (
@@ -76,7 +76,7 @@ def ask(url: str, panel: dict[str, Any], target: dict[str, Any], begin: float, e
     found.sort(key=lambda entry: float(entry[0]))
     below: dict[float, float] = {}
     rows = []
-    for name, points in found:  # buckets of a histogram hold all that is less, too
+    for name, points in found:  # buckets of a histogram are cumulative
         rows.append((name, [(at, value - below.get(at, 0.0)) for at, value in points]))
         below = dict(points)
     return rows
@@ -89,7 +89,7 @@ def _name(labels: dict[str, str], legend: str) -> str:
 
 
 def shown(value: float, unit: str = "short") -> str:
-    """A number for people."""
+    """A number as text."""
     if unit == "s" and value < 1:
         return f"{value * 1e6:.0f} µs" if value < 1e-3 else f"{value * 1e3:.1f} ms"
     if unit == "percentunit":
@@ -105,7 +105,7 @@ def table(series: Series) -> str:
 
 
 def chart(series: Series, panel: dict[str, Any]) -> str:
-    """Lines, stacked areas or a heat map, as the panel has it."""
+    """Lines, stacked areas or a heat map, depending on the panel."""
     times = sorted({at for _, points in series for at, _ in points})
     if not times:
         return "<p>no data</p>"
@@ -114,18 +114,18 @@ def chart(series: Series, panel: dict[str, Any]) -> str:
     if panel["type"] == "heatmap":
         return _heatmap(series, across)
     stacked = panel["fieldConfig"]["defaults"]["custom"].get("stacking", {}).get("mode") == "normal"
-    if stacked:  # what a query leaves out is 0
+    if stacked:  # missing points are 0
         series = [(name, [(at, dict(points).get(at, 0.0)) for at in times]) for name, points in series]
     return _lines(series, across, panel["fieldConfig"]["defaults"]["unit"], stacked=stacked)
 
 
 def _heatmap(series: Series, across: dict[float, float]) -> str:
     used = [(name, points) for name, points in series if any(value > 0 for _, value in points)]
-    most = max((value for _, points in used for _, value in points), default=1.0)
+    highest = max((value for _, points in used for _, value in points), default=1.0)
     tall = 100 / max(1, len(used))
     cells = [
         f'<rect x="{across[at]:.1f}" y="{100 - (row + 1) * tall:.1f}" width="9" height="{tall - 1:.1f}" '
-        f'fill="#c4651a" opacity="{0.15 + 0.85 * (value / most) ** 0.5:.2f}"/>'
+        f'fill="#c4651a" opacity="{0.15 + 0.85 * (value / highest) ** 0.5:.2f}"/>'
         for row, (_, points) in enumerate(used)
         for at, value in points
         if value > 0
@@ -144,10 +144,10 @@ def _lines(series: Series, across: dict[float, float], unit: str, *, stacked: bo
         base.update(high)
         outlines.append((color, low, high))
         legend.append(f'<i style="background:{color}"></i>{escape(name)}')
-    most = max((value for _, _, high in outlines for _, value in high), default=0.0) or 1.0
+    highest = max((value for _, _, high in outlines for _, value in high), default=0.0) or 1.0
 
     def path(points: list[tuple[float, float]]) -> str:
-        return " ".join(f"{across[at]:.1f},{98 - value / most * 92:.1f}" for at, value in points)
+        return " ".join(f"{across[at]:.1f},{98 - value / highest * 92:.1f}" for at, value in points)
 
     shapes = [
         f'<polygon points="{path(high)} {path(low[::-1])}" fill="{color}" '
@@ -155,7 +155,7 @@ def _lines(series: Series, across: dict[float, float], unit: str, *, stacked: bo
         f'stroke="{color}" vector-effect="non-scaling-stroke"/>'
         for color, low, high in outlines
     ]
-    return f"{_svg(shapes, 600)}<p>at most {shown(most, unit)} {''.join(legend[:6])}</p>"
+    return f"{_svg(shapes, 600)}<p>maximum {shown(highest, unit)} {''.join(legend[:6])}</p>"
 
 
 def _svg(shapes: list[str], width: int) -> str:

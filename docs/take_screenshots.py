@@ -1,9 +1,9 @@
-"""Takes the pictures in docs/screenshots: the live page, `excguard top`, and the dashboard's queries.
+"""Take the screenshots in docs/screenshots: the live page, `excguard top`, and the dashboard's queries.
 
     python docs/take_screenshots.py [SECONDS]
 
 Runs the demonstration of dashboards/demo.toml with a Prometheus of its own for SECONDS (150), on free ports
-and in a folder of its own. Needs Prometheus, Chromium and Playwright (excguard[test]).
+and in a directory of its own. Needs Prometheus, Chromium and Playwright (excguard[test]).
 """
 
 import os
@@ -43,20 +43,22 @@ SEVERITIES = {"fatal": "#a8322a", "optional": "#8a5a0b", "soft": "#2f648c"}
 
 
 def free_port() -> int:
-    """A TCP port that nobody has."""
+    """A free TCP port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def start(folder: Path, port: int, prometheus: int) -> list[subprocess.Popen[bytes]]:
+def start(directory: Path, port: int, prometheus: int) -> list[subprocess.Popen[bytes]]:
     """Start excguard on ``port`` and Prometheus on ``prometheus``."""
     config = (ROOT / "dashboards" / "demo.toml").read_text(encoding="utf-8")
-    config = config.replace("/tmp/excguard-demo", str(folder / "demo"))  # noqa: S108 - as the file has it
-    (folder / "demo.toml").write_text(f'{config}\n[metrics]\nlisten = "127.0.0.1:{port}"\n', encoding="utf-8")
+    config = config.replace("/tmp/excguard-demo", str(directory / "demo"))  # noqa: S108 - its text
+    (directory / "demo.toml").write_text(
+        f'{config}\n[metrics]\nlisten = "127.0.0.1:{port}"\n', encoding="utf-8"
+    )
     rules = [str(ROOT / "dashboards" / name) for name in ("rules.yml", "alerts.yml")]
     scrapes = [{"job_name": "excguard", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}]
-    (folder / "prometheus.yml").write_text(
+    (directory / "prometheus.yml").write_text(
         yaml.safe_dump(
             {
                 "global": {"scrape_interval": "2s", "evaluation_interval": "2s"},
@@ -69,15 +71,15 @@ def start(folder: Path, port: int, prometheus: int) -> list[subprocess.Popen[byt
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return [
         subprocess.Popen(
-            [sys.executable, "-m", "excguard", "serve", "--config", str(folder / "demo.toml")],
+            [sys.executable, "-m", "excguard", "serve", "--config", str(directory / "demo.toml")],
             env={**os.environ, "PATH": path},
             stderr=subprocess.DEVNULL,
         ),
         subprocess.Popen(
             [
                 "prometheus",
-                f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={folder / 'tsdb'}",
+                f"--config.file={directory / 'prometheus.yml'}",
+                f"--storage.tsdb.path={directory / 'tsdb'}",
                 f"--web.listen-address=127.0.0.1:{prometheus}",
                 "--log.level=error",
             ]
@@ -86,7 +88,7 @@ def start(folder: Path, port: int, prometheus: int) -> list[subprocess.Popen[byt
 
 
 def live_page(page: Page, url: str, scheme: str) -> None:
-    """The page with a hit opened."""
+    """The page with a hit expanded."""
     page.goto(url)
     page.wait_for_selector(".hit")
     page.locator(
@@ -97,7 +99,7 @@ def live_page(page: Page, url: str, scheme: str) -> None:
 
 
 def top(url: str) -> None:
-    """`excguard top` as a picture of a terminal."""
+    """`excguard top` as an image of a terminal."""
     feed = Feed()
     stream = messages(url)
     feed.apply(*next(stream))
@@ -106,19 +108,19 @@ def top(url: str) -> None:
         console = Console(record=True, width=120, force_terminal=True, file=nowhere)
         console.print(picture(feed, width=120, height=36, link="live"))
         drawn = console.export_svg(title="excguard top")
-    # rich has the font fetched from elsewhere; every viewer has some fixed-width one.
+    # rich loads a font from another host; every viewer has a fixed-width one.
     drawn = re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
     (SCREENSHOTS / "top.svg").write_text(drawn, encoding="utf-8")
 
 
 def main() -> int:
-    """Take them all."""
+    """Take all screenshots."""
     seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 150
     SCREENSHOTS.mkdir(exist_ok=True)
     port, prometheus = free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
-    with tempfile.TemporaryDirectory() as folder:
-        processes = start(Path(folder), port, prometheus)
+    with tempfile.TemporaryDirectory() as directory:
+        processes = start(Path(directory), port, prometheus)
         try:
             time.sleep(seconds)
             top(url)

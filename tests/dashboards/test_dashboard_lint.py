@@ -1,4 +1,4 @@
-"""The Grafana dashboard, held to the rules that dashboards are held to."""
+"""The Grafana dashboard: structure, queries and descriptions."""
 
 import itertools
 import json
@@ -25,10 +25,10 @@ def metric_names(expr: str) -> set[str]:
     return set(re.findall(r"\b((?:excguard|process)_[a-z_]+)\b", expr))
 
 
-def test_the_schema_is_current_and_the_dashboard_portable() -> None:
+def test_the_dashboard_is_portable_and_its_schema_current() -> None:
     assert DASHBOARD["schemaVersion"] >= 41  # Grafana 12
     assert DASHBOARD["uid"] == "excguard"
-    assert "id" not in DASHBOARD  # of one Grafana's database
+    assert "id" not in DASHBOARD  # belongs to one Grafana's database
     assert "__inputs" not in DASHBOARD
 
 
@@ -46,7 +46,7 @@ def test_the_variables() -> None:
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
-def test_a_panel_says_what_it_shows_in_which_unit(panel) -> None:
+def test_a_panel_has_a_title_a_description_and_a_unit(panel) -> None:
     assert panel["title"]
     assert panel["description"].endswith(".")
     assert panel["fieldConfig"]["defaults"]["unit"]
@@ -55,7 +55,7 @@ def test_a_panel_says_what_it_shows_in_which_unit(panel) -> None:
 
 
 @pytest.mark.parametrize(("title", "target"), TARGETS)
-def test_a_query_is_of_metrics_that_there_are_for_what_is_chosen(title: str, target) -> None:
+def test_a_query_uses_existing_metrics_of_the_selection(title: str, target) -> None:
     expr = target["expr"]
     assert target["datasource"] == DATASOURCE
     assert target["legendFormat"]
@@ -72,7 +72,7 @@ def test_a_query_is_of_metrics_that_there_are_for_what_is_chosen(title: str, tar
 
 
 @pytest.mark.parametrize(("title", "target"), TARGETS)
-def test_counters_are_rated_over_what_the_time_range_asks_for(title: str, target) -> None:
+def test_counters_are_used_as_rates_over_the_selected_range(title: str, target) -> None:
     for function, window in re.findall(r"(rate|increase|changes)\([^\[]*\[([^\]]*)\]", target["expr"]):
         assert window in {"$__rate_interval", "$__range"}, function
     for name in metric_names(target["expr"]):
@@ -81,7 +81,7 @@ def test_counters_are_rated_over_what_the_time_range_asks_for(title: str, target
             assert re.search(rf"(rate|increase)\({name}", target["expr"]), name
 
 
-def test_panels_have_their_own_numbers_and_places() -> None:
+def test_panels_have_distinct_ids_and_places() -> None:
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
     for one, other in itertools.combinations([panel["gridPos"] for panel in DASHBOARD["panels"]], 2):
         apart_x = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
@@ -90,7 +90,7 @@ def test_panels_have_their_own_numbers_and_places() -> None:
     assert all(panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24 for panel in DASHBOARD["panels"])
 
 
-def test_every_metric_of_excguard_is_shown_or_known_to_be_left_out() -> None:
+def test_every_metric_is_shown_or_listed_as_left_out() -> None:
     shown = {family_of(name).name for _, target in TARGETS for name in metric_names(target["expr"])}
 
     assert {family.name for family in metrics.FAMILIES} - shown == {

@@ -38,7 +38,7 @@ def test_rules_are_valid():
 
 
 @needs_promtool
-def test_rules_do_what_their_unit_tests_say():
+def test_rules_pass_their_unit_tests():
     promtool("test", "rules", "rules.test.yml")
 
 
@@ -62,7 +62,7 @@ def test_every_alert_has_a_unit_test_that_makes_it_fire():
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
-def test_an_alert_says_what_how_bad_and_where_to_read_on(rule):
+def test_an_alert_has_a_severity_a_text_and_a_runbook(rule):
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     assert {"summary", "description", "runbook_url"} == set(rule["annotations"])
     path, anchor = rule["annotations"]["runbook_url"].split("#")

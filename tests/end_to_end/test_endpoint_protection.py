@@ -1,4 +1,4 @@
-"""Who may come in: refused at the start in one line, and told in the log when it goes wrong later."""
+"""Authentication at the endpoint: errors at the start in one line, and later ones in the log."""
 
 import urllib.error
 import urllib.request
@@ -9,7 +9,7 @@ import pytest
 from tests.support.waiting import wait_until
 
 STILL = '[[target]]\nname = "still"\ncommand = ["sleep", "600"]\n'
-# Nobody's password; its form is what counts.
+# A hash that no password has.
 USERS = f"basic_auth_users:\n  prometheus: $2b$04${'a' * 53}\n"
 
 
@@ -20,7 +20,7 @@ USERS = f"basic_auth_users:\n  prometheus: $2b$04${'a' * 53}\n"
         ('listen = "127.0.0.1:0"\nweb_config = "none.yml"', "metrics.web_config: "),
     ],
 )
-def test_a_start_that_is_refused(serve, metrics: str, words: str) -> None:
+def test_an_unprotected_endpoint_is_an_error_at_the_start(serve, metrics: str, words: str) -> None:
     daemon = serve(f"[metrics]\n{metrics}\n{STILL}")
 
     assert daemon.wait() == 2
@@ -28,14 +28,14 @@ def test_a_start_that_is_refused(serve, metrics: str, words: str) -> None:
     assert daemon.stderr.count(b"\n") == 1
 
 
-def test_it_is_forced_by_configuration(serve) -> None:
+def test_the_configuration_can_allow_it(serve) -> None:
     daemon = serve(f'[metrics]\nlisten = "0.0.0.0:0"\nallow_unprotected = true\n{STILL}')
 
     assert daemon.url.startswith("http://0.0.0.0:")
     assert daemon.stop() == 0
 
 
-def test_a_web_config_that_breaks_later_is_told_once_and_mended(serve, tmp_path: Path) -> None:
+def test_a_web_config_that_becomes_invalid_is_logged_once_and_can_be_fixed(serve, tmp_path: Path) -> None:
     (tmp_path / "web.yml").write_text(USERS)
     daemon = serve(f'[metrics]\nlisten = "127.0.0.1:0"\nweb_config = "web.yml"\n{STILL}')
     url = daemon.url
@@ -50,8 +50,8 @@ def test_a_web_config_that_breaks_later_is_told_once_and_mended(serve, tmp_path:
     (tmp_path / "web.yml").write_text("basic_auth_users: nonsense")
     assert status() == 500
     assert status() == 500
-    (told,) = daemon.wait_for("web_config_error")
-    assert told["error"].startswith(str(tmp_path / "web.yml"))
+    (logged,) = daemon.wait_for("web_config_error")
+    assert logged["error"].startswith(str(tmp_path / "web.yml"))
     (tmp_path / "web.yml").write_text(USERS)
     assert wait_until(lambda: status() == 401)
     assert daemon.stop() == 0

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Prometheus:
-    """A server of this test's own."""
+    """A server of one test."""
 
     def __init__(self, folder: Path, target: str, **scraping) -> None:
         with socket.socket() as probe:
@@ -62,31 +62,31 @@ class Prometheus:
         except OSError:
             return False
 
-    def ask(self, path: str, **query: str):
-        """The ``data`` of an answer of its API."""
+    def get(self, path: str, **query: str):
+        """The ``data`` of a response of its API."""
         with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}") as response:
             answer = json.load(response)
         assert answer["status"] == "success"
         return answer["data"]
 
     def query(self, expr: str) -> list:
-        """What an instant query returns."""
-        return self.ask("query", query=expr)["result"]
+        """The result of an instant query."""
+        return self.get("query", query=expr)["result"]
 
     def stop(self) -> None:
-        """End it."""
+        """Stop it."""
         self.process.terminate()
         self.process.wait(timeout=30)
 
 
 def concrete(expr: str) -> str:
-    """A dashboard's query with everything chosen, as Grafana would send it."""
+    """A dashboard's query with everything selected, as Grafana sends it."""
     values = {"$__rate_interval": "10s", "$__range": "1m", "$job": ".*", "$instance": ".*", "$target": ".*"}
     return re.sub(r"\$\w+", lambda match: values[match[0]], expr)
 
 
 def test_every_query_and_rule_has_data(serve, child: str, tmp_path: Path) -> None:
-    """Two targets break rules again and again, one fatally, one does nothing; and a log is garbled."""
+    """Two targets break rules repeatedly, one of them fatally; one does nothing; and a log is garbled."""
     daemon = serve(
         f"""
         [unified_log]
@@ -133,25 +133,25 @@ def test_every_query_and_rule_has_data(serve, child: str, tmp_path: Path) -> Non
         )
 
         assert empty == []
-        (scraped,) = prometheus.ask("targets")["activeTargets"]
+        (scraped,) = prometheus.get("targets")["activeTargets"]
         assert (scraped["health"], scraped["lastError"]) == ("up", "")
-        rules = [rule for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
+        rules = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
         assert [(rule["name"], rule["lastError"]) for rule in rules if rule["health"] != "ok"] == []
-        # The variables of the dashboard, as Grafana asks for them.
-        assert prometheus.ask("label/target/values", **{"match[]": "excguard_target_up"}) == [
+        # The variables of the dashboard, as Grafana queries them.
+        assert prometheus.get("label/target/values", **{"match[]": "excguard_target_up"}) == [
             "mail",
             "maps",
             "still",
         ]
         assert prometheus.query('excguard_hits_total{target="still"} > 0') == []
-        assert_exemplars_lead_into_the_log(prometheus, daemon)
+        assert_exemplars_are_in_the_log(prometheus, daemon)
     finally:
         prometheus.stop()
     assert daemon.stop() == 0
 
 
-def assert_exemplars_lead_into_the_log(prometheus: Prometheus, daemon) -> None:
-    found = prometheus.ask("query_exemplars", query="excguard_hits_total", start="0", end="9999999999")
+def assert_exemplars_are_in_the_log(prometheus: Prometheus, daemon) -> None:
+    found = prometheus.get("query_exemplars", query="excguard_hits_total", start="0", end="9999999999")
     logged = {hit["seq"]: hit for hit in daemon.events("guard_hit")}
     assert {series["seriesLabels"]["target"] for series in found} == {"mail", "maps"}
     for series in found:
@@ -164,8 +164,8 @@ def assert_exemplars_lead_into_the_log(prometheus: Prometheus, daemon) -> None:
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl: apt-get install openssl")
-def test_prometheus_comes_in_with_tls_and_a_password(serve, child: str, tmp_path: Path) -> None:
-    """The web configuration that promtool accepts is the one that excguard takes."""
+def test_prometheus_scrapes_with_tls_and_a_password(serve, child: str, tmp_path: Path) -> None:
+    """excguard accepts the web configuration that promtool accepts."""
     new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     subject = ["-subj", "/CN=excguard", "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run(
