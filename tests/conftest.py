@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from excguard.decoding.decode import decode
 from excguard.mach import host as mach_host
 from excguard.pipeline.hit import Hit
+from excguard.testing import simulated_hit
 from tests.support.samples import INVALID_NAME
 from tests.support.simulator import SOCKET_VARIABLE, Kernel
 
@@ -78,20 +78,7 @@ def make_hit():
     """Makes hits; keywords replace what a plain INVALID_NAME has."""
 
     def make(code: int = INVALID_NAME, subcode: int = 0, **changes) -> Hit:
-        fields = {
-            "violation": decode(code, subcode, "26.4"),
-            "target": "mail",
-            "pid": 4242,
-            "thread_id": 77,
-            "time_ns": 1_772_366_400_120_000_999,
-            "behavior": "identity_protected",
-            "reply": "forward",
-            "kernel": "simulated",
-            "release": "macOS 26.4",
-            "seq": 5,
-            "recovered": False,
-            "inherited": False,
-        }
-        return Hit(**{**fields, **changes})
+        usual = {"target": "mail", "time_ns": 1_772_366_400_120_000_999, "seq": 5}
+        return simulated_hit(code, subcode, **{**usual, **changes})
 
     return make

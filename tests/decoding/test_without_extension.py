@@ -33,11 +33,19 @@ import {modules}
         ),
         (
             "pathlib, excguard.config",
-            "config = excguard.config.parse('', file='f', folder=pathlib.Path())\nprint(config.behavior)",
+            (
+                "config = excguard.config.parse('', file='f', directory=pathlib.Path())\n"
+                "print(config.behavior.value)"
+            ),
             "identity_protected",
         ),
+        (
+            "excguard.testing",
+            "print(excguard.testing.simulated_hit('DESTROY').violation.severity)",
+            "fatal",
+        ),
     ],
-    ids=["decoding", "public names", "crash_reports", "config"],
+    ids=["decoding", "public names", "crash_reports", "config", "testing"],
 )
 def test_without_the_extension(modules: str, use: str, printed: str) -> None:
     done = subprocess.run(
