@@ -270,7 +270,7 @@ def test_a_jetsam_event_is_said_to_be_one() -> None:
     report = crash_reports.read_bytes(text.encode())
 
     assert (report.kind, report.violations, report.error) == ("JetsamEvent", [], None)
-    assert report.notes == ["a JetsamEvent report: it tells of no exception"]
+    assert report.notes == ["a JetsamEvent report: it has no exception"]
 
 
 FRAMES = """\

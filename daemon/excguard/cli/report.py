@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--os", "release", metavar="RELEASE", help="Read by this release, not by the one in the report."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a report, one a line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a document, one a line.")
 def command(files: tuple[str, ...], release: str | None, *, as_json: bool) -> None:
     """Say what crash reports tell of guard violations: decoded in full, and checked against themselves.
 
@@ -35,9 +35,11 @@ def command(files: tuple[str, ...], release: str | None, *, as_json: bool) -> No
       excguard report ~/Library/Logs/DiagnosticReports/MyApp-*.ips
       pbpaste | excguard report -
 
+    A text can hold several documents: reports, log lines, a debugger's output. Each is shown by itself.
+
     The JSON object: file, format, process, os, exception_type, violations (as `excguard decode --json`
     prints them), checks (name, ok, detail), frames (index, image, offset, address, symbol, symbol_offset),
-    error; and kind, pid, cpu, notes.
+    error; and kind, pid, cpu, truncated, notes.
 
     \b
     Exit status:
@@ -51,12 +53,7 @@ def command(files: tuple[str, ...], release: str | None, *, as_json: bool) -> No
         except releases.ReleaseError as error:
             raise click.UsageError(str(error)) from None
     found = False
-    for index, file in enumerate(files):
-        report = (
-            crash_reports.read_file(sys.stdin.buffer, "-", release)
-            if file == "-"
-            else crash_reports.read_path(file, release)
-        )
+    for index, report in enumerate(_reports(files, release)):
         found = found or bool(report.violations)
         if as_json:
             click.echo(msgspec.json.encode(report.to_dict()).decode())
@@ -71,6 +68,14 @@ def command(files: tuple[str, ...], release: str | None, *, as_json: bool) -> No
         if not as_json and len(files) > 1:
             click.echo("excguard: nothing found: none of the files tells of a guard violation", err=True)
         sys.exit(1)
+
+
+def _reports(files: tuple[str, ...], release: str | None) -> Iterator[Report]:
+    for file in files:
+        if file == "-":
+            yield from crash_reports.read_documents(sys.stdin.buffer, "-", release)
+        else:
+            yield from crash_reports.documents_of_path(file, release)
 
 
 def _lines(report: Report) -> Iterator[str]:

@@ -1,12 +1,15 @@
-"""Crash reports and debugger lines in, Violations out.
+"""Crash reports, debugger lines, logs and other tools' output in, Violations out.
 
     >>> import excguard
-    >>> report = excguard.crash_reports.read("MyApp-2026-03-01-120000.ips")
+    >>> report = excguard.reports.read("MyApp-2026-03-01-120000.ips")
     >>> report.violations[0].flavor_name
     'INVALID_NAME'
+    >>> [report.process for report in excguard.reports.read_all(pasted)]
+    ['MyApp', 'Helper']
 
-`read` takes .ips reports, .crash and .txt reports of every layout since OS X 10.9, minidumps, and any text
-with lines of a report, of lldb or of the kernel's log in it.
+`read` and `read_all` take .ips reports, .crash and .txt reports of every layout since OS X 10.9, minidumps,
+and any text with reports or lines of reports, of lldb, of the kernel's log or of other tools in it.
+`read_all` gives a Report for each document of a text, `read` one with the violations of all of them.
 """
 
 from __future__ import annotations
@@ -15,19 +18,39 @@ import io
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from excguard.crash_reports import ips, minidump, text
-from excguard.crash_reports.report import Check, Found, Frame, Report, settle
+from excguard.crash_reports import documents, ips, minidump
+from excguard.crash_reports.draft import Draft
+from excguard.crash_reports.evidence import settle
+from excguard.crash_reports.report import Check, Frame, Report
 
 if TYPE_CHECKING:
     import os
 
-__all__ = ["Check", "Frame", "Report", "read", "read_bytes", "read_file", "read_path", "read_text"]
+__all__ = [
+    "Check",
+    "Frame",
+    "Report",
+    "documents_of_bytes",
+    "documents_of_path",
+    "read",
+    "read_all",
+    "read_bytes",
+    "read_documents",
+    "read_file",
+    "read_path",
+    "read_text",
+]
 
-LARGEST = 64 * 2**20
+MAX_BYTES = 64 * 2**20
 """Bytes of a report or of text that are read. Real reports are below 4 MiB."""
 
+MAX_VIOLATIONS = 10_000
+"""Violations of one text that are read."""
+
 NOTHING = "no guard violation found in it"
-"""The error of a text that was read and tells of none."""
+"""The error of a text that was read and has none."""
+
+_NAMED = "EXC_GUARD is named, but no code, flavor or message of it is in the text"
 
 _HEADER_BYTES = 4096
 
@@ -41,141 +64,176 @@ def read(source: str | os.PathLike[str], release: str | None = None) -> Report:
         release: Read the numbers by this release in place of the one that the report names.
 
     Returns:
-        A Report; one that could not be read says why in its `error`. Other kinds of reports are no errors.
+        A Report; one that could not be read says why in its `error`. Reports of other kinds are not errors.
+        For a text of several documents it describes the first one with a violation, and has the violations
+        and checks of all.
 
     Raises:
         knowledge.releases.ReleaseError: `release` cannot be placed.
     """
+    return _merged(read_all(source, release))
+
+
+def read_all(source: str | os.PathLike[str], release: str | None = None) -> list[Report]:
+    """Read a file or a text: a Report for each document in it, in its order, at least one.
+
+    Arguments and errors are those of `read`.
+    """
     if isinstance(source, str) and not _names_path(source):
-        return read_text(source, release)
-    return read_path(source, release)
+        return _of_text(source.encode("utf-8", "surrogateescape"), "-", release)
+    return documents_of_path(source, release)
 
 
 def read_path(path: str | os.PathLike[str], release: str | None = None) -> Report:
     """Read a file; one that cannot be opened says why in its `error`."""
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            return read_file(file, str(path), release)
-    except IsADirectoryError:
-        return Report(file=str(path), error="a directory; `excguard scan` reads the reports below one")
-    except OSError as error:
-        return Report(file=str(path), error=f"cannot be read: {error.strerror or error}")
+    return _merged(documents_of_path(path, release))
 
 
 def read_file(file: IO[bytes], name: str = "-", release: str | None = None) -> Report:
-    """Read an open file; minidumps by seeking, everything else up to LARGEST bytes."""
-    start = file.read(_HEADER_BYTES)
-    if start.startswith(minidump.MAGIC):
-        return _read_minidump(
-            file if file.seekable() else io.BytesIO(start + file.read(LARGEST)), name, release
-        )
-    if not start.strip():
-        rest = file.read(1)
-        if not rest:
-            return Report(file=name, error="empty")
-        start += rest
-    data = start + file.read(LARGEST - len(start))
-    if len(data) >= LARGEST and file.read(1):
-        return Report(file=name, error=f"larger than {LARGEST >> 20} MiB: no crash report is")
-    return read_bytes(data, name, release)
+    """Read an open file; minidumps by seeking, everything else up to MAX_BYTES bytes."""
+    return _merged(read_documents(file, name, release))
 
 
 def read_bytes(data: bytes | memoryview, name: str = "-", release: str | None = None) -> Report:
     """Read the bytes of a report."""
-    start = bytes(data[:_HEADER_BYTES])
-    if start.startswith(minidump.MAGIC):
-        return _read_minidump(io.BytesIO(data), name, release)
-    report = Report(file=name)
-    if start.lstrip()[:1] == b"{":
-        found = ips.well_formed(data, report)
-        if found is not None:
-            return _finish(report, found, release)
-        report = Report(file=name)
-    decoded = _decode(bytes(data))
-    if decoded is None:
-        report.error = "a binary file, not a crash report"
-        return report
-    return read_text(decoded, release, name)
+    return _merged(documents_of_bytes(data, name, release))
 
 
 def read_text(pasted: str, release: str | None = None, name: str = "-") -> Report:
     """Find the guard violations in text."""
-    report = Report(file=name)
-    if not pasted.strip():
-        report.error = "empty"
-        return report
-    found, rest = ips.fragments(pasted, report)
-    scanned = list(text.scan(rest, report))
-    if not found and scanned:
-        report.format = {"report": "crash"}.get(scanned[0].origin, scanned[0].origin)
-        if report.format in {"number", "handler-log"}:
-            report.format = "text"
-    if not found and not scanned and (report.process or report.exception_type):
-        report.format = "crash"
-    return _finish(report, [*found, *scanned], release)
+    return _merged(_of_text(pasted.encode("utf-8", "surrogateescape"), name, release))
 
 
-def _finish(report: Report, found: list[Found], release: str | None) -> Report:
-    seen: dict[tuple[int | None, int | None], str] = {}
-    for one in found:
-        violation, checks = settle(one, release)
+def documents_of_path(path: str | os.PathLike[str], release: str | None = None) -> list[Report]:
+    """A Report for each document of a file; one that cannot be opened says why in its `error`."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            return read_documents(file, str(path), release)
+    except IsADirectoryError:
+        return [Report(file=str(path), error="a directory; `excguard scan` reads the reports below one")]
+    except OSError as error:
+        return [Report(file=str(path), error=f"cannot be read: {error.strerror or error}")]
+
+
+def read_documents(file: IO[bytes], name: str = "-", release: str | None = None) -> list[Report]:
+    """A Report for each document of an open file; the limits are those of `read_file`."""
+    start = file.read(_HEADER_BYTES)
+    if start.startswith(minidump.MAGIC):
+        seekable = file if file.seekable() else io.BytesIO(start + file.read(MAX_BYTES))
+        return [_read_minidump(seekable, name, release)]
+    if not start.strip():
+        rest = file.read(1)
+        if not rest:
+            return [Report(file=name, error="empty")]
+        start += rest
+    data = start + file.read(MAX_BYTES - len(start))
+    if len(data) >= MAX_BYTES and file.read(1):
+        return [Report(file=name, error=f"larger than {MAX_BYTES >> 20} MiB: not a crash report")]
+    return documents_of_bytes(data, name, release)
+
+
+def documents_of_bytes(data: bytes | memoryview, name: str = "-", release: str | None = None) -> list[Report]:
+    """A Report for each document of bytes."""
+    start = bytes(data[:_HEADER_BYTES])
+    if start.startswith(minidump.MAGIC):
+        return [_read_minidump(io.BytesIO(data), name, release)]
+    if start.lstrip()[:1] == b"{" and (draft := ips.well_formed(data)) is not None:
+        return [_finish(draft, name, release)]
+    text = _utf8(bytes(data))
+    if text is None:
+        return [Report(file=name, error="a binary file, not a crash report")]
+    return _of_text(text, name, release)
+
+
+def _of_text(text: bytes, name: str, release: str | None) -> list[Report]:
+    if not text.strip():
+        return [Report(file=name, error="empty")]
+    drafts = documents.read(text)
+    useful = [draft for draft in drafts if draft.says_something]
+    reports = []
+    left = MAX_VIOLATIONS
+    for draft in useful or drafts[:1] or [Draft()]:
+        if len(draft.evidence) > left:
+            draft.evidence = draft.evidence[:left]
+            draft.report.notes.append(f"only the first {MAX_VIOLATIONS} violations of the text are read")
+        left -= len(draft.evidence)
+        reports.append(_finish(draft, name, release))
+        if left == 0:
+            break
+    if len(reports) == 1 and reports[0].error == NOTHING and b"EXC_GUARD" in text:
+        reports[0].error = None
+        reports[0].exception_type = "EXC_GUARD"
+        reports[0].notes.append(_NAMED)
+    return reports
+
+
+def _finish(draft: Draft, name: str, release: str | None) -> Report:
+    """The report of a document, with its evidence settled."""
+    report = draft.report
+    report.file = name
+    for evidence in draft.evidence:
+        violation, checks = settle(evidence, release)
         if violation is None:
-            report.notes += one.notes
+            report.notes += evidence.notes
             continue
-        key = (violation.code, violation.subcode)
-        origins = {seen.get(key), one.origin}
-        if violation.code is not None and origins == {"ips", "report"}:
-            continue  # the report is there twice: as text, and as JSON below it
-        seen[key] = one.origin
         report.violations.append(violation)
         report.checks += checks
-    if any(one.simulated for one in found):
-        report.kind = "simulated"
-    report.exception_type = report.exception_type or (found[0].exception_type if found else None)
+        if evidence.simulated:
+            report.kind = "simulated"
+    if report.exception_type is None and draft.evidence:
+        report.exception_type = draft.evidence[0].exception_type
     if report.violations or report.error:
         return report
     if report.kind not in {"crash", "simulated"}:
-        report.notes.append(f"a {report.kind} report: it tells of no exception")
+        report.notes.append(f"a {report.kind} report: it has no exception")
     elif report.exception_type:
         report.notes.append(f"a crash by {report.exception_type}, not a guard violation")
-    elif report.format == "ips" and not found:
+    elif report.format == "ips":
         report.notes.append("a report without an exception")
     else:
         report.error = NOTHING
     return report
 
 
+def _merged(reports: list[Report]) -> Report:
+    """One report for all documents of a text."""
+    if len(reports) == 1:
+        return reports[0]
+    first = next((report for report in reports if report.violations), reports[0])
+    first.violations = [violation for report in reports for violation in report.violations]
+    first.checks = [check for report in reports for check in report.checks]
+    return first
+
+
 def _read_minidump(file: IO[bytes], name: str, release: str | None) -> Report:
-    report = Report(file=name)
+    draft = Draft()
     try:
-        found = minidump.read(file, report)
+        draft.evidence += minidump.read(file, draft.report)
     except minidump.MinidumpError as error:
-        report.format = "minidump"
-        report.error = str(error)
-        return report
-    return _finish(report, found, release)
+        return Report(file=name, format="minidump", error=str(error))
+    return _finish(draft, name, release)
 
 
-def _decode(data: bytes) -> str | None:
-    """The text of a file, whatever its encoding; None when it is none."""
-    for mark, encoding in ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+def _utf8(data: bytes) -> bytes | None:
+    """The text of a file as UTF-8, whatever its encoding; None when it is not text."""
+    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if data.startswith(mark):
-            return data.decode(encoding, "replace").lstrip("\ufeff")
+            return data.decode(encoding, "replace").lstrip("\ufeff").encode("utf-8", "replace")
     start = data[:_HEADER_BYTES]
     if b"\0" in start:
-        return _decode_utf16(data, start)
-    return data.decode("utf-8", "replace")
+        return _from_utf16(data, start)
+    return data
 
 
-def _decode_utf16(data: bytes, start: bytes) -> str | None:
+def _from_utf16(data: bytes, start: bytes) -> bytes | None:
     """Text of 16-bit characters without a mark: nearly every other byte is zero, and only those."""
     halves = {"utf-16-be": start[::2], "utf-16-le": start[1::2]}
     shares = {encoding: half.count(0) / max(1, len(half)) for encoding, half in halves.items()}
     likely = max(shares, key=lambda encoding: shares[encoding])
     if shares[likely] < 0.9 or min(shares.values()) > 0.1:
         return None
-    return data.decode(likely, "replace")
+    return data.decode(likely, "replace").encode("utf-8", "replace")
 
 
 def _names_path(source: str) -> bool:

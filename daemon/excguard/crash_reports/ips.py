@@ -1,43 +1,33 @@
 """Guard violations in .ips reports: a line of JSON and a body of JSON, whole, cut off or edited by hand.
 
-Two readers: `well_formed` decodes only what is needed (most of a report are threads and images of no interest
-here), `fragments` takes anything else and picks the objects out of the text wherever they are.
+Two readers: `well_formed` decodes only what is needed (most of a report are threads and images that do not
+matter here), `fragments` takes anything else and picks the objects out of the text wherever they are.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from excguard.crash_reports.report import Found, Frame, Report
-from excguard.crash_reports.text import number, termination_code, words
+from excguard.crash_reports import json_spans, kinds
+from excguard.crash_reports.draft import TOP_FRAMES, Draft
+from excguard.crash_reports.evidence import Evidence
+from excguard.crash_reports.log_lines import termination_code
+from excguard.crash_reports.messages import read_message
+from excguard.crash_reports.numbers import number, whole
+from excguard.crash_reports.report import Frame, Report
+from excguard.knowledge import names
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+_MAX_HEADER = 16384
+_MAX_OBJECT = 65536
+"""Bytes of an exception or termination object; those of ReportCrash have some hundreds."""
+_LEAST_BYTES = 32
+"""Bytes of an object in a report's lists, at least and on average; lists of smaller ones are not decoded."""
 
-_KINDS = {
-    "109": "crash",
-    "309": "crash",
-    "308": "crash",
-    "385": "simulated",
-    "298": "JetsamEvent",
-    "115": "reset counter",
-    "142": "CPU resource",
-    "144": "wakeups resource",
-    "145": "disk writes resource",
-    "202": "CPU resource",
-    "206": "wakeups resource",
-    "210": "panic",
-    "288": "stackshot",
-}
-"""bug_type of the header: which kind of report it is. Others are shown by number: each system adds some."""
-
-_LONGEST_HEADER = 16384
-_TOP_FRAMES = 5
+_NOTHING = msgspec.Raw(b"null")
 
 
 class _Thread(msgspec.Struct):
@@ -48,18 +38,18 @@ class _Thread(msgspec.Struct):
 class _Body(msgspec.Struct):
     """The keys of a body that are used; the others are skipped without being decoded."""
 
-    exception: Any = None
-    termination: Any = None
-    os_version: Any = msgspec.field(default=None, name="osVersion")
-    process: Any = msgspec.field(default=None, name="procName")
-    pid: Any = None
-    cpu: Any = msgspec.field(default=None, name="cpuType")
-    translated: Any = None
-    simulated: Any = msgspec.field(default=None, name="isSimulated")
-    faulting: Any = msgspec.field(default=None, name="faultingThread")
-    bug_type: Any = None
-    threads: list[_Thread] = []
-    images: list[msgspec.Raw] = msgspec.field(default_factory=list, name="usedImages")
+    exception: msgspec.Raw = _NOTHING
+    termination: msgspec.Raw = _NOTHING
+    os_version: msgspec.Raw = msgspec.field(default=_NOTHING, name="osVersion")
+    process: msgspec.Raw = msgspec.field(default=_NOTHING, name="procName")
+    pid: msgspec.Raw = _NOTHING
+    cpu: msgspec.Raw = msgspec.field(default=_NOTHING, name="cpuType")
+    translated: msgspec.Raw = _NOTHING
+    simulated: msgspec.Raw = msgspec.field(default=_NOTHING, name="isSimulated")
+    faulting: msgspec.Raw = msgspec.field(default=_NOTHING, name="faultingThread")
+    bug_type: msgspec.Raw = _NOTHING
+    threads: msgspec.Raw = _NOTHING
+    images: msgspec.Raw = msgspec.field(default=_NOTHING, name="usedImages")
 
 
 class _Frame(msgspec.Struct):
@@ -76,35 +66,48 @@ class _Image(msgspec.Struct):
 
 _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_any = msgspec.json.Decoder().decode
+_decode_threads = msgspec.json.Decoder(list[_Thread]).decode
 _decode_frames = msgspec.json.Decoder(list[_Frame]).decode
+_decode_images = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_image = msgspec.json.Decoder(_Image).decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
 
-def well_formed(data: bytes | memoryview, report: Report) -> list[Found] | None:
-    """The violations of a report of valid JSON; None when it is not one.
+def well_formed(data: bytes | memoryview, header: dict[str, Any] | None = None) -> Draft | None:
+    """The report that valid JSON is; None when it is not one.
 
     Args:
-        data: The file.
-        report: Gets what the report says besides.
+        data: The file, or the body alone where `header` is given.
+        header: The object before the body.
     """
-    head, body_bytes = _split(data)
+    head, body_bytes = ({}, data) if header is not None else _split(data)
+    head = header or head
     try:
         body = _decode_body(body_bytes)
     except _UNREADABLE:
         return None
-    exception = body.exception if isinstance(body.exception, dict) else {}
-    ending = body.termination if isinstance(body.termination, dict) else {}
-    if not (exception or ending or head or body.bug_type):
+    exception, ending = _object(body.exception), _object(body.termination)
+    if not (exception or ending or head or _value(body.bug_type)):
         return None
-    _identify(report, body, head)
+    if not head and not _is_report(exception, ending, body):
+        return None
+    draft = Draft()
+    _identify(draft.report, body, head)
     if not exception and not ending:
-        return None if _UNNAMED_BYTES.search(data) else []
-    report.exception_type = _text(exception.get("type"))
-    found = gather(exception, ending)
-    found.release = report.os
-    report.frames = _frames(body)
-    return [found]
+        return None if _UNNAMED.search(data) else draft
+    draft.report.exception_type = _text(exception.get("type"))
+    evidence = gather(exception, ending)
+    evidence.release = draft.report.os
+    evidence.simulated = draft.report.kind == "simulated"
+    draft.report.frames = _frames(body)
+    draft.evidence.append(evidence)
+    return draft
+
+
+def _is_report(exception: dict[str, Any], ending: dict[str, Any], body: _Body) -> bool:
+    """Whether an object without a header is a report's body: other JSON has an "exception" too."""
+    said = (exception.get("type"), exception.get("subtype"), exception.get("codes"), ending.get("namespace"))
+    return any(isinstance(text, str) for text in said) or body.bug_type != _NOTHING or is_exception(exception)
 
 
 _GLANCE = re.compile(
@@ -115,7 +118,7 @@ _NO_CODE = re.compile(rb'"rawCodes"\s*:\s*\[\s*0\s*,')
 
 
 def other_crash(head: bytes | bytearray | memoryview) -> bool:
-    """Whether the first bytes of a report are enough to tell that it is a crash without a guard in it.
+    """Whether the first bytes of a report show that it is a crash without a guard in it.
 
     ReportCrash writes exception and termination before the threads, which make up most of a report; a scan of
     many reports need not read those. False when in doubt.
@@ -129,113 +132,234 @@ def other_crash(head: bytes | bytearray | memoryview) -> bool:
     return match[2] != b"CRASH" or _NO_CODE.search(match[1]) is not None
 
 
-def gather(exception: dict[str, Any], ending: dict[str, Any]) -> Found:
-    """What the exception and termination objects say."""
-    found = Found(origin="ips", exception_type=_text(exception.get("type")), codes=_codes(exception))
-    if len(found.codes) > 1:
-        found.subcode = found.codes[1]
-    found.guard_type = _guard_type(exception)
-    violations = exception.get("violations")
-    if isinstance(violations, list) and violations and isinstance(violations[0], str):
-        found.flavor_name = violations[0]
-        if len(violations) > 1:
-            found.notes.append(f"the report lists {len(violations)} violations; the first is shown")
-    words(_text(exception.get("message")) or "", found)
-    target_key, guard_key = ("namespc", "reason") if found.guard_type == "USER" else ("port", "guardId")
-    if found.target is None:
-        found.target = _whole(exception.get(target_key), 32)
-    if found.guard is None:
-        found.guard = _whole(exception.get(guard_key), 64)
+_TARGET_KEYS = {"USER": "namespc", "FD": "fd", "VN": "pid", "MACH_PORT": "port"}
+_GUARD_KEYS = {"USER": "reason", "VIRT_MEMORY": "offset"}
+
+
+def gather(exception: dict[str, Any], ending: dict[str, Any]) -> Evidence:
+    """What the exception and termination objects of a report say."""
+    evidence = Evidence(origin="ips", exception_type=_text(exception.get("type")), codes=_codes(exception))
+    if len(evidence.codes) > 1:
+        evidence.subcode = evidence.codes[1]
+    evidence.guard_type = _guard_type(exception)
+    listed = exception.get("violations") or exception.get("flavors")
+    if isinstance(listed, list) and listed and isinstance(listed[0], str):
+        evidence.flavor_name = listed[0][:200]
+        if len(listed) > 1:
+            evidence.notes.append(f"the report lists {len(listed)} violations; the first is shown")
+    said = read_message(_text(exception.get("message")) or "", evidence)
+    _read_keys(exception, evidence)
+    if evidence.guard_type == "VN" and not said:
+        _offender(exception, evidence)
     if ending.get("namespace") == "GUARD":
-        termination_code(_whole(ending.get("code"), 64), found)
+        termination_code(whole(ending.get("code"), 64), evidence)
     elif namespace := _text(ending.get("namespace")):
-        code, indicator = _whole(ending.get("code"), 64), _text(ending.get("indicator"))
-        told = [
-            namespace,
-            *([f"code {code}"] if code is not None else []),
-            *([indicator] if indicator else []),
-        ]
-        found.notes.append(f"the termination reason is of another namespace: {', '.join(told)}")
-    return found
+        evidence.notes.append(_ending(namespace, ending, evidence))
+    return evidence
+
+
+def _read_keys(exception: dict[str, Any], evidence: Evidence) -> None:
+    """Read the target and the payload from the keys that the guard type has for them."""
+    kind = evidence.guard_type or ""
+    if kind == "REJECTED_SC":
+        _rejected(exception, evidence)
+    if evidence.target is None:
+        evidence.target = whole(exception.get(_TARGET_KEYS.get(kind, "port")), 32)
+    if evidence.guard is None:
+        evidence.guard = whole(exception.get(_GUARD_KEYS.get(kind, "guardId")), 64)
+
+
+def _offender(exception: dict[str, Any], evidence: Evidence) -> None:
+    """Note the process that a vnode guard is about: it need not be the one that the report is of."""
+    name, pid = _text(exception.get("process")), whole(exception.get("pid"), 32)
+    if name:
+        known = f" (pid {pid})" if pid is not None else ""
+        evidence.notes.append(f"the process that broke the rule is {name[:64]}{known}")
+
+
+def _rejected(exception: dict[str, Any], evidence: Evidence) -> None:
+    """A rejected system call: machTrap 1 and a trap number, or a system call number."""
+    trap = whole(exception.get("machTrap"), 32)
+    call = whole(exception.get("syscall"), 64)
+    if evidence.target is None and (trap is not None or call is not None):
+        evidence.target = 1 if trap else 0
+    if evidence.guard is None:
+        evidence.guard = whole(exception.get("number"), 64) if call is None else call
+
+
+def _ending(namespace: str, ending: dict[str, Any], evidence: Evidence) -> str:
+    """A termination reason of another namespace than GUARD, in words."""
+    said = [namespace[:64]]
+    if (code := whole(ending.get("code"), 64)) is not None:
+        said.append(f"code {code}")
+    reasons = ending.get("reasons")
+    texts = (ending.get("indicator"), *(reasons if isinstance(reasons, list) else [reasons])[:5])
+    said += [shown[:200] for text in texts if (shown := _text(text))]
+    own = evidence.guard_type == "USER" and (
+        evidence.target is None or names.NAMESPACES.get(evidence.target) == namespace
+    )
+    reason = ", ".join(said)
+    return (
+        f"termination reason: {reason}"
+        if own
+        else f"the termination reason is of another namespace: {reason}"
+    )
 
 
 def _guard_type(exception: dict[str, Any]) -> str | None:
     subtype = _text(exception.get("subtype")) or ""
     if subtype.startswith("GUARD_TYPE_"):
-        return subtype.removeprefix("GUARD_TYPE_")
+        return subtype.removeprefix("GUARD_TYPE_")[:64]
     if "port" in exception and "guardId" in exception:  # only Mach port guards have both
         return "MACH_PORT"
+    if "fd" in exception and "guardId" in exception:
+        return "FD"
     return None
 
 
-_OBJECT = re.compile(r'"(exception|termination)"\s*:\s*(?=\{)')
-_UNNAMED = re.compile(r'"(?:violations|guardId)"\s*:|"subtype"\s*:\s*"GUARD_TYPE_')
-_UNNAMED_BYTES = re.compile(_UNNAMED.pattern.encode())
-_STRING = r'"{}"\s*:\s*"((?:[^"\\]|\\.)*)'
-_LONGEST_OBJECT = 65536
+def is_exception(value: dict[str, Any]) -> bool:
+    """Whether an object is a report's exception object of a guard violation, without its key."""
+    subtype = value.get("subtype")
+    if isinstance(subtype, str) and subtype.startswith("GUARD_TYPE_"):
+        return True
+    if value.get("type") == "EXC_GUARD":
+        return bool(
+            value.keys() & {"codes", "rawCodes", "message", "violations", "flavors", "guardId", "signal"}
+        )
+    return "guardId" in value and bool(value.keys() & {"port", "fd", "violations", "flavors", "codes"})
 
 
-def fragments(text: str, report: Report) -> tuple[list[Found], str]:
-    """Violations in exception and termination objects amid any text, and the text without these objects."""
-    groups: list[dict[str, dict[str, Any]]] = []
-    rest, cut = [], 0
-    for start, name, opening in _objects(text):
-        if start < cut:
+_EXCEPTION_KEYS = frozenset({"codes", "rawCodes", "message", "violations", "flavors", "guardId", "signal"})
+
+_OBJECT = re.compile(rb'"(exception|termination)"\s*+:\s*+(?=\{)')
+_UNNAMED = re.compile(rb'"(?:violations|flavors|guardId)"\s*:|"subtype"\s*:\s*"GUARD_TYPE_')
+_KEYS = re.compile(
+    rb'"(procName|app_name|name|os_version|train|build|cpuType|bug_type)"\s*+:\s*+"([^"\\\n]{1,400})"'
+    rb'|"(pid)"\s*+:\s*+(\d{1,10})\b|"(isSimulated|is_simulated)"\s*+:\s*+(?:1|true)\b'
+)
+
+
+def fragments(data: bytes) -> list[Draft]:
+    """Reports out of pieces of JSON that are not valid JSON as a whole.
+
+    Args:
+        data: The pieces, with what stands around them.
+    """
+    drafts: list[Draft] = []
+    part: dict[str, dict[str, Any]] = {}
+    objects = _objects(data)
+    at = 0
+    for index, (start, name, opening) in enumerate(objects):
+        if start < at:
             continue
-        value, end = _object(text, opening)
-        if not groups or name in groups[-1]:
-            groups.append({})
-        groups[-1][name] = value
-        rest.append(text[cut:start])
-        cut = end
-    rest.append(text[cut:])
-    if groups:
-        _identify_text(report, text)
-    found = []
-    for group in groups:
-        exception = group.get("exception", {})
-        report.exception_type = report.exception_type or _text(exception.get("type"))
-        found.append(gather(exception, group.get("termination", {})))
-        found[-1].release = report.os
-    return found, "\n".join(rest)
+        held = _held(data, at, start)
+        if not drafts or name in part or b"bug_type" in held:
+            _complete(drafts, part)
+            part = {}
+            drafts.append(Draft())
+            drafts[-1].report.format = "ips"
+        _fill(drafts[-1], held)
+        limit = objects[index + 1][0] if index + 1 < len(objects) else len(data)
+        part[name], at = _value_at(data, opening, limit)
+    if drafts:
+        _fill(drafts[-1], _held(data, at, len(data)))
+    _complete(drafts, part)
+    return drafts
 
 
-def _objects(text: str) -> Iterator[tuple[int, str, int]]:
+def _complete(drafts: list[Draft], part: dict[str, dict[str, Any]]) -> None:
+    """Put what the objects of the last draft say into it."""
+    if not drafts:
+        return
+    exception = part.get("exception", {})
+    evidence = gather(exception, part.get("termination", {}))
+    draft = drafts[-1]
+    evidence.release = draft.report.os
+    evidence.simulated = draft.report.kind == "simulated"
+    draft.report.exception_type = _text(exception.get("type"))
+    draft.evidence.append(evidence)
+
+
+def _held(data: bytes, start: int, end: int) -> dict[bytes, bytes]:
+    """What the keys of a part of the text say of the report."""
+    held: dict[bytes, bytes] = {}
+    for match in _KEYS.finditer(data, start, end):
+        _hold(held, match)
+    return held
+
+
+def _hold(held: dict[bytes, bytes], match: re.Match[bytes]) -> None:
+    key = match[1] or match[3] or match[5]
+    held.setdefault(key, match[2] or match[4] or b"1")
+
+
+def _fill(draft: Draft, held: dict[bytes, bytes]) -> None:
+    report = draft.report
+
+    def text(*keys: bytes) -> str | None:
+        return next((held[key].decode("utf-8", "replace") for key in keys if key in held), None)
+
+    report.process = report.process or text(b"procName", b"app_name", b"name")
+    train, build = text(b"train"), text(b"build")
+    report.os = report.os or text(b"os_version") or (f"{train} ({build})" if train and build else train)
+    report.cpu = report.cpu or text(b"cpuType")
+    if report.pid is None and b"pid" in held:
+        report.pid = int(held[b"pid"])
+    if b"bug_type" in held and report.kind == "crash":
+        report.kind = kinds.of_bug_type(text(b"bug_type"))
+        if report.kind.startswith("bug_type"):
+            report.kind = "crash"
+    if b"isSimulated" in held or b"is_simulated" in held:
+        report.kind = "simulated"
+
+
+def _objects(data: bytes) -> list[tuple[int, str, int]]:
     """Where objects of interest are: the start of their key, their name, and their opening brace."""
-    keyed = False
-    for match in _OBJECT.finditer(text):
-        keyed = True
-        yield match.start(), match[1], match.end()
-    if not keyed and (key := _UNNAMED.search(text)):  # an exception object that was quoted without its key
-        opening = text.rfind("{", 0, key.start())
+    found = [(match.start(), match[1].decode(), match.end()) for match in _OBJECT.finditer(data)]
+    if not found and (key := _UNNAMED.search(data)):  # an exception object that was quoted without its key
+        opening = data.rfind(b"{", 0, key.start())
         if opening >= 0:
-            yield opening, "exception", opening
+            found.append((opening, "exception", opening))
+    return found[:10_000]
 
 
-def _object(text: str, start: int) -> tuple[dict[str, Any], int]:
+_MEMBER = re.compile(
+    rb'"(type|subtype|codes|message|namespace|port|guardId|code|namespc|reason|fd|pid|offset|process|machTrap'
+    rb'|syscall|number|indicator)"\s*+:\s*+(?:"((?:[^"\\\n]++|\\[^\n])*+)|(\d{1,20})(?=[\s,}\]]|\Z))'
+)
+_FIRST_NAME = re.compile(rb'"(violations|flavors)"\s*+:\s*+\[\s*+"([A-Za-z_]{1,100})"')
+_RAW_CODES = re.compile(rb'"rawCodes"\s*+:\s*+\[\s*+(\d{1,20})(?:\s*+,\s*+(\d{1,20})\s*+\])?')
+
+
+def _value_at(data: bytes, start: int, limit: int) -> tuple[dict[str, Any], int]:
     """The object at `start` and where it ends; what can be made out of one that is cut off or broken."""
-    window = text[start : start + _LONGEST_OBJECT]
-    try:
-        value, length = json.JSONDecoder().raw_decode(window)
-    except (ValueError, RecursionError):
-        value = {}
-        end = window.find("}")
-        window = window if end < 0 else window[: end + 1]
-        for key in ("type", "subtype", "codes", "message", "namespace"):
-            if match := re.search(_STRING.format(key), window):
-                value[key] = match[1]
-        for key in ("port", "guardId", "code", "namespc", "reason"):
-            if match := re.search(rf'"{key}"\s*:\s*(\d{{1,20}})(?:[\s,}}]|$)', window):
-                value[key] = int(match[1])
-        if match := re.search(r'"violations"\s*:\s*\[\s*"([A-Z_]+)"', window):
-            value["violations"] = [match[1]]
-        return value, start + len(window)
-    return value if isinstance(value, dict) else {}, start + length
+    end = min(start + _MAX_OBJECT, limit)
+    span = next(json_spans.spans(data, start, end), None)
+    if span is not None and span.start == start:
+        try:
+            value = _decode_any(json_spans.repaired(data, span))
+        except _UNREADABLE:
+            value = None
+        if isinstance(value, dict) and span.whole:
+            return value, span.end
+    window = data[start:end]
+    stop = window.find(b"}")
+    window = window if stop < 0 else window[: stop + 1]
+    value = {}
+    for match in _MEMBER.finditer(window):
+        text = match[2]
+        key = match[1].decode()
+        value.setdefault(key, int(match[3]) if text is None else text.decode("utf-8", "replace"))
+    if named := _FIRST_NAME.search(window):
+        value[named[1].decode()] = [named[2].decode()]
+    if codes := _RAW_CODES.search(window):
+        value["rawCodes"] = [int(code) for code in codes.groups() if code is not None]
+    return value, start + len(window)
 
 
 def _split(data: bytes | memoryview) -> tuple[dict[str, Any], bytes | memoryview]:
     """The header line, where there is one before the body, and the body; neither is copied."""
-    start = bytes(data[:_LONGEST_HEADER])
+    start = bytes(data[:_MAX_HEADER])
     line, newline, rest = start.partition(b"\n")
     if newline and line.rstrip().endswith(b"}") and rest.lstrip()[:1] == b"{":
         try:
@@ -249,63 +373,91 @@ def _split(data: bytes | memoryview) -> tuple[dict[str, Any], bytes | memoryview
 
 def _identify(report: Report, body: _Body, head: dict[str, Any]) -> None:
     report.format = "ips"
-    kind = _text(head.get("bug_type")) or _text(body.bug_type)
-    report.kind = _KINDS.get(kind or "309") or f"bug_type {kind}"
-    if body.exception is not None and report.kind.startswith("bug_type"):
+    kind = _text(head.get("bug_type")) or _text(_value(body.bug_type))
+    report.kind = kinds.of_bug_type(kind)
+    if body.exception != _NOTHING and report.kind.startswith("bug_type"):
         report.kind = "crash"
-    if body.simulated:
+    if _value(body.simulated) or head.get("is_simulated") in {1, "1"}:
         report.kind = "simulated"
-    report.process = _text(body.process) or _text(head.get("app_name")) or _text(head.get("name"))
-    report.pid = _whole(body.pid, 32)
-    system = body.os_version if isinstance(body.os_version, dict) else {}
+    report.process = _text(_value(body.process)) or _text(head.get("app_name")) or _text(head.get("name"))
+    report.pid = whole(_value(body.pid), 32)
+    system = _object(body.os_version)
     train, build = _text(system.get("train")), _text(system.get("build"))
     report.os = _text(head.get("os_version")) or (f"{train} ({build})" if train and build else train)
-    report.cpu = _text(body.cpu)
-    if report.cpu and body.translated is True:
+    report.cpu = _text(_value(body.cpu))
+    if report.cpu and _value(body.translated) is True:
         report.cpu += " (Translated)"
 
 
-def _identify_text(report: Report, text: str) -> None:
-    report.format = "ips"
-
-    def string(key: str) -> str | None:
-        match = re.search(_STRING.format(key), text)
-        return match[1] if match else None
-
-    report.process = report.process or string("procName") or string("app_name")
-    train, build = string("train"), string("build")
-    report.os = report.os or string("os_version") or (f"{train} ({build})" if train and build else train)
-    report.cpu = report.cpu or string("cpuType")
-    if report.pid is None and (match := re.search(r'"pid"\s*:\s*(\d{1,10})\b', text)):
-        report.pid = int(match[1])
+def identify_by_header(report: Report, head: dict[str, Any]) -> None:
+    """Put into `report` what a header line says that the body did not."""
+    report.os = report.os or _text(head.get("os_version"))
+    report.process = report.process or _text(head.get("app_name")) or _text(head.get("name"))
+    if report.kind == "crash":
+        kind = kinds.of_bug_type(_text(head.get("bug_type")))
+        report.kind = "crash" if kind.startswith("bug_type") else kind
+    if head.get("is_simulated") in {1, "1"}:
+        report.kind = "simulated"
 
 
 def _frames(body: _Body) -> list[Frame]:
-    thread = next((thread for thread in body.threads if thread.triggered), None)
+    threads: list[_Thread] = []
+    if _dense(body.threads):
+        with suppress(*_UNREADABLE):
+            threads = _decode_threads(body.threads)
+    thread = next((thread for thread in threads if thread.triggered), None)
     if thread is None:
-        faulting = body.faulting
-        if not isinstance(faulting, int) or not 0 <= faulting < len(body.threads):
+        faulting = _value(body.faulting)
+        if not isinstance(faulting, int) or not 0 <= faulting < len(threads):
             return []
-        thread = body.threads[faulting]
+        thread = threads[faulting]
+    if not _dense(thread.frames):
+        return []
     try:
-        decoded = _decode_frames(thread.frames)[:_TOP_FRAMES]
+        decoded = _decode_frames(thread.frames)[:TOP_FRAMES]
     except _UNREADABLE:
         return []
+    images: list[msgspec.Raw] = []
+    if _dense(body.images):
+        with suppress(*_UNREADABLE):
+            images = _decode_images(body.images)
     found = []
     for index, frame in enumerate(decoded):
         image = _Image()
-        if 0 <= frame.image < len(body.images):
+        if 0 <= frame.image < len(images):
             with suppress(*_UNREADABLE):
-                image = _decode_image(body.images[frame.image])
+                image = _decode_image(images[frame.image])
         address = image.base + frame.offset if image.base is not None and frame.offset is not None else None
         found.append(Frame(index, image.name, frame.offset, address, frame.symbol, frame.symbol_offset))
     return found
 
 
+def _dense(raw: msgspec.Raw) -> bool:
+    """Whether a list holds objects of a size that decoding it does not need far more memory than it has."""
+    text = bytes(raw)
+    return text.count(b"{") * _LEAST_BYTES <= len(text) + 4096 and text.count(b",") * 4 <= len(text) + 4096
+
+
+def _object(raw: msgspec.Raw) -> dict[str, Any]:
+    value = _value(raw)
+    return value if isinstance(value, dict) else {}
+
+
+def _value(raw: msgspec.Raw) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """A small value; None for one that is too large to be of ReportCrash."""
+    text = bytes(raw)
+    if len(text) > _MAX_OBJECT:
+        return None
+    try:
+        return _decode_any(text)
+    except _UNREADABLE:
+        return None
+
+
 def _codes(exception: dict[str, Any]) -> tuple[int, ...]:
     raw = exception.get("rawCodes")
     if isinstance(raw, list):
-        codes = [_whole(code, 64) for code in raw[:2]]
+        codes = [whole(code, 64) for code in raw[:2]]
     else:
         codes = [number(part) for part in (_text(exception.get("codes")) or "").split(",")[:2]]
     return tuple(code for code in codes if code is not None)
@@ -313,12 +465,3 @@ def _codes(exception: dict[str, Any]) -> tuple[int, ...]:
 
 def _text(value: object) -> str | None:
     return value[:4096] if isinstance(value, str) and value else None
-
-
-def _whole(value: object, width: int) -> int | None:
-    """A whole number of so many bits, unsigned; None for anything else (floats have lost bits by then)."""
-    if isinstance(value, str):
-        value = number(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        return None
-    return int(value & 2**width - 1) if -(2 ** (width - 1)) <= value < 2**width else None

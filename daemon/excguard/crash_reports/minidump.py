@@ -11,7 +11,8 @@ from __future__ import annotations
 import struct
 from typing import IO, Any
 
-from excguard.crash_reports.report import EXC_GUARD, Found, Frame, Report, unpack_crash
+from excguard.crash_reports.evidence import EXC_GUARD, Evidence, unpack_crash
+from excguard.crash_reports.report import Frame, Report
 from excguard.knowledge import flavors
 
 MAGIC = b"MDMP"
@@ -28,17 +29,17 @@ _PLATFORMS = {0x8101: "macOS", 0x8102: "iOS"}
 _PROCESSORS = {0: "x86", 5: "ARM", 9: "X86-64", 12: "ARM-64", 0x8003: "ARM-64"}
 _PC_OFFSETS = {9: 0xF8, 12: 0x108}  # Rip in CONTEXT_AMD64, Pc in CONTEXT_ARM64
 
-_MOST_STREAMS = 4096
-_MOST_MODULES = 8192
-_LONGEST_NAME = 4096
+MAX_STREAMS = 4096
+MAX_MODULES = 8192
+MAX_NAME = 4096
 
 
 class MinidumpError(ValueError):
-    """The file is no minidump of a macOS process, or is cut off."""
+    """The file is not a minidump of a macOS process, or is cut off."""
 
 
-def read(file: IO[bytes], report: Report) -> list[Found]:
-    """The violation that a minidump's exception stream tells of, if it does.
+def read(file: IO[bytes], report: Report) -> list[Evidence]:
+    """The violation that a minidump's exception stream is of, if it is of one.
 
     Raises:
         MinidumpError: with what is wrong with the file.
@@ -46,7 +47,7 @@ def read(file: IO[bytes], report: Report) -> list[Found]:
     magic, _version, count, directory, *_rest = _unpack(_HEADER, file, 0)
     if magic != MAGIC:
         raise MinidumpError("not a minidump")
-    if count > _MOST_STREAMS:
+    if count > MAX_STREAMS:
         raise MinidumpError(f"a minidump with {count} streams: not one that a crash reporter wrote")
     streams: dict[int, tuple[int, int]] = {}
     for index in range(count):
@@ -61,7 +62,7 @@ def read(file: IO[bytes], report: Report) -> list[Found]:
     exception, flags, count = fields[2], fields[3], fields[6]
     parameters = fields[8:23][: min(count, 15)]
     context_size, context = fields[23], fields[24]
-    found = Found(origin="minidump", release=report.os)
+    found = Evidence(origin="minidump", release=report.os)
     if exception == EXC_GUARD:
         report.exception_type = found.exception_type = "EXC_GUARD"
         if len(parameters) >= 2 and parameters[0] == EXC_GUARD:
@@ -113,7 +114,7 @@ def _frames(
     offset, _size = streams.get(_MODULE_LIST, (0, 0))
     if offset:
         (count,) = _unpack(struct.Struct("<I"), file, offset)
-        for index in range(min(count, _MOST_MODULES)):
+        for index in range(min(count, MAX_MODULES)):
             module = _unpack(_MODULE, file, offset + 4 + index * _MODULE.size)
             base, length, name = module[0], module[1], module[4]
             if base <= pc < base + length:
@@ -132,4 +133,4 @@ def _unpack(layout: struct.Struct, file: IO[bytes], offset: int) -> tuple[Any, .
 
 def _string(file: IO[bytes], offset: int) -> str:
     (length,) = _unpack(struct.Struct("<I"), file, offset)
-    return file.read(min(length, _LONGEST_NAME)).decode("utf-16-le", "replace").strip("\0 ")
+    return file.read(min(length, MAX_NAME)).decode("utf-16-le", "replace").strip("\0 ")

@@ -136,26 +136,24 @@ def _read(paths: list[str], release: str | None) -> Part:
     rows = []
     buffer = bytearray(_BUFFER)  # filled anew for each file: most of the time would go into new memory
     for path in paths:
-        report = _report(path, release, buffer)
-        if report is None:
-            continue
-        rows += [_row(report, violation) for violation in report.violations]
-        if report.error and report.error != crash_reports.NOTHING:
-            rows.append(Row(path, report.format, error=report.error))
+        for report in _reports(path, release, buffer):
+            rows += [_row(report, violation) for violation in report.violations]
+            if report.error and report.error != crash_reports.NOTHING:
+                rows.append(Row(path, report.format, error=report.error))
     return Part(len(paths), rows)
 
 
-def _report(path: str, release: str | None, buffer: bytearray) -> Report | None:
-    """The report in a file; None for a crash of another kind, which its first bytes tell."""
+def _reports(path: str, release: str | None, buffer: bytearray) -> list[Report]:
+    """The reports in a file; [] for a crash of another kind, which its first bytes show."""
     view = memoryview(buffer)
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would keep us waiting for its writer
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
-                return crash_reports.Report(file=path, error="not a regular file")
+                return [crash_reports.Report(file=path, error="not a regular file")]
             size = os.readv(file, [view[:_GLANCE]])
             if ips.other_crash(view[:size]):
-                return None
+                return []
             if size == _GLANCE:
                 size += os.readv(file, [view[_GLANCE:]])
         finally:
@@ -163,8 +161,8 @@ def _report(path: str, release: str | None, buffer: bytearray) -> Report | None:
     except OSError:
         size = _BUFFER  # reading it again tells why
     if size < _BUFFER:
-        return crash_reports.read_bytes(view[:size], path, release)
-    return crash_reports.read_path(path, release)
+        return crash_reports.documents_of_bytes(view[:size], path, release)
+    return crash_reports.documents_of_path(path, release)
 
 
 def _row(report: Report, violation: PartialViolation) -> Row:

@@ -1,0 +1,275 @@
+"""A text as a sequence of documents: split first, then each read by its own reader.
+
+The text is unwrapped and split into segments (`splitter`); JSON values go to the readers of JSON, strings
+with a text in them are unescaped and split again, and the lines between go to the reader of lines. Each
+document is read by what it says itself: its header, its release, its process, its frames.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from excguard.crash_reports import ips, json_spans, tool_json
+from excguard.crash_reports.draft import Draft
+from excguard.crash_reports.evidence import Evidence, settle
+from excguard.crash_reports.numbers import number
+from excguard.crash_reports.splitter import (
+    UNREADABLE,
+    Lines,
+    Pieces,
+    Records,
+    String,
+    Value,
+    may_have_guard,
+    segments,
+)
+from excguard.crash_reports.text_report import MAX_LINE, TextReader
+from excguard.crash_reports.unwrap import unwrap
+from excguard.decoding.code import FLAVOR_MASK, FLAVOR_SHIFT, TYPE_SHIFT
+from excguard.knowledge import flavors
+
+if TYPE_CHECKING:
+    from excguard.crash_reports.json_spans import Span
+
+MAX_DOCUMENTS = 10_000
+"""Documents of one text, and lone numbers of it, that are read."""
+MAX_TREE = 1 << 20
+"""Bytes of a JSON value that is decoded as a whole; the values in larger ones are read each by itself."""
+MAX_NUMBERS = 1000
+
+_HEAD_BYTES = 1 << 16
+_MAX_NESTING = 4  # strings in strings, and large values in large values
+
+_ESCAPES = re.compile(rb'\\(["\\/bfnrtu])')
+_ESCAPED_BREAK = re.compile(
+    rb"\\n\s*(?:[>|*#]\s*)*(?:Exception|Termination|Thread \d|Process:|OS Version|\{)|\{\s*\\\""
+)
+_UNESCAPED = {
+    b"n": b"\n",
+    b"r": b"\n",
+    b"t": b"\t",
+    b'"': b'"',
+    b"\\": b"\\",
+    b"/": b"/",
+    b"b": b"",
+    b"f": b"",
+}
+_UNICODE = re.compile(rb"\\u([0-9a-fA-F]{4})")
+
+# A whole code amid other text (guard types 1 to 6), with the subcode where that ends the line.
+_LONE = re.compile(rb"(?<![0-9a-zA-Z_.])(0[xX][2-9a-dA-D][0-9a-fA-F]{15}|-?\d{18,20})(?![0-9a-zA-Z_.])")
+_LONE_SUBCODE = re.compile(
+    rb"(?:\s{0,8},\s{0,8}|[ \t]{1,8})(?:subcode\s{0,4}=\s{0,4})?"
+    rb"((?:0[xX][0-9a-fA-F]{1,16}|-?\d{1,20})(?![0-9a-zA-Z]))[ \t]{0,8}(?:\)[ \t]{0,8})?(?=\n|\Z)"
+)
+_SAMPLE = re.compile(rb"[0-9a-fA-FxX]{4,}+")
+_STRIDE = 4
+
+
+def read(data: bytes, *, nesting: int = 0) -> list[Draft]:
+    """The documents of a text, in its order.
+
+    Args:
+        data: The text as UTF-8.
+        nesting: How many strings the text is in.
+    """
+    if nesting and not may_have_guard(data):
+        return []
+    data = unwrap(data)
+    # Without any of the marks there is no guard in it; its head still shows which kind of report it is.
+    drafts = _Documents(data if may_have_guard(data) else data[:_HEAD_BYTES], nesting).read()
+    if nesting == 0:
+        drafts = _without_names(_without_translations(drafts))
+        drafts += _lone(data, drafts)
+    return drafts
+
+
+class _Documents:
+    """Reads the segments of one text."""
+
+    def __init__(self, data: bytes, nesting: int) -> None:
+        self._data = data
+        self._nesting = nesting
+        self._drafts: list[Draft] = []
+        self._reader = TextReader()
+
+    def read(self) -> list[Draft]:
+        """All documents."""
+        for segment in segments(self._data):
+            match segment:
+                case Lines(start, end):
+                    self._lines(start, end)
+                    continue
+                case String(start, end):
+                    self._add(self._nested(_unescape(self._data[start + 1 : end - 1])))
+                case Records(text):
+                    self._add(self._nested(text))
+                case Pieces(start, end):
+                    self._add(ips.fragments(self._data[start:end]))
+                case Value(span, header):
+                    self._add(self._value(span, header))
+            if len(self._drafts) > MAX_DOCUMENTS:
+                break
+        self._add([])
+        return self._drafts
+
+    def _add(self, drafts: list[Draft]) -> None:
+        """Add documents behind those of the lines before."""
+        self._drafts += self._reader.close()
+        self._reader = TextReader()
+        self._drafts += drafts
+
+    def _lines(self, start: int, end: int) -> None:
+        data, at = self._data, start
+        while at < end:
+            stop = data.find(b"\n", at, end)
+            stop = end if stop < 0 else stop
+            line = data[at : min(stop, at + MAX_LINE)]
+            if b"\\" in line and self._nesting < _MAX_NESTING and _ESCAPED_BREAK.search(data, at, stop):
+                self._add(self._nested(_unescape(data[at:stop])))
+            else:
+                self._reader.feed(line.decode("utf-8", "replace"))
+            at = stop + 1
+
+    def _nested(self, text: bytes) -> list[Draft]:
+        return read(text, nesting=self._nesting + 1) if self._nesting < _MAX_NESTING else []
+
+    def _value(self, span: Span, header: dict[str, Any] | None, depth: int = 0) -> list[Draft]:
+        data = self._data
+        value = data[span.start : span.end] if span.whole else json_spans.repaired(data, span)
+        draft = ips.well_formed(value, header)
+        if draft is not None and (draft.evidence or header is not None):
+            drafts = [draft]
+        elif len(value) <= MAX_TREE:
+            try:
+                tree = msgspec.json.decode(value)
+            except UNREADABLE:
+                drafts = _headed(ips.fragments(data[span.start : span.end]), header)
+            else:
+                drafts = tool_json.documents(tree, lambda text: self._nested(text.encode("utf-8", "replace")))
+        elif depth < _MAX_NESTING:
+            inner = json_spans.spans(data, span.start + 1, span.end)
+            return [draft for child in inner for draft in self._value(child, None, depth + 1)]
+        else:
+            drafts = _headed(ips.fragments(data[span.start : span.end]), header)
+        for one in drafts:
+            one.report.truncated = one.report.truncated or not span.whole
+        return drafts
+
+
+def _headed(drafts: list[Draft], header: dict[str, Any] | None) -> list[Draft]:
+    """The drafts with what the header line of their report says."""
+    if header:
+        for draft in drafts:
+            ips.identify_by_header(draft.report, header)
+            for evidence in draft.evidence:
+                evidence.release = evidence.release or draft.report.os
+    return drafts
+
+
+def _unescape(text: bytes) -> bytes:
+    """What an escaped string of JSON holds, also one that is not valid."""
+    if b"\\u" in text:
+        text = _UNICODE.sub(lambda match: chr(int(match[1], 16)).encode("utf-8", "replace"), text)
+    return _ESCAPES.sub(lambda match: _UNESCAPED.get(match[1], match[0]), text)
+
+
+def _without_translations(drafts: list[Draft]) -> list[Draft]:
+    kept: list[Draft] = []
+    for draft in drafts:
+        if kept and kept[-1].translated and draft.report.format == "ips" and _one_report(kept[-1], draft):
+            _merge(kept[-1], draft)
+            continue
+        kept.append(draft)
+    return kept
+
+
+def _one_report(text: Draft, body: Draft) -> bool:
+    """Whether a text report and the JSON below it are one report."""
+    if len(text.evidence) != 1 or len(body.evidence) != 1:
+        return False
+    one, other = text.evidence[0], body.evidence[0]
+    pairs = (
+        (one.code, other.code),
+        (text.report.process, body.report.process),
+        (text.report.pid, body.report.pid),
+    )
+    return all(first is None or second is None or first == second for first, second in pairs)
+
+
+def _merge(text: Draft, body: Draft) -> None:
+    mine, other = text.report, body.report
+    for name in ("process", "pid", "os", "cpu"):
+        if getattr(mine, name) is None:
+            setattr(mine, name, getattr(other, name))
+    if other.frames:
+        mine.frames = other.frames
+    if mine.kind == "crash":
+        mine.kind = other.kind
+    if text.evidence[0].code is None and not text.evidence[0].codes:
+        text.evidence = body.evidence
+    mine.truncated = other.truncated
+    text.translated = False
+
+
+def _without_names(drafts: list[Draft]) -> list[Draft]:
+    """Names count where nothing else in the text is of the same guard, and each of them only one time."""
+    strong: set[tuple[str | None, str | None]] = set()
+    for draft in drafts:
+        if draft.weak:
+            continue
+        for evidence in draft.evidence[:100]:
+            violation, _checks = settle(replace(evidence, notes=[]), None)
+            if violation is not None:
+                strong |= {
+                    (violation.guard_type, violation.flavor_name),
+                    (violation.guard_type, None),
+                    (None, None),
+                }
+                strong |= {(violation.guard_type, alias) for alias in violation.aliases}
+    kept = []
+    for draft in drafts:
+        if draft.weak and draft.evidence:
+            one = draft.evidence[0]
+            key = (one.guard_type, one.flavor_name)
+            if key in strong:
+                continue
+            strong |= {key, (one.guard_type, None)}
+        kept.append(draft)
+    return kept
+
+
+def _lone(data: bytes, drafts: list[Draft]) -> list[Draft]:
+    """Whole codes in text that is of no violation otherwise; only those that a table knows."""
+    if any(draft.evidence for draft in drafts):
+        return []
+    found: list[Draft] = []
+    last = -1
+    for sample in _SAMPLE.finditer(data[::_STRIDE]):
+        start, end = max(last, sample.start() * _STRIDE - 24), sample.end() * _STRIDE + 24
+        for match in _LONE.finditer(data, start, end):
+            if match.start() < last:
+                continue
+            last = match.end()
+            code = number(match[1].decode())
+            kind = flavors.GUARD_TYPES.get(code >> TYPE_SHIFT) if code is not None else None
+            if (
+                code is None
+                or kind is None
+                or not flavors.with_value(kind, code >> FLAVOR_SHIFT & FLAVOR_MASK)
+            ):
+                continue
+            subcode = _LONE_SUBCODE.match(data, match.end())
+            evidence = Evidence(
+                origin="number", code=code, subcode=number(subcode[1].decode()) if subcode else None
+            )
+            evidence.notes.append("found as a number in text that says nothing else of it")
+            draft = Draft(evidence=[evidence], line=True)
+            found.append(draft)
+            if len(found) >= MAX_NUMBERS:
+                return found
+    return found

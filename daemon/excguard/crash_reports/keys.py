@@ -1,0 +1,62 @@
+"""Keys of text reports with their values: "Exception Type:  EXC_GUARD (SIGKILL)".
+
+A line can hold several, as rows of tables and pastes without line ends do. The separator can be a colon, the
+bar of a table, an equals sign or a tab.
+"""
+
+from __future__ import annotations
+
+import re
+
+_ANYWHERE = (
+    r"(?i:exception[ _](?:type|codes?|subtype|message|notes?|reason)|termination[ _]reason)"
+    r"|Process|Parent Process|Responsible Process|Responsible|OS Version|Code Type|Incident Identifier"
+    r"|Crash ?Reporter Key|Hardware Model|Report Version|Date/Time|Launch Time|Crashed Thread"
+    r"|Triggered by Thread|Operating system|Crash reason|Terminating Process"
+)
+_AT_START = r"Command|Path|Event|Duration|PID|Platform|CPU|Identifier|Bundle|pid|path"
+_DECORATION = r"\s>|*#+\-\u2022"
+DECORATION = " \t>|*#+-\u2022"
+"""What can stand before the words of a line in a quotation, a table or a list."""
+
+_KEY = re.compile(
+    rf"(?:(?<!\w)({_ANYWHERE})|^[{_DECORATION}]{{0,40}}({_AT_START}))"
+    r"[*_`]{0,3}\s{0,40}[:|=\t][*_`]{0,3}"
+)
+_SEPARATORS = re.compile(r"[:|=\t]")
+_NAMES = {
+    "Exception Code": "Exception Codes",
+    "Exception Notes": "Exception Note",
+    "Crash Reporter Key": "CrashReporter Key",
+    "pid": "PID",
+    "path": "Path",
+}
+
+
+def pairs(line: str) -> list[tuple[str, str]]:
+    """The keys of a line, in one spelling, with their values; [] when it has none."""
+    if not _SEPARATORS.search(line):
+        return []
+    matches = list(_KEY.finditer(line))
+    if not matches:
+        return []
+    ends = [match.start() for match in matches[1:]] + [len(line)]
+    return [
+        (_canonical(match[1] or match[2]), _value(line[match.end() : end]))
+        for match, end in zip(matches, ends, strict=True)
+    ]
+
+
+def _canonical(key: str) -> str:
+    if key[:1] in "eEtT" and key.lower().startswith(("exception", "termination")):
+        key = key.replace("_", " ").title()
+    return _NAMES.get(key, key)
+
+
+def _value(text: str) -> str:
+    return text.strip().strip("|").strip().strip("`").removesuffix("**").strip()
+
+
+def cells(line: str) -> list[str]:
+    """The cells of a row of a table."""
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]

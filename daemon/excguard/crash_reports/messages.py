@@ -1,0 +1,103 @@
+"""The messages that ReportCrash prints of a guard violation.
+
+They hold, in words, what the code holds in bits: the flavor by name or number, the target, and the payload
+("guarded with"). The forms are those of ReportCrash of macOS 10.9 to 27.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from excguard.crash_reports.numbers import HEX, NUMBER, number, word32
+
+if TYPE_CHECKING:
+    from excguard.crash_reports.evidence import Evidence
+
+_NAME = r"(?:k?GUARD_(?:EXC_)?|VNG_)?[A-Z][A-Z0-9_]*[A-Z0-9]"
+
+# "INVALID_NAME on mach port 9987 (guarded with 0x0)"; the name can be missing, the number can be "..."
+_ON_TARGET = re.compile(
+    rf"(?:(?<![\w.])({_NAME}) |(?:^|(?<=[\s|>:\"]))\s*)on (mach port|file descriptor)"
+    r"(?:\s+(-?\d{1,10})\b)?"
+)
+_GUARDED = re.compile(rf"\(guarded with ({HEX}|\d{{1,20}})\b")
+# "Unknown GUARD_TYPE_MACH_PORT flavor 11 on mach port 4611 (guarded with 0x7)": newer than that ReportCrash
+_UNKNOWN_FLAVOR = re.compile(
+    rf"[Uu]nknown GUARD_TYPE_([A-Z_]*[A-Z]) flavor ({NUMBER})(?: on [a-z ]{{1,24}}?({NUMBER}))?"
+)
+_UNKNOWN_TYPE = re.compile(rf"[Uu]nknown guard type \(({NUMBER}),\s*({NUMBER})\)")
+# "id=0xdeadbeef, pid=512, process=cleaner, flavor=0x00000004 (VNG_UNLINK)": the pid is the offender's
+_VNODE = re.compile(
+    rf"\bid=({HEX}),\s*pid=(-?\d{{1,10}})(?:,\s*process=([^,\n]{{0,64}}))?"
+    rf"(?:,\s*flavor=({HEX})(?:\s*\(({_NAME})\))?)?"
+)
+# A memory guard's: offset 0x000000010f819000, flavor 0x00000001, and its name in parentheses
+_MEMORY = re.compile(rf"\boffset=({HEX}),?\s*flavor=({HEX})(?:\s*\(({_NAME})\))?")
+_SYSCALL = re.compile(rf"(?:^|(?<=[\s|>:\"]))syscall ({NUMBER})\s*$")
+_TRAP = re.compile(rf"\bmach_trap (\d{{1,10}}) number ({NUMBER})")
+_NAMESPACE = re.compile(rf"\bnamespc (\d{{1,10}}) reason_code ({NUMBER})")
+_LEGACY_TRAP = re.compile(r"\bmach_msg\w*\(\) called with msgh_id (-?\d{1,10})\b")
+
+_MARKS = re.compile(
+    r"on mach port|on file descriptor|guard type|GUARD_TYPE_|\bid=|offset=|syscall |mach_trap |namespc "
+    r"|called with msgh_id"
+)
+
+
+def read_message(message: str, evidence: Evidence) -> bool:  # noqa: C901, PLR0911 - one branch a form
+    """Put what a message says into `evidence`; False when it is not a message of a guard violation."""
+    if not _MARKS.search(message):
+        return False
+    if match := _UNKNOWN_TYPE.search(message):
+        evidence.code, evidence.subcode = number(match[1]), number(match[2])
+        evidence.unknown_type = True
+        return evidence.code is not None
+    if match := _UNKNOWN_FLAVOR.search(message):
+        evidence.guard_type = evidence.guard_type or match[1]
+        evidence.flavor, evidence.target = word32(match[2]), word32(match[3])
+        _guarded(message, match.end(), evidence)
+        return True
+    if match := _ON_TARGET.search(message):
+        evidence.guard_type = evidence.guard_type or ("MACH_PORT" if match[2] == "mach port" else "FD")
+        evidence.flavor_name = evidence.flavor_name or match[1]
+        evidence.target = word32(match[3])
+        _guarded(message, match.end(), evidence)
+        return True
+    if match := _VNODE.search(message):
+        evidence.guard_type = evidence.guard_type or "VN"
+        evidence.guard, evidence.target = number(match[1]), word32(match[2])
+        evidence.flavor = word32(match[4])
+        evidence.flavor_name = evidence.flavor_name or match[5]
+        if match[3]:
+            evidence.notes.append(f"the process that broke the rule is {match[3].strip()} (pid {match[2]})")
+        return True
+    if match := _MEMORY.search(message):
+        evidence.guard_type = evidence.guard_type or "VIRT_MEMORY"
+        evidence.guard, evidence.flavor = number(match[1]), word32(match[2])
+        evidence.flavor_name = evidence.flavor_name or match[3]
+        return True
+    if match := _TRAP.search(message):
+        evidence.guard_type = evidence.guard_type or "REJECTED_SC"
+        evidence.target, evidence.guard = word32(match[1]), number(match[2])
+        return True
+    if match := _SYSCALL.search(message):
+        evidence.guard_type = evidence.guard_type or "REJECTED_SC"
+        evidence.target, evidence.guard = 0, number(match[1])
+        return True
+    if match := _NAMESPACE.search(message):
+        evidence.guard_type = evidence.guard_type or "USER"
+        evidence.target, evidence.guard = word32(match[1]), number(match[2])
+        return True
+    if match := _LEGACY_TRAP.search(message):
+        evidence.guard_type = evidence.guard_type or "MACH_PORT"
+        evidence.flavor_name = evidence.flavor_name or "INVALID_OPTIONS"
+        evidence.target = word32(match[1])
+        _guarded(message, match.end(), evidence)
+        return True
+    return False
+
+
+def _guarded(message: str, at: int, evidence: Evidence) -> None:
+    if match := _GUARDED.search(message, at):
+        evidence.guard = number(match[1])

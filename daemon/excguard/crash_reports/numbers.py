@@ -1,0 +1,34 @@
+"""Numbers as reports and tools print them."""
+
+from __future__ import annotations
+
+HEX = r"0[xX][0-9a-fA-F]{1,16}"
+NUMBER = r"(?:0[xX][0-9a-fA-F]{1,16}|-?\d{1,20})(?![0-9a-zA-Z])"
+
+
+def number(text: str | None) -> int | None:
+    """The number that text prints, as unsigned 64 bits; None when it prints none."""
+    try:
+        value = int(text or "", 16 if text and text.lstrip("-")[:2].lower() == "0x" else 10)
+    except ValueError:
+        return None
+    return value & 2**64 - 1 if -(2**63) <= value < 2**64 else None
+
+
+def word32(text: str | None) -> int | None:
+    """A 32-bit number, hex or decimal; None when it is none or does not fit."""
+    value = number(text)
+    if value is None:
+        return None
+    if text and text.startswith("-") and value >= 2**64 - 2**31:
+        return value & 0xFFFFFFFF
+    return value if value < 2**32 else None
+
+
+def whole(value: object, width: int) -> int | None:
+    """A whole number of so many bits out of JSON, unsigned; None for others (floats have lost bits)."""
+    if isinstance(value, str):
+        value = number(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return int(value & 2**width - 1) if -(2 ** (width - 1)) <= value < 2**width else None

@@ -1,0 +1,345 @@
+"""Guard violations in the JSON of other tools.
+
+Sentry's events, KSCrash's reports, minidump-stackwalk's output, MetricKit's payloads, rows of osquery's
+crashes, log(1)'s entries, xcresulttool's output, OTLP logs, and any JSON with a report in a string. Objects
+are recognised by their own keys wherever they are, not by the document around them: tools wrap that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from excguard.crash_reports import ips
+from excguard.crash_reports.draft import TOP_FRAMES, Draft
+from excguard.crash_reports.evidence import EXC_GUARD, Evidence
+from excguard.crash_reports.log_lines import named_in_words, read_line, read_termination
+from excguard.crash_reports.messages import read_message
+from excguard.crash_reports.numbers import number, whole
+from excguard.crash_reports.report import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+MAX_DEPTH = 128
+
+_PROCESS_KEYS = ("process_name", "processName", "procName", "app_name", "appName", "CFBundleExecutable")
+_CPU_KEYS = ("cpu_arch", "cpuType", "cpu")
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What the objects around one say of the process and its system."""
+
+    process: str | None = None
+    pid: int | None = None
+    os: str | None = None
+    cpu: str | None = None
+    frames: tuple[Frame, ...] = ()
+
+
+def documents(value: object, read_text: Callable[[str], list[Draft]]) -> list[Draft]:
+    """The documents in a JSON value, in its order.
+
+    Args:
+        value: The decoded value.
+        read_text: Reads the documents in a string.
+    """
+    walk = _Walk(read_text)
+    for root in value if isinstance(value, list) else [value]:
+        walk.root(root)
+    return walk.drafts
+
+
+class _Walk:
+    """Goes through a JSON value and collects the documents in it."""
+
+    def __init__(self, read_text: Callable[[str], list[Draft]]) -> None:
+        self.drafts: list[Draft] = []
+        self._read_text = read_text
+        self._seen: set[tuple[object, ...]] = set()
+
+    def root(self, value: object) -> None:
+        """Read a value that is a document by itself: what it says two times is one violation."""
+        self._seen = set()
+        self._walk(value, _around(value, _Context()), 0)
+
+    def _walk(self, value: object, context: _Context, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            return
+        if isinstance(value, str):
+            self._string(value, context)
+            return
+        children: Iterable[object] = ()
+        if isinstance(value, dict):
+            context = _context(value, context)
+            if draft := _known(value, context):
+                self._add(draft)
+                return
+            children = value.values()
+        elif isinstance(value, list):
+            children = value
+        for child in children:
+            if isinstance(child, (dict, list, str)):
+                self._walk(child, context, depth + 1)
+
+    def _string(self, text: str, context: _Context) -> None:
+        if len(text) > 8:
+            for draft in self._read_text(text):
+                _complete(draft, context)
+                self.drafts.append(draft)
+
+    def _add(self, draft: Draft) -> None:
+        one = draft.evidence[0]
+        key = (one.code, one.subcode, one.guard_type, one.flavor_name)
+        if one.origin == "json" and key in self._seen:
+            return
+        self._seen.add(key)
+        self.drafts.append(draft)
+
+
+def _known(value: dict[str, Any], context: _Context) -> Draft | None:
+    """The document that an object is of by its own keys."""
+    exception, ending = value.get("exception"), value.get("termination")
+    if isinstance(exception, dict) and (ips.is_exception(exception) or _is_termination(ending)):
+        return _ips(exception, ending if isinstance(ending, dict) else {}, value, context)
+    if ips.is_exception(value):
+        return _ips(value, {}, value, context)
+    if evidence := _mach(value) or _crash_info(value) or _row(value):
+        draft = Draft(evidence=[evidence])
+        draft.report.format, draft.report.exception_type = "json", evidence.exception_type
+        _complete(draft, context)
+        return draft
+    return None
+
+
+def _is_termination(value: object) -> bool:
+    return isinstance(value, dict) and value.get("namespace") == "GUARD" and "code" in value
+
+
+def _ips(exception: dict[str, Any], ending: dict[str, Any], body: dict[str, Any], context: _Context) -> Draft:
+    evidence = ips.gather(exception, ending)
+    draft = Draft(evidence=[evidence])
+    draft.report.format = "ips"
+    draft.report.exception_type = evidence.exception_type
+    if body.get("isSimulated") or body.get("is_simulated"):
+        draft.report.kind, evidence.simulated = "simulated", True
+    _complete(draft, context)
+    return draft
+
+
+def _mach(value: dict[str, Any]) -> Evidence | None:
+    """A Mach exception: {"exception": 12, "code": ..., "subcode": ...} under one of several names."""
+    kind = next(
+        (value[key] for key in ("exception", "exceptionType", "exception_number", "number") if key in value),
+        None,
+    )
+    named = any(value.get(key) == "EXC_GUARD" for key in ("name", "exception_name", "type", "exceptionName"))
+    if whole(kind, 32) != EXC_GUARD and not named:
+        return None
+    code = next((value[key] for key in ("code", "exceptionCode", "code0") if key in value), None)
+    codes = value.get("codes")
+    if isinstance(codes, list) and codes and code is None:
+        code = codes[0]
+    evidence = Evidence(origin="json", exception_type="EXC_GUARD", code=whole(code, 64))
+    subcode = next((value[key] for key in ("subcode", "exceptionSubcode", "code1") if key in value), None)
+    if subcode is None and isinstance(codes, list) and len(codes) > 1:
+        subcode = codes[1]
+    evidence.subcode = whole(subcode, 64)
+    if isinstance(code, float):
+        evidence.notes.append("the code was written as a floating-point number and has lost its low bits")
+    if isinstance(reason := value.get("terminationReason"), str):
+        read_termination(reason, evidence)
+    return evidence if evidence.code is not None else None
+
+
+def _crash_info(value: dict[str, Any]) -> Evidence | None:
+    """minidump-stackwalk's crash_info: {"type": "EXC_GUARD / GUARD_TYPE_FD / GUARD_EXC_CLOSE", ...}."""
+    words = value.get("type") or value.get("crash_reason")
+    if not isinstance(words, str) or not words.startswith("EXC_GUARD /"):
+        return None
+    found = read_line(words)
+    evidence = found.evidence if found else Evidence(origin="json", exception_type="EXC_GUARD")
+    evidence.origin = "json"
+    named_in_words(words, evidence)
+    return evidence
+
+
+def _row(value: dict[str, Any]) -> Evidence | None:
+    """A row of osquery's crashes."""
+    kind, codes = value.get("exception_type"), value.get("exception_codes")
+    if not isinstance(kind, str) or "EXC_GUARD" not in kind:
+        return None
+    evidence = Evidence(origin="json", exception_type="EXC_GUARD")
+    notes = value.get("exception_notes")
+    for text in (kind, codes, notes, value.get("exception_message"), value.get("exception_subtype")):
+        if isinstance(text, str):
+            named_in_words(text[:4096], evidence)
+            read_message(text[:4096], evidence)
+            read_termination(text[:4096], evidence)
+    if isinstance(codes, str):
+        words = codes.replace(",", " ").split()
+        evidence.codes = tuple(code for word in words[:8] if (code := number(word)) is not None)[:2]
+        if len(evidence.codes) > 1:
+            evidence.subcode = evidence.codes[1]
+    if isinstance(reason := value.get("termination_reason"), str):
+        read_termination(reason[:4096], evidence)
+    return evidence
+
+
+def _context(value: dict[str, Any], context: _Context) -> _Context:
+    """What an object adds to what is known of the process."""
+    found: dict[str, Any] = {}
+    if (process := _first(value, _PROCESS_KEYS)) or (
+        "crash_path" in value and (process := _base(value.get("path")))
+    ):
+        found["process"] = process
+    if "exception_type" in value or "procName" in value or "process_name" in value or "crash_info" in value:
+        pid = whole(value.get("pid", value.get("process_id")), 32)
+        if pid is not None:
+            found["pid"] = pid
+    if cpu := _first(value, _CPU_KEYS):
+        found["cpu"] = cpu
+    if system := _system(value):
+        found["os"] = system
+    if stack := _stack(value):
+        found["frames"] = stack
+    return replace(context, **found) if found else context
+
+
+def _around(root: object, context: _Context) -> _Context:
+    """What the objects beside the exception say: KSCrash's and Sentry's documents have them apart."""
+    if not isinstance(root, dict):
+        return context
+    found = context
+    parts: list[object] = [root.get("system"), root.get("system_info"), root.get("report"), root.get("os"),
+                           root.get("device"), root.get("app"), root.get("diagnosticMetaData")]  # fmt: skip
+    if isinstance(contexts := root.get("contexts"), dict):
+        parts += [contexts.get("os"), contexts.get("app"), contexts.get("device")]
+    for part in parts:
+        if isinstance(part, dict):
+            found = _context(part, found)
+    main, modules = root.get("main_module"), root.get("modules")
+    if found.process is None and isinstance(main, int) and isinstance(modules, list):
+        names = [
+            _base(module.get("filename")) for module in modules[main : main + 1] if isinstance(module, dict)
+        ]
+        found = replace(found, process=names[0] if names and main >= 0 else None)
+    if not found.frames and (stack := _crashed_stack(root)):
+        found = replace(found, frames=stack)
+    return found
+
+
+def _system(value: dict[str, Any]) -> str | None:
+    """The system that an object names, in one of several ways."""
+    if isinstance(version := value.get("osVersion"), dict):
+        train, build = version.get("train"), version.get("build")
+        return f"{train} ({build})" if isinstance(train, str) and isinstance(build, str) else _text(train)
+    if isinstance(version := value.get("os_version"), str) and not version[:1].isdigit():
+        return version
+    for name_key, version_key, build_key in (
+        ("system_name", "system_version", "os_version"),
+        ("os", "os_ver", ""),
+        ("osName", "osVersion", "osBuild"),
+        ("os_name", "os_version", "os_build"),
+        ("platformType", "osVersion", ""),
+        ("name", "version", "build"),
+    ):
+        name, version = value.get(name_key), value.get(version_key)
+        if not isinstance(name, str) or not isinstance(version, str) or not version[:1].isdigit():
+            continue
+        if name_key == "name" and name.lower() not in {
+            "macos",
+            "ios",
+            "mac os x",
+            "ipados",
+            "tvos",
+            "watchos",
+            "visionos",
+        }:
+            continue
+        build = value.get(build_key)
+        number_, _, rest = version.partition(" ")
+        shown = build if isinstance(build, str) and build else rest.strip("()")
+        return f"{name} {number_}" + (f" ({shown})" if shown else "")
+    version = value.get("osVersion")  # MetricKit: "iPhone OS 17.4 (21E219)"
+    return version if isinstance(version, str) and " " in version else None
+
+
+def _crashed_stack(root: dict[str, Any]) -> tuple[Frame, ...]:
+    """The frames of the thread that is marked as crashed, in the documents of KSCrash and Sentry."""
+    for holder in (root, root.get("crash"), root.get("threads"), root.get("crashing_thread")):
+        if not isinstance(holder, dict):
+            continue
+        threads = holder.get("threads", holder.get("values"))
+        if isinstance(threads, list):
+            for thread in threads[:4096]:
+                if isinstance(thread, dict) and thread.get("crashed") is True and (stack := _stack(thread)):
+                    return stack
+        if stack := _stack(holder):
+            return stack
+    return ()
+
+
+def _stack(value: dict[str, Any]) -> tuple[Frame, ...]:
+    """The top frames that an object holds: KSCrash's backtrace, Sentry's stacktrace, minidump-stackwalk's."""
+    backtrace, trace = value.get("backtrace"), value.get("stacktrace")
+    if isinstance(backtrace, dict) and isinstance(contents := backtrace.get("contents"), list):
+        return _listed(contents)
+    if isinstance(trace, dict) and isinstance(frames := trace.get("frames"), list):
+        return _listed(frames[-TOP_FRAMES:][::-1])  # the innermost is the last
+    crashing = value.get("crashing_thread")
+    if isinstance(crashing, dict) and isinstance(frames := crashing.get("frames"), list):
+        return _listed(frames)
+    return ()
+
+
+def _listed(frames: list[Any]) -> tuple[Frame, ...]:
+    found: list[Frame] = []
+    for frame in frames[:TOP_FRAMES]:
+        if not isinstance(frame, dict):
+            break
+        image = _base(_first(frame, ("object_name", "package", "module", "binaryName"))) or ""
+        symbol = _first(frame, ("symbol_name", "function", "symbol")) or ""
+        address = whole(_any(frame, ("instruction_addr", "offset", "address")), 64)
+        start = whole(_any(frame, ("symbol_addr", "symbol_address")), 64)
+        base = whole(_any(frame, ("object_addr", "image_addr")), 64)
+        offset = whole(frame.get("module_offset"), 64)
+        if offset is None and address is not None and base is not None and address >= base:
+            offset = address - base
+        inside = whole(frame.get("function_offset"), 64)
+        if inside is None and address is not None and start is not None and address >= start > 0:
+            inside = address - start
+        found.append(Frame(len(found), image[:200], offset, address, symbol[:1000], inside))
+    return tuple(found)
+
+
+def _complete(draft: Draft, context: _Context) -> None:
+    """Add what surrounds a document where it says nothing of it itself."""
+    report = draft.report
+    report.process = report.process or context.process
+    if report.pid is None:
+        report.pid = context.pid
+    report.cpu = report.cpu or context.cpu
+    if report.os is None and context.os:
+        report.os = context.os
+        for evidence in draft.evidence:
+            evidence.release = evidence.release or context.os
+    if not report.frames and draft.evidence:
+        report.frames = list(context.frames)
+
+
+def _first(value: dict[str, Any], keys: tuple[str, ...]) -> str | None:
+    return next((found[:400] for key in keys if isinstance(found := value.get(key), str) and found), None)
+
+
+def _any(value: dict[str, Any], keys: tuple[str, ...]) -> object:
+    return next((value[key] for key in keys if key in value), None)
+
+
+def _base(path: object) -> str | None:
+    return path.rpartition("/")[2][:400] or None if isinstance(path, str) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
