@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 
 import excsim
 from excguard.config import Config, Journal, Target
-from excguard.knowledge import flavors
+from excguard.knowledge import flavors, guards
 from excguard.mach import host as mach_host
 from excguard.native import ffi, lib
 from excguard.service import Service
@@ -44,7 +44,7 @@ def fill(service: Service) -> int:
     """Hit every flavor of every target once; how many that were."""
     now = time.time_ns()
     codes = {
-        flavors.TYPE_NUMBERS[row.guard_type] << 61 | row.value << 32
+        guards.NUMBERS[row.guard_type] << 61 | row.value << 32
         for row in flavors.table()
         if row.role == "flavor" and row.last == flavors.releases.NEWEST
     }

@@ -1,4 +1,4 @@
-"""Writes docs/flavors.md, the page of all guards, from excguard's tables.
+"""Writes docs/flavors.md, the page of all guards, from the tables in knowledge/.
 
 python docs/generate_flavors.py            # writes it
 python docs/generate_flavors.py --check    # exits 1 unless it is up to date
@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from excguard.decoding import pages, payload
-from excguard.knowledge import flavors
+from excguard.decoding import pages
+from excguard.knowledge import guards
+from excguard.knowledge.guards.layout import CONFIDENCES
 from excguard.knowledge.severity import Severity
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ def document() -> str:
     found = pages.every()
     lines = [_HEAD]
     lines += [f"- **{severity}**: {severity.effect}" for severity in reversed(Severity) if severity.effect]
-    lines += ["", "How sure a reading is, as `payload_fields` say:", ""]
-    lines += [f"- **{confidence}**: {text}" for confidence, text in payload.CONFIDENCES.items()]
-    for guard_type, number in flavors.TYPE_NUMBERS.items():
+    lines += ["", "The confidence of a reading, as in `payload_fields`:", ""]
+    lines += [f"- **{confidence}**: {text}" for confidence, text in CONFIDENCES.items()]
+    for guard_type, number in guards.NUMBERS.items():
         mine = [page for page in found if page.guard_type == guard_type]
         lines += ["", f"## {guard_type} (type {number})", ""]
         if len(mine) > 1:
@@ -78,17 +79,25 @@ def _section(page: pages.Page) -> Iterator[str]:
         until = f" to {era.last}" if era.last else " and later"
         yield f"- macOS {era.first}{until}: {value}{era.severity}"
     yield from (f"- {other}" for other in page.others)
-    yield f"- Target: {_escaped(page.target)}."
-    if not page.payload:
+    for target in page.targets:
+        yield f"- Target{_on(target.releases)}: {_escaped(target.text)}."
+    if not page.layouts:
         yield f"- Payload: {page.payload_text}."
-    for part in page.payload:
-        yield f"- Payload bits {part.high} to {part.low}, `{part.name}`: {_escaped(part.text)}."
-        yield from (f"    - `{value:#x}`: {_escaped(text)}" for value, text in part.values.items())
+    for layout in page.layouts:
+        when = f", when {layout.when}" if layout.when else ""
+        yield f"- Payload{_on(layout.releases)}{when}:{'' if layout.bits else ' always 0.'}"
+        for bits in layout.bits:
+            yield f"    - bits {bits.high} to {bits.low}, `{bits.name}`: {_escaped(bits.text)}."
+            yield from (f"        - `{value:#x}`: {_escaped(text)}" for value, text in bits.values.items())
     yield from _paragraphs("Causes", page.causes)
     yield ""
-    yield f"Mend: {_escaped(page.advice)}"
+    yield f"Fix: {_escaped(page.advice)}"
     yield from _paragraphs("Notes", page.notes)
     yield from _paragraphs("Sources", page.sources)
+
+
+def _on(releases: str) -> str:
+    return f" ({releases})" if releases else ""
 
 
 def _paragraphs(title: str, items: tuple[str, ...]) -> Iterator[str]:

@@ -71,9 +71,9 @@ def simulated_hit(
 
 def _code(name: str, number: int, version: int, release: str) -> int:
     first, _, rest = name.partition(" ")
-    guard_type = flavors.guard_type_named(first) if rest else None
+    guard_type = guards.type_named(first) if rest else None
     for flavor in guards.named(rest if guard_type else name, guard_type):
         if flavor in flavors.at(flavor.guard_type, flavor.value, version):
-            return join(flavors.TYPE_NUMBERS[flavor.guard_type], flavor.value, number)
+            return join(guards.NUMBERS[flavor.guard_type], flavor.value, number)
     similar = f"; similar: {', '.join(names)}" if (names := suggest(name)) else ""
     raise ValueError(f"invalid guard flavor: {name!r} does not exist on {release}{similar}")

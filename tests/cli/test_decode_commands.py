@@ -114,7 +114,7 @@ class TestDecode:
             "mach_port_deallocate",
             "MACH_PORT_TYPE_RECEIVE",
             "optional",
-            "mend",
+            "fix",
         ):
             assert word in told
 
@@ -207,7 +207,7 @@ class TestExplain:
             "10.14.6",
             "Apple's guide",
             "63",
-            "mend",
+            "fix",
         ):
             assert word in told
 

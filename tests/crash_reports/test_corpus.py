@@ -181,4 +181,4 @@ def test_headers_of_whole_reports(
 def test_a_truncated_kernel_pointer_is_no_port() -> None:
     report = crash_reports.read(DATA / "reports" / "text_01_macos14.4_arm64_two_codes_lines.txt")
 
-    assert "no port name" in report.violations[0].target_meaning
+    assert "not a port name" in report.violations[0].target_meaning

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from excguard.knowledge import flavors, generate_c, releases
+from excguard.knowledge import flavors, generate_c, guards, releases
 
 NEWEST = releases.NEWEST
 
@@ -108,7 +108,7 @@ def test_c_rows_answer_as_the_tables_do() -> None:
             matching = [
                 row
                 for row in rows
-                if row.guard_type == flavors.TYPE_NUMBERS[guard_type]
+                if row.guard_type == guards.NUMBERS[guard_type]
                 and row.flavor == value
                 and row.first_release <= release <= row.last_release
             ]

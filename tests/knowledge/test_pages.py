@@ -1,9 +1,20 @@
 """The pages of guards, and what is generated from them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from excguard.decoding import pages, payload
+from excguard.decoding.code import join
+from excguard.decoding.decode import decode
 from excguard.knowledge import flavors, guards, releases
+
+if TYPE_CHECKING:
+    from excguard.knowledge.guards.guard_type import GuardType
 
 
 def test_every_guard_has_a_page_with_everything() -> None:
@@ -119,15 +130,49 @@ def test_a_timeline_shows_each_renumbering_and_severity() -> None:
 
 def test_apples_guide_is_contradicted_where_it_is_wrong() -> None:
     for name in ("SEND_INVALID_RIGHT", "SEND_INVALID_VOUCHER"):
-        guard = guards.page("MACH_PORT", name)
-        assert guard
-        assert any("Apple's guide gives it" in note for note in guard.notes)
+        page = guards.BY_NAME["MACH_PORT"].page(name)
+        assert any("Apple's guide gives it" in note for note in page.notes)
 
 
 def test_layouts_are_of_known_flavors_and_do_not_overlap() -> None:
     for page in pages.every():
-        above = 64
-        for part in page.payload:
-            assert above > part.high >= part.low >= 0, page.name
-            above = part.low
-    assert payload.layout("MACH_PORT", "INVALID_NAME") == ()
+        for bits in (page.payload, *(layout.bits for layout in page.layouts)):
+            above = 64
+            for part in bits:
+                assert above > part.high >= part.low >= 0, page.name
+                above = part.low
+    assert pages.of("MACH_PORT", "INVALID_NAME").payload == ()
+
+
+def test_rows_of_layouts_belong_to_flavors() -> None:
+    for kind in guards.TYPES:
+        assert {*kind.targets, *kind.payloads, *kind.soft_mode_bits} <= set(kind.pages), kind.name
+
+
+@pytest.mark.parametrize("kind", guards.TYPES, ids=lambda kind: kind.name)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([r.version for r in releases.known()] + [releases.NEWEST]))
+def test_every_target_of_every_flavor_has_a_meaning(kind: GuardType, value: int, release: int) -> None:
+    for flavor in (*kind.pages, None):
+        assert payload.target(kind.target_rows(flavor), value, release).meaning
+
+
+def test_layouts_by_release() -> None:
+    found = {layout.releases for layout in pages.of("MACH_PORT", "INVALID_RIGHT").layouts}
+
+    assert found == {"macOS 26.0 and later", "up to macOS 15.6"}
+    (page,) = pages.find("INVALID_RIGHT", releases.parse("15.5"))
+    assert [(layout.releases, layout.bits) for layout in page.layouts] == [("up to macOS 15.6", ())]
+    assert page.payload_text == "always 0"
+
+
+def test_a_drawn_bit_is_a_decoded_one() -> None:
+    """Explain draws the rows that decode reads: the names of the fields are those of the drawing."""
+    code = join(1, 0x100, 0x103)
+    for layout in pages.of("MACH_PORT", "INVALID_RIGHT").layouts:
+        if layout.when.startswith("reason"):
+            reason = int(layout.when.split()[1].rstrip(","), 16)
+            value = reason << 56 | 0x11 << 32 | (20 if reason == 4 else 0xFFFFFFFF)
+            fields = decode(code, value, "26.4").payload_fields
+            if "guide" in layout.when:
+                continue
+            assert {bits.name for bits in layout.bits} == {field.name for field in fields} - {"unknown_bits"}

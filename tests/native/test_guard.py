@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from excguard.decoding.decode import decode
-from excguard.knowledge import flavors, releases
+from excguard.knowledge import flavors, guards, releases
 from excguard.knowledge.severity import Severity
 from excguard.native import ffi, lib
 
@@ -39,7 +39,7 @@ def c_rows() -> list[Any]:
 
 def numbers() -> list[tuple[int, int]]:
     """Every (guard type, flavor) of any release, with neighbours that no release has."""
-    known = {(flavors.TYPE_NUMBERS[row.guard_type], row.value) for row in flavors.table()}
+    known = {(guards.NUMBERS[row.guard_type], row.value) for row in flavors.table()}
     near = {(number, max(0, flavor + step)) for number, flavor in known for step in (-1, 1)}
     plain = {
         (number, flavor) for number in range(8) for flavor in (0, 1, 0x40, 0x80, 0x81, 0x80001, 0x1FFFFFFF)
@@ -53,19 +53,19 @@ def test_agrees_with_the_tables(release: int) -> None:
     for number, flavor in numbers():
         code = number << 61 | flavor << 32 | 0xABCD
         found = native(code, release)
-        guard_type = flavors.GUARD_TYPES.get(number)
+        guard_type = guards.NAMES.get(number)
         rows = flavors.at(guard_type, flavor, release) if guard_type else []
         severity = flavors.severity(guard_type, flavor, release) if guard_type else None
         assert (found.guard_type, found.flavor, found.target) == (number, flavor, 0xABCD)
         assert Severity.numbered(found.severity) == (severity or "unknown"), (code, text)
         assert string(found.kernel_name) == (rows[0].kernel_name if rows else None), (code, text)
-        assert found.known == (bool(rows) or (guard_type in flavors.WITHOUT_FLAVORS and flavor == 0))
+        assert found.known == (bool(rows) or (guard_type in guards.WITHOUT_FLAVORS and flavor == 0))
 
 
 def test_every_row_of_the_tables_is_there() -> None:
     ours = {(row.guard_type, row.flavor, string(row.kernel_name)) for row in c_rows()}
     for row in flavors.table():
-        number = flavors.TYPE_NUMBERS[row.guard_type]
+        number = guards.NUMBERS[row.guard_type]
         at = flavors.at(row.guard_type, row.value, row.first)
         assert (number, row.value, at[0].kernel_name) in ours
 

@@ -6,7 +6,7 @@ import pytest
 
 from excguard.decoding.code import join
 from excguard.decoding.decode import decode
-from excguard.knowledge import flavors, releases
+from excguard.knowledge import flavors, guards, releases
 from excguard.pipeline.counters import Labels, labels_of
 from excguard.pipeline.hit_table import HitTable, expected_flavors
 from excguard.pipeline.journal import Journal
@@ -55,7 +55,7 @@ def test_labels_are_those_of_decode_for_every_flavor(journal: Journal) -> None:
     """C decides severity and whether a flavor is known, Python the names; both read the same tables."""
     wanted = {}
     for row in flavors.table():
-        code = join(flavors.TYPE_NUMBERS[row.guard_type], row.value, 0)
+        code = join(guards.NUMBERS[row.guard_type], row.value, 0)
         if code not in wanted:
             hit(journal, code)
             wanted[code] = labels_of("mail", decode(code, None, RELEASE))
@@ -114,7 +114,7 @@ def test_targets_stand_together_and_journals_are_added_up(journal: Journal, othe
 
 def test_fifty_targets_with_all_flavors_have_room(journal: Journal) -> None:
     codes = {
-        join(flavors.TYPE_NUMBERS[row.guard_type], row.value, 0)
+        join(guards.NUMBERS[row.guard_type], row.value, 0)
         for row in flavors.table()
         if flavors.at(row.guard_type, row.value, VERSION)
     }

@@ -8,8 +8,8 @@ import click
 import msgspec
 
 from excguard.cli.violation_text import labelled, listed
-from excguard.decoding import pages
-from excguard.knowledge import flavors, releases
+from excguard.decoding import drawing, pages
+from excguard.knowledge import flavors, guards, releases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,14 +20,14 @@ _OF_ALL = {"", "EXC", "EXC_GUARD", "GUARD", "GUARD_EXC", "KGUARD", "KGUARD_EXC",
 
 @click.command("explain")
 @click.argument("name", nargs=-1, metavar="[NAME | NUMBER]")
-@click.option("--os", "release", metavar="RELEASE", help="Numbers are those of this release.")
+@click.option("--os", "release", metavar="RELEASE", help="Show the numbers and layouts of this release.")
 @click.option("--list", "list_all", is_flag=True, help="List every guard, one a line.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a guard, one a line.")
 def command(name: tuple[str, ...], release: str | None, *, list_all: bool, as_json: bool) -> None:
-    """Explain a guard: the rule, its numbers by release, its bits, causes and mend.
+    """Explain a guard: the rule, its numbers by release, its bits, causes and fix.
 
-    Tells the rule, its numbers on every release, its target and payload bit by bit, why programs break it and
-    how to mend that, and where Apple's guide and the kernel disagree.
+    Shows the rule, its numbers on every release, its target and payload bit by bit, why programs break it and
+    how to fix that, and where Apple's guide and the kernel disagree.
 
     NAME is the kernel's (kGUARD_EXC_IMMOVABLE or IMMOVABLE), ReportCrash's (ILLEGAL_MOVE) or Apple's
     documentation's (SET_EXCEPTION_BEHAVIOR); a guard type lists its guards. NUMBER is a flavor (0x200; FD:1
@@ -41,8 +41,8 @@ def command(name: tuple[str, ...], release: str | None, *, list_all: bool, as_js
 
     \b
     Exit status:
-      0    it is explained
-      1    nothing goes by that name
+      0    the guard was found
+      1    no guard has that name or number
       2    the command line is wrong
     """  # noqa: D301 - click wants the real backspace
     placed = None
@@ -60,7 +60,7 @@ def command(name: tuple[str, ...], release: str | None, *, list_all: bool, as_js
     found = pages.find(asked, placed)
     if not found:
         raise click.ClickException(_nothing(asked, placed))
-    whole_type = flavors.guard_type_named(asked) is not None and len(found) > 1
+    whole_type = guards.type_named(asked) is not None and len(found) > 1
     _print(found, placed, as_json=as_json, short=whole_type)
 
 
@@ -69,7 +69,7 @@ def _nothing(asked: str, placed: releases.Release | None) -> str:
         return f"{asked} is not a guard's number on {placed.text}; leave out --os for every release's numbers"
     shown = " ".join(asked.split())[:60]
     if flavors.canonical(asked).strip("_") in _OF_ALL:
-        types = ", ".join(flavors.TYPE_NUMBERS)
+        types = ", ".join(guards.NUMBERS)
         return f"{shown!r} stands for every guard: give the name of one, or a guard type ({types})"
     close = pages.suggest(asked)
     hint = f"; did you mean {', '.join(close)}?" if close else "; `excguard explain --list` lists all names"
@@ -105,7 +105,7 @@ def _era(page: pages.Page, placed: releases.Release | None) -> pages.Era | None:
     for era in page.timeline:
         first = releases.parse_version(era.first)
         last = releases.parse_version(era.last) if era.last else releases.NEWEST
-        if first <= placed.version <= max(last, flavors.covers_until(last) if era.last else last):
+        if first <= placed.version <= max(last, releases.covers_until(last) if era.last else last):
             return era
     return None
 
@@ -122,16 +122,13 @@ def _page_lines(page: pages.Page, placed: releases.Release | None) -> Iterator[s
     if era.severity:
         yield from labelled("severity", f"{era.severity}. {era.severity.effect}")
     yield ""
-    yield from _drawing("code", _code_parts(page, era))
+    yield from _drawing("code", _code_boxes(page, era))
+    for target in page.targets[1:]:
+        yield from labelled("", _dated(target.releases, f"target: {target.text}"))
     yield ""
-    yield from _drawing("subcode", _payload_parts(page))
-    yield ""
-    for part in page.payload:
-        yield from labelled("field", f"{part.name}: {part.text}")
-        for value, text in part.values.items():
-            yield from labelled("", f"{value:#x}  {text}")
+    yield from _payload(page, every=placed is not None)
     yield from listed("causes", page.causes)
-    yield from labelled("mend", page.advice)
+    yield from labelled("fix", page.advice)
     yield from listed("notes", page.notes)
     yield from listed("sources", page.sources)
 
@@ -139,7 +136,7 @@ def _page_lines(page: pages.Page, placed: releases.Release | None) -> Iterator[s
 def _on(page: pages.Page, placed: releases.Release) -> Iterator[str]:
     era = _era(page, placed)
     if era is None:
-        yield from labelled("", f"{placed.text} does not have it", "yellow")
+        yield from labelled("", f"not on {placed.text}", "yellow")
     elif era.value is not None:
         yield from labelled("", f"{placed.text}: {era.value:#x}, {era.severity}")
     if placed.note:
@@ -157,23 +154,48 @@ def _timeline(page: pages.Page) -> Iterator[str]:
         yield from labelled("macOS" if index == 0 else "", bar + (f"  {era.kernel_name}" if renamed else ""))
 
 
-def _code_parts(page: pages.Page, era: pages.Era) -> list[tuple[int, int, str]]:
+def _code_boxes(page: pages.Page, era: pages.Era) -> list[tuple[int, int, str]]:
     flavor = f"flavor {era.value:#x}" if era.value is not None else "not used"
     return [(63, 61, f"type {page.guard_type_number}"), (60, 32, flavor), (31, 0, page.target)]
 
 
-def _payload_parts(page: pages.Page) -> list[tuple[int, int, str]]:
-    """The parts with what lies between them, so that all 64 bits are drawn."""
-    drawn: list[tuple[int, int, str]] = []
+def _payload(page: pages.Page, *, every: bool) -> Iterator[str]:
+    """The layouts of the payload as boxes; without `every` the current ones, and the others in words."""
+    drawn = [layout for layout in page.layouts if every or layout.current]
+    shapes: dict[tuple[tuple[int, int, str], ...], list[str]] = {}
+    for layout in drawn:
+        shapes.setdefault(tuple(_payload_boxes(layout)), []).append(layout.when)
+    for boxes, whens in shapes.items() or [(((63, 0, page.payload_text or "0"),), [""])]:
+        if words := "; ".join(when for when in whens if when):
+            yield from labelled("", f"when {words}:")
+        yield from _drawing("subcode", list(boxes))
+    for layout in page.layouts:
+        if layout not in drawn:
+            shown = ", ".join(f"{bits.high}..{bits.low} {bits.name}" for bits in layout.bits)
+            when = f" when {layout.when}" if layout.when else ""
+            yield from labelled("", _dated(layout.releases, f"payload{when}: {shown or 'always 0'}"))
+    yield ""
+    fields = dict.fromkeys((b.name, b.text, tuple(b.values.items())) for layout in drawn for b in layout.bits)
+    for name, text, values in fields:
+        yield from labelled("field", f"{name}: {text}")
+        for value, meaning in values:
+            yield from labelled("", f"{value:#x}  {meaning}")
+
+
+def _payload_boxes(layout: drawing.Layout) -> Iterator[tuple[int, int, str]]:
+    """The bits with what lies between them, so that all 64 are drawn."""
     above = 63
-    for part in page.payload:
-        if part.high < above:
-            drawn.append((above, part.high + 1, "0"))
-        drawn.append((part.high, part.low, part.name))
-        above = part.low - 1
+    for bits in layout.bits:
+        if bits.high < above:
+            yield above, bits.high + 1, "0"
+        yield bits.high, bits.low, bits.name
+        above = bits.low - 1
     if above >= 0:
-        drawn.append((above, 0, page.payload_text or "0"))
-    return drawn
+        yield above, 0, "0" if layout.bits else "always 0"
+
+
+def _dated(when: str, text: str) -> str:
+    return f"{when}: {text}" if when else text
 
 
 def _drawing(label: str, parts: list[tuple[int, int, str]]) -> Iterator[str]:

@@ -39,7 +39,7 @@ def violation_lines(violation: PartialViolation) -> Iterator[str]:
         yield from labelled("also", ", ".join(violation.aliases))
     yield from listed("causes", violation.causes)
     if violation.advice:
-        yield from labelled("mend", violation.advice)
+        yield from labelled("fix", violation.advice)
     yield from listed("notes", violation.notes)
 
 

@@ -30,7 +30,7 @@ from excguard.crash_reports.splitter import (
 from excguard.crash_reports.text_report import MAX_LINE, TextReader
 from excguard.crash_reports.unwrap import unwrap
 from excguard.decoding.code import FLAVOR_MASK, FLAVOR_SHIFT, TYPE_SHIFT
-from excguard.knowledge import flavors
+from excguard.knowledge import flavors, guards
 
 if TYPE_CHECKING:
     from excguard.crash_reports.json_spans import Span
@@ -256,7 +256,7 @@ def _lone(data: bytes, drafts: list[Draft]) -> list[Draft]:
                 continue
             last = match.end()
             code = number(match[1].decode())
-            kind = flavors.GUARD_TYPES.get(code >> TYPE_SHIFT) if code is not None else None
+            kind = guards.NAMES.get(code >> TYPE_SHIFT) if code is not None else None
             if (
                 code is None
                 or kind is None

@@ -99,9 +99,9 @@ def settle(evidence: Evidence, release: str | None) -> tuple[PartialViolation | 
             *_code_checks(evidence, violation),
             *_subcode_check(evidence),
         ]
-    if evidence.flavor is not None and evidence.guard_type in flavors.TYPE_NUMBERS:
+    if evidence.flavor is not None and evidence.guard_type in guards.NUMBERS:
         target = _assumed_target(evidence)
-        number = flavors.TYPE_NUMBERS[evidence.guard_type]
+        number = guards.NUMBERS[evidence.guard_type]
         if target is None:
             partial = _without_target(evidence, evidence.flavor, subcode, at)
             return _noted(partial, evidence, at), _subcode_check(evidence)
@@ -127,7 +127,7 @@ def _is_of_guard(evidence: Evidence) -> bool:
     if evidence.exception_type == "EXC_GUARD":
         return True
     if evidence.exception_type is None:
-        return bool(evidence.codes) and evidence.codes[0] >> TYPE_SHIFT in flavors.GUARD_TYPES
+        return bool(evidence.codes) and evidence.codes[0] >> TYPE_SHIFT in guards.NAMES
     if _hides_guard(evidence):
         signal, _exception, low = unpack_crash(evidence.codes[0])
         evidence.notes.append(
@@ -182,7 +182,7 @@ def _placeable(release: str | None) -> str | None:
 
 def _release_of_words(evidence: Evidence, code: int, at: str | None) -> str | None:
     """The release to read a code by: without one, one on which its number has the name that was printed."""
-    kind = flavors.GUARD_TYPES.get(code >> TYPE_SHIFT)
+    kind = guards.NAMES.get(code >> TYPE_SHIFT)
     if at is not None or kind is None or not evidence.flavor_name:
         return at
     value = code >> FLAVOR_SHIFT & FLAVOR_MASK
@@ -206,7 +206,7 @@ def _known_name(evidence: Evidence) -> str | None:
 
 def _without_target(evidence: Evidence, flavor: int, subcode: int | None, at: str | None) -> PartialViolation:
     """A flavor by its number, where the target is not printed and the code is therefore not known."""
-    whole = decode(join(flavors.TYPE_NUMBERS[evidence.guard_type or ""], flavor, 0), subcode, at)
+    whole = decode(join(guards.NUMBERS[evidence.guard_type or ""], flavor, 0), subcode, at)
     summary = f"{whole.flavor_name}: {whole.summary.partition(': ')[2]}" if whole.known else whole.summary
     values = {name: getattr(whole, name) for name in whole.__struct_fields__}
     values |= {

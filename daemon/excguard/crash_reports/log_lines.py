@@ -12,7 +12,7 @@ from typing import NamedTuple
 from excguard.crash_reports.evidence import Evidence
 from excguard.crash_reports.messages import read_message
 from excguard.crash_reports.numbers import HEX, NUMBER, number, word32
-from excguard.knowledge import flavors, guards
+from excguard.knowledge import guards
 from excguard.knowledge.flavors import canonical
 
 # "ERROR: [Mail:4711] EXC_GUARD AST: type=0x1 flavor=0x200 ...": macOS 26 (guard_ast, osfmk/kern/thread.c)
@@ -81,7 +81,7 @@ def _kernel(match: re.Match[str]) -> Evidence:
     evidence = Evidence(origin="kernel-log", exception_type="EXC_GUARD")
     evidence.code, evidence.subcode = number(match[6]), number(match[7])
     kind, evidence.flavor, evidence.target = word32(match[3]), word32(match[4]), word32(match[5])
-    evidence.guard_type = flavors.GUARD_TYPES.get(kind or 0)
+    evidence.guard_type = guards.NAMES.get(kind or 0)
     if evidence.guard_type is None and evidence.code is None:
         evidence.notes.append(f"the line says guard type {match[3]}, which is not known")
     return evidence
@@ -147,7 +147,7 @@ def named_in_words(line: str, evidence: Evidence) -> bool:
     beside EXC_GUARD or where the line names the guard type.
     """
     kind = _GUARD_TYPE.search(line)
-    if kind and kind[1] in flavors.TYPE_NUMBERS:
+    if kind and kind[1] in guards.NUMBERS:
         evidence.guard_type = evidence.guard_type or kind[1]
     for match in _NAME.finditer(line):
         if match[1].startswith(("GUARD_TYPE_", "EXC_", "SIG", "KERN_SUCCESS")) or match[1] == "GUARD":

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from excguard.crash_reports.evidence import EXC_GUARD, Evidence, unpack_crash
 from excguard.crash_reports.report import Frame, Report
-from excguard.knowledge import flavors
+from excguard.knowledge import guards
 
 MAGIC = b"MDMP"
 
@@ -70,7 +70,7 @@ def read(file: IO[bytes], report: Report) -> list[Evidence]:
             found.subcode = parameters[2] if len(parameters) > 2 else None
         elif flags >> 29:
             found.notes.append("the minidump holds only the upper half of the code: the target is not known")
-            found.guard_type, found.flavor = flavors.GUARD_TYPES.get(flags >> 29), flags & 0x1FFFFFFF
+            found.guard_type, found.flavor = guards.NAMES.get(flags >> 29), flags & 0x1FFFFFFF
         else:
             found.notes.append("the minidump's writer kept no part of the code")
     elif exception == _EXC_CRASH:

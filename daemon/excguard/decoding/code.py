@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from excguard.knowledge.flavors import GUARD_TYPES
+from excguard.knowledge import guards
 
 TYPE_SHIFT, FLAVOR_SHIFT, FLAVOR_MASK, TARGET_MASK = 61, 32, 0x1FFFFFFF, 0xFFFFFFFF
 """Layout of a code (osfmk/kern/exc_guard.h): type in bits 63..61, flavor in 60..32, target in 31..0."""
@@ -90,7 +90,13 @@ def _value(match: re.Match[str], *, first: bool) -> int:
         digits, base = match["bare"], 16
     else:
         digits = re.sub(r"\D", "", match["grouped"] or match["plain"])
-        if first and not sign and len(digits) == 16 and int(digits, 16) >> TYPE_SHIFT in GUARD_TYPES:
+        if (
+            first
+            and match["plain"]
+            and not sign
+            and len(digits) == 16
+            and int(digits, 16) >> TYPE_SHIFT in guards.BY_NUMBER
+        ):
             base = 16  # below 10^16 no decimal code has a guard type
     if len(digits) > 40:
         raise DecodeError(f"a number of {len(digits)} digits does not fit 64 bits")

@@ -6,14 +6,20 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from excguard.decoding import payload as layouts
-from excguard.decoding.code import join, split, unsigned
+from excguard.decoding.code import FLAVOR_SHIFT, TARGET_MASK, join, split, unsigned
 from excguard.decoding.violation import PartialViolation, Reading, Violation
 from excguard.knowledge import flavors, guards, releases
+from excguard.knowledge.guards.file_descriptor import WELL_KNOWN_GUARDS
+from excguard.knowledge.guards.layout import INFERRED, OBSERVED
+from excguard.knowledge.severity import Severity
+
+if TYPE_CHECKING:
+    from excguard.knowledge.guards.guard_type import GuardType, Page
 
 _MTE_TAG_FAULT = 0x106  # EXC_ARM_MTE_TAGCHECK_FAIL, a machine code of EXC_BAD_ACCESS (mach/arm/exception.h)
 
@@ -56,11 +62,12 @@ def decode_words(
     named = guards.named(flavor_name, guard_type) if flavor_name else ()
     if named:
         guard_type = named[0].guard_type
-    number = flavors.TYPE_NUMBERS.get(guard_type or "")
+    kind = guards.BY_NAME.get(guard_type or "")
+    number = kind.number if kind else None
     placed = releases.parse(release) if release is not None else None
     at = placed.version if placed else releases.NEWEST
     flavor = next((f.value for f in named if f.first <= at <= f.last), named[0].value if named else None)
-    if guard_type in flavors.WITHOUT_FLAVORS:
+    if kind and not kind.has_flavors:
         flavor = 0
     if number is not None and flavor is not None and target is not None:
         whole = decode(join(number, flavor, target), subcode, release)
@@ -77,7 +84,7 @@ def decode_words(
     elif target is None:
         summary = f"{told.flavor_name}: {told.summary.partition(': ')[2]}"
     notes = ["the report leaves the code out"]
-    if guard_type is None and (known := layouts.WELL_KNOWN_GUARDS.get(subcode or 0)):
+    if guard_type is None and (known := WELL_KNOWN_GUARDS.get(subcode or 0)):
         notes.append(f"the subcode is {known}, which would make it a file descriptor guard")
     return PartialViolation(
         guard_type=guard_type,
@@ -111,45 +118,82 @@ class _Names(NamedTuple):
     notes: list[str]
 
 
+class _Meaning(NamedTuple):
+    """What a guard type and flavor mean on a release, whatever target and payload are.
+
+    Attributes:
+        violation: The violation, but for what depends on target and payload.
+        kind: The guard type.
+        at: The release that layouts are chosen by.
+        page: The page of the flavor; None for a flavor in no table.
+    """
+
+    violation: Violation
+    kind: GuardType
+    at: int
+    page: Page | None
+
+
 @lru_cache(maxsize=4096)
 def _decode(code: int, subcode: int | None, release: str | None) -> Violation:
-    placed = releases.parse(release) if release is not None else None
-    number, flavor, target_value = split(code)
-    guard_type = flavors.GUARD_TYPES.get(number)
-    if guard_type is None:
-        return _unknown_type(code, subcode, placed)
-    named = _name(guard_type, flavor, placed)
-    chosen = named.chosen
-    at = placed.version if placed else chosen.last if chosen else releases.NEWEST
-    name = chosen.name if chosen else None
-    known = chosen is not None or (guard_type in flavors.WITHOUT_FLAVORS and flavor == 0)
-    target = layouts.target(guard_type, name, target_value, at)
+    meaning = _meaning(code >> FLAVOR_SHIFT, release)
+    if meaning is None:
+        return _unknown_type(code, subcode, releases.parse(release) if release is not None else None)
+    violation, kind, at, page = meaning
+    target_value = code & TARGET_MASK
+    name = violation.flavor_name
+    target = layouts.target(kind.target_rows(name), target_value, at)
     fields: tuple[layouts.Field, ...] = ()
     if subcode is not None:
-        if guard_type == "REJECTED_SC":
-            fields = layouts.syscall_fields(subcode, mach_trap=target_value == 1)
-        else:
-            fields = layouts.fields(guard_type, name, subcode, at)
-    page = guards.page(guard_type, name) if known else None
-    return Violation(
-        guard_type=guard_type,
-        guard_type_number=number,
-        flavor=flavor,
-        flavor_name=name,
-        kernel_name=chosen.kernel_name if chosen else None,
+        fields = layouts.fields(kind.payload_rows(name), subcode, at, target_value)
+    if page is None:
+        summary = (
+            f"Unknown {kind.name} flavor {violation.flavor:#x}: target {target_value:#x}{_shown(subcode)}."
+        )
+    else:
+        summary = _summary(name or kind.name, page, target, fields)
+    return msgspec.structs.replace(
+        violation,
         target=target_value,
         payload=subcode,
         code=code,
         subcode=subcode,
-        severity=flavors.severity(guard_type, flavor, at),
-        summary=_summary(guard_type, chosen, page, target, fields)
-        if page
-        else f"Unknown {guard_type} flavor {flavor:#x}: target {target_value:#x}{_shown(subcode)}.",
-        release=placed.text if placed else None,
-        readings=tuple(_reading(other) for other in named.others),
+        severity=Severity.SOFT if kind.soft_mode(name, target_value) else violation.severity,
+        summary=summary,
         target_meaning=target.meaning,
         target_confidence=target.confidence,
         payload_fields=fields,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _meaning(head: int, release: str | None) -> _Meaning | None:
+    """What the upper 32 bits of a code mean; None for an unknown guard type. Raises ReleaseError."""
+    placed = releases.parse(release) if release is not None else None
+    number, flavor, _ = split(head << FLAVOR_SHIFT)
+    kind = guards.BY_NUMBER.get(number)
+    if kind is None:
+        return None
+    named = _name(kind.name, flavor, placed)
+    chosen = named.chosen
+    at = placed.version if placed else chosen.last if chosen else releases.NEWEST
+    known = chosen is not None or (not kind.has_flavors and flavor == 0)
+    page = kind.page(chosen.name if chosen else None) if known else None
+    severity = flavors.severity(kind.name, flavor, at)
+    violation = Violation(
+        guard_type=kind.name,
+        guard_type_number=number,
+        flavor=flavor,
+        flavor_name=chosen.name if chosen else None,
+        kernel_name=chosen.kernel_name if chosen else None,
+        target=0,
+        payload=None,
+        code=0,
+        subcode=None,
+        severity=None if severity is Severity.UNKNOWN else severity,
+        summary="",
+        release=placed.text if placed else None,
+        readings=tuple(_reading(other) for other in named.others),
         aliases=_aliases(chosen, page),
         causes=page.causes if page else (),
         advice=page.advice if page else "",
@@ -157,6 +201,7 @@ def _decode(code: int, subcode: int | None, release: str | None) -> Violation:
         notes=(*((placed.note,) if placed and placed.note else ()), *named.notes),
         known=known,
     )
+    return _Meaning(violation, kind, at, page)
 
 
 def _name(guard_type: str, value: int, placed: releases.Release | None) -> _Names:
@@ -169,7 +214,7 @@ def _name(guard_type: str, value: int, placed: releases.Release | None) -> _Name
     chosen = here[0] if here else None
     others = here[1:] if here else ever
     notes = []
-    if at > flavors.covers_until(read[-1]):
+    if at > releases.covers_until(read[-1]):
         notes.append(
             f"macOS {releases.show(at)} is newer than the newest {guard_type} table, "
             f"that of {releases.show(read[-1])}, which was used"
@@ -179,7 +224,7 @@ def _name(guard_type: str, value: int, placed: releases.Release | None) -> _Name
     else:
         before = max(release for release in read if release <= at)
         after = min((release for release in read if release > at), default=None)
-        if at > flavors.covers_until(before) and after is not None:
+        if at > releases.covers_until(before) and after is not None:
             earlier, later = flavors.at(guard_type, value, before), flavors.at(guard_type, value, after)
             if earlier != later:
                 notes.append(
@@ -196,27 +241,16 @@ def _name(guard_type: str, value: int, placed: releases.Release | None) -> _Name
     return _Names(chosen, others, notes)
 
 
-def _summary(
-    guard_type: str,
-    flavor: flavors.Flavor | None,
-    page: guards.Guard,
-    target: layouts.Target,
-    fields: tuple[layouts.Field, ...],
-) -> str:
-    name = flavor.name if flavor else guard_type
+_IN_SUMMARY = frozenset({"reason", "operation", "system_call", "mach_trap", "reason_code", "exception_mask"})
+"""Payload fields that are part of the sentence, where they come first."""
+
+
+def _summary(name: str, page: Page, target: layouts.Target, fields: tuple[layouts.Field, ...]) -> str:
     detail = ""
-    if fields and fields[0].name in {
-        "reason",
-        "operation",
-        "system_call",
-        "mach_trap",
-        "reason_code",
-        "exception_mask",
-    }:
-        shown = fields[0].text if fields[0].name != "reason_code" else f"reason code {fields[0].value:#x}"
+    if fields and (fields[0].name in _IN_SUMMARY or fields[0].confidence == OBSERVED):
+        first = fields[0]
+        shown = first.text if first.name != "reason_code" else f"reason code {first.value:#x}"
         detail = f" ({shown})"
-    elif guard_type == "FD" and fields and fields[0].confidence == layouts.OBSERVED:
-        detail = f" ({fields[0].text})"
     return f"{name}{' ' if target.short else ''}{target.short}: {page.rule}{detail}."
 
 
@@ -237,7 +271,7 @@ def _unknown_type(code: int, subcode: int | None, placed: releases.Release | Non
                 "(EXC_ARM_MTE_TAGCHECK_FAIL) that was delivered as EXC_GUARD."
             )
         if subcode is not None:
-            fields = (layouts.Field("address", subcode, f"fault address {subcode:#x}", layouts.INFERRED),)
+            fields = (layouts.Field("address", subcode, f"fault address {subcode:#x}", INFERRED),)
         sources = ("llvm/llvm-project pull 172579",)
     elif number == 0:
         summary = f"No known guard violation: the guard type bits are 0 (code {code:#x}{_shown(subcode)})."
@@ -245,9 +279,9 @@ def _unknown_type(code: int, subcode: int | None, placed: releases.Release | Non
             "reports of 32-bit processes lose the guard type bits: the flavor bits are "
             f"{flavor:#x} and the target {target:#x}, but of which guard type is not known"
         )
-        if known := layouts.WELL_KNOWN_GUARDS.get(subcode or 0):
+        if known := WELL_KNOWN_GUARDS.get(subcode or 0):
             notes.append(f"the subcode is {known}, which would make it a file descriptor guard")
-        if len(str(code)) == 16 and (digits := int(str(code), 16)) >> 61 in flavors.GUARD_TYPES:
+        if len(str(code)) == 16 and (digits := int(str(code), 16)) >> 61 in guards.BY_NUMBER:
             notes.append(f"if these are hexadecimal digits, write {digits:#x}")
     else:
         summary = f"Unknown guard type {number}: flavor {flavor:#x}, target {target:#x}{_shown(subcode)}."
@@ -281,7 +315,7 @@ def _shown(subcode: int | None) -> str:
     return "" if subcode is None else f", payload {subcode:#x}"
 
 
-def _aliases(flavor: flavors.Flavor | None, page: guards.Guard | None) -> tuple[str, ...]:
+def _aliases(flavor: flavors.Flavor | None, page: Page | None) -> tuple[str, ...]:
     names = [flavor.kernel_name] if flavor else []
     if page:
         names += [alias for alias in (*page.aliases, *page.reported) if not flavor or alias != flavor.name]
@@ -294,19 +328,11 @@ def declared(flavor: flavors.Flavor) -> str:
     return f"{flavor.header} ({flavor.first_source}{until})"
 
 
-def span(first: int, last: int) -> str:
-    """Releases from first to last, for people: "macOS 14.2 and later", "macOS 14.0 to 14.1", "macOS 26.4"."""
-    shown = f"macOS {releases.show(first)}"
-    if last == releases.NEWEST:
-        return f"{shown} and later"
-    return shown if first == last else f"{shown} to {releases.show(last)}"
-
-
 def _reading(flavor: flavors.Flavor) -> Reading:
     return Reading(
         flavor.name,
         flavor.kernel_name,
-        span(flavor.first, flavor.last),
+        releases.span(flavor.first, flavor.last),
         releases.show(flavor.first),
         None if flavor.last == releases.NEWEST else releases.show(flavor.last),
         flavors.severity(flavor.guard_type, flavor.value, flavor.last),

@@ -9,7 +9,7 @@ import difflib
 
 import msgspec
 
-from excguard.decoding import payload
+from excguard.decoding import drawing
 from excguard.decoding.code import DecodeError, parse_numbers, split
 from excguard.knowledge import flavors, guards, releases
 from excguard.knowledge.severity import Severity  # noqa: TC001 - msgspec reads annotations
@@ -46,11 +46,13 @@ class Page(msgspec.Struct, frozen=True):
         rule: What went wrong.
         timeline: Its numbers by release, oldest first.
         others: Other flavors that had one of these numbers, with their releases.
-        target: What the target is.
-        payload: The parts of the payload.
+        target: What the target is on the newest release.
+        targets: What it is on each release, newest first.
+        payload: The bits of the payload in its fullest current layout.
         payload_text: What it is where it has no parts.
+        layouts: Every layout of the payload, newest first.
         causes: Usual causes.
-        advice: How to mend it.
+        advice: How to fix it.
         notes: Where sources disagree, and what changed.
         sources: Where this is from.
     """
@@ -63,69 +65,79 @@ class Page(msgspec.Struct, frozen=True):
     timeline: tuple[Era, ...]
     others: tuple[str, ...]
     target: str
-    payload: tuple[payload.Part, ...]
+    payload: tuple[drawing.Bits, ...]
     payload_text: str
     causes: tuple[str, ...]
     advice: str
     notes: tuple[str, ...]
     sources: tuple[str, ...]
+    targets: tuple[drawing.TargetEra, ...]
+    layouts: tuple[drawing.Layout, ...]
 
 
 def every() -> list[Page]:
     """Every page: by guard type, flavors by their newest number."""
     found = []
-    for number, guard_type in flavors.GUARD_TYPES.items():
-        del number
-        if guard_type in flavors.WITHOUT_FLAVORS:
-            found.append(of(guard_type, None))
+    for kind in guards.TYPES:
+        if not kind.has_flavors:
+            found.append(of(kind.name, None))
             continue
-        rows = [f for f in flavors.table() if f.guard_type == guard_type and f.role == "flavor"]
+        rows = [f for f in flavors.table() if f.guard_type == kind.name and f.role == "flavor"]
         newest = {f.name: f.value for f in sorted(rows, key=lambda f: f.last)}
-        found += [of(guard_type, name) for name in sorted(newest, key=lambda name: (newest[name], name))]
+        found += [of(kind.name, name) for name in sorted(newest, key=lambda name: (newest[name], name))]
     return found
 
 
-def of(guard_type: str, name: str | None) -> Page:
-    """The page of a flavor, or of a guard type without flavors (name None)."""
-    guard = guards.page(guard_type, name)
-    assert guard is not None  # noqa: S101 - a test holds pages and tables against each other
+def of(guard_type: str, name: str | None, release: releases.Release | None = None) -> Page:
+    """The page of a flavor, or of a guard type without flavors (name None). Raises MissingPageError.
+
+    With a release that has the flavor, layouts and targets are those of that release only.
+    """
+    kind = guards.BY_NAME[guard_type]
+    known = kind.page(name)
     rows = sorted(
         (f for f in flavors.table() if f.guard_type == guard_type and f.name == name and f.role == "flavor"),
         key=lambda f: f.first,
     )
     timeline = [era for row in rows for era in _eras(row)] or [
-        Era(
-            "10.13" if guard_type == "USER" else "12.0",
-            None,
-            None,
-            None,
-            _now(guard_type, 0),
-            guard.sources[0],
-        )
+        Era(kind.first, None, None, None, flavors.severity(guard_type, 0, releases.NEWEST), known.sources[0])
     ]
     others = [
-        f"{other.value:#x} is {other.name} on {_span(other)}"
+        f"{other.value:#x} is {other.name} on {releases.span(other.first, other.last)}"
         for row in rows
         for other in flavors.with_value(guard_type, row.value)
         if other.name != name
     ]
-    aliases = [row.kernel_name for row in rows] + [a for a in (*guard.aliases, *guard.reported) if a != name]
+    aliases = [row.kernel_name for row in rows] + [a for a in (*known.aliases, *known.reported) if a != name]
+    has_it = release and (not rows or any(row.first <= release.version <= row.last for row in rows))
+    placed = release if has_it else None
+    layouts = drawing.layouts(kind.payload_rows(name), placed)
+    targets = drawing.targets(kind.target_rows(name), placed)
     return Page(
         guard_type=guard_type,
-        guard_type_number=flavors.TYPE_NUMBERS[guard_type],
+        guard_type_number=kind.number,
         name=name or guard_type,
         aliases=tuple(dict.fromkeys(aliases)),
-        rule=guard.rule,
+        rule=known.rule,
         timeline=tuple(timeline),
         others=tuple(dict.fromkeys(others)),
-        target=payload.target_text(guard_type, name),
-        payload=payload.layout(guard_type, name),
-        payload_text=payload.payload_text(guard_type, name),
-        causes=guard.causes,
-        advice=guard.advice,
-        notes=guard.notes,
-        sources=tuple(dict.fromkeys([*(f"{r.header} ({r.first_source})" for r in rows), *guard.sources])),
+        target=targets[0].text,
+        payload=max((each.bits for each in layouts if each.current or placed), key=len, default=()),
+        payload_text=payload_text(layouts),
+        causes=known.causes,
+        advice=known.advice,
+        notes=known.notes,
+        sources=tuple(dict.fromkeys([*(f"{r.header} ({r.first_source})" for r in rows), *known.sources])),
+        targets=tuple(targets),
+        layouts=tuple(layouts),
     )
+
+
+def payload_text(layouts: list[drawing.Layout]) -> str:
+    """What a payload is in a few words, where none of these layouts has parts."""
+    if any(layout.bits for layout in layouts):
+        return ""
+    return "always 0" if layouts else "no source says"
 
 
 def find(text: str, release: releases.Release | None = None) -> list[Page]:
@@ -133,17 +145,17 @@ def find(text: str, release: releases.Release | None = None) -> list[Page]:
 
     Args:
         text: "INVALID_NAME", "SET_EXCEPTION_BEHAVIOR", "0x200", "FD CLOSE", "FD:1", "2305845208236959491" ...
-        release: Numbers are those of this release; of all releases without it.
+        release: Numbers and layouts are those of this release; of all releases without it.
     """
     words = text[:400].replace(":", " ").split()
     for count in range(min(len(words), 2), 0, -1):  # "file descriptor close" has a guard type of two words
-        guard_type = flavors.guard_type_named(" ".join(words[:count]))
+        guard_type = guards.type_named(" ".join(words[:count]))
         if guard_type is not None:
             rest = " ".join(words[count:])
             if not rest:
                 return [page for page in every() if page.guard_type == guard_type]
-            return _numbered(rest, guard_type, release) or _named(rest, guard_type)
-    return _numbered(text, None, release) or _named(" ".join(words), None)
+            return _numbered(rest, guard_type, release) or _named(rest, guard_type, release)
+    return _numbered(text, None, release) or _named(" ".join(words), None, release)
 
 
 def suggest(text: str) -> list[str]:
@@ -156,11 +168,12 @@ def suggest(text: str) -> list[str]:
     return list(dict.fromkeys(names[key] for key in (*inside, *close)))[:5]
 
 
-def _named(name: str, guard_type: str | None) -> list[Page]:
+def _named(name: str, guard_type: str | None, release: releases.Release | None) -> list[Page]:
     wanted = flavors.canonical(name)
     keys = dict.fromkeys((f.guard_type, f.name) for f in guards.named(name, guard_type))
     # A name of its own goes before another's alias: WEAK_REPLY_PORT was PROVISIONAL_REPLY_PORT.
-    return [of(*key) for key in keys if flavors.canonical(key[1]) == wanted] or [of(*key) for key in keys]
+    own = [key for key in keys if flavors.canonical(key[1]) == wanted]
+    return [of(*key, release) for key in own or keys]
 
 
 def _numbered(text: str, guard_type: str | None, release: releases.Release | None) -> list[Page]:
@@ -172,20 +185,18 @@ def _numbered(text: str, guard_type: str | None, release: releases.Release | Non
         return []
     number, flavor, _ = split(numbers[0])
     if number:
-        guard_type = flavors.GUARD_TYPES.get(number)
+        guard_type = guards.NAMES.get(number)
         if guard_type is None:
             return []
-        if guard_type in flavors.WITHOUT_FLAVORS:
-            return [of(guard_type, None)]
+        if guard_type in guards.WITHOUT_FLAVORS:
+            return [of(guard_type, None, release)]
     else:
         flavor = numbers[0]
-    types = (
-        [guard_type] if guard_type else [t for t in flavors.TYPE_NUMBERS if t not in flavors.WITHOUT_FLAVORS]
-    )
+    types = [guard_type] if guard_type else [kind.name for kind in guards.TYPES if kind.has_flavors]
     found = []
     for kind in types:
         here = flavors.at(kind, flavor, release.version) if release else flavors.with_value(kind, flavor)
-        found += [of(kind, each.name) for each in here]
+        found += [of(kind, each.name, release) for each in here]
     return found
 
 
@@ -202,27 +213,12 @@ def _eras(row: flavors.Flavor) -> list[Era]:
         if eras and eras[-1].severity == severity:
             eras[-1] = msgspec.structs.replace(eras[-1], last=_shown(row.last))
         else:
-            last = _shown(row.last) if end == row.last else releases.show(_before(starts[index + 1]))
+            last = (
+                _shown(row.last) if end == row.last else releases.show(releases.preceding(starts[index + 1]))
+            )
             eras.append(Era(releases.show(start), last, row.value, row.kernel_name, severity, source))
     return eras
 
 
-def _before(release: int) -> int:
-    """The last release before this one that was read."""
-    return max(known.version for known in releases.known() if known.version < release)
-
-
 def _shown(version: int) -> str | None:
     return None if version == releases.NEWEST else releases.show(version)
-
-
-def _now(guard_type: str, value: int) -> Severity | None:
-    return flavors.severity(guard_type, value, releases.NEWEST)
-
-
-def _span(flavor: flavors.Flavor) -> str:
-    last = _shown(flavor.last)
-    first = releases.show(flavor.first)
-    if last is None:
-        return f"macOS {first} and later"
-    return f"macOS {first}" if first == last else f"macOS {first} to {last}"

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from excguard.decoding import payload as layouts
+from excguard.decoding.payload import Field  # noqa: TC001 - msgspec reads annotations
+from excguard.knowledge.guards.layout import INFERRED
 from excguard.knowledge.severity import Severity  # noqa: TC001 - msgspec reads annotations
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class PartialViolation(msgspec.Struct, frozen=True, kw_only=True):
     release: str | None
     readings: tuple[Reading, ...] = ()
     target_meaning: str = ""
-    target_confidence: str = layouts.INFERRED
-    payload_fields: tuple[layouts.Field, ...] = ()
+    target_confidence: str = INFERRED
+    payload_fields: tuple[Field, ...] = ()
     aliases: tuple[str, ...] = ()
     causes: tuple[str, ...] = ()
     advice: str = ""
@@ -113,7 +114,7 @@ class Violation(PartialViolation, frozen=True, kw_only=True):
         release: The release the numbers were read for ("macOS 14.4"); None when none was given.
         readings: Every other meaning of the number; empty when a release settled it or it only ever had one.
         target_meaning: What the target is.
-        target_confidence: How sure that is: a key of payload.CONFIDENCES.
+        target_confidence: How sure that is: a key of knowledge.guards.layout.CONFIDENCES.
         payload_fields: The payload, field by field.
         aliases: Other names in use: the kernel's, ReportCrash's, those of Apple's documentation.
         causes: Usual causes.

@@ -20,21 +20,6 @@ from typing import NamedTuple
 from excguard.knowledge import releases
 from excguard.knowledge.severity import Severity
 
-GUARD_TYPES = {
-    1: "MACH_PORT",
-    2: "FD",
-    3: "USER",
-    4: "VN",
-    5: "VIRT_MEMORY",
-    6: "REJECTED_SC",
-}
-"""Guard type numbers and names (osfmk/kern/exc_guard.h, GUARD_TYPE_*)."""
-
-TYPE_NUMBERS = {name: number for number, name in GUARD_TYPES.items()}
-
-WITHOUT_FLAVORS = frozenset({"USER", "REJECTED_SC"})
-"""Guard types whose flavor bits are not used."""
-
 
 class Flavor(NamedTuple):
     """One name for one number, as headers declare it.
@@ -78,26 +63,6 @@ def canonical(name: str) -> str:
     "kGUARD_EXC_MTE_SYNC_FAULT", "GUARD_EXC_MTE_SYNC_FAULT" and "mte sync-fault" are "MTE_SYNC_FAULT".
     """
     return _PREFIXES.sub("", "_".join(re.split(r"[\s_-]+", name.strip())).upper())
-
-
-_TYPE_WORDS = {
-    "MACHPORT": "MACH_PORT",
-    "MACH": "MACH_PORT",
-    "PORT": "MACH_PORT",
-    "FILE_DESCRIPTOR": "FD",
-    "VNODE": "VN",
-    "VIRTUAL_MEMORY": "VIRT_MEMORY",
-    "VM": "VIRT_MEMORY",
-    "REJECTED_SYSCALL": "REJECTED_SC",
-    "SYSCALL": "REJECTED_SC",
-}
-
-
-def guard_type_named(name: str) -> str | None:
-    """The guard type of a name: "VN" for "VN", "GUARD_TYPE_VN" and "vnode"; None when it names none."""
-    wanted = canonical(name).removeprefix("TYPE_")
-    wanted = _TYPE_WORDS.get(wanted, wanted)
-    return wanted if wanted in TYPE_NUMBERS else None
 
 
 class Span(NamedTuple):
@@ -172,17 +137,12 @@ def spans(guard_type: str, value: int) -> list[Span]:
         for flavor in here:
             first = release if index else 0
             if index and not previous:
-                first = covers_until(read[index - 1]) + 1
+                first = releases.covers_until(read[index - 1]) + 1
             last = following - 1 if following else releases.NEWEST
             known = found.get(flavor)
             found[flavor] = Span(known.first if known else first, last, flavor)
         previous = here
     return sorted(found.values(), key=lambda span: span.first)
-
-
-def covers_until(release: int) -> int:
-    """The last release that the header of `release` speaks for: itself for 10.x, its patches from 11 on."""
-    return release if release < releases.pack(11) else release // 100 * 100 + 99
 
 
 @cache

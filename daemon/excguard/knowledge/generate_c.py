@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from excguard.knowledge import flavors, releases
+from excguard.knowledge import flavors, guards, releases
 
 if TYPE_CHECKING:
     from excguard.knowledge.severity import Severity
@@ -48,9 +48,9 @@ class Row(NamedTuple):
 def rows() -> list[Row]:
     """The C table: what `flavors.at` and `flavors.severity` answer, as spans without overlap."""
     found = [
-        Row(number, 0, 0, releases.NEWEST, severity, None)
-        for number, name in flavors.GUARD_TYPES.items()
-        if name in flavors.WITHOUT_FLAVORS and (severity := flavors.severity(name, 0, releases.NEWEST))
+        Row(kind.number, 0, 0, releases.NEWEST, severity, None)
+        for kind in guards.TYPES
+        if not kind.has_flavors and (severity := flavors.severity(kind.name, 0, releases.NEWEST))
     ]
     for guard_type, value in dict.fromkeys((row.guard_type, row.value) for row in flavors.table()):
         until = -1
@@ -76,7 +76,7 @@ def _split_by_severity(span: flavors.Span) -> list[Row]:
         if found and found[-1].severity == severity:
             found[-1] = found[-1]._replace(last_release=last)
         else:
-            number = flavors.TYPE_NUMBERS[flavor.guard_type]
+            number = guards.BY_NAME[flavor.guard_type].number
             found.append(Row(number, flavor.value, first, last, severity, flavor.kernel_name))
     return found
 
@@ -91,7 +91,7 @@ def header() -> str:
     ]
     parts.append("#undef EXCGUARD_GUARD_ROW\n#endif\n\n#ifdef EXCGUARD_SEVERITY_ROW\n")
     parts += [
-        f"EXCGUARD_SEVERITY_ROW({flavors.TYPE_NUMBERS[row.guard_type]}, {row.first_flavor:#x}, "
+        f"EXCGUARD_SEVERITY_ROW({guards.BY_NAME[row.guard_type].number}, {row.first_flavor:#x}, "
         f"{row.last_flavor:#x}, {row.first}, {_last(row.last)}, EXCGUARD_SEVERITY_{row.severity.upper()})\n"
         for row in flavors.severity_table()
     ]
@@ -110,4 +110,5 @@ def _string(name: str | None) -> str:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python generate_c.py OUT.h")
+    guards.check()
     Path(sys.argv[1]).write_text(header(), encoding="ascii")

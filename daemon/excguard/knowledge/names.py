@@ -9,8 +9,12 @@ from __future__ import annotations
 import csv
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from excguard.knowledge import releases
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 RIGHTS = {
     0: "MACH_PORT_RIGHT_SEND",
@@ -60,7 +64,7 @@ COPYIN_REASONS = {
     4: "port descriptor",
     5: "guarded port descriptor",
     6: "out-of-line port array descriptor",
-    7: "destination of a message to the kernel",
+    7: "message to the kernel, or port argument of a call of it",
 }
 """ipc_copyin_op_t (osfmk/ipc/ipc_object.h, newer sources; not stable)."""
 
@@ -165,6 +169,7 @@ MESSAGE_OPTIONS = {
 }
 """MACH64_* (mach/message.h; bits 32 and up from xnu-11417.121.6 osfmk/mach/message.h)."""
 
+TRAILER_MASK = 0xF000000
 TRAILER_ELEMENTS = {0: "", 1: "SEQNO", 2: "SENDER", 3: "AUDIT", 4: "CTX", 7: "AV", 8: "LABELS"}
 """MACH_RCV_TRAILER_* , bits 27..24 of the options (mach/message.h)."""
 
@@ -189,6 +194,8 @@ MESSAGE_POLICIES = {
 """The same on macOS 26, where bits 40 and up hold the space's policy (newer sources)."""
 
 SPACE_POLICY_SHIFT = 40
+_MACH_MSG2_OF_POLICY = 0x800000
+"""MACH64_MACH_MSG2, bit 63 of the options, among bits 63..40."""
 
 SPACE_POLICIES = {
     0x01: "DEFAULT",
@@ -423,8 +430,8 @@ def message(number: int) -> str:
     return ""
 
 
-def bits(value: int, table: dict[int, str]) -> str:
-    """The names of the set bits joined by " | ", with what the table does not know as hex."""
+def bits(value: int, table: Mapping[int, str]) -> str:
+    """The names of the set bits joined by " | ", with bits that the table does not have as hex."""
     found = [name for bit, name in sorted(table.items()) if value & bit]
     rest = value & ~sum(table)
     if rest:
@@ -444,16 +451,234 @@ def syscall(number: int, *, mach_trap: bool) -> str | None:
 
 
 @cache
-def _port_types() -> dict[int, dict[int, str]]:
-    found: dict[int, dict[int, str]] = {}
+def _port_types() -> list[tuple[int, int, dict[int, str]]]:
+    """(first release, last release, names) of each table, oldest first."""
+    found: dict[tuple[int, int], dict[int, str]] = {}
     with Path(__file__).with_name("port_types.csv").open(newline="", encoding="ascii") as file:
         for row in csv.DictReader(file):
-            first = releases.parse_version(row["first_macos"])
-            found.setdefault(first, {})[int(row["number"])] = row["name"]
-    return found
+            last = releases.parse_version(row["last_macos"]) if row["last_macos"] else releases.NEWEST
+            era = (releases.parse_version(row["first_macos"]), last)
+            found.setdefault(era, {})[int(row["number"])] = row["name"]
+    return [(*era, types) for era, types in sorted(found.items())]
 
 
-def port_type(number: int, release: int) -> str | None:
-    """The IPC object type of a number on a release, None when unknown (declared unstable by the kernel)."""
-    first = max(first for first in _port_types() if first <= max(release, releases.pack(10, 9)))
-    return _port_types()[first].get(number)
+# The functions below put one value of a target or a payload in words: (value, release) -> text.
+
+
+def port_type(number: int, release: int) -> str:
+    """The IPC object type of a number; between two tables that differ both are named.
+
+    The numbers are not stable: they changed with macOS 26.0, and again between 26.1 and 26.4.
+    """
+    tables = _port_types()
+    earlier = [types for first, _, types in tables if first <= release] or [tables[0][2]]
+    last = max((last for first, last, _ in tables if first <= release), default=0)
+    named = earlier[-1].get(number)
+    later = next((types for first, _, types in tables if first > release), None)
+    if later is not None and release > releases.covers_until(last) and (other := later.get(number)) != named:
+        return f"{named or 'an unknown port type'} or {other or 'an unknown port type'} ({number})"
+    return named or f"unknown port type {number}"
+
+
+def disposition(value: int, _release: int) -> str:
+    """MACH_MSG_TYPE_*: how a right was to be sent."""
+    return DISPOSITIONS.get(value, "unknown disposition")
+
+
+def behavior(value: int, _release: int) -> str:
+    """An exception behavior: "EXCEPTION_DEFAULT | MACH_EXCEPTION_CODES"."""
+    base = BEHAVIORS.get(value & 0x1FFFFFFF, f"{value & 0x1FFFFFFF:#x}")
+    return " | ".join([base, *(name for bit, name in BEHAVIOR_FLAGS.items() if value & bit)])
+
+
+def exception_mask(value: int, _release: int) -> str:
+    """EXC_MASK_* flags."""
+    return bits(
+        value, {1 << number: name.replace("EXC_", "EXC_MASK_") for number, name in EXCEPTIONS.items()}
+    )
+
+
+def state_flavor(value: int, _release: int) -> str:
+    """A thread state flavor; the numbers overlap, so both architectures are named."""
+    arm, x86 = THREAD_STATES_ARM.get(value), THREAD_STATES_X86.get(value)
+    named = " on arm64, ".join(name for name in (arm, x86) if name)
+    if arm and x86:
+        return f"{value}, {named} on x86_64"
+    return f"{value}, {named} on {'arm64' if arm else 'x86_64'}" if named else f"{value}, unknown"
+
+
+def construct_flags(value: int, _release: int) -> str:
+    """Flags of mach_port_construct."""
+    kind = CONSTRUCT_TYPES.get(value & CONSTRUCT_TYPE_MASK)
+    rest = value & ~CONSTRUCT_TYPE_MASK if kind else value
+    options = bits(rest, CONSTRUCT_FLAGS) if rest else ""
+    return " | ".join(part for part in (kind, options) if part)
+
+
+def space_policy(value: int, prefix: str = "IPC_SPACE_POLICY_") -> str:
+    """ipc_space_policy_t."""
+    version = value & 0x700
+    named = [prefix + name for bit, name in SPACE_POLICIES.items() if value & bit]
+    if version:
+        known = SPACE_POLICY_VERSIONS.get(version)
+        named.append(prefix + known if known else f"version bits {version:#x}")
+    rest = value & ~0x7FF
+    if rest:
+        named.append(f"{rest:#x}")
+    return " | ".join(named) or "none"
+
+
+def sender_policy(value: int, _release: int) -> str:
+    """Bits 63..40 of the options of a message: the policy of the sender's space, and mach_msg2's bit."""
+    mach_msg2 = value & _MACH_MSG2_OF_POLICY
+    return space_policy(value & ~_MACH_MSG2_OF_POLICY) + (", sent by mach_msg2" if mach_msg2 else "")
+
+
+def options_policy(value: int, _release: int) -> str:
+    """The space's policy inside the options of a message."""
+    return space_policy(value, "MACH64_POLICY_")
+
+
+def message_options(value: int, release: int) -> str:
+    """The options of a mach_msg call, without the policies that the kernel adds to them."""
+    del release
+    trailer = value >> 24 & 0xF
+    named = " | ".join(name for bit, name in MESSAGE_OPTIONS.items() if value & bit)
+    if trailer:
+        named += (
+            (" | " if named else "") + "MACH_RCV_TRAILER_" + (TRAILER_ELEMENTS.get(trailer) or str(trailer))
+        )
+    return named or "none"
+
+
+def message_policies(value: int, _release: int) -> str:
+    """Policies that the kernel of macOS 26 adds to the options."""
+    return bits(value, MESSAGE_POLICIES)
+
+
+def old_message_policies(value: int, _release: int) -> str:
+    """Policies that the kernel of macOS 15.4 and 15.5 adds to the options."""
+    return bits(value, OLD_MESSAGE_POLICIES)
+
+
+def message_id(value: int, _release: int) -> str:
+    """A msgh_id, which the kernel extends by its sign."""
+    known = message(value & 0xFFFFFFFF)
+    return f"{value - 2**64 if value >> 63 else value}" + (f", {known}" if known else "")
+
+
+def entry_rights(value: int, _release: int) -> str:
+    """The rights of ie_bits."""
+    return bits(value, ENTRY_RIGHTS) if value else "none: the name holds no right"
+
+
+def entry_flags(value: int, _release: int) -> str:
+    """The flags of ie_bits."""
+    return bits(value, ENTRY_FLAGS)
+
+
+def generation(_value: int, _release: int) -> str:
+    """The generation of ie_bits."""
+    return "generation of the name, of no meaning to the caller"
+
+
+def held(value: int, _release: int) -> str:
+    """A count of references."""
+    return f"{value} held"
+
+
+def room(value: int, _release: int) -> str:
+    """A size of a buffer."""
+    return f"room for {value} bytes"
+
+
+def trailer_type(value: int, _release: int) -> str:
+    """A trailer type."""
+    return f"requested trailer {value:#x}"
+
+
+def persona_expected(value: int, _release: int) -> str:
+    """The persona of a reply."""
+    return f"persona {value} was expected by the destination"
+
+
+def persona_sent(value: int, _release: int) -> str:
+    """The persona of a voucher."""
+    return f"persona {value} was sent"
+
+
+def replier(value: int, _release: int) -> str:
+    """The process that replied to an exception."""
+    return (
+        f"process {value}, which replied to the exception" if value else "no audit token came with the reply"
+    )
+
+
+def service_port(value: int, _release: int) -> str:
+    """The name of a service port."""
+    return f"port name {value:#x} of the service port"
+
+
+def mach_trap(value: int, _release: int) -> str:
+    """The name of a Mach trap."""
+    return syscall(value, mach_trap=True) or "not in the table"
+
+
+def system_call(value: int, _release: int) -> str:
+    """The name of a Unix system call."""
+    return syscall(value, mach_trap=False) or "not in the table"
+
+
+def fault_code(value: int, _release: int) -> str:
+    """The machine exception code of a memory fault."""
+    return f"machine exception code {value & 0xFFFFF:#x}"
+
+
+def gap(value: int, _release: int) -> str:
+    """The start of a hole in a range."""
+    return f"first address of the gap, {value:#x}"
+
+
+def index(value: int, _release: int) -> str:
+    """An index of the ring of memory to be reclaimed."""
+    return f"the index that was found out of order: {value}"
+
+
+def address(value: int, _release: int) -> str:
+    """An address."""
+    return f"address {value:#x}"
+
+
+def size(value: int, _release: int) -> str:
+    """A number of bytes."""
+    return f"{value} bytes"
+
+
+def hexadecimal(value: int, _release: int) -> str:
+    """A number that nothing more is known of."""
+    return f"{value:#x}"
+
+
+def signed(value: int, width: int) -> int:
+    """A two's complement number of `width` bits."""
+    return value - (1 << width) if value >> (width - 1) else value
+
+
+def delta(width: int, what: str) -> Callable[[int, int], str]:
+    """For a change of a count, of which the kernel passes the low `width` bits."""
+    return lambda value, _release: f"{signed(value, width):+d} {what}, as far as its low {width} bits tell"
+
+
+def counted(what: str) -> Callable[[int, int], str]:
+    """For a number of things."""
+    return lambda value, _release: f"{value} {what}"
+
+
+def context(what: str) -> Callable[[int, int], str]:
+    """For the guard of a port, which often is an address."""
+    return lambda value, _release: what + (", which looks like an address" if is_address(value) else "")
+
+
+def is_address(value: int) -> bool:
+    """Whether a number may be an address of a 64-bit process."""
+    return 0x1_0000_0000 <= value < 0x8000_0000_0000

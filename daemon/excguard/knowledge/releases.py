@@ -72,6 +72,11 @@ def parse_version(text: str) -> int:
     return pack(*(int(part or 0) for part in match.groups()))
 
 
+def covers_until(release: int) -> int:
+    """The last release that the header of `release` speaks for: itself for 10.x, its patches from 11 on."""
+    return release if release < pack(11) else release // 100 * 100 + 99
+
+
 @cache
 def known() -> tuple[KnownRelease, ...]:
     """Every release of releases.csv, oldest first."""
@@ -86,6 +91,19 @@ def known() -> tuple[KnownRelease, ...]:
             for row in csv.DictReader(file)
         ]
     return tuple(rows)
+
+
+def span(first: int, last: int) -> str:
+    """Releases from first to last as text: "macOS 14.2 and later", "macOS 14.0 to 14.1", "macOS 26.4"."""
+    shown = f"macOS {show(first)}"
+    if last == NEWEST:
+        return f"{shown} and later"
+    return shown if first == last else f"{shown} to {show(last)}"
+
+
+def preceding(version: int) -> int:
+    """The last release of releases.csv before this one."""
+    return max(release.version for release in known() if release.version < version)
 
 
 @cache

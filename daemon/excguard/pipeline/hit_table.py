@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from excguard.decoding.decode import decode
-from excguard.knowledge import flavors
+from excguard.knowledge import flavors, guards
 from excguard.knowledge.severity import Severity
 from excguard.pipeline.counters import NO_FLAVOR, HitCounts, Labels, Span, labels_of
 from excguard.pipeline.journal import HitCounter, Journal
@@ -120,6 +120,6 @@ def expected_flavors(release: int) -> list[tuple[str, str, str]]:
         ),
         *(
             (guard_type, NO_FLAVOR, Severity.of(flavors.severity(guard_type, 0, release)))
-            for guard_type in sorted(flavors.WITHOUT_FLAVORS)
+            for guard_type in sorted(guards.WITHOUT_FLAVORS)
         ),
     ]
