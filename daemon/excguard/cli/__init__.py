@@ -26,6 +26,7 @@ _COMMANDS = {
     "explain": "Explain one guard, by any of its names or numbers.",
     "report": "List the guard violations in crash reports.",
     "scan": "Count the guard violations in directories of crash reports.",
+    "fleet": "Find the guard violations in crash reports by the million.",
 }
 """Each command, which is ``command`` of the module of its name, and its line in the list of commands.
 

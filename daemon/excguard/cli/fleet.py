@@ -1,0 +1,243 @@
+"""`excguard fleet`: crash reports by the million, from directories and buckets, here or on a cluster."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from excguard.cli import FAILED
+from excguard.sinks.console import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from excguard.fleet.scan import Progress
+    from excguard.fleet.summary import Summary
+
+_MAX_JOBS = 100_000  # of an array
+_NONE = 1  # exit status, as scan's: no violation was found
+
+
+@click.group("fleet")
+def command() -> None:
+    """Find the guard violations in crash reports by the million.
+
+    \b
+    Scan a bucket here:           excguard fleet scan s3://reports/2026/ --output out/
+    Scan it on a cluster:         excguard fleet scan s3://... --output s3://... --cluster tcp://host:8786
+    See what was found:           excguard fleet report out/ --html report.html
+
+    It needs the extra "fleet": Dask distributed, obstore and pyarrow.
+    """  # noqa: D301 - click wants the real backspace
+
+
+class _PartType(click.ParamType[tuple[int, int]]):
+    name = "I/N"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """`2/8` -> 1, 8."""
+        if isinstance(value, tuple):
+            return value
+        index, _, count = str(value).partition("/")
+        if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count) <= _MAX_JOBS):
+            self.fail(f"{value!r}: expected I/N, the job's number and how many there are: 2/8", param, ctx)
+        return int(index) - 1, int(count)
+
+
+@command.command("scan")
+@click.argument("source")
+@click.option(
+    "--output",
+    required=True,
+    metavar="PLACE",
+    help="Directory or URL for the Parquet files; an unfinished scan is carried on.",
+)
+@click.option(
+    "--cluster", metavar="ADDRESS", help="Dask scheduler to use, tcp://host:8786.  [default: this machine]"
+)
+@click.option(
+    "--jobs", type=click.IntRange(1, 1024), help="Processes on this machine.  [default: one a processor]"
+)
+@click.option(
+    "--inventory", metavar="PATH", help="S3 Inventory: its manifest.json, a path in SOURCE's bucket."
+)
+@click.option(
+    "--since",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
+    help="Only files modified since then, UTC.",
+)
+@click.option(
+    "--shard", "part", type=_PartType(), default=(0, 1), help="This job's part in an array of jobs: 2/8."
+)
+@click.option(
+    "--all", "everything", is_flag=True, help="Read every file, not only .ips, .crash, .txt and .dmp."
+)
+@click.option(
+    "--stdin", "from_stdin", is_flag=True, help="Read the paths, relative to SOURCE, from standard input."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
+def scan(  # noqa: PLR0913 - one a command line option
+    source: str,
+    output: str,
+    *,
+    cluster: str | None,
+    jobs: int | None,
+    inventory: str | None,
+    since: datetime | None,
+    part: tuple[int, int],
+    everything: bool,
+    from_stdin: bool,
+    as_json: bool,
+) -> int:
+    """Read all crash reports below SOURCE, a directory or URL, and write their violations as Parquet.
+
+    SOURCE is a directory, s3://bucket/prefix, gs://bucket/prefix, az://account/container/prefix or
+    https://host/path. Credentials come from the environment and the machine, as for each cloud's own tools.
+    Run the same command again after an interruption: finished shards are not read again. For files that
+    came later, use another output.
+
+    \b
+    Examples:
+      excguard fleet scan /reports --output found/
+      excguard fleet scan s3://reports/ --output s3://results/nov/ --since 2026-11-01
+      excguard fleet scan s3://reports/ --output found/ --shard 3/16
+
+    \b
+    Exit status:
+      0    a violation was found
+      1    none was found
+      2    the command line is wrong
+      125  the scan could not be finished
+    """  # noqa: D301 - click wants the real backspace
+    _require("pyarrow", "distributed", "obstore")
+    from excguard.fleet import engine, listing, store  # noqa: PLC0415 - of the extra
+    from excguard.fleet.scan import scan as run  # noqa: PLC0415 - likewise
+
+    if cluster is not None and jobs is not None:
+        raise click.UsageError("--jobs is for this machine: leave it out with --cluster")
+    if inventory is not None and from_stdin:
+        raise click.UsageError("--inventory and --stdin: choose one")
+    if "://" not in source and not Path(source).is_dir():
+        raise click.UsageError(f"{source}: not a directory")
+
+    selection = listing.Selection(
+        source,
+        inventory or "",
+        sys.stdin if from_stdin else None,
+        since.replace(tzinfo=UTC) if since else None,
+        everything,
+    )
+    try:
+        *_, progress = _shown(run(selection, output, listing.Part(*part), cluster=cluster, jobs=jobs))
+    except (store.StoreError, engine.EngineError) as error:
+        click.echo(f"excguard: {error}", err=True)
+        return FAILED
+    if as_json:
+        click.echo(msgspec.json.encode({**progress._asdict(), "output": output}).decode())
+    else:
+        click.echo(
+            f"{progress.violations:,} guard violations in {progress.files:,} files; "
+            f"{progress.errors:,} could not be read; written to {output}"
+        )
+    return 0 if progress.violations else _NONE
+
+
+@command.command("report")
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write one HTML page.")
+@click.option("--top", type=click.IntRange(1), default=20, show_default=True, help="Sites in the table.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object in place of the table.")
+def report(directory: Path, page: Path | None, top: int, *, as_json: bool) -> int:
+    """Show what a scan found: by site, with versions of the app, first and last day, and the trend.
+
+    \b
+    Examples:
+      excguard fleet report found/
+      excguard fleet report found/ --html report.html
+
+    \b
+    Exit status:
+      0    a violation was found
+      1    none was found
+      2    the command line is wrong
+    """  # noqa: D301 - click wants the real backspace
+    _require("pyarrow")
+    from excguard.fleet import store, summary  # noqa: PLC0415 - of the extra
+
+    try:
+        found = summary.summarize(directory)
+    except store.StoreError as error:
+        raise click.UsageError(str(error)) from None
+    if page is not None:
+        try:
+            text = summary.page(found, f"Guard violations in {directory.name}")
+            page.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise click.ClickException(f"{page}: {error.strerror}") from None
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+    else:
+        _table(found, top)
+    return 0 if found.violations else _NONE
+
+
+def _require(*packages: str) -> None:
+    """Refuse to go on without the extra's packages, which are imported when a command runs."""
+    if missing := [name for name in packages if find_spec(name) is None]:
+        raise click.UsageError(
+            f"missing: {', '.join(missing)}. Install excguard with its extra, excguard[fleet]"
+        )
+
+
+def _shown(parts: Iterator[Progress]) -> Iterator[Progress]:
+    """The progress, on a terminal as a line that changes."""
+    if not sys.stderr.isatty():
+        yield from parts
+        return
+    from rich.console import Console  # noqa: PLC0415 - only for a terminal
+    from rich.progress import Progress as Bar  # noqa: PLC0415 - likewise
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415 - likewise
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("listing and reading", total=None)
+        for part in parts:
+            bar.update(task, description=f"{part.files:,} files, {part.violations:,} violations")
+            yield part
+
+
+def _table(found: Summary, top: int) -> None:
+    from rich.console import Console  # noqa: PLC0415 - only for the table
+    from rich.table import Table  # noqa: PLC0415 - likewise
+    from rich.text import Text  # noqa: PLC0415 - likewise
+
+    from excguard.fleet.summary import sparkline  # noqa: PLC0415 - of the extra
+
+    table = Table("violations", "severity", "rule", "place", "versions", "first", "last", "trend")
+    for site in found.sites[:top]:
+        cells = (
+            f"{site.count:,}",
+            site.severity,
+            site.flavor,
+            f"{site.place or site.process} ({site.site_id})",
+            ", ".join(site.versions[:3]) + (" ..." if len(site.versions) > 3 else ""),
+            str(site.first or ""),
+            str(site.last or ""),
+            sparkline(site.trend),
+        )
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    width = None if sys.stdout.isatty() else 200
+    console = Console(width=width, markup=False, highlight=False)
+    if found.sites:
+        console.print(table)
+    rest = len(found.sites) - top
+    more = f" {rest:,} more sites: --top {len(found.sites)}." if rest > 0 else ""
+    click.echo(f"{found.violations:,} guard violations; {found.errors:,} files could not be read.{more}")

@@ -1,0 +1,116 @@
+"""Where shards are worked on: Dask distributed, embedded on this machine or on a cluster that exists.
+
+docs/fleet.md has the measurements that chose it. A worker that dies is replaced and its shard given to
+another one; a shard may so run twice, which changes nothing (shard.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from excguard.fleet.shard import scan_shard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from excguard.fleet.plan import Shard
+
+_AHEAD: Final = 4  # shards a worker has before it asks for more: enough that it never waits for the driver
+_MAX_DEATHS: Final = 10  # of workers, before the shard that they had is given up
+
+
+class EngineError(RuntimeError):
+    """The cluster cannot be used, or gave up; the text says why."""
+
+
+class Engine:
+    """Workers for the length of a ``with`` block."""
+
+    def __init__(self, *, cluster: str | None, jobs: int | None) -> None:
+        """Connect to the scheduler at ``cluster`` ("tcp://host:8786"), or start ``jobs`` processes here.
+
+        Raises:
+            EngineError: Dask is missing, or the cluster does not answer.
+        """
+        self._stack = contextlib.ExitStack()
+        try:
+            dask: Any = importlib.import_module("dask")
+            self._distributed: Any = importlib.import_module("distributed")
+        except ImportError:
+            raise EngineError("the engine needs Dask distributed (the extra excguard[fleet])") from None
+        # Shards are small and may run twice: neither memory limits nor suspicion of a task end a scan.
+        self._stack.enter_context(
+            dask.config.set(
+                {
+                    "distributed.scheduler.allowed-failures": _MAX_DEATHS,
+                    "distributed.worker.memory.target": False,
+                    "distributed.worker.memory.spill": False,
+                    "distributed.admin.log-format": "%(message)s",
+                    "logging.distributed": "critical",
+                }
+            )
+        )
+        try:
+            if cluster is None:
+                where = self._stack.enter_context(
+                    self._distributed.LocalCluster(
+                        n_workers=jobs or os.cpu_count() or 1,
+                        threads_per_worker=1,
+                        dashboard_address=None,
+                        memory_limit=None,
+                        silence_logs=50,  # logging.CRITICAL
+                    )
+                )
+            else:
+                where = cluster
+            self._client: Any = self._stack.enter_context(
+                self._distributed.Client(where, timeout="30s", set_as_default=False)
+            )
+        except (OSError, ValueError, TimeoutError) as error:
+            self._stack.close()
+            raise EngineError(f"{cluster or 'this machine'}: no cluster: {error}") from None
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the workers that were started here."""
+        self._stack.close()
+
+    @property
+    def workers(self) -> int:
+        """How many there are now."""
+        return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
+
+    def map(self, source: str, output: str, shards: Iterable[Shard]) -> Iterator[bytes]:
+        """`scan_shard` of each shard, in the order in which they end. Shards are taken as workers get free.
+
+        Raises:
+            EngineError: a shard failed, or ended more workers than can be an accident.
+        """
+        waiting = iter(shards)
+        pending = self._distributed.as_completed(
+            loop=self._client.loop, with_results=True, raise_errors=False
+        )
+        left = 0
+
+        def submit() -> bool:
+            shard = next(waiting, None)
+            if shard is not None:
+                pending.add(self._client.submit(scan_shard, source, output, shard, pure=False))
+            return shard is not None
+
+        for _ in range(_AHEAD * self.workers):
+            left += submit()
+        while left:
+            future, result = next(pending)
+            left -= 1
+            if future.status != "finished":
+                error = result[1] if isinstance(result, tuple) else result
+                raise EngineError(f"a shard failed: {type(error).__name__}: {error}")
+            yield result
+            left += submit()

@@ -1,0 +1,177 @@
+"""The plan of a scan: its keys in shards of fixed contents, written down before they are read.
+
+A scan that was killed finds its plan in the output again: finished shards are not read again, the others
+are, and since a shard writes files of fixed names, nothing is there twice. The layout below the output,
+beside the results::
+
+    _excguard/plan/JOB/selection     what the scan is of
+    _excguard/plan/JOB/00000.jsonl   the keys of shard 0, one JSON array a line
+    _excguard/plan/JOB/complete      how many shards there are
+    _excguard/done/JOB/00000.json    what shard 0 gave
+    _excguard/manifest-JOB.json      all of it, when the job is done
+
+Readers of datasets pass over names that begin with an underscore. JOB is "1-of-1", or the job's place in an
+array.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from excguard.fleet.store import Key, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from excguard.fleet.listing import Part
+    from excguard.fleet.store import Store
+
+SHARD_KEYS: Final = 2000
+"""Keys of a shard: a second's work or so, so that little is lost with a worker and progress is seen."""
+
+
+class Shard(msgspec.Struct, frozen=True):
+    """What a worker gets: small, whatever the keys are; it reads them from the output.
+
+    Attributes:
+        job: "1-of-1".
+        number: from 0.
+    """
+
+    job: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        """What the names of its files begin with."""
+        return f"{self.job}-{self.number:06}"
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What a shard gave.
+
+    Attributes:
+        number: of the shard.
+        files: keys that were read or could not be.
+        violations: rows without an error.
+        errors: rows with one.
+        parts: paths of the files of the output.
+    """
+
+    number: int
+    files: int
+    violations: int
+    errors: int
+    parts: list[str]
+
+
+class Plan:
+    """The shards of one job in one output."""
+
+    def __init__(self, output: Store, part: Part) -> None:
+        """Use the plan in ``output``, or begin one there."""
+        self._output = output
+        self.job = f"{part.index + 1}-of-{part.count}"
+
+    def begin(self, selection: str) -> None:
+        """Note what the scan is of.
+
+        Raises:
+            StoreError: the output has the plan of another one.
+        """
+        there = self._output.get(self._path("selection"))
+        if there is None:
+            self._output.put(self._path("selection"), selection.encode())
+        elif there.decode("utf-8", "replace") != selection:
+            raise StoreError(
+                f"{self._output.url}: has the results of another scan, {there.decode('utf-8', 'replace')}: "
+                "choose another output, or repeat that command to resume it"
+            )
+
+    def shards(self, keys: Callable[[str], Iterable[Key]]) -> Iterator[Shard]:
+        """Every shard that is not finished, writing down those that no earlier run has.
+
+        Args:
+            keys: gives the keys of this job that come after a path, in ascending order.
+        """
+        number, last = 0, ""
+        complete = self._output.get(self._path("complete"))
+        total = int(complete) if complete is not None else None
+        while total is None or number < total:
+            known = self._output.get(self._path(f"{number:06}.jsonl"))
+            if known is None:
+                break
+            last = _decode(known)[-1].path
+            yield from self._unfinished(number)
+            number += 1
+        if total is not None:
+            if number < total:
+                raise StoreError(
+                    f"{self._output.url}: the plan of job {self.job} lost shard {number}: start anew"
+                )
+            return
+        batch: list[Key] = []
+        for key in keys(last):
+            batch.append(key)
+            if len(batch) == SHARD_KEYS:
+                yield self._written(number, batch)
+                number, batch = number + 1, []
+        if batch:
+            yield self._written(number, batch)
+            number += 1
+        self._output.put(self._path("complete"), str(number).encode())
+
+    def finish(self, results: Iterable[Done]) -> None:
+        """Write the manifest, the sign that the job is done."""
+        done = sorted(results, key=lambda one: one.number)
+        manifest = {
+            "job": self.job,
+            "shards": len(done),
+            "files": sum(one.files for one in done),
+            "violations": sum(one.violations for one in done),
+            "errors": sum(one.errors for one in done),
+            "parts": [path for one in done for path in one.parts],
+        }
+        self._output.put(f"_excguard/manifest-{self.job}.json", msgspec.json.encode(manifest) + b"\n")
+
+    def results(self) -> Iterator[Done]:
+        """What each shard of the finished plan gave."""
+        total = int(self._output.get(self._path("complete")) or 0)
+        for number in range(total):
+            found = self._output.get(done_path(Shard(self.job, number)))
+            if found is None:
+                raise StoreError(
+                    f"{self._output.url}: shard {number} of job {self.job} is not finished: run it again"
+                )
+            yield msgspec.json.decode(found, type=Done)
+
+    def _unfinished(self, number: int) -> Iterator[Shard]:
+        shard = Shard(self.job, number)
+        if self._output.get(done_path(shard)) is None:
+            yield shard
+
+    def _written(self, number: int, keys: list[Key]) -> Shard:
+        self._output.put(self._path(f"{number:06}.jsonl"), msgspec.json.Encoder().encode_lines(keys))
+        return Shard(self.job, number)
+
+    def _path(self, name: str) -> str:
+        return f"_excguard/plan/{self.job}/{name}"
+
+
+def keys_of(output: Store, shard: Shard) -> list[Key]:
+    """The keys of a shard."""
+    found = output.get(f"_excguard/plan/{shard.job}/{shard.number:06}.jsonl")
+    if found is None:
+        raise StoreError(f"{output.url}: the plan of shard {shard.name} is gone")
+    return _decode(found)
+
+
+def done_path(shard: Shard) -> str:
+    """Where the sign that a shard is finished lies."""
+    return f"_excguard/done/{shard.job}/{shard.number:06}.json"
+
+
+def _decode(lines: bytes) -> list[Key]:
+    return msgspec.json.Decoder(Key).decode_lines(lines)

@@ -1,0 +1,218 @@
+"""What a finished scan found: by site, by version of the app and by system, with the trend."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter, defaultdict
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import pyarrow.dataset
+
+from excguard.fleet.store import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+TREND_DAYS: Final = 28
+_MAX_ROWS: Final = 200
+_COLUMNS = [
+    "site_id",
+    "flavor_name",
+    "severity",
+    "image",
+    "symbol",
+    "process",
+    "app_version",
+    "os",
+    "report_time",
+    "error",
+]
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+class SiteRow(msgspec.Struct, kw_only=True):
+    """One site over all reports.
+
+    Attributes:
+        site_id: `excguard.decoding.site.Site.id`.
+        flavor, severity, process: of its violations.
+        place: image and symbol; "" when not known.
+        count: violations.
+        versions: of the app, the most frequent first.
+        first, last: days on which it was seen; None when no report has a time.
+        trend: violations a day of the last TREND_DAYS of the whole scan.
+    """
+
+    site_id: str
+    flavor: str
+    severity: str
+    process: str
+    place: str
+    count: int
+    versions: list[str]
+    first: date | None
+    last: date | None
+    trend: list[int]
+
+
+class Summary(msgspec.Struct, kw_only=True):
+    """All of a scan's results.
+
+    Attributes:
+        violations: how many.
+        errors: files that could not be read.
+        sites: the most frequent first.
+        versions: violations by version of the app; likewise systems by system.
+        last: the last day of the trend.
+    """
+
+    violations: int
+    errors: int
+    sites: list[SiteRow]
+    versions: list[tuple[str, int]]
+    systems: list[tuple[str, int]]
+    last: date | None
+
+
+def summarize(directory: Path) -> Summary:
+    """Read the Parquet files of a scan's output.
+
+    Memory depends on the number of sites, versions and days, not of violations.
+
+    Raises:
+        StoreError: there are none, or they are not a scan's.
+    """
+    try:
+        data = pyarrow.dataset.dataset(
+            directory, format="parquet", partitioning="hive", exclude_invalid_files=False
+        )
+    except (OSError, pyarrow.ArrowInvalid) as error:
+        raise StoreError(f"{directory}: {str(error).splitlines()[0]}") from None
+    if missing := set(_COLUMNS) - set(data.schema.names):
+        raise StoreError(f"{directory}: not the output of a scan: no column {', '.join(sorted(missing))}")
+    days: dict[str, Counter[date | None]] = defaultdict(Counter)
+    about: dict[str, dict[str, Any]] = {}
+    by_site: dict[str, Counter[str]] = defaultdict(Counter)
+    versions: Counter[str] = Counter()
+    systems: Counter[str] = Counter()
+    errors = 0
+    for batch in data.to_batches(columns=_COLUMNS):
+        for row in batch.to_pylist():
+            if row["error"] is not None:
+                errors += 1
+                continue
+            site = row["site_id"]
+            version = row["app_version"] or "unknown"
+            days[site][row["report_time"] and row["report_time"].date()] += 1
+            about.setdefault(site, row)
+            by_site[site][version] += 1
+            versions[version] += 1
+            systems[row["os"] or "unknown"] += 1
+    known = [day for counter in days.values() for day in counter if day is not None]
+    last = max(known, default=None)
+    rows = [_site(site, about[site], by_site[site], days[site], last) for site in days]
+    rows.sort(key=lambda row: (-row.count, row.site_id))
+    return Summary(
+        violations=sum(row.count for row in rows),
+        errors=errors,
+        sites=rows,
+        versions=versions.most_common(),
+        systems=systems.most_common(),
+        last=last,
+    )
+
+
+def _site(
+    site: str, row: dict[str, Any], versions: Counter[str], days: Counter[date | None], last: date | None
+) -> SiteRow:
+    known = sorted(day for day in days if day is not None)
+    trend = []
+    if last is not None:
+        trend = [days[last - timedelta(days=back)] for back in range(TREND_DAYS - 1, -1, -1)]
+    return SiteRow(
+        site_id=site,
+        flavor=row["flavor_name"] or "unknown",
+        severity=row["severity"] or "unknown",
+        process=row["process"] or "unknown",
+        place=" ".join(filter(None, (row["image"], row["symbol"]))),
+        count=days.total(),
+        versions=[version for version, _ in versions.most_common()],
+        first=known[0] if known else None,
+        last=known[-1] if known else None,
+        trend=trend,
+    )
+
+
+def sparkline(values: Iterable[int]) -> str:
+    """Numbers as a row of bars, the highest as high as a line."""
+    values = list(values)
+    top = max(values, default=0)
+    return "".join(" " if not value else _BARS[(value * len(_BARS) - 1) // top] for value in values)
+
+
+_PAGE = r"""\ <!doctype html> <html lang="en"> <meta charset="utf-8"> <meta name="viewport"
+content="width=device-width"> <title>excguard: {title}</title> <style> :root {{ color-scheme: light dark;
+font: 15px/1.5 system-ui, sans-serif; }} body {{ margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }} h1
+{{ font-size: 1.4rem; }} h2 {{ font-size: 1.1rem; margin-top: 2rem; }} table {{ border-collapse: collapse;
+width: 100%; }} th, td {{ padding: .35rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px
+solid #8884; }} td.n {{ text-align: right; font-variant-numeric: tabular-nums; }} code {{ font-size: .9em;
+overflow-wrap: anywhere; }} svg {{ fill: currentColor; }} .fatal {{ color: #c62828; }} .optional {{ color:
+#b26a00; }} @media (prefers-color-scheme: dark) {{ .fatal {{ color: #ff8a80; }} .optional {{ color: #ffcc80;
+}} }} </style> <h1>{title}</h1> <p>{lead}</p> <h2>Sites</h2> <table>
+<thead><tr><th>violations<th>severity<th>rule<th>place<th>process<th>versions<th>first seen<th>last
+seen<th>{days} days <tbody> {sites} </table> {rest} <h2>Versions</h2>
+<table><thead><tr><th>version<th>violations<tbody> {versions} </table> <h2>Systems</h2>
+<table><thead><tr><th>system<th>violations<tbody> {systems} </table> </html>
+"""
+
+
+def page(summary: Summary, title: str) -> str:
+    """The summary as one HTML page that loads nothing from elsewhere."""
+    lead = f"{summary.violations:,} guard violations at {len(summary.sites):,} sites."
+    if summary.errors:
+        lead += f" {summary.errors:,} files could not be read."
+    if summary.last is not None:
+        lead += f" The trend ends on {summary.last.isoformat()}."
+    rest = len(summary.sites) - _MAX_ROWS
+    return _PAGE.format(
+        title=html.escape(title),
+        lead=lead,
+        days=TREND_DAYS,
+        sites="\n".join(map(_row, summary.sites[:_MAX_ROWS])),
+        rest=f"<p>{rest:,} more sites.</p>" if rest > 0 else "",
+        versions=_pairs(summary.versions),
+        systems=_pairs(summary.systems),
+    )
+
+
+def _row(site: SiteRow) -> str:
+    shown = ", ".join(site.versions[:5]) + (" …" if len(site.versions) > 5 else "")
+    severity = html.escape(site.severity)
+    return (
+        f'<tr><td class="n">{site.count:,}<td class="{severity}">{severity}'
+        f"<td><code>{html.escape(site.flavor)}</code><td><code>{html.escape(site.place)}</code>"
+        f"<br><small>{html.escape(site.site_id)}</small><td>{html.escape(site.process)}"
+        f"<td>{html.escape(shown)}<td>{site.first or ''}<td>{site.last or ''}<td>{_chart(site.trend)}"
+    )
+
+
+def _chart(values: list[int]) -> str:
+    top = max(values, default=0)
+    if not top:
+        return ""
+    bars = "".join(
+        f'<rect x="{index * 4}" y="{24 - value * 24 / top:.1f}" width="3" height="{value * 24 / top:.1f}"/>'
+        for index, value in enumerate(values)
+        if value
+    )
+    label = f"violations a day, at most {top}"
+    return f'<svg width="{len(values) * 4}" height="24" role="img" aria-label="{label}">{bars}</svg>'
+
+
+def _pairs(pairs: list[tuple[str, int]]) -> str:
+    return "\n".join(
+        f'<tr><td>{html.escape(name)}<td class="n">{count:,}' for name, count in pairs[:_MAX_ROWS]
+    )

@@ -1,0 +1,375 @@
+"""Whole scans: exact counts, resumed after any kill, from directories, buckets, inventories and lists."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet
+import pytest
+
+from excguard.fleet import plan as plan_module
+from excguard.fleet.listing import Part, Selection
+from excguard.fleet.plan import Plan, Shard
+from excguard.fleet.scan import scan
+from excguard.fleet.shard import scan_shard
+from excguard.fleet.store import HEAD, BucketStore, Key, LocalStore, StoreError, open_store
+from tests.fleet.conftest import report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GUARDS = Counter(f"host{number % 4}/{number:03}.ips" for number in range(0, 60, 6))
+ALL = Part()
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "SHARD_KEYS", 7)
+
+
+def one_process(selection: Selection, output: Path | str, part: Part = ALL) -> list[bytes]:
+    """A scan without an engine; what each shard gave."""
+    plan = Plan(open_store(str(output)), part)
+    plan.begin(selection.description())
+    shards = plan.shards(lambda after: (key for key in selection.keys(after) if part.has(key)))
+    done = [scan_shard(selection.source, str(output), shard) for shard in shards]
+    plan.finish(plan.results())
+    return done
+
+
+def rows(output: Path) -> list[dict[str, Any]]:
+    return pa.dataset.dataset(output, format="parquet", partitioning="hive").to_table().to_pylist()
+
+
+def found(output: Path) -> Counter[str]:
+    return Counter(row["path"] for row in rows(output) if row["error"] is None)
+
+
+def manifest(output: Path, job: str = "1-of-1") -> dict[str, Any]:
+    return json.loads((output / f"_excguard/manifest-{job}.json").read_text())
+
+
+def test_counts_are_exact(reports: Path, tmp_path: Path) -> None:
+    one_process(Selection(str(reports)), tmp_path / "out")
+
+    assert found(tmp_path / "out") == GUARDS
+    totals = manifest(tmp_path / "out")
+    assert (totals["files"], totals["violations"], totals["errors"]) == (61, 10, 1)
+    written = [str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.parquet")]
+    assert sorted(totals["parts"]) == sorted(written)
+
+
+def test_files_lie_by_system_and_day(reports: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    one_process(Selection(str(reports)), out)
+
+    directories = {str(path.parent.relative_to(out)) for path in out.rglob("*.parquet")}
+    assert {"os_major=15/date=2026-03-01", "os_major=26/date=2026-03-07"} < directories
+    assert {row["os_major"] for row in rows(out) if row["error"] is None} == {15, 26}
+
+
+@pytest.mark.parametrize("stop", [0, 1, 4, 8])
+def test_a_scan_goes_on_where_it_was_killed(reports: Path, tmp_path: Path, stop: int) -> None:
+    """After ``stop`` shards, one more had written its files, and not that it is done."""
+    output = tmp_path / "out"
+    selection = Selection(str(reports))
+    killed = Plan(open_store(str(output)), ALL)
+    killed.begin(selection.description())
+    shards = killed.shards(selection.keys)
+    for _ in range(stop):
+        scan_shard(selection.source, str(output), next(shards))
+    half = next(shards)
+    scan_shard(selection.source, str(output), half)
+    (output / plan_module.done_path(half)).unlink()
+
+    done = one_process(selection, output)
+
+    assert len(done) == 9 - stop
+    assert found(output) == GUARDS
+    assert manifest(output)["files"] == 61
+
+
+def test_a_finished_scan_reads_nothing_again(reports: Path, tmp_path: Path) -> None:
+    one_process(Selection(str(reports)), tmp_path / "out")
+    shutil.rmtree(reports)
+
+    assert one_process(Selection(str(reports)), tmp_path / "out") == []
+    assert manifest(tmp_path / "out")["files"] == 61
+
+
+def test_files_that_come_in_between_change_no_shard(reports: Path, tmp_path: Path) -> None:
+    selection = Selection(str(reports))
+    plan = Plan(open_store(str(tmp_path / "out")), ALL)
+    plan.begin(selection.description())
+    scan_shard(selection.source, str(tmp_path / "out"), next(plan.shards(selection.keys)))
+    (reports / "aaa.ips").write_text(report(0, guard=True))
+    (reports / "zzz.ips").write_text(report(0, guard=True))
+
+    one_process(selection, tmp_path / "out")
+
+    assert found(tmp_path / "out") == GUARDS + Counter(["zzz.ips"])
+
+
+def test_another_scan_does_not_mix_with_it(reports: Path, tmp_path: Path) -> None:
+    one_process(Selection(str(reports)), tmp_path / "out")
+
+    with pytest.raises(StoreError, match="has the results of another scan"):
+        one_process(Selection(str(reports), everything=True), tmp_path / "out")
+
+
+def test_an_array_of_jobs_reads_every_key_once(reports: Path, tmp_path: Path) -> None:
+    for index in range(3):
+        one_process(Selection(str(reports)), tmp_path / "out", Part(index, 3))
+
+    assert found(tmp_path / "out") == GUARDS
+    assert sum(manifest(tmp_path / "out", f"{job}-of-3")["files"] for job in (1, 2, 3)) == 61
+
+
+def test_parts_of_an_array_share_no_key() -> None:
+    keys = [Key(f"{number}") for number in range(1000)]
+    shares = [[key for key in keys if Part(index, 7).has(key)] for index in range(7)]
+
+    assert sorted(key for share in shares for key in share) == sorted(keys)
+    assert min(map(len, shares)) > 100
+
+
+def test_since_leaves_out_what_is_older(reports: Path, tmp_path: Path) -> None:
+    for path in (*reports.rglob("*.ips"), reports / "empty.crash"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    os.utime(reports / "host0/000.ips", (1_900_000_000, 1_900_000_000))
+
+    one_process(Selection(str(reports), since=datetime(2026, 1, 1, tzinfo=UTC)), tmp_path / "out")
+
+    assert found(tmp_path / "out") == Counter(["host0/000.ips"])
+    assert manifest(tmp_path / "out")["files"] == 1
+
+
+def test_paths_from_a_list(reports: Path, tmp_path: Path) -> None:
+    lines = ["host0/000.ips\n", "\n", "host2/006.ips", "gone.ips"]
+
+    one_process(Selection(str(reports), paths=lines), tmp_path / "out")
+
+    assert found(tmp_path / "out") == Counter(["host0/000.ips", "host2/006.ips"])
+    assert [row["path"] for row in rows(tmp_path / "out") if row["error"]] == ["gone.ips"]
+
+
+def test_files_that_are_not_regular_are_errors(reports: Path, tmp_path: Path) -> None:
+    os.mkfifo(reports / "pipe.ips")
+    (reports / "link.ips").symlink_to(reports / "nowhere")
+
+    one_process(Selection(str(reports)), tmp_path / "out")
+
+    errors = {row["path"] for row in rows(tmp_path / "out") if row["error"]}
+    assert errors == {"empty.crash", "pipe.ips", "link.ips"}
+
+
+def test_a_report_beyond_the_head_is_read_whole(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    text = report(0, guard=True).replace('"procName"', f'"filler": "{"x" * 2 * HEAD}",\n"procName"')
+    (tmp_path / "in" / "a.ips").write_text(text)
+
+    one_process(Selection(str(tmp_path / "in")), tmp_path / "out")
+
+    assert found(tmp_path / "out") == Counter(["a.ips"])
+
+
+def test_keys_resume_behind_any_of_them(reports: Path) -> None:
+    store = LocalStore(reports)
+    every = list(store.keys())
+
+    assert len(every) == 62
+    for index, key in enumerate(every):
+        assert list(store.keys(key.path)) == every[index + 1 :]
+
+
+# ---- the engine ----
+
+
+def test_the_engine_gives_what_one_process_gives(reports: Path, tmp_path: Path) -> None:
+    *_, progress = scan(Selection(str(reports)), str(tmp_path / "engine"), ALL, jobs=2)
+    one_process(Selection(str(reports)), tmp_path / "one")
+
+    assert progress[:3] == (61, 10, 1)
+    assert sorted(map(repr, rows(tmp_path / "engine"))) == sorted(map(repr, rows(tmp_path / "one")))
+
+
+def _workers() -> list[int]:
+    """The processes that this one has started as workers, and those that these have started."""
+    found, waiting = [], [os.getpid()]
+    while waiting:
+        pid = waiting.pop()
+        try:
+            children = [
+                int(child)
+                for file in Path(f"/proc/{pid}/task").glob("*/children")
+                for child in file.read_text().split()
+            ]
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+        except OSError:
+            continue
+        waiting += children
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers by /proc")
+def test_a_killed_worker_changes_nothing(reports: Path, tmp_path: Path) -> None:
+    killed = 0
+    progress = None
+    for progress in scan(Selection(str(reports)), str(tmp_path / "out"), ALL, jobs=2):  # noqa: B007 - the last one
+        if not killed:
+            (killed, *_) = _workers()
+            os.kill(killed, signal.SIGKILL)
+
+    assert killed
+    assert progress[:3] == (61, 10, 1)
+    assert found(tmp_path / "out") == GUARDS
+
+
+_DRIVER = """
+import os, signal, sys
+from excguard.fleet import plan, scan
+plan.SHARD_KEYS = 7
+decode, results = scan.msgspec.json.decode, 0
+def killing(*arguments, **options):
+    global results
+    results += 1
+    if results == 3:
+        os.killpg(0, signal.SIGKILL)
+    return decode(*arguments, **options)
+if __name__ == "__main__":
+    scan.msgspec.json.decode = killing
+    sys.argv = ["excguard", "fleet", "scan", *sys.argv[1:]]
+    from excguard.cli import main
+    main()
+"""
+
+
+def test_a_killed_scan_is_resumed(reports: Path, tmp_path: Path) -> None:
+    """The driver and all its workers at once, as by a machine that loses power, after two shards."""
+    (tmp_path / "driver.py").write_text(_DRIVER)
+    options = [str(reports), "--output", str(tmp_path / "out"), "--jobs", "2"]
+    dead = subprocess.run(
+        [sys.executable, tmp_path / "driver.py", *options], check=False, start_new_session=True, timeout=60
+    )
+    assert dead.returncode == -signal.SIGKILL
+    assert not (tmp_path / "out/_excguard/manifest-1-of-1.json").exists()
+    assert len(list((tmp_path / "out").glob("_excguard/done/*/*.json"))) >= 2
+
+    command = [sys.executable, "-m", "excguard", "fleet", "scan", *options, "--json"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+
+    totals = json.loads(done.stdout)
+    assert (totals["files"], totals["violations"], totals["errors"]) == (61, 10, 1)
+    assert found(tmp_path / "out") == GUARDS
+
+
+# ---- buckets, on a stand-in for S3 ----
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    server_module = pytest.importorskip("moto.server")
+    import boto3  # noqa: PLC0415 - comes with moto
+
+    for name, value in (
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_REGION", "us-east-1"),
+    ):
+        monkeypatch.setenv(name, value)
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
+    client.create_bucket(Bucket="farm")
+    yield client
+    server.stop()
+
+
+def upload(client: Any, root: Path, prefix: str) -> None:
+    for path in sorted(root.rglob("*")):
+        if path.is_file():
+            client.put_object(Bucket="farm", Key=f"{prefix}/{path.relative_to(root)}", Body=path.read_bytes())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")  # of moto and boto3
+class TestBuckets:
+    def test_from_bucket_to_bucket(self, bucket: Any, reports: Path, tmp_path: Path) -> None:
+        upload(bucket, reports, "in")
+
+        one_process(Selection("s3://farm/in"), "s3://farm/out")
+        assert one_process(Selection("s3://farm/in"), "s3://farm/out") == []
+
+        for entry in bucket.list_objects_v2(Bucket="farm", Prefix="out/")["Contents"]:
+            target = tmp_path / entry["Key"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(bucket.get_object(Bucket="farm", Key=entry["Key"])["Body"].read())
+        assert found(tmp_path / "out") == GUARDS
+        assert all(row["etag"] for row in rows(tmp_path / "out"))
+
+    @pytest.mark.parametrize("form", ["CSV", "Parquet"])
+    def test_an_inventory_stands_for_the_listing(
+        self, bucket: Any, reports: Path, tmp_path: Path, form: str
+    ) -> None:
+        upload(bucket, reports, "in")
+        upload(bucket, reports, "elsewhere")
+        listed = bucket.list_objects_v2(Bucket="farm")["Contents"]
+        records = [("farm", o["Key"], o["Size"], o["LastModified"].isoformat(), o["ETag"]) for o in listed]
+        if form == "CSV":
+            text = io.StringIO()
+            csv.writer(text, quoting=csv.QUOTE_ALL).writerows(records)
+            data = gzip.compress(text.getvalue().encode())
+        else:
+            names = ("bucket", "key", "size", "last_modified_date", "e_tag")
+            table = pa.table({name: [record[i] for record in records] for i, name in enumerate(names)})
+            pa.parquet.write_table(table, tmp_path / "data")
+            data = (tmp_path / "data").read_bytes()
+        bucket.put_object(Bucket="farm", Key="inventory/data/1", Body=data)
+        described = {
+            "fileFormat": form,
+            "fileSchema": "Bucket, Key, Size, LastModifiedDate, ETag",
+            "files": [{"key": "inventory/data/1"}],
+        }
+        bucket.put_object(Bucket="farm", Key="inventory/manifest.json", Body=json.dumps(described))
+
+        one_process(Selection("s3://farm/in", inventory="inventory/manifest.json"), tmp_path / "out")
+
+        assert found(tmp_path / "out") - Counter(["notes.md"]) == GUARDS
+
+    @pytest.mark.usefixtures("bucket")
+    def test_a_bucket_that_cannot_be_read_ends_the_scan(self, tmp_path: Path) -> None:
+        with pytest.raises(StoreError, match="s3://nowhere"):
+            one_process(Selection("s3://nowhere/in"), tmp_path / "out")
+
+    @pytest.mark.usefixtures("bucket")
+    def test_keys_that_are_all_unreadable_are_not_taken_for_bad_files(self, tmp_path: Path) -> None:
+        with pytest.raises(StoreError, match="nothing of 2 keys can be read"):
+            one_process(Selection("s3://nowhere/in", paths=["a.ips", "b.ips"]), tmp_path / "out")
+        assert not list(tmp_path.rglob("done/*/*.json"))
+
+
+@pytest.mark.parametrize("url", ["ftp://host/x", "s3://"])
+def test_urls_of_no_known_kind(url: str) -> None:
+    with pytest.raises(StoreError, match=url):
+        BucketStore(url)
+
+
+def test_a_lost_plan_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="the plan of shard"):
+        scan_shard(str(tmp_path), str(tmp_path), Shard("1-of-1", 0))
