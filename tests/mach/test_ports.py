@@ -142,3 +142,18 @@ def null_is_no_right() -> None:
 )
 def test_rights(task: Callable[..., Any], scenario: Callable[[], None]) -> None:
     task(scenario)
+
+
+def senders_and_queue_limit() -> None:
+    with ReceiveRight.construct() as port:
+        assert not port.has_senders()
+        with port.make_send():
+            assert port.has_senders()
+        assert not port.has_senders()
+        port.set_queue_limit(1024)
+        with pytest.raises(MachError, match="KERN_INVALID_VALUE"):
+            port.set_queue_limit(1025)
+
+
+def test_senders_and_the_limit_of_the_queue(task: Callable[..., Any]) -> None:
+    task(senders_and_queue_limit)

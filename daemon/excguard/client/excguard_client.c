@@ -390,13 +390,13 @@ static int register_self(struct excguard_client *client, const char *guard_behav
 
 /* Best effort: who does not take it at once does without. */
 static void report(mach_port_t control, int outcome, kern_return_t result) {
-    struct excguard_rendezvous_attached message = {
+    struct excguard_rendezvous_registered message = {
         .header =
             {
                 .msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_MOVE_SEND, 0),
                 .msgh_size = sizeof message,
                 .msgh_remote_port = control,
-                .msgh_id = EXCGUARD_RENDEZVOUS_ATTACHED,
+                .msgh_id = EXCGUARD_RENDEZVOUS_REGISTERED,
             },
         .version = EXCGUARD_RENDEZVOUS_VERSION,
         .total_length = sizeof message,

@@ -37,7 +37,7 @@ extern "C" {
 #define EXCGUARD_RENDEZVOUS_VERSION 1
 #define EXCGUARD_RENDEZVOUS_REQUEST 0x65787271  /* 'exrq': struct excguard_rendezvous_request */
 #define EXCGUARD_RENDEZVOUS_REPLY 0x65787270    /* 'exrp': struct excguard_rendezvous_reply and the keys */
-#define EXCGUARD_RENDEZVOUS_ATTACHED 0x65786174 /* 'exat': struct excguard_rendezvous_attached */
+#define EXCGUARD_RENDEZVOUS_REGISTERED 0x65786174 /* 'exat': struct excguard_rendezvous_registered */
 #define EXCGUARD_RENDEZVOUS_MAX_PORTS 32
 
 /*
@@ -46,7 +46,7 @@ extern "C" {
  */
 #define EXCGUARD_KEY_IDENTITY 0x65784944       /* 'exID': send; EXCEPTION_IDENTITY_PROTECTED */
 #define EXCGUARD_KEY_STATE_IDENTITY 0x65785354 /* 'exST': send; EXCEPTION_STATE_IDENTITY_PROTECTED */
-#define EXCGUARD_KEY_CONTROL 0x65784354        /* 'exCT': send; takes EXCGUARD_RENDEZVOUS_ATTACHED */
+#define EXCGUARD_KEY_CONTROL 0x65784354        /* 'exCT': send; takes EXCGUARD_RENDEZVOUS_REGISTERED */
 
 /* The protocol of Chromium's base/apple/mach_port_rendezvous.h since 2025, its "generation 3". */
 #define EXCGUARD_CHROMIUM_REQUEST 0x6d727a76       /* 'mrzv' */
@@ -72,7 +72,7 @@ struct excguard_rendezvous_tail {
     uint32_t status; /* one of the first five outcomes below */
 };
 
-struct excguard_rendezvous_attached {
+struct excguard_rendezvous_registered {
     mach_msg_header_t header;
     uint32_t version;
     uint32_t total_length;

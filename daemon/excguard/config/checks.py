@@ -13,6 +13,7 @@ from excguard.config.settings import (
     LISTEN,
     MAX_TARGETS,
     Config,
+    Delivery,
     Registration,
     Reply,
     Target,
@@ -107,7 +108,7 @@ def _guard_behavior_problems(key: str, target: Target) -> Iterator[str]:
         # task_exc_guard_no_set_mask, osfmk/kern/task.c since xnu-8019
         if refused := flags & (GuardBehavior.MP_ONCE | GuardBehavior.VM_ONCE):
             yield f"{key} guard_behavior: since macOS 12 a program cannot set {refused.text()}; leave it out"
-    if target.registration is Registration.SPAWN:
+    if target.registration is Registration.SPAWN and target.delivery is not Delivery.CLIENT:
         yield (
             f'{key} guard_behavior: only the program itself can set it: use registration = "rendezvous" or '
             '"both", and build excguard_client.c into the program'

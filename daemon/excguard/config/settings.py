@@ -59,6 +59,19 @@ class Registration(enum.Enum):
     """The kernel has it from the start; the program may register it once more, and set its own flags."""
 
 
+class Delivery(enum.Enum):
+    """How a program's optional and soft guard hits come to reach handlers, where its flags keep them back."""
+
+    AUTO = "auto"
+    """`INSERT` where that is certain to work, else `CLIENT`."""
+    INSERT = "insert"
+    """A library that excguard inserts into the program sets the flags."""
+    CLIENT = "client"
+    """The program sets them itself, by excguard_client.c."""
+    NONE = "none"
+    """The flags stay unchanged."""
+
+
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
     """``[log]``: where the log goes, and how much of a storm is written."""
 
@@ -95,7 +108,7 @@ class CrashReports(Struct, frozen=True, forbid_unknown_fields=True):
 class UnifiedLog(Struct, frozen=True, forbid_unknown_fields=True):
     """``[unified_log]``: hits that reach no exception port, from the kernel's lines in the unified log."""
 
-    enabled: bool = False
+    enabled: bool | Literal["auto"] = "auto"
     processes: Annotated[tuple[str, ...], PROCESSES] = ()
     command: Annotated[tuple[str, ...], LOG_COMMAND] = ()
 
@@ -118,6 +131,8 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True):
     reply: Reply = Reply.FORWARD
     registration: Registration = Registration.SPAWN
     guard_behavior: Annotated[str, GUARD_BEHAVIOR] = ""
+    delivery: Delivery = Delivery.AUTO
+    delivery_children: bool = True
 
     @property
     def guard_flags(self) -> GuardBehavior | None:

@@ -224,6 +224,29 @@ class ReceiveRight(_Right):
         after = PORT_NULL if port_set is None else port_set.name
         check("mach_port_move_member", lib.mach_port_move_member(_self(), self.name, after))
 
+    def has_senders(self) -> bool:
+        """Whether any task has a send right to this port, or one is in a message.
+
+        Raises:
+            MachError: see `mach_port_get_attributes`.
+        """
+        size = ffi.sizeof("mach_port_status_t") // ffi.sizeof("integer_t")
+        info = ffi.new("integer_t[]", size)
+        count = ffi.new("mach_msg_type_number_t *", size)
+        attributes = (_self(), self.name, lib.MACH_PORT_RECEIVE_STATUS, info, count)
+        check("mach_port_get_attributes", lib.mach_port_get_attributes(*attributes))
+        return bool(ffi.cast("mach_port_status_t *", info).mps_srights)
+
+    def set_queue_limit(self, messages: int) -> None:
+        """Have senders wait only when so many messages are in the queue; 5 at first, 1024 at most.
+
+        Raises:
+            MachError: see `mach_port_set_attributes`.
+        """
+        limits = ffi.new("integer_t[]", [messages])  # mach_port_limits_t
+        attributes = (_self(), self.name, lib.MACH_PORT_LIMITS_INFO, limits, len(limits))
+        check("mach_port_set_attributes", lib.mach_port_set_attributes(*attributes))
+
     def _release(self, name: int) -> None:
         check("mach_port_destruct", lib.mach_port_destruct(_self(), name, 0, self._guard))
 

@@ -2,6 +2,7 @@
  * What the generated C of excguard.native._core is compiled with: Apple's headers (elsewhere the simulator's,
  * which have the same names), then those of the core. core.cdef declares what Python sees of them.
  */
+#include <libproc.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdbool.h>
@@ -16,6 +17,7 @@
 
 #include "excguard_client.h"
 #include "guard.h"
+#include "insertion.h"
 #include "journal.h"
 #include "newer_constants.h"
 #include "parser.h"

@@ -17,12 +17,12 @@ from excguard.knowledge.guard_behavior import GuardBehavior
 from excguard.mach.errors import MachError, symbolic_name
 from excguard.mach.ports import ReceiveRight
 from excguard.mach.rendezvous import (
-    Attached,
     Event,
     Launch,
     NothingToGive,
     Outcome,
     Port,
+    Registered,
     Rejected,
     RendezvousServer,
     SendFailed,
@@ -106,9 +106,9 @@ class TargetRendezvous:
         """On the server's thread."""
         fields: dict[str, Any] = {"target": self._targets.get(event.pid), "pid": event.pid}
         match event:
-            case Attached(outcome=Outcome.GRANTED.value):
+            case Registered(outcome=Outcome.GRANTED.value):
                 self._tell("info", "target_registered_itself", **fields)
-            case Attached(outcome=outcome, result=result):
+            case Registered(outcome=outcome, result=result):
                 text = str(ffi.string(lib.excguard_client_outcome_name(outcome)), "ascii")
                 self._tell(
                     "error", "target_not_registered", **fields, error=text, result=symbolic_name(result)

@@ -446,14 +446,14 @@ def descriptor(name: int, disposition: int) -> bytes:
         ({"body": struct.pack("=II", 1, 32)}, "32 bytes instead of 36"),
         ({"body": struct.pack("=IIII", 1, 40, 0, 0)}, "40 bytes instead of 36"),
         ({"body": bytes(400)}, "424 bytes instead of 36"),
-        ({"body": bytes(8000)}, "longer than 512 bytes"),
+        ({"body": bytes(9000)}, "longer than 8448 bytes"),
         ({"body": struct.pack("=III", 1, 40, 0)}, "a total length of 40 in 36 bytes"),
         ({"body": struct.pack("=III", 1, 36, 8)}, "unknown flags 0x8"),
         ({"body": struct.pack("=III", 2, 36, 0)}, "version 2 of the protocol"),
         ({"bits": COPY_AND_ONCE | COMPLEX, "body": struct.pack("=I", 0) + bytes(8)}, "complex"),
         ({"bits": lib.MACH_MSG_TYPE_COPY_SEND | lib.MACH_MSG_TYPE_MAKE_SEND << 8}, "not send-once"),
         ({"msgh_id": lib.MACH_NOTIFY_DEAD_NAME, "body": struct.pack("=8xI", 7)}, "unknown msgh_id 0x48"),
-        ({"msgh_id": lib.EXCGUARD_RENDEZVOUS_ATTACHED}, "36 bytes instead of 40"),
+        ({"msgh_id": lib.EXCGUARD_RENDEZVOUS_REGISTERED}, "36 bytes instead of 40"),
     ],
 )
 def test_malformed_requests(family: Make, changes: dict[str, Any], reason: str) -> None:
@@ -493,7 +493,7 @@ def test_attached_with_a_reply_right_is_no_report(family: Make) -> None:
     parent = family()
     body = struct.pack("=IIIi", 1, 40, 0, 0)
     with look_up(parent.server.service) as server, ReceiveRight.construct() as reply:
-        message = request(server, reply, msgh_id=lib.EXCGUARD_RENDEZVOUS_ATTACHED, body=body)
+        message = request(server, reply, msgh_id=lib.EXCGUARD_RENDEZVOUS_REGISTERED, body=body)
         assert send(message) == 0
         assert receive(reply) == lib.MACH_NOTIFY_SEND_ONCE
 

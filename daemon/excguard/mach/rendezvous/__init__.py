@@ -23,30 +23,35 @@ ones belong to the server from registration on, and it releases them wherever th
 
 from excguard.mach.rendezvous.client import Outcome, RendezvousClient, RendezvousError
 from excguard.mach.rendezvous.events import (
-    Attached,
     Claimed,
     Event,
+    Inserted,
     NothingToGive,
     Refused,
+    Registered,
     Rejected,
     SendFailed,
     Unclaimed,
     Validated,
 )
+from excguard.mach.rendezvous.insertion import Image, InsertionReport
 from excguard.mach.rendezvous.port import Disposition, Port
 from excguard.mach.rendezvous.requirement import Requirement, Validation
 from excguard.mach.rendezvous.server import Launch, RendezvousServer
 
 __all__ = [
-    "Attached",
     "Claimed",
     "Disposition",
     "Event",
+    "Image",
+    "Inserted",
+    "InsertionReport",
     "Launch",
     "NothingToGive",
     "Outcome",
     "Port",
     "Refused",
+    "Registered",
     "Rejected",
     "RendezvousClient",
     "RendezvousError",

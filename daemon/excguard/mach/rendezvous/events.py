@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from excguard.mach.errors import MachError
+from excguard.mach.rendezvous.insertion import InsertionReport
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Unclaimed:
 
 
 @dataclass(frozen=True)
-class Attached:
+class Registered:
     """A child reports how `excguard_client_watch_self` went: an outcome and a kern_return_t."""
 
     pid: int
@@ -70,4 +71,14 @@ class Rejected:
     reason: str
 
 
-Event = Claimed | NothingToGive | Refused | Validated | SendFailed | Unclaimed | Attached | Rejected
+@dataclass(frozen=True)
+class Inserted:
+    """The library that was inserted into a process reports."""
+
+    pid: int
+    report: InsertionReport
+
+
+Event = (
+    Claimed | NothingToGive | Refused | Validated | SendFailed | Unclaimed | Registered | Inserted | Rejected
+)

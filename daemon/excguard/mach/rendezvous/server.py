@@ -15,20 +15,23 @@ from excguard.mach.errors import MachError, check
 from excguard.mach.ports import PortSet, ReceiveRight, SendOnceRight
 from excguard.mach.rendezvous import environment, wire
 from excguard.mach.rendezvous.events import (
-    Attached,
     Claimed,
     Event,
+    Inserted,
     NothingToGive,
     Refused,
+    Registered,
     Rejected,
     SendFailed,
     Unclaimed,
     Validated,
 )
+from excguard.mach.rendezvous.insertion import InsertionReport
+from excguard.mach.rendezvous.message import HEADER, MalformedError, sender_of
 from excguard.mach.rendezvous.port import Port, type_of
 from excguard.mach.rendezvous.requirement import Requirement, Validation
 from excguard.mach.rendezvous.table import Entry, State, Table, destroy
-from excguard.mach.rendezvous.wire import MalformedError, Protocol
+from excguard.mach.rendezvous.wire import Protocol
 from excguard.native import ffi, lib
 from excguard.native.closeable import Closeable
 
@@ -309,7 +312,9 @@ class RendezvousServer(Closeable):
             case wire.Cancelled():
                 pass
             case wire.Report(sender=sender, outcome=outcome, result=result):
-                self._on_event(Attached(sender.pid, outcome, result))
+                self._on_event(Registered(sender.pid, outcome, result))
+            case InsertionReport(sender=sender):
+                self._on_event(Inserted(sender.pid, message))
             case wire.Request():
                 with SendOnceRight(header.msgh_remote_port) as reply:
                     self._reply_to(message, reply)
@@ -400,7 +405,7 @@ class RendezvousServer(Closeable):
     def _wake(self) -> int:
         """Wake the loop: a message to our own port, by a send-once right, which no full queue can block."""
         bits = int(lib.MACH_MSG_TYPE_MAKE_SEND_ONCE)
-        return _send(wire.HEADER.pack(bits, wire.HEADER.size, self._own.name, 0, 0, 0))
+        return _send(HEADER.pack(bits, HEADER.size, self._own.name, 0, 0, 0))
 
 
 def _send(message: bytes) -> int:
@@ -422,6 +427,6 @@ def _discard(header: Any, received: bytes) -> None:  # noqa: ANN401 (a C pointer
 
 def _pid_of(received: bytes) -> int:
     try:
-        return wire.sender_of(received).pid
+        return sender_of(received).pid
     except MalformedError:
         return 0

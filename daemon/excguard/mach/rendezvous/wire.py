@@ -10,20 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from excguard.mach.rendezvous import insertion
+from excguard.mach.rendezvous.insertion import InsertionReport
+from excguard.mach.rendezvous.message import HEADER, MalformedError, Sender, sender_of
 from excguard.native import lib
 
-HEADER: Final = struct.Struct("=IIIIIi")  # mach_msg_header_t
-_TRAILER: Final = struct.Struct("=II4x8x8I")  # mach_msg_audit_trailer_t
 _REQUEST: Final = struct.Struct("=III")  # behind the header: version, total length, flags
-_ATTACHED: Final = struct.Struct("=IIIi")  # behind the header: version, total length, outcome, result
+_REGISTERED: Final = struct.Struct("=IIIi")  # behind the header: version, total length, outcome, result
 _DEAD_NAME: Final = struct.Struct("=8xI")  # behind the header: NDR record, name
 _COUNT: Final = struct.Struct("=I")  # mach_msg_body_t
 _DESCRIPTOR: Final = struct.Struct("=I4x2xBB")  # mach_msg_port_descriptor_t
 _TAIL: Final = struct.Struct("=III")  # version, total length, status
 
-# Receive buffer: the largest request and the trailer, with room to distinguish a slightly too long message
-# from a far too long one.
-RECEIVE_SIZE: Final = 512
+
+RECEIVE_SIZE: Final = insertion.RECEIVE_SIZE
+"""Bytes of a receive buffer: reports of the inserted library are the longest messages."""
 
 # mach/message.h: MACH_MSGH_BITS_REMOTE_MASK.
 _REMOTE_MASK: Final = 0x1F
@@ -35,27 +36,6 @@ class Protocol(enum.Enum):
     EXCGUARD = "excguard"
     CHROMIUM = "chromium"
     """Generation 3 of Chromium's base/apple/mach_port_rendezvous.h."""
-
-
-class MalformedError(ValueError):
-    """A message that violates the protocol; the text says how."""
-
-
-@dataclass(frozen=True)
-class Sender:
-    """The sender of a message: the audit token that the kernel appended."""
-
-    token: tuple[int, ...]
-
-    @property
-    def pid(self) -> int:
-        """`audit_token_to_pid` of bsm/libbsm.h: field 5."""
-        return self.token[5]
-
-    @property
-    def is_kernel(self) -> bool:
-        """Whether it is KERNEL_AUDIT_TOKEN_VALUE of mach/message.h."""
-        return not any(self.token)
 
 
 @dataclass(frozen=True)
@@ -96,23 +76,7 @@ class Cancelled:
     """A send-once notification: a request for a dead-name notification was cancelled."""
 
 
-def sender_of(received: bytes) -> Sender:
-    """The sender of the message.
-
-    Raises:
-        MalformedError: an audit trailer is missing.
-    """
-    size = HEADER.unpack_from(received)[1]
-    at = (size + 3) & ~3  # round_msg: where the kernel puts the trailer
-    if size < HEADER.size or at + _TRAILER.size > len(received):
-        raise MalformedError("no room for a trailer")
-    kind, trailer_size, *token = _TRAILER.unpack_from(received, at)
-    if kind != 0 or trailer_size < _TRAILER.size:  # MACH_MSG_TRAILER_FORMAT_0
-        raise MalformedError("no audit trailer")
-    return Sender(tuple(token))
-
-
-def parse(received: bytes, protocol: Protocol) -> Request | Report | DeadName | Cancelled:
+def parse(received: bytes, protocol: Protocol) -> Request | Report | InsertionReport | DeadName | Cancelled:
     """Check a received message.
 
     Args:
@@ -134,8 +98,10 @@ def parse(received: bytes, protocol: Protocol) -> Request | Report | DeadName | 
         if msgh_id == lib.MACH_NOTIFY_SEND_ONCE:
             return Cancelled()
         raise MalformedError(f"unrequested notification {msgh_id}")
-    if protocol is Protocol.EXCGUARD and msgh_id == lib.EXCGUARD_RENDEZVOUS_ATTACHED:
+    if protocol is Protocol.EXCGUARD and msgh_id == lib.EXCGUARD_RENDEZVOUS_REGISTERED:
         return _report(received, size, remote, sender)
+    if protocol is Protocol.EXCGUARD and insertion.is_report(msgh_id):
+        return insertion.parse(received, sender)
     return _request(received, protocol, sender)
 
 
@@ -166,11 +132,11 @@ def _request(received: bytes, protocol: Protocol, sender: Sender) -> Request:
 
 
 def _report(received: bytes, size: int, remote: int, sender: Sender) -> Report:
-    if size != HEADER.size + _ATTACHED.size:
-        raise MalformedError(f"{size} bytes instead of {HEADER.size + _ATTACHED.size}")
+    if size != HEADER.size + _REGISTERED.size:
+        raise MalformedError(f"{size} bytes instead of {HEADER.size + _REGISTERED.size}")
     if remote != lib.MACH_PORT_NULL:
         raise MalformedError("unexpected reply right")
-    version, total_length, outcome, result = _ATTACHED.unpack_from(received, HEADER.size)
+    version, total_length, outcome, result = _REGISTERED.unpack_from(received, HEADER.size)
     if version != lib.EXCGUARD_RENDEZVOUS_VERSION or total_length != size:
         raise MalformedError(f"version {version} and a total length of {total_length} in {size} bytes")
     if outcome >= lib.EXCGUARD_CLIENT_OUTCOME_COUNT:

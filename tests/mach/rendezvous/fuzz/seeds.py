@@ -37,7 +37,7 @@ def requests() -> list[tuple[int, bytes]]:
     attached = struct.pack("=IIIi", 1, 40, 0, 0)
     rows = [
         (0, lib.EXCGUARD_RENDEZVOUS_REQUEST, 0x2203, own, TRAILER),
-        (0, lib.EXCGUARD_RENDEZVOUS_ATTACHED, 0, attached, TRAILER),
+        (0, lib.EXCGUARD_RENDEZVOUS_REGISTERED, 0, attached, TRAILER),
         (0, lib.MACH_NOTIFY_DEAD_NAME, 0, struct.pack("=8xI", 7), KERNEL_TRAILER),
         (0, lib.MACH_NOTIFY_SEND_ONCE, 0, b"", KERNEL_TRAILER),
         (1, lib.EXCGUARD_CHROMIUM_REQUEST, 0x2203, b"", TRAILER),

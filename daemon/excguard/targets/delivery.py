@@ -1,0 +1,158 @@
+"""How the optional and soft guard hits of a program come to reach its handler: decided before each start.
+
+xnu delivers those hits only to tasks that have DELIVER among their ``task_exc_guard`` flags, and programs
+that are neither Apple's nor hardened start without it. Only a task itself can set its flags, and any task may
+add DELIVER (``task_exc_guard_no_unset_mask``, osfmk/kern/task.c).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from excguard.config import Delivery, Registration, Target
+from excguard.knowledge.guard_behavior import GuardBehavior
+from excguard.mach.host import Host, version
+from excguard.targets import insertion
+from excguard.targets.executable import Executable
+from excguard.targets.insertion import Effect, Verdict
+from excguard.targets.visibility import default_flags
+
+DELIVER: Final = GuardBehavior.MP_DELIVER | GuardBehavior.VM_DELIVER
+
+_ONE_PORT: Final = "only-one-exception-port"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done about a program's flags.
+
+    Attributes:
+        delivery: INSERT, CLIENT or NONE.
+        executable: the program.
+        flags: those that it starts with.
+        library: the library to insert; None without INSERT.
+        children: whether the programs that it starts get the library too.
+        children_reason: why they do not, though the configuration wants it; or empty.
+        undelivered: why its flags are not changed by INSERT; empty with INSERT, and when they need no change.
+        refused: why the program accepts no exception port; or empty.
+        fix: what would let its hits be delivered; or empty.
+    """
+
+    delivery: Delivery
+    executable: Executable
+    flags: GuardBehavior
+    library: Path | None = None
+    children: bool = False
+    children_reason: str = ""
+    undelivered: str = ""
+    refused: str = ""
+    fix: str = ""
+
+    @property
+    def needed(self) -> bool:
+        """Whether the program's hits do not reach handlers as it is."""
+        return DELIVER not in self.flags
+
+    def variables(self, target: Target, inherited: Mapping[str, str]) -> dict[str, str]:
+        """What the program's environment needs for the library to be loaded.
+
+        Args:
+            target: whose program it is.
+            inherited: excguard's own environment, which the program has as well.
+        """
+        if self.library is None:
+            return {}
+        name = insertion.VARIABLE
+        libraries = target.environment.get(name, inherited.get(name, ""))
+        return {name: insertion.with_library(self.library, libraries)}
+
+
+def plan(target: Target, program: Path, host: Host, environment: Mapping[str, str]) -> Plan:
+    """Decide how the program of a target is started.
+
+    Args:
+        target: the configuration.
+        program: the file that its command names.
+        host: the running system.
+        environment: of the program.
+    """
+    executable = Executable.of(program)
+    flags = default_flags(host, hardened=_hardened(executable, host, environment))
+    refused = _refused(executable, host)
+    wanted = target.delivery
+    if wanted is Delivery.AUTO and DELIVER in flags:
+        return Plan(Delivery.NONE, executable, flags, refused=refused)
+    if wanted is Delivery.NONE:
+        return Plan(
+            Delivery.NONE,
+            executable,
+            flags,
+            undelivered='delivery is "none"',
+            refused=refused,
+            fix='set delivery = "auto"',
+        )
+    if wanted is Delivery.CLIENT:
+        return _by_client(executable, flags, Verdict(Effect.IGNORED, 'delivery is "client"'), refused)
+    try:
+        library = insertion.library_path()
+    except FileNotFoundError as error:
+        return _by_client(executable, flags, Verdict(Effect.UNKNOWN, str(error)), refused)
+    verdict = insertion.judge(executable, library, host, environment)
+    if verdict.effect is Effect.LOADED or wanted is Delivery.INSERT:
+        reason = ""
+        if target.delivery_children and wanted is Delivery.AUTO:
+            reason = insertion.endangered(executable, library, host)
+        return Plan(
+            Delivery.INSERT,
+            executable,
+            flags,
+            library=library,
+            children=target.delivery_children and not reason,
+            children_reason=reason,
+            undelivered=verdict.reason,
+            refused=refused,
+            fix=verdict.fix,
+        )
+    return _by_client(executable, flags, verdict, refused)
+
+
+def _by_client(executable: Executable, flags: GuardBehavior, verdict: Verdict, refused: str) -> Plan:
+    fix = "have the program call excguard_client_watch_self (excguard_client.c)"
+    return Plan(
+        Delivery.CLIENT,
+        executable,
+        flags,
+        undelivered=verdict.reason,
+        refused=refused,
+        fix=f"{verdict.fix}, or {fix}" if verdict.fix else fix,
+    )
+
+
+def _hardened(executable: Executable, host: Host, environment: Mapping[str, str]) -> bool:
+    """Whether the kernel gives the program the flags of hardened ones.
+
+    Apple's programs in every release; from 14.4 to 15.x those with the hardened runtime, and from 26.0 on
+    those with platform restrictions (task_set_exc_guard_ctrl_port_default, osfmk/kern/task.c).
+    """
+    if host.simulated:
+        return environment.get(insertion.SIMULATED_HARDENED, "0") != "0"
+    signatures = [one.signature for one in executable.running_slices(host.machine) if one.signature]
+    if any(signature.platform for signature in signatures):
+        return True
+    if host.version >= version("26"):
+        return any(signature.platform_restrictions for signature in signatures)
+    return host.version >= version("14.4") and any(signature.runtime for signature in signatures)
+
+
+def _refused(executable: Executable, host: Host) -> str:
+    """Why the program accepts no exception port of excguard's; empty when it does."""
+    slices = [] if host.simulated else executable.running_slices(host.machine)
+    if any(one.signature and one.signature.has(_ONE_PORT) for one in slices):
+        return f"the program accepts no exception port but its own (com.apple.security.{_ONE_PORT})"
+    return ""
+
+
+def offers_client(chosen: Plan, target: Target) -> bool:
+    """Whether the program may fetch its exception port, and set its flags, by excguard_client.c."""
+    return chosen.delivery is Delivery.CLIENT or target.registration is not Registration.SPAWN

@@ -1,0 +1,94 @@
+"""The file that runs when a command is started: a program, or the interpreter of a script."""
+
+import os
+import stat
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from excguard.targets import mach_o
+from excguard.targets.mach_o import MachOError, Slice
+
+_MAX_LINE: Final = 512  # IMG_SHSIZE, bsd/sys/imgact.h: bytes that the kernel looks at for an interpreter
+_MAX_INTERPRETERS: Final = 4
+_ELF: Final = b"\x7fELF"
+_PT_INTERP: Final = 3
+_MAGICS: Final = (b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf", b"\xcf\xfa\xed\xfe")
+
+
+@dataclass(frozen=True)
+class Executable:
+    """A program file.
+
+    Attributes:
+        path: the program; of a script, its interpreter.
+        script: the script that it runs; None when the command names the program itself.
+        set_id: whether it runs as another user or group than who starts it.
+        slices: of a Mach-O program, one for each architecture; empty for other formats.
+        elf: whether it is an ELF program that the dynamic linker loads; None when it is not an ELF program.
+        problem: why its format could not be read; empty when it could.
+    """
+
+    path: Path
+    script: Path | None = None
+    set_id: bool = False
+    slices: list[Slice] = field(default_factory=list)
+    elf: bool | None = None
+    problem: str = ""
+
+    @classmethod
+    def of(cls, program: Path) -> "Executable":
+        """Look at the file of a program. Whatever is wrong with it is told by `problem`."""
+        script = None
+        path = program
+        try:
+            for _ in range(_MAX_INTERPRETERS):
+                interpreter = _interpreter(path)
+                if interpreter is None:
+                    break
+                script, path = script or path, interpreter
+            # The kernel follows symbolic links; the mode and the place that count are those of the file.
+            path = Path(os.path.realpath(path))
+            with path.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+                magic = file.read(4)
+            set_id = bool(mode & (stat.S_ISUID | stat.S_ISGID))
+            if magic == _ELF:
+                return cls(path, script, set_id, elf=_is_dynamic(path))
+            if magic not in _MAGICS:
+                return cls(path, script, set_id, problem="neither a Mach-O nor an ELF program")
+            return cls(path, script, set_id, slices=mach_o.read(path))
+        except MachOError as error:
+            return cls(path, script, problem=str(error))
+        except OSError as error:
+            return cls(path, script, problem=(error.strerror or str(error)).lower())
+
+    def running_slices(self, machine: str) -> list[Slice]:
+        """The slices that the kernel of a machine may choose from: native ones, or for Rosetta the others."""
+        native = [one for one in self.slices if one.architecture.startswith(machine)]
+        if native or machine != "arm64":
+            return native
+        return [one for one in self.slices if one.architecture == "x86_64"]
+
+
+def _interpreter(path: Path) -> Path | None:
+    """The program in the first line of a script; None for another file. Raises OSError."""
+    with path.open("rb") as file:
+        first = file.read(_MAX_LINE).partition(b"\n")[0]
+    words = first[2:].split() if first.startswith(b"#!") else []
+    return Path(os.fsdecode(words[0])) if words else None
+
+
+def _is_dynamic(path: Path) -> bool:
+    """Whether an ELF file names a dynamic linker (elf.h: PT_INTERP), which reads LD_PRELOAD."""
+    with path.open("rb") as file:
+        header = file.read(64)
+        if len(header) < 64 or header[4] != 2:  # ELFCLASS64
+            return False
+        (offset,) = struct.unpack_from("<Q", header, 32)
+        size, count = struct.unpack_from("<2H", header, 54)
+        file.seek(offset)
+        table = file.read(size * count)
+    kinds = [struct.unpack_from("<I", table, at)[0] for at in range(0, len(table) - 3, size or 1)]
+    return _PT_INTERP in kinds
