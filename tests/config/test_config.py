@@ -208,6 +208,7 @@ def test_relative_paths_start_at_the_directory_of_the_file(tmp_path: Path, monke
     (tmp_path / "work").mkdir()
     (tmp_path / "f.toml").write_text(
         '[log]\npath = "log/hits.jsonl"\n[journal]\npath = "~/journal"\n'
+        '[metrics]\nlisten = "unix:run/socket"\n'
         '[crash_reports]\ndirectories = ["reports", "~/Library/Logs/DiagnosticReports"]\n'
         '[[target]]\nname = "a"\ncommand = ["bin/tool", "bin/argument"]\ndirectory = "work"\n'
         '[[target]]\nname = "b"\ncommand = ["ls"]\n'
@@ -216,6 +217,7 @@ def test_relative_paths_start_at_the_directory_of_the_file(tmp_path: Path, monke
 
     assert config.log.path == str(tmp_path / "log/hits.jsonl")
     assert config.journal.path == "/home/someone/journal"
+    assert config.metrics.listen == f"unix:{tmp_path}/run/socket"
     assert config.crash_reports.directories == (
         str(tmp_path / "reports"),
         "/home/someone/Library/Logs/DiagnosticReports",
@@ -237,7 +239,13 @@ def test_relative_paths_start_at_the_directory_of_the_file(tmp_path: Path, monke
         ("host:65536", None),
         ("a b:80", None),
         ("http://a:80", None),
+        ("unix:/run/excguard.sock", Path("/run/excguard.sock")),
+        ("unix:/" + "x" * 102, Path("/" + "x" * 102)),
+        ("unix:/" + "x" * 103, None),
+        ("unix:relative", None),
+        ("unix:", None),
+        ("unix:/a\0b", None),
     ],
 )
-def test_listen_addresses(listen: str, expected: tuple[str, int] | None) -> None:
+def test_listen_addresses(listen: str, expected: tuple[str, int] | Path | None) -> None:
     assert parse_listen(listen) == expected

@@ -1,11 +1,15 @@
 """Authentication at the endpoint: errors at the start in one line, and later ones in the log."""
 
+import signal
+import stat
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from excguard.cli import main
 from tests.support.waiting import wait_until
 
 STILL = '[[target]]\nname = "still"\ncommand = ["sleep", "600"]\n'
@@ -56,3 +60,42 @@ def test_a_web_config_that_becomes_invalid_is_logged_once_and_can_be_fixed(serve
     assert wait_until(lambda: status() == 401)
     assert daemon.stop() == 0
     assert len(daemon.events("web_config_error")) == 1
+
+
+def test_an_invalid_host_name_is_an_error_in_one_line(serve) -> None:
+    daemon = serve(f'[metrics]\nlisten = "a..b:1"\n{STILL}')
+
+    assert daemon.wait() == 125
+    assert b"no metrics on a..b:1: invalid host name" in daemon.stderr
+    assert daemon.stderr.count(b"\n") == 1
+
+
+def test_an_invalid_host_name_at_a_reload_changes_nothing(serve, tmp_path: Path) -> None:
+    daemon = serve(f'[metrics]\nlisten = "127.0.0.1:0"\n{STILL}')
+    url = daemon.url
+    path = tmp_path / "excguard.toml"
+
+    path.write_text(path.read_text().replace("127.0.0.1:0", "a..b:1"))
+    daemon.process.send_signal(signal.SIGHUP)
+
+    (rejected,) = daemon.wait_for("configuration_rejected")
+    assert "a..b:1: invalid host name" in rejected["error"]
+    assert urllib.request.urlopen(url).status == 200
+    assert daemon.stop() == 0
+
+
+def test_a_unix_socket_is_reloaded_and_removed(serve, tmp_path: Path) -> None:
+    daemon = serve(f'[metrics]\nlisten = "127.0.0.1:0"\n{STILL}')
+    assert daemon.url.startswith("http://")
+    path = tmp_path / "excguard.toml"
+
+    path.write_text(path.read_text().replace("127.0.0.1:0", "unix:endpoint.sock"))
+    daemon.process.send_signal(signal.SIGHUP)
+
+    assert daemon.wait_for("metrics_listening", 2)[1]["url"] == f"unix:{tmp_path}/endpoint.sock"
+    daemon.wait_for("configuration_reloaded")
+    assert stat.S_IMODE((tmp_path / "endpoint.sock").stat().st_mode) == 0o600
+    shown = CliRunner().invoke(main, ["top", "--url", f"unix:{tmp_path}/endpoint.sock", "--once"])
+    assert (shown.exit_code, "still" in shown.output) == (0, True)
+    assert daemon.stop() == 0
+    assert not (tmp_path / "endpoint.sock").exists()

@@ -200,14 +200,14 @@ def test_the_plain_format_has_neither() -> None:
 
 
 def test_every_family_is_described_and_every_description_has_its_family() -> None:
-    told = {family.name: family for family in parse_openmetrics(render(accept=OPENMETRICS)[0])}
+    families = {family.name: family for family in parse_openmetrics(render(accept=OPENMETRICS)[0])}
 
     for family in FAMILIES:
-        assert told[family.name].type == family.type
-        assert told[family.name].documentation == family.help
-        labels = {key for sample in told[family.name].samples for key in sample.labels} - {"le"}
+        assert families[family.name].type == family.type
+        assert families[family.name].documentation == family.help
+        labels = {key for sample in families[family.name].samples for key in sample.labels} - {"le"}
         assert labels == set(family.labels)
-    assert {name for name in told if name.startswith("excguard_")} == {family.name for family in FAMILIES}
+    assert {name for name in families if name.startswith("excguard_")} == {family.name for family in FAMILIES}
 
 
 def test_process_metrics_have_their_conventional_names() -> None:

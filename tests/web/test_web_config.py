@@ -94,7 +94,7 @@ def test_an_empty_file_requires_no_authentication(open_endpoint, web_config) -> 
         ("prometheus:secret", 200),
         ("prometheus:wrong", 401),
         ("prometheus:", 401),
-        ("nobody:secret", 401),
+        ("unknown:secret", 401),
         ("prometheus", 401),
         ("prometheus:se\0cret", 401),
         ("prometheus:" + "x" * 5000, 401),
@@ -135,7 +135,7 @@ def test_an_accepted_password_is_hashed_only_the_first_time(open_endpoint, web_c
     assert checked == [b"secret", b"wrong", b"wrong"]
 
 
-@pytest.mark.parametrize("user", ["cheap", "costly", "nobody"])
+@pytest.mark.parametrize("user", ["cheap", "costly", "unknown"])
 def test_a_check_takes_the_rounds_of_the_most_expensive_hash(
     open_endpoint, web_config, monkeypatch, user: str
 ) -> None:
@@ -259,9 +259,9 @@ def test_client_certificates(open_endpoint, web_config, authority: Path) -> None
         get(url, context=anonymous)
     assert get(url, context=scraper)[0] == 200
 
-    web_config(text + "  client_allowed_sans: [somebody]\n")
+    web_config(text + "  client_allowed_sans: [other]\n")
     assert get(url, context=scraper)[0] == 403
-    web_config(text + "  client_allowed_sans: [somebody, scraper]\n")
+    web_config(text + "  client_allowed_sans: [other, scraper]\n")
     assert get(url, context=scraper)[0] == 200
 
 

@@ -71,7 +71,7 @@ _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, sign
 )
 @click.option(
     "--metrics",
-    metavar="HOST:PORT|off",
+    metavar="HOST:PORT|unix:PATH|off",
     help="Where /metrics and the live page are served.  [default: 127.0.0.1:12012]",
 )
 @click.option(

@@ -1,5 +1,6 @@
 """Values that have the right type and cannot work: alone, together, or on this machine."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from excguard.config.settings import (
     ENVIRONMENT,
     LISTEN,
     MAX_TARGETS,
+    UNIX,
     Config,
     Delivery,
     Registration,
@@ -24,6 +26,8 @@ from excguard.knowledge.guard_behavior import GuardBehavior
 # What no path, argument or variable of a process can hold: they end at the first NUL.
 NUL = "\0"
 
+_MAX_SOCKET_PATH = 103  # bytes; sun_path of macOS has 104 (sys/un.h) and Linux' 108, with the NUL
+
 
 def check(config: Config) -> None:
     """Refuse values that have the right type and cannot work.
@@ -35,11 +39,16 @@ def check(config: Config) -> None:
         raise ConfigError(problem)
 
 
-def parse_listen(listen: str) -> tuple[str, int] | None:
-    """``"HOST:PORT"`` as (host, port), without the brackets of an IPv6 host; None when it is invalid.
+def parse_listen(listen: str) -> tuple[str, int] | Path | None:
+    """The address of ``metrics.listen``; None when it is invalid.
 
-    Port 0 lets the system choose a free one.
+    ``"HOST:PORT"`` is (host, port), without the brackets of an IPv6 host; port 0 lets the system choose a
+    free one. ``"unix:/PATH"`` is the path of a Unix socket.
     """
+    if listen.startswith(UNIX):
+        path = listen.removeprefix(UNIX)
+        possible = path.startswith("/") and NUL not in path and len(os.fsencode(path)) <= _MAX_SOCKET_PATH
+        return Path(path) if possible else None
     match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]/]+)):([0-9]{1,5})", listen, re.ASCII)
     if match is None or int(match[3]) > 0xFFFF:
         return None

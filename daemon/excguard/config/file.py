@@ -10,7 +10,7 @@ import msgspec
 
 from excguard.config.checks import NUL, check
 from excguard.config.messages import ConfigError, explain, one_line, target_key
-from excguard.config.settings import Config
+from excguard.config.settings import UNIX, Config
 
 # Table, old name and new name of each key that was renamed.
 _RENAMED = (
@@ -138,10 +138,15 @@ def _absolute(config: Config, directory: Path) -> Config:
         except RuntimeError:  # "~name/..." of a user who does not exist stays unchanged
             return str(directory / text)
 
+    def listen(text: str) -> str:
+        return UNIX + path(text.removeprefix(UNIX)) if text.startswith(UNIX) else text
+
     return replace(
         config,
         log=replace(config.log, path=path(config.log.path)),
-        metrics=replace(config.metrics, web_config=path(config.metrics.web_config)),
+        metrics=replace(
+            config.metrics, listen=listen(config.metrics.listen), web_config=path(config.metrics.web_config)
+        ),
         journal=replace(config.journal, path=path(config.journal.path)),
         crash_reports=replace(
             config.crash_reports, directories=tuple(path(entry) for entry in config.crash_reports.directories)

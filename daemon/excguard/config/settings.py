@@ -18,7 +18,13 @@ DIRECTORY = Meta(description="the path of an existing directory")
 ENVIRONMENT = Meta(description='a table of text: { NAME = "value" }, with no "=" in the names')
 FIRST = Meta(description="a whole number from 0 to 100000", ge=0, le=100_000)
 WINDOW = Meta(description="seconds, from 1 to 86400", ge=1.0, le=86_400.0)
-LISTEN = Meta(description='"HOST:PORT" such as "127.0.0.1:12012" or "[::1]:12012", or "" for no endpoint')
+UNIX = "unix:"
+LISTEN = Meta(
+    description=(
+        '"HOST:PORT" such as "127.0.0.1:12012" or "[::1]:12012", "unix:PATH" of at most 103 bytes for a Unix '
+        'socket, or "" for no endpoint'
+    )
+)
 SWITCH = Meta(description="true or false")
 CAPACITY = Meta(description="a power of two from 1024 to 16777216", ge=1 << 10, le=1 << 24)
 GUARD_BEHAVIOR = Meta(description='names such as "MP_DELIVER|MP_FATAL", or "" to leave it unchanged')

@@ -358,6 +358,19 @@ def metrics_port(system: System, config: Config) -> Iterator[Finding]:
     if listen is None:
         yield Finding(check, Status.OK, "off", "no metrics are served; metrics.listen is empty")
         return
+    if isinstance(listen, Path):
+        reason = system.unwritable(listen.parent)
+        if reason is None:
+            yield Finding(check, Status.OK, config.metrics.listen, "metrics can be served there")
+        else:
+            yield Finding(
+                check,
+                Status.PROBLEM,
+                f"{config.metrics.listen}: {reason}",
+                "excguard serve does not start: it cannot create the socket",
+                "create the directory with write permission, or change metrics.listen",
+            )
+        return
     reason = system.taken(*listen)
     if reason is None:
         yield Finding(check, Status.OK, f"{config.metrics.listen} is free", "metrics can be served there")

@@ -1,6 +1,6 @@
 """HTTP basic authentication against the bcrypt hashes of the web configuration.
 
-The time that a check takes must not tell which user names exist. So each check takes as long as one of the
+The time that a check takes must not reveal which user names exist. So each check takes as long as one of the
 most expensive hash in the file: bcrypt at cost ``c`` does ``2**c`` rounds, and ``2**c`` plus the rounds of
 all costs from ``c`` to ``n - 1`` is ``2**n``.
 """

@@ -43,7 +43,7 @@ class Connection:
         """Whether the client has authenticated."""
 
     async def serve(self, accepted: socket, tls: Callable[[], ssl.SSLContext | None]) -> None:
-        """Serve requests until the client disconnects, or a limit is exceeded."""
+        """Serve until the client disconnects, or a limit is exceeded. The caller closes the socket."""
         loop = asyncio.get_running_loop()
         self._reader = asyncio.StreamReader(limit=_READ_BYTES, loop=loop)
         protocol = asyncio.StreamReaderProtocol(self._reader, loop=loop)
@@ -57,11 +57,7 @@ class Connection:
                 ssl_shutdown_timeout=1.0 if context else None,
             )
         except OSError:  # ssl.SSLError is one
-            accepted.close()
             return
-        except BaseException:
-            accepted.close()
-            raise
         self._writer = asyncio.StreamWriter(transport, protocol, self._reader, loop)
         try:
             await self._serve()

@@ -80,7 +80,10 @@ class HTTPServer:
             task = asyncio.create_task(connection.serve(accepted, self._tls))
             self._connections[task] = connection
             task.add_done_callback(lambda done: self._connections.pop(done, None))
+            # Also of a task that is cancelled before it runs.
+            task.add_done_callback(lambda _, accepted=accepted: accepted.close())  # type: ignore[misc]
             self._keep(task)
+            await asyncio.sleep(0)  # accepting does not wait while there are connections
 
     def _replace_one(self) -> bool:
         """Close the connection that has waited for its client for the longest time; False if none waits."""

@@ -6,7 +6,7 @@ File names are relative to the directory of the web configuration.
 
 The file, and the certificates that it names, are checked for changes at each connection and request, and read
 again after a change. After an invalid change requests fail until it is fixed: the previous file could grant
-access to somebody whom the change has removed.
+access to a user whom the change has removed.
 """
 
 import re
@@ -25,7 +25,7 @@ from excguard.web.tls import TLS, tls_context
 _MAX_BYTES = 256 * 1024
 
 _Hash = Annotated[str, Meta(pattern=r"^\$2[aby]\$(0[4-9]|1[0-5])\$[./A-Za-z0-9]{53}$")]
-_Duration = Annotated[str, Meta(pattern=r"^([0-9]+(ms|s|m|h))+$")]
+_Duration = Annotated[str, Meta(pattern=r"^([0-9]{1,9}(ms|s|m|h)){1,4}$")]
 _HeaderText = Annotated[str, Meta(pattern=r"^[\x20-\x7e]*$")]
 
 
@@ -50,7 +50,7 @@ class RateLimit(Struct, frozen=True, forbid_unknown_fields=True):
     """``rate_limit``: a token bucket for all requests together."""
 
     interval: _Duration = "0s"
-    burst: Annotated[int, Meta(ge=0)] = 0
+    burst: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
 class WebFile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -143,7 +143,7 @@ def _read(path: Path) -> WebFile:
 _EXPLAINED = {
     "basic_auth_users": "a table of user names with bcrypt hashes of cost 4 to 15 (htpasswd -nBC 10 NAME)",
     "interval": 'a duration such as "1s" or "100ms"',
-    "burst": "a whole number, 0 or more",
+    "burst": "a whole number from 0 to 1000000",
 }
 
 
