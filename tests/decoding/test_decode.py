@@ -287,7 +287,7 @@ def test_port_types_by_release(release: str, number: int, words: str) -> None:
             "26.0",
             ["MACH_PORT_TYPE", "1 held", "receive right", "generation"],
         ),
-        (0x400, 0x103, 2 << 56 | 0xFFFF << 16 | 3, "26.0", ["-1 references, as far as its low 16 bits tell"]),
+        (0x400, 0x103, 2 << 56 | 0xFFFF << 16 | 3, "26.0", ["-1 references, by its low 16 bits"]),
         (0x4000, 0, 2, "26.0", ["must go to a notification port"]),
         (0x10000, 0x103, 0xFFFFFF << 32 | 21, "26.0", ["MAKE_SEND_ONCE", "the same name as the voucher"]),
         (0x10000, 0x103, 21, "26.0", ["MAKE_SEND_ONCE", "the name has no entry"]),

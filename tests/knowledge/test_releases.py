@@ -20,7 +20,7 @@ from excguard.knowledge import releases
         ("Mac OS X 10.9.3 (13D65)", 100903),
         ("OS X 10.11.6", 101106),
         ("macOS 14.4 (23E5180j)", 140400),
-        ("macOS 14.0 (24A5298h)", 150000),  # a seed of 15 that calls itself 14: the build knows
+        ("macOS 14.0 (24A5298h)", 150000),  # a seed of 15 that has the label 14: the build decides
         ("23E214", 140400),
         ("23G93", 140600),
         ("22A380", 130000),

@@ -19,7 +19,7 @@ KNOWLEDGE = ROOT / "daemon/excguard/knowledge"
 
 # The core without the receiver: it calls nothing of Mach.
 PURE_SOURCES = [
-    KNOWLEDGE / "guard/guard.c",
+    KNOWLEDGE / "c_decoder/guard.c",
     *(NATIVE / name for name in ("message_handler.c", "journal.c", "journal_open.c", "parser.c")),
 ]
 

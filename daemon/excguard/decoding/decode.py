@@ -47,13 +47,13 @@ def decode_words(
     subcode: int | None,
     release: str | None = None,
 ) -> PartialViolation:
-    """Decode what a report says in words, where it does not print the code.
+    """Decode what a report has in words, where it does not print the code.
 
     Args:
-        guard_type: "MACH_PORT", ...; None when it is not said.
-        flavor_name: Any name of a flavor, as `knowledge.guards.named` knows them; None when it is not said.
-        target: The port name, descriptor ... that was said.
-        subcode: The payload that was said.
+        guard_type: "MACH_PORT", ...; None when the report leaves it out. Likewise the others.
+        flavor_name: Any name of a flavor that `knowledge.guards.named` accepts.
+        target: The port name, descriptor ...
+        subcode: The payload.
         release: As for `decode`.
 
     Returns:
@@ -63,50 +63,67 @@ def decode_words(
     if named:
         guard_type = named[0].guard_type
     kind = guards.BY_NAME.get(guard_type or "")
-    number = kind.number if kind else None
     placed = releases.parse(release) if release is not None else None
     at = placed.version if placed else releases.NEWEST
     flavor = next((f.value for f in named if f.first <= at <= f.last), named[0].value if named else None)
     if kind and not kind.has_flavors:
         flavor = 0
-    if number is not None and flavor is not None and target is not None:
-        whole = decode(join(number, flavor, target), subcode, release)
-        return msgspec.structs.replace(
-            whole,
-            notes=(*whole.notes, "the code was put together from the report's words, which leave it out"),
-        )
-    told = _decode(join(number or 0, flavor or 0, target or 0), subcode, release)
-    shown = guard_type or "guard"
-    summary = told.summary
-    if flavor is None:
-        said = f", payload {subcode:#x}" if subcode is not None else ""
-        summary = f"{shown} violation of a flavor that the report leaves out{said}."
-    elif target is None:
-        summary = f"{told.flavor_name}: {told.summary.partition(': ')[2]}"
-    notes = ["the report leaves the code out"]
-    if guard_type is None and (known := WELL_KNOWN_GUARDS.get(subcode or 0)):
+    if kind is None or flavor is None:
+        return _without_flavor(kind, target, subcode, placed)
+    whole = decode(join(kind.number, flavor, target or 0), subcode, release)
+    if target is not None:
+        note = "the code was composed from the report's words, which leave it out"
+        return msgspec.structs.replace(whole, notes=(*whole.notes, note))
+    values = {name: getattr(whole, name) for name in whole.__struct_fields__}
+    values |= {
+        "target": None,
+        "code": None,
+        "summary": f"{whole.flavor_name or kind.name}: {whole.summary.partition(': ')[2]}",
+        "target_meaning": "the report leaves the target out",
+        "notes": (*whole.notes, _CODE_LEFT_OUT),
+    }
+    return PartialViolation(**values)
+
+
+_CODE_LEFT_OUT = "the report leaves the code out"
+
+
+def _without_flavor(
+    kind: GuardType | None, target: int | None, subcode: int | None, placed: releases.Release | None
+) -> PartialViolation:
+    """What is left of a violation when the flavor is not known."""
+    notes = [_CODE_LEFT_OUT]
+    if kind is None and (known := WELL_KNOWN_GUARDS.get(subcode or 0)):
         notes.append(f"the subcode is {known}, which would make it a file descriptor guard")
+    shown = f", payload {subcode:#x}" if subcode is not None else ""
+    at = placed.version if placed else releases.NEWEST
     return PartialViolation(
-        guard_type=guard_type,
-        guard_type_number=number,
-        flavor=flavor,
-        flavor_name=told.flavor_name if flavor is not None else None,
-        kernel_name=told.kernel_name if flavor is not None else None,
+        guard_type=kind.name if kind else None,
+        guard_type_number=kind.number if kind else None,
+        flavor=None,
+        flavor_name=None,
+        kernel_name=None,
         target=target,
         payload=subcode,
         code=None,
         subcode=subcode,
-        severity=told.severity if flavor is not None else None,
-        summary=summary,
-        release=told.release,
-        target_meaning="the report leaves the target out" if target is None else told.target_meaning,
-        payload_fields=told.payload_fields if guard_type else (),
-        aliases=told.aliases if flavor is not None else (),
-        causes=told.causes if flavor is not None else (),
-        advice=told.advice if flavor is not None else "",
-        sources=told.sources if flavor is not None else (),
-        notes=(*told.notes, *notes) if flavor is not None else tuple(notes),
-        known=told.known and flavor is not None,
+        severity=None,
+        summary=f"{kind.name if kind else 'guard'} violation of a flavor that the report leaves out{shown}.",
+        release=placed.text if placed else None,
+        target_meaning=(
+            "the report leaves the target out"
+            if target is None
+            else layouts.target(kind.target_rows(None), target, at).meaning
+            if kind
+            else f"{target:#x}; its meaning depends on the guard type, which the report leaves out"
+        ),
+        payload_fields=(
+            layouts.fields(kind.payload_rows(None), subcode, at, target or 0)
+            if kind and subcode is not None
+            else ()
+        ),
+        notes=tuple(notes),
+        known=False,
     )
 
 
@@ -233,10 +250,10 @@ def _name(guard_type: str, value: int, placed: releases.Release | None) -> _Name
                 )
                 others = list(dict.fromkeys(o for o in (*others, *earlier, *later) if o is not chosen))
     if not ever:
-        notes.append("no table of any release knows this number")
+        notes.append("the number is in no table of any release")
     elif chosen is None:
         notes.append(
-            "no table of this release knows the number; what it means on others is among the readings"
+            "the number is not in the table of this release; its meanings on others are among the readings"
         )
     return _Names(chosen, others, notes)
 
@@ -303,7 +320,7 @@ def _unknown_type(code: int, subcode: int | None, placed: releases.Release | Non
         severity=None,
         summary=summary,
         release=placed.text if placed else None,
-        target_meaning=f"{target:#x}; what it means hangs on the guard type, which is not known",
+        target_meaning=f"{target:#x}; its meaning depends on the guard type, which is not known",
         payload_fields=fields,
         sources=sources,
         notes=tuple(notes),

@@ -120,7 +120,7 @@ def with_value(guard_type: str, value: int) -> list[Flavor]:
 def at(guard_type: str, value: int, release: int) -> tuple[Flavor, ...]:
     """The names of a number on a release.
 
-    Usually one; none when no table knows it; two where a header gave one number two names (10.14's 0x10000).
+    Usually one; none when it is in no table; two where a header gave one number two names (10.14's 0x10000).
     """
     return tuple(span.flavor for span in spans(guard_type, value) if span.first <= release <= span.last)
 

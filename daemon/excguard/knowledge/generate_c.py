@@ -110,5 +110,8 @@ def _string(name: str | None) -> str:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python generate_c.py OUT.h")
-    guards.check()
+    try:
+        guards.check()
+    except guards.MissingPageError as error:
+        sys.exit(f"excguard: {error}")
     Path(sys.argv[1]).write_text(header(), encoding="ascii")

@@ -666,7 +666,7 @@ def signed(value: int, width: int) -> int:
 
 def delta(width: int, what: str) -> Callable[[int, int], str]:
     """For a change of a count, of which the kernel passes the low `width` bits."""
-    return lambda value, _release: f"{signed(value, width):+d} {what}, as far as its low {width} bits tell"
+    return lambda value, _release: f"{signed(value, width):+d} {what}, by its low {width} bits"
 
 
 def counted(what: str) -> Callable[[int, int], str]:

@@ -32,7 +32,7 @@ class Severity(StrEnum):
 
     @property
     def order(self) -> int:
-        """0 to 3, which are also the numbers of `enum excguard_severity` (guard/severity.h)."""
+        """0 to 3, which are also the numbers of `enum excguard_severity` (c_decoder/severity.h)."""
         return _BY_ORDER.index(self)
 
     @property

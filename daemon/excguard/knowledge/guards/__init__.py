@@ -18,6 +18,7 @@ from excguard.knowledge.guards import (
     virtual_memory,
     vnode,
 )
+from excguard.knowledge.guards.guard_type import MissingPageError as MissingPageError
 
 if TYPE_CHECKING:
     from excguard.knowledge.guards.guard_type import GuardType
