@@ -1,9 +1,10 @@
-"""Writes docs/man/*.1, the manual pages, from the command line's own help.
+"""Writes docs/man/*: a page for each command from its help, one for the configuration from config.toml.
 
 python docs/generate_man.py            # writes them
-python docs/generate_man.py --check    # says whether they are as they should be
+python docs/generate_man.py --check    # exits with 1 when they are out of date
 """
 
+import itertools
 import re
 import sys
 from collections.abc import Iterator
@@ -14,10 +15,69 @@ import click
 from excguard import __version__
 from excguard import config as configuration
 from excguard.cli import main as excguard
+from excguard.launchd.job import Kind, Layout
+from excguard.sources.crash_reports import DEFAULT_FOLDERS
 
 DIRECTORY = Path(__file__).with_name("man")
-# What the help names depends on the machine; the page is about a Mac.
-CONFIG = "~/Library/Application Support/excguard/config.toml"
+SETTINGS = Path(__file__).parents[1] / "config.toml"
+
+# Paths that the help contains depend on the machine; the pages are about a Mac.
+AGENT = Layout(Kind.AGENT, Path("~"))
+DAEMON = Layout(Kind.DAEMON, Path("~"))
+CONFIG = str(AGENT.config)
+JOURNAL = str(AGENT.config.with_name("journal"))
+
+_CONFIGURATION = (CONFIG, "The configuration, unless --config names another: excguard-config(5).")
+_REPORTS = (" and ".join(DEFAULT_FOLDERS), "The directories in which ReportCrash writes crash reports.")
+_JOB = [
+    (f"{AGENT.property_list}, {DAEMON.property_list}", "The property list of the agent, of the daemon."),
+    (f"{AGENT.config}, {DAEMON.config}", "The configuration that the job reads: excguard-config(5)."),
+    (f"{AGENT.hits}, {DAEMON.hits}", "The log, as JSON lines."),
+    (f"{AGENT.errors}, {DAEMON.errors}", "Errors from before the log was open."),
+    (f"{AGENT.pid_file}, {DAEMON.pid_file}", "The process id of the job, for newsyslog."),
+    (f"{AGENT.newsyslog}, {DAEMON.newsyslog}", "The rule by which newsyslog rotates the log."),
+]
+FILES = {
+    "excguard serve": [
+        _CONFIGURATION,
+        (JOURNAL, "Hits that are not logged yet, and the counters; journal.path names another."),
+        (f"{JOURNAL}.targets.json", "The names of the targets in the journal."),
+        _REPORTS,
+    ],
+    "excguard run": [_REPORTS],
+    "excguard doctor": [_CONFIGURATION, _REPORTS],
+    "excguard launchd": _JOB,
+    "excguard launchd install": _JOB,
+    "excguard launchd logs": _JOB[2:4],
+    "excguard launchd print": _JOB,
+    "excguard launchd status": _JOB,
+    "excguard launchd uninstall": _JOB,
+}
+"""Files that a command reads or writes by itself."""
+
+_NO_COLOR = (
+    "NO_COLOR, TERM",
+    "No colors when NO_COLOR is set to any text or TERM is dumb: https://no-color.org.",
+)
+_KERNEL = (
+    "EXCSIM_SOCKET",
+    "The simulated kernel to use, on systems without Mach. Without it one is started.",
+)
+ENVIRONMENT = {
+    "excguard attach": [_NO_COLOR, _KERNEL],
+    "excguard demo": [_NO_COLOR, _KERNEL],
+    "excguard doctor": [_NO_COLOR, _KERNEL],
+    "excguard run": [_NO_COLOR, _KERNEL],
+    "excguard serve": [
+        _NO_COLOR,
+        _KERNEL,
+        ("XPC_SERVICE_NAME", "Set by launchd: the job, whose Mach service is checked in for."),
+    ],
+    "excguard sim": [("EXCSIM_SOCKET", "Set for PROGRAM: the kernel that it belongs to.")],
+    "excguard top": [("EXCGUARD_PASSWORD", "The password of --user."), _NO_COLOR],
+    "excguard completion": [("_EXCGUARD_COMPLETE", "Set by the printed script.")],
+}
+"""Variables that a command reads."""
 # Paragraphs of the help that are sections of their own.
 SECTIONS = {
     "Examples:": "EXAMPLES",
@@ -28,7 +88,8 @@ SECTIONS = {
 
 def pages() -> dict[str, str]:
     """Each page by its file's name."""
-    return {f"{'-'.join(context.command_path.split())}.1": page(context) for context in commands()}
+    made = {f"{'-'.join(context.command_path.split())}.1": page(context) for context in commands()}
+    return made | {"excguard-config.5": settings_page(SETTINGS.read_text())}
 
 
 def commands() -> Iterator[click.Context]:
@@ -76,10 +137,83 @@ def page(context: click.Context) -> str:
                 f".BR {escaped(name)}-{escaped(child)} (1)",
                 escaped(found.get_short_help_str(200)),
             ]
+    exit_status = sections.pop("EXIT STATUS", None)
     for title, body in sections.items():
         lines += [f".SH {title}", *body]
+    lines += table("FILES", FILES.get(path, [])) + table("ENVIRONMENT", ENVIRONMENT.get(path, []))
+    if exit_status:
+        lines += [".SH EXIT STATUS", *exit_status]
     lines += [".SH SEE ALSO", *see_also(context)]
     return "\n".join(lines) + "\n"
+
+
+def settings_page(text: str) -> str:
+    """The page about the configuration, from the annotated default configuration."""
+    lines = [
+        '.\\" Written by docs/generate_man.py from config.toml.',
+        f'.TH EXCGUARD\\-CONFIG 5 "" {quoted(f"excguard {__version__}")} "excguard"',
+        ".SH NAME",
+        "excguard\\-config \\- the configuration of excguard",
+        ".SH SYNOPSIS",
+        f".I {escaped(CONFIG)}",
+    ]
+    blocks = [block.splitlines() for block in re.split(r"\n\n+", text.strip())]
+    lines += [".SH DESCRIPTION", ".PP", "A TOML file.", *map(escaped, comment(blocks[0]))]
+    lines += [".SH TOP LEVEL"]
+    for block in itertools.chain.from_iterable(map(parts, blocks[1:])):
+        last = block[-1]
+        if "# [[target]]" in block:
+            start = block.index("# [[target]]")
+            lines += [".SH [[target]]", *map(escaped, comment(block[:start]))]
+            lines += [".PP", ".nf", *[escaped(line[2:]) for line in block[start:]], ".fi"]
+        elif last.startswith("["):
+            lines += [f".SH {escaped(last)}", *map(escaped, comment(block[:-1]))]
+        else:
+            keys = [line for line in block if not line.startswith("#")]
+            lines += [".TP", f".B {bare(keys[0])}"]
+            lines += [piece for key in keys[1:] for piece in (".TQ", f".B {bare(key)}")]
+            lines += described_lines(block[: len(block) - len(keys)])
+    lines += table("FILES", [(CONFIG, "The file that excguard serve reads.")])
+    lines += [".SH SEE ALSO", ".BR excguard\\-serve (1),", ".BR excguard\\-run (1)"]
+    return "\n".join(lines) + "\n"
+
+
+def parts(block: list[str]) -> Iterator[list[str]]:
+    """A block of the file, its ``[table]`` line, with what explains it, apart from the first key."""
+    header = next((number for number, line in enumerate(block) if line.startswith("[")), None)
+    if header is None:
+        yield block
+        return
+    yield block[: header + 1]
+    if rest := block[header + 1 :]:
+        yield rest
+
+
+def comment(lines: list[str]) -> list[str]:
+    """The text of comment lines; an empty one separates paragraphs."""
+    return [line.removeprefix("#").removeprefix(" ") for line in lines]
+
+
+def described_lines(lines: list[str]) -> list[str]:
+    """The comment above a key. A line such as ``"word"   meaning`` begins an item of a list."""
+    made: list[str] = []
+    in_list = False
+    for line in comment(lines):
+        item = re.fullmatch(r"\s*(\S+) {2,}(.*)", line)
+        if item:
+            made += [*([] if in_list else [".RS"]), ".TP", f".B {bare(item[1])}", escaped(item[2])]
+            in_list = True
+        else:
+            made.append(escaped(line.strip()))
+    return [*made, ".RE"] if in_list else made
+
+
+def table(title: str, rows: list[tuple[str, str]]) -> list[str]:
+    """A section of names and what they are; nothing without any."""
+    lines = [f".SH {title}"] if rows else []
+    for name, text in rows:
+        lines += [".TP", f".I {escaped(name)}", escaped(text)]
+    return lines
 
 
 def split(text: str) -> tuple[list[str], dict[str, list[str]]]:
@@ -122,9 +256,14 @@ def see_also(context: click.Context) -> list[str]:
         names += [f"{context.command_path} {name}" for name in context.command.list_commands(context)]
     elif context.parent is not None and context.parent.parent is not None:
         names.append(context.parent.command_path)
-    pages = sorted("-".join(name.split()) for name in names)
+    pages = sorted(("-".join(name.split()), 1) for name in names)
+    if any(option.name == "config_path" for option in context.command.params):
+        pages.append(("excguard-config", 5))
     last = len(pages) - 1
-    return [f".BR {escaped(name)} (1){',' if number < last else ''}" for number, name in enumerate(pages)]
+    return [
+        f".BR {escaped(name)} ({section}){',' if number < last else ''}"
+        for number, (name, section) in enumerate(pages)
+    ]
 
 
 def escaped(text: str) -> str:
@@ -134,20 +273,29 @@ def escaped(text: str) -> str:
     return f"\\&{text}" if text.startswith((".", "'")) else text
 
 
+def bare(text: str) -> str:
+    """Text as the rest of a macro's line, where a quotation mark would begin an argument."""
+    return escaped(text).replace('"', "\\(dq")
+
+
 def quoted(text: str) -> str:
     """An argument of a macro."""
-    return '"' + escaped(text).replace('"', "\\(dq") + '"'
+    return f'"{bare(text)}"'
 
 
 def main() -> int:
-    """Write or check all pages; the exit status."""
+    """Write or check all pages.
+
+    Returns:
+        The exit status.
+    """
     made = pages()
-    there = {path.name: path.read_text() for path in DIRECTORY.glob("*.1")}
+    there = {path.name: path.read_text() for path in DIRECTORY.glob("*.[15]")}
     if "--check" in sys.argv[1:]:
         wrong = sorted(name for name in {*made, *there} if made.get(name) != there.get(name))
         if wrong:
             print(
-                f"docs/man: not as the commands are: {', '.join(wrong)}; run docs/generate_man.py",
+                f"docs/man: out of date: {', '.join(wrong)}; run docs/generate_man.py",
                 file=sys.stderr,
             )
         return int(bool(wrong))

@@ -167,7 +167,7 @@ def test_guard_flags_that_are_no_number() -> None:
     done = run_module("--task-exc-guard", "zz", "--", "true")
 
     assert done.returncode == 2
-    assert "argument --task-exc-guard: invalid flags 'zz': a number from 0 to 0xff" in done.stderr
+    assert "Invalid value for '--task-exc-guard': invalid flags 'zz': a number from 0 to 0xff" in done.stderr
 
 
 def test_flags_build_a_program(tmp_path: Path, machine: Machine) -> None:

@@ -4,12 +4,16 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import excguard
+from excguard.cli.group import Group
 from excguard.process import interrupt, standard_streams
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 FAILED = 125
 """Exit status when excguard itself failed, as of env(1) and timeout(1)."""
@@ -27,6 +31,10 @@ _COMMANDS = {
     "report": "List the guard violations in crash reports.",
     "scan": "Count the guard violations in directories of crash reports.",
     "fleet": "Find the guard violations in crash reports by the million.",
+    "sim": "Run a program under a simulated Mach kernel.",
+    "completion": "Print a script that completes command lines in a shell.",
+    "help": "Print the help of a command.",
+    "version": "Print the version.",
 }
 """Each command, which is ``command`` of the module of its name, and its line in the list of commands.
 
@@ -34,7 +42,7 @@ The lines stand here so that the list costs no import of a command.
 """
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group that imports a command's module when that command runs.
 
     Its errors are one line on standard error that says what to do; misuse ends with status 2.
@@ -60,6 +68,14 @@ class LazyGroup(click.Group):
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """Commands that begin with ``incomplete``, from the table; else what click completes."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        from click.shell_completion import CompletionItem as Item  # noqa: PLC0415 - click imports it then, too
+
+        return [Item(name, help=line) for name, line in _COMMANDS.items() if name.startswith(incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

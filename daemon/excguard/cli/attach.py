@@ -8,6 +8,7 @@ import click
 
 from excguard import config as configuration
 from excguard.cli import service_runner, summary
+from excguard.cli.process_id import process_id
 from excguard.cli.run import Run
 from excguard.cli.service_runner import Failure, report_error
 from excguard.config import Config, ConfigError, CrashReports, Log, Metrics, Reply, Target
@@ -48,7 +49,7 @@ from excguard.sinks.console import printable, wants_color
     help="Append the log to this file as well, as JSON lines.",
 )
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on standard error instead of text.")
-@click.argument("pid", type=click.IntRange(min=1))
+@click.argument("pid", type=process_id)
 def command(  # noqa: PLR0913, PLR0917 - one argument an option
     pid: int,
     behavior: str,

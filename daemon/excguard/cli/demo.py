@@ -24,6 +24,11 @@ def command(*, as_json: bool) -> int:
     \b
     One of them, with everything that excguard reports about it:
       excguard run -- python3 -m excguard.misuse double_deallocate
+
+    \b
+    Exit status:
+      0      the program broke all the rules
+      125    excguard failed
     """  # noqa: D301 - click wants the real backspace
     config = Config(
         metrics=Metrics(listen=""),

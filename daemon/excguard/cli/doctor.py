@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from excguard.cli import service_runner, simulated_kernel
+from excguard.cli.process_id import process_id
 from excguard.cli.service_runner import Failure
 from excguard.cli.simulated_kernel import SimulatedKernelError
 from excguard.doctor.examination import Finding, Status, examine
@@ -22,7 +23,7 @@ _STDOUT = 1
 @click.option(
     "--config", "config_path", type=click.Path(path_type=Path), help="Look at this configuration (TOML)."
 )
-@click.option("--pid", type=click.IntRange(min=1), help="Say whether this process could be attached to.")
+@click.option("--pid", type=process_id, metavar="PID", help="Say whether this process could be attached to.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(config_path: Path | None, pid: int | None, *, as_json: bool) -> int:
     """Look at all that decides whether guard hits are seen on this machine, and say what to do.

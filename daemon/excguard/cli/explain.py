@@ -18,8 +18,13 @@ _OF_ALL = {"", "EXC", "EXC_GUARD", "GUARD", "GUARD_EXC", "KGUARD", "KGUARD_EXC",
 """Names, or the beginnings of names, that belong to every guard."""
 
 
+def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    names = {row.name for row in flavors.table()} | set(guards.NUMBERS)
+    return sorted(name for name in names if name.startswith(incomplete.upper()))
+
+
 @click.command("explain")
-@click.argument("name", nargs=-1, metavar="[NAME | NUMBER]")
+@click.argument("name", nargs=-1, metavar="[NAME | NUMBER]", shell_complete=_complete)
 @click.option("--os", "release", metavar="RELEASE", help="Show the numbers and layouts of this release.")
 @click.option("--list", "list_all", is_flag=True, help="List every guard, one a line.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a guard, one a line.")

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 import msgspec
 
+from excguard.cli.group import Group
 from excguard.launchd import job
 from excguard.launchd.install import (
     Change,
@@ -52,7 +53,7 @@ def _job_options(function: _F) -> _F:
     return function
 
 
-@click.group("launchd")
+@click.group("launchd", cls=Group)
 def command() -> None:
     """Run excguard under launchd: at login as an agent of yours, or from boot on as a daemon.
 

@@ -1,6 +1,5 @@
 """`python -m excsim`: run a program under a simulated kernel, or say how to build one for it."""
 
-import argparse
 import os
 import shlex
 import signal
@@ -8,36 +7,95 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+import click
+
 from excsim import INCLUDE, LIBRARY, SOCKET_VARIABLE, Kernel, KernelError
 
-_DESCRIPTION = """\
-Runs a program under a simulated Mach kernel of its own and passes its exit status on. Without a program it
-runs the kernel until it is interrupted, and prints the environment variable that makes programs belong to
-it. It is a simulation for tests on machines that have no Mach; it protects nothing.
-"""
+
+def _flag_bits(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise click.BadParameter(f"invalid flags {text!r}: a number from 0 to 0xff") from None
+
+
+@click.command("sim", context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--release", default="26.4", show_default=True, metavar="RELEASE", help="The macOS that is simulated."
+)
+@click.option(
+    "--arch",
+    type=click.Choice(["x86_64", "arm64"]),
+    help="The processor that is simulated.  [default: this machine's]",
+)
+@click.option(
+    "--developer-mode/--no-developer-mode",
+    default=True,
+    show_default=True,
+    help="Without it, fatal guards are not delivered (macOS 14.1 and later).",
+)
+@click.option(
+    "--task-exc-guard",
+    type=_flag_bits,
+    metavar="FLAGS",
+    help="TASK_EXC_GUARD_ flags of new tasks.  [default: 0x11, delivered and not fatal]",
+)
+@click.option("--cflags", is_flag=True, help="Print the compiler options for a C program, and exit.")
+@click.option("--libs", is_flag=True, help="Print the linker options for a C program, and exit.")
+@click.argument("program", nargs=-1, type=click.UNPROCESSED, metavar="[--] [PROGRAM [ARGUMENTS]...]")
+def command(  # noqa: PLR0913 - one argument an option
+    *,
+    release: str,
+    arch: str | None,
+    developer_mode: bool,
+    task_exc_guard: int | None,
+    cflags: bool,
+    libs: bool,
+    program: tuple[str, ...],
+) -> int:
+    """Run PROGRAM under a simulated Mach kernel of its own, and pass its exit status on.
+
+    Without PROGRAM the kernel runs until it is interrupted; the environment variable that makes programs
+    belong to it is printed. It is a simulation for tests on systems without Mach; it protects nothing.
+
+    \b
+    Examples:
+      cc $(excguard sim --cflags) app.c $(excguard sim --libs) -o app
+      excguard sim --release 15.5 -- excguard run -- ./app
+
+    \b
+    Exit status:
+      N      the program's own; 128+N when signal N ended it
+      2      the command line is wrong
+      125    the kernel or the program could not be started
+    """  # noqa: D301 - click wants the real backspace
+    if cflags or libs:
+        click.echo(shlex.join(_flags(cflags=cflags, libs=libs)))
+        return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with Kernel(
+            release=release, developer_mode=developer_mode, task_exc_guard=task_exc_guard, arch=arch
+        ) as kernel:
+            return _run(program, kernel) if program else _wait(kernel)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    except KernelError as error:
+        click.echo(f"excsim: {error}", err=True)
+        return 125
+    except KeyboardInterrupt:
+        return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: the program's, 128+N for signal N, 125 when the kernel failed."""
     _open_missing_streams()
-    options = _parser().parse_args(arguments)
-    if options.cflags or options.libs:
-        print(shlex.join(_flags(cflags=options.cflags, libs=options.libs)))  # noqa: T201 (what was asked for)
-        return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with Kernel(
-            release=options.release,
-            developer_mode=options.developer_mode,
-            task_exc_guard=options.task_exc_guard,
-            arch=options.arch,
-        ) as kernel:
-            return _run(options.command, kernel) if options.command else _wait(kernel)
-    except (KernelError, ValueError) as error:
-        print(f"excsim: {error}", file=sys.stderr)  # noqa: T201
-        return 2 if isinstance(error, ValueError) else 125
-    except KeyboardInterrupt:
-        return 0
+        status = command.main(arguments, prog_name="python -m excsim", standalone_mode=False)
+    except click.ClickException as error:
+        click.echo(f"excsim: {error.format_message()}", err=True)
+        return error.exit_code
+    return status if isinstance(status, int) else 0
 
 
 def _open_missing_streams() -> None:
@@ -47,39 +105,6 @@ def _open_missing_streams() -> None:
         os.set_inheritable(fd, True)  # noqa: FBT003 - it takes no keyword
         fd = os.open(os.devnull, os.O_RDWR)
     os.close(fd)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m excsim", description=_DESCRIPTION)
-    parser.add_argument(
-        "--release", default="26.4", metavar="R", help="the macOS that is simulated (%(default)s)"
-    )
-    parser.add_argument("--arch", choices=["x86_64", "arm64"], help="its processor (this machine's)")
-    parser.add_argument(
-        "--no-developer-mode",
-        dest="developer_mode",
-        action="store_false",
-        help="fatal guards reach no handler (14.1 and later)",
-    )
-    parser.add_argument(
-        "--task-exc-guard",
-        type=_flag_bits,
-        metavar="FLAGS",
-        help="TASK_EXC_GUARD_ flags of new tasks (0x11: delivered, not fatal)",
-    )
-    parser.add_argument("--cflags", action="store_true", help="print what a compiler needs")
-    parser.add_argument("--libs", action="store_true", help="print what a linker needs")
-    parser.add_argument(
-        "command", nargs="*", metavar="-- COMMAND", help="the program to run, and its arguments"
-    )
-    return parser
-
-
-def _flag_bits(text: str) -> int:
-    try:
-        return int(text, 0)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"invalid flags {text!r}: a number from 0 to 0xff") from None
 
 
 def _flags(*, cflags: bool, libs: bool) -> list[str]:
@@ -109,9 +134,9 @@ def _run(command: Sequence[str], kernel: Kernel) -> int:
 
 
 def _wait(kernel: Kernel) -> int:
-    print(f"{SOCKET_VARIABLE}={shlex.quote(kernel.socket)}", flush=True)  # noqa: T201 (for `export`)
+    click.echo(f"{SOCKET_VARIABLE}={shlex.quote(kernel.socket)}")  # for `export`
     os.waitid(os.P_PID, kernel.pid, os.WEXITED | os.WNOWAIT)
-    print("excsim: the simulated kernel has ended", file=sys.stderr)  # noqa: T201
+    click.echo("excsim: the simulated kernel has ended", err=True)
     return 125
 
 
