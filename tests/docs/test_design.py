@@ -9,6 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "daemon" / "excguard"
 MAX_ROOMS = 24
+ENTRY_POINTS = {"__main__", "sim"}
+"""Modules of a few lines, for `python -m`."""
 
 
 def floors() -> list[set[str]]:
@@ -35,7 +37,7 @@ def test_every_room_is_on_a_floor() -> None:
     } - {"__init__"}
 
     assert rooms <= set().union(*floors())
-    assert len(rooms) <= MAX_ROOMS
+    assert len(rooms - ENTRY_POINTS) <= MAX_ROOMS
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.stem)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SIMULATOR = cross.ROOT / "daemon" / "simulator" / "include"
 NATIVE = cross.ROOT / "daemon" / "excguard" / "native"
-GUARD = cross.ROOT / "daemon" / "excguard" / "knowledge" / "guard"
+GUARD = cross.ROOT / "daemon" / "excguard" / "knowledge" / "c_decoder"
 COPIES = (
     NATIVE / "newer_constants.h",
     cross.ROOT / "daemon" / "excguard" / "client" / "excguard_client.c",

@@ -63,7 +63,7 @@ def _build_kernel(cc: str, directory: Path) -> None:
     generator = _SOURCES / "knowledge" / "generate_c.py"
     subprocess.run([sys.executable, generator, directory / "guard_table.h"], check=True)
     kernel = _SOURCES.parent / "simulator"
-    guard = _SOURCES / "knowledge" / "guard"
+    guard = _SOURCES / "knowledge" / "c_decoder"
     command = [cc, *FLAGS, "-D_GNU_SOURCE", "-O1", "-fno-omit-frame-pointer", "-DEXCSIM_EVERY_ARCHITECTURE"]
     command += [
         f"-I{kernel}",

@@ -29,9 +29,10 @@ def command() -> None:
     """Find the guard violations in crash reports by the million.
 
     \b
-    Scan a bucket here:           excguard fleet scan s3://reports/2026/ --output out/
-    Scan it on a cluster:         excguard fleet scan s3://... --output s3://... --cluster tcp://host:8786
-    See what was found:           excguard fleet report out/ --html report.html
+    Examples:
+      excguard fleet scan s3://reports/2026/ --output out/
+      excguard fleet scan s3://... --output s3://... --cluster tcp://host:8786
+      excguard fleet report out/ --html report.html
 
     It needs the extra "fleet": Dask distributed, obstore and pyarrow.
     """  # noqa: D301 - click wants the real backspace
