@@ -53,7 +53,7 @@ class _PartType(click.ParamType[tuple[int, int]]):
         return int(index) - 1, int(count)
 
 
-@command.command("scan")
+@command.command("scan", short_help="Write the guard violations of SOURCE as Parquet.")
 @click.argument("source")
 @click.option(
     "--output",
@@ -108,7 +108,7 @@ def scan(  # noqa: PLR0913 - one a command line option
     \b
     Examples:
       excguard fleet scan /reports --output found/
-      excguard fleet scan s3://reports/ --output s3://results/nov/ --since 2026-11-01
+      excguard fleet scan s3://reports/ --output s3://out/nov/ --since 2026-11-01
       excguard fleet scan s3://reports/ --output found/ --shard 3/16
 
     \b
@@ -151,7 +151,7 @@ def scan(  # noqa: PLR0913 - one a command line option
     return 0 if progress.violations else _NONE
 
 
-@command.command("report")
+@command.command("report", short_help="Show what a scan found, by site.")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write one HTML page.")
 @click.option("--top", type=click.IntRange(1), default=20, show_default=True, help="Sites in the table.")
