@@ -29,6 +29,7 @@ from excguard.native import ffi, lib
 from excguard.service import Service
 from excguard.web.endpoint import Endpoint
 from excguard.web.exposition import Exposition
+from excguard.web.live_feed import LiveFeed
 from excguard.web.metrics import HITS
 from tests.support import harness
 
@@ -53,7 +54,7 @@ def fill(service: Service) -> int:
             hit = ffi.new(
                 "struct excguard_hit *", {"time_ns": now, "code": code, "target_id": target_id, "pid": 1}
             )
-            lib.excguard_journal_append(service.journal.handle, hit)
+            lib.excguard_journal_append(service.pipeline.live.journal.handle, hit)
     return TARGETS * len(codes)
 
 
@@ -91,11 +92,13 @@ def scrapes() -> float:
     names = tuple(Target(name=f"target {number}", command=("/bin/true",)) for number in range(TARGETS))
     with tempfile.TemporaryDirectory() as folder:
         config = Config(target=names, journal=Journal(capacity=1 << 14))
-        service = Service(config, host, [], journal=Path(folder) / "journal")
+        feed = LiveFeed(kernel=host.kernel, release=host.release)
+        service = Service.open(config, host, [feed], journal=Path(folder) / "journal")
+        feed.connect(service)
         with service:
             hits = fill(service)
             metrics = Exposition(service, kernel=host.kernel, release=host.release)
-            endpoint = Endpoint(("127.0.0.1", 0), metrics, service.feed, service.ready)
+            endpoint = Endpoint(("127.0.0.1", 0), metrics, feed, service.ready)
             try:
                 series = len(service.counters().hits.labels)
                 print(f"{TARGETS} targets, {hits} counters hit, {series} hit series")

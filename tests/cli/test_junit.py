@@ -11,7 +11,7 @@ import pytest
 
 from excguard.cli import junit
 from excguard.config import parse
-from excguard.pipeline.drain import SiteTally
+from excguard.pipeline.tally import SiteTally
 from excguard.service import needs_restart
 from excsim import Kernel
 from tests.support.samples import INVALID_NAME, THREAD_SET_STATE

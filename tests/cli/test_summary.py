@@ -5,7 +5,7 @@ import pytest
 
 from excguard.cli import summary
 from excguard.decoding.decode import decode
-from excguard.pipeline.drain import SiteTally
+from excguard.pipeline.tally import SiteTally
 from tests.support.samples import DESTROY, INVALID_NAME
 
 UNKNOWN = 0xE000_0001_0000_0000

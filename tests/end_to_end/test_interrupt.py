@@ -38,7 +38,7 @@ def test_interrupt_amid_an_import(tmp_path: Path, command: str, module: str) -> 
 
 
 @pytest.mark.parametrize(
-    "place", ["cli.simulated_kernel.start_if_needed", "mach.host.running", "cli.run.Service"]
+    "place", ["cli.simulated_kernel.start_if_needed", "mach.host.running", "cli.service_runner.open_service"]
 )
 def test_interrupt_while_a_run_is_made_ready(tmp_path: Path, place: str) -> None:
     module, _, name = place.rpartition(".")

@@ -180,7 +180,7 @@ def test_hostile_name_is_harmless_on_the_terminal_and_intact_in_the_log(run, chi
     assert {event["target"] for event in events(log, "guard_hit")} == {name}
 
 
-def test_own_mistake_is_one_line_and_not_the_program_s_status(kernel, tmp_path: Path) -> None:
+def test_internal_error_is_one_line_and_not_the_program_s_status(kernel, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(
         "from excguard.cli import main, service_runner\nservice_runner.live = lambda *_: 1 / 0\nmain()"
     )
@@ -192,9 +192,7 @@ def test_own_mistake_is_one_line_and_not_the_program_s_status(kernel, tmp_path: 
         check=False,
     )
     assert done.returncode == 125
-    assert done.stderr.startswith(
-        "excguard: stopped by a mistake of its own, please report it: ZeroDivisionError"
-    )
+    assert done.stderr.startswith("excguard: internal error, please report it: ZeroDivisionError")
     assert done.stderr.count("\n") == 1
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from excguard import misuse
+from excguard.config import Reply
 from excguard.mach import exception_ports, host, ports, spawn
 from excguard.native import _core
 from excguard.pipeline.journal import Journal
@@ -33,7 +34,7 @@ A_FEW = ("double_deallocate", "destroy_guarded", "deallocate_receive_right")
 
 
 def hits(
-    journal: Journal, behavior: exception_ports.Behavior, reply: str, names: Iterable[str]
+    journal: Journal, behavior: exception_ports.Behavior, reply: Reply, names: Iterable[str]
 ) -> list[dict[str, object]]:
     """Lets one child after the other commit a misuse; returns the records they left, without what varies."""
     here = host.running()
@@ -57,12 +58,12 @@ def hits(
             _, status = os.waitpid(pid, 0)
             killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
             assert killed == misuse.MISUSES[name].fatal, (name, status)
-            records, count = journal.peek(8)
+            records, count = journal.read(journal.tail, 8)
             for index in range(count):
                 record = records[index]
                 assert record.pid == pid
                 found.append({"misuse": name, **{field: getattr(record, field) for field in FIELDS}})
-            journal.advance(count)
+            journal.release(journal.tail + count)
         return found
 
 
@@ -70,9 +71,9 @@ def main() -> None:
     before = ports.names()
     with Journal(Path(sys.argv[1]), capacity=8, release=260400) as journal:
         found = [
-            hits(journal, exception_ports.Behavior.IDENTITY_PROTECTED, "forward", ORDINARY),
-            hits(journal, exception_ports.Behavior.IDENTITY_PROTECTED, "consume", A_FEW),
-            hits(journal, exception_ports.Behavior.STATE_IDENTITY_PROTECTED, "forward", A_FEW),
+            hits(journal, exception_ports.Behavior.IDENTITY_PROTECTED, Reply.FORWARD, ORDINARY),
+            hits(journal, exception_ports.Behavior.IDENTITY_PROTECTED, Reply.CONSUME, A_FEW),
+            hits(journal, exception_ports.Behavior.STATE_IDENTITY_PROTECTED, Reply.FORWARD, A_FEW),
         ]
         counters = [counter[:6] for counter in journal.hit_counters()]
         answered = sum(journal.replies()[1])

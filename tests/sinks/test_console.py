@@ -112,7 +112,7 @@ def test_suppressed_hits_are_one_short_line(make_log) -> None:
 def test_control_characters_never_reach_the_terminal(make_log, make_hit, name: str) -> None:
     log, read = make_log(ConsoleForm(color=False))
     log.hit(make_hit(target=name))
-    log.event("info", "target_started", target=name)
+    log.event("info", "target_started", {"target": name})
     text = read()
 
     assert all(line.isprintable() for line in text.splitlines())

@@ -163,7 +163,7 @@ def test_suppressed_hits_of_many_sites_claim_no_flavor(make_log) -> None:
 
 def test_other_events_have_time_level_and_name_first(make_log) -> None:
     log, read = make_log()
-    log.event("info", "target_started", target="mail", pid=1)
+    log.event("info", "target_started", {"target": "mail", "pid": 1})
     event = json.loads(read())
 
     assert list(event) == ["timestamp", "level", "event", "target", "pid"]

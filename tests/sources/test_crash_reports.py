@@ -1,4 +1,4 @@
-"""New reports are read when they are whole, once; old ones and others' files are left alone."""
+"""New reports are read when they are complete, once; old ones and others' files are left alone."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,37 +6,40 @@ from pathlib import Path
 
 import pytest
 
-from excguard.pipeline.hit import Source
-from excguard.sources.crash_reports import CrashReports, IncompleteReportError
-from excguard.sources.external_hit import Sighting
+from excguard.pipeline.source import ExternalHit
+from excguard.sources.crash_reports import CrashReportWatcher, IncompleteReportError
 from tests.support.samples import INVALID_NAME
 from tests.support.waiting import until
 
-SIGHTING = Sighting(Source.CRASH_REPORT, 7, "Mail", INVALID_NAME, 0, 1)
+HIT = ExternalHit(7, "Mail", INVALID_NAME, 0, 1)
 
 
-def read(path: Path) -> Sighting | None:
+def read(path: Path) -> ExternalHit | None:
     """Reads reports of one word."""
     text = path.read_text()
     if text == "guard":
-        return SIGHTING
+        return HIT
     if text == "other":
         return None
     raise IncompleteReportError(f"cut off at {len(text)}")
 
 
-class Told:
-    """A watcher and what it told."""
+class Watch:
+    """A watcher and what it reported."""
 
-    def __init__(self, *folders: Path) -> None:
-        self.sightings: list[Sighting] = []
-        self.failures: list[tuple[str, str, str]] = []
+    def __init__(self, *directories: Path) -> None:
+        self.hits: list[ExternalHit] = []
+        self.failures: list[tuple[str, str]] = []
         self.reads: list[str] = []
-        self.reports = CrashReports(
-            folders, self.read, self.sightings.append, lambda *told: self.failures.append(told)
-        )
+        self.reports = CrashReportWatcher(directories, self.read, self)
 
-    def read(self, path: Path) -> Sighting | None:
+    def hit(self, hit: ExternalHit) -> None:
+        self.hits.append(hit)
+
+    def failure(self, kind: str, example: str) -> None:
+        self.failures.append((kind, example))
+
+    def read(self, path: Path) -> ExternalHit | None:
         self.reads.append(path.name)
         return read(path)
 
@@ -55,112 +58,112 @@ class Told:
         asyncio.run(asyncio.wait_for(main(), 30))
 
 
-def test_report_in_two_pieces_is_told_when_it_is_whole(tmp_path) -> None:
-    told = Told(tmp_path)
+def test_report_in_two_pieces_is_reported_when_it_is_complete(tmp_path) -> None:
+    watch = Watch(tmp_path)
     path = tmp_path / "Mail-2026-03-06-133009.ips"
 
     def second_half() -> bool:
-        if told.reads and not told.sightings:
+        if watch.reads and not watch.hits:
             path.write_text("guard")
-        return bool(told.sightings)
+        return bool(watch.hits)
 
-    told.until(second_half, lambda: path.write_text("gua") and None)
-    assert told.sightings == [SIGHTING]
-    assert told.failures == []
+    watch.until(second_half, lambda: path.write_text("gua") and None)
+    assert watch.hits == [HIT]
+    assert watch.failures == []
 
 
-def test_folder_that_comes_into_being_later_and_folders_within(tmp_path) -> None:
-    told = Told(tmp_path / "nowhere", tmp_path / "Later")
+def test_directory_that_is_created_later_and_directories_within(tmp_path) -> None:
+    watch = Watch(tmp_path / "nowhere", tmp_path / "Later")
 
     def act() -> None:
         (tmp_path / "Later" / "Retired").mkdir(parents=True)
         (tmp_path / "Later" / "Retired" / "a.ips").write_text("guard")
 
-    told.until(lambda: bool(told.sightings), act)
+    watch.until(lambda: bool(watch.hits), act)
 
 
 def test_report_of_before_is_history_unless_it_was_still_growing(tmp_path) -> None:
     (tmp_path / "old.ips").write_text("guard")
     (tmp_path / "half.ips").write_text("gua")
-    told = Told(tmp_path)
-    told.reports.look([tmp_path / "old.ips", tmp_path / "half.ips"], 0)
-    assert told.reads == []
+    watch = Watch(tmp_path)
+    watch.reports.look([tmp_path / "old.ips", tmp_path / "half.ips"], 0)
+    assert watch.reads == []
     (tmp_path / "half.ips").write_text("guard")
-    told.reports.look([tmp_path / "half.ips"], 1)
+    watch.reports.look([tmp_path / "half.ips"], 1)
 
-    assert told.sightings == [SIGHTING]
+    assert watch.hits == [HIT]
 
 
-def test_each_report_is_told_once(tmp_path) -> None:
-    told = Told(tmp_path)
+def test_each_report_is_reported_once(tmp_path) -> None:
+    watch = Watch(tmp_path)
     (tmp_path / "a.ips").write_text("guard")
     (tmp_path / "b.crash").write_text("other")
     for now in range(5):
-        told.reports.look([tmp_path / "a.ips", tmp_path / "b.crash"], now)
+        watch.reports.look([tmp_path / "a.ips", tmp_path / "b.crash"], now)
 
-    assert sorted(told.reads) == ["a.ips", "b.crash"]
-    assert len(told.sightings) == 1
+    assert sorted(watch.reads) == ["a.ips", "b.crash"]
+    assert len(watch.hits) == 1
 
 
 def test_other_files_are_not_read(tmp_path) -> None:
-    told = Told(tmp_path)
+    watch = Watch(tmp_path)
     for name in ("a.diag", ".a.ips", "a.ips.tmp", "ips"):
         (tmp_path / name).write_text("guard")
-    told.reports.look(list(tmp_path.iterdir()), 0)
+    watch.reports.look(list(tmp_path.iterdir()), 0)
 
-    assert told.reads == []
+    assert watch.reads == []
 
 
 def test_report_that_never_becomes_whole_is_a_counted_failure(tmp_path) -> None:
-    told = Told(tmp_path)
+    watch = Watch(tmp_path)
     (tmp_path / "a.ips").write_text("gua")
-    told.reports.look([tmp_path / "a.ips"], 0)
-    told.reports.look([], 119)
-    assert told.failures == []
-    told.reports.look([], 121)
-    told.reports.look([], 999)
+    watch.reports.look([tmp_path / "a.ips"], 0)
+    watch.reports.look([], 119)
+    assert watch.failures == []
+    watch.reports.look([], 121)
+    watch.reports.look([], 999)
 
-    assert told.reads == ["a.ips"]  # it did not grow, so it was read once
-    assert told.failures == [("crash_report", "incomplete", f"{tmp_path / 'a.ips'}: cut off at 3")]
+    assert watch.reads == ["a.ips"]  # it did not grow, so it was read once
+    assert watch.failures == [("incomplete", f"{tmp_path / 'a.ips'}: cut off at 3")]
 
 
 def test_growing_report_has_its_time_anew(tmp_path) -> None:
-    told = Told(tmp_path)
+    watch = Watch(tmp_path)
     path = tmp_path / "a.ips"
     for now, text in ((0, "g"), (100, "gu"), (200, "gua")):
         path.write_text(text)
-        told.reports.look([path], now)
+        watch.reports.look([path], now)
 
-    assert told.failures == []
+    assert watch.failures == []
     path.unlink()
-    told.reports.look([path], 1000)
-    assert told.failures == []
+    watch.reports.look([path], 1000)
+    assert watch.failures == []
 
 
 def test_report_that_may_not_be_read(tmp_path) -> None:
-    def forbidden(_path: Path) -> Sighting | None:
+    def forbidden(_path: Path) -> ExternalHit | None:
         raise PermissionError(13, "Permission denied")
 
-    told = Told(tmp_path)
-    told.reports._read = forbidden
+    watch = Watch(tmp_path)
+    watch.reports._read = forbidden
     (tmp_path / "a.ips").write_text("guard")
-    told.reports.look([tmp_path / "a.ips"], 0)
-    told.reports.look([], 500)
+    watch.reports.look([tmp_path / "a.ips"], 0)
+    watch.reports.look([], 500)
 
-    assert "Permission denied" in told.failures[0][2]
+    assert "permission denied" in watch.failures[0][1]
 
 
 def test_watching_ends_when_asked(tmp_path) -> None:
-    told = Told(tmp_path)
-    told.until(lambda: True)
+    watch = Watch(tmp_path)
+    watch.until(lambda: True)
 
-    assert told.reads == []
+    assert watch.reads == []
 
 
 @pytest.mark.parametrize("count", [10_050])
 def test_memory_is_bounded(tmp_path, count: int) -> None:
-    told = Told(tmp_path)
+    watch = Watch(tmp_path)
     for number in range(count):
-        told.reports._finish(tmp_path / f"{number}.ips")
+        watch.reports._finish(tmp_path / f"{number}.ips")
 
-    assert len(told.reports._done) == 10_000
+    assert len(watch.reports._done) == 10_000

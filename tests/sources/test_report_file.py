@@ -57,13 +57,13 @@ def written(folder: Path, text: str, name: str = "a.ips") -> Path:
 
 
 def test_whole_report(tmp_path) -> None:
-    sighting = read(written(tmp_path, ips()))
+    hit = read(written(tmp_path, ips()))
 
-    assert sighting is not None
-    assert (sighting.pid, sighting.process) == (4711, "Mail")
-    assert (sighting.code, sighting.subcode) == (0x2000000500000000, 0)
-    assert sighting.started_ns == 1_785_515_267_628_900_000
-    assert sighting.time_ns == 1_785_515_303_734_300_000
+    assert hit is not None
+    assert (hit.pid, hit.process) == (4711, "Mail")
+    assert (hit.code, hit.subcode) == (0x2000000500000000, 0)
+    assert hit.started_ns == 1_785_515_267_628_900_000
+    assert hit.time_ns == 1_785_515_303_734_300_000
 
 
 def test_no_part_of_a_report_is_taken_for_the_whole(tmp_path) -> None:
@@ -74,10 +74,10 @@ def test_no_part_of_a_report_is_taken_for_the_whole(tmp_path) -> None:
 
 
 def test_report_of_text_is_whole_with_its_binary_images(tmp_path) -> None:
-    sighting = read(written(tmp_path, TEXT, "a.crash"))
-    assert sighting is not None
-    assert (sighting.pid, sighting.process, sighting.code) == (2166, "dota2", 0x2000000300000000)
-    assert sighting.started_ns == 1_785_515_267_628_900_000
+    hit = read(written(tmp_path, TEXT, "a.crash"))
+    assert hit is not None
+    assert (hit.pid, hit.process, hit.code) == (2166, "dota2", 0x2000000300000000)
+    assert hit.started_ns == 1_785_515_267_628_900_000
     with pytest.raises(IncompleteReportError):
         read(written(tmp_path, TEXT[: TEXT.index("Binary")], "a.crash"))
 
@@ -92,11 +92,11 @@ def test_crash_of_another_kind_is_none_of_ours(tmp_path) -> None:
 
 def test_times_may_be_missing_or_nonsense(tmp_path) -> None:
     path = written(tmp_path, ips(procLaunch=None, captureTime="yesterday"))
-    sighting = read(path)
+    hit = read(path)
 
-    assert sighting is not None
-    assert sighting.started_ns is None
-    assert sighting.time_ns == int(path.stat().st_mtime * 1e9)
+    assert hit is not None
+    assert hit.started_ns is None
+    assert hit.time_ns == path.stat().st_mtime_ns
 
 
 def test_report_without_the_code_never_becomes_a_hit(tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""The kernel's lines become sightings; what is garbled is counted; the subprocess is kept running."""
+"""The kernel's lines become hits; garbled ones are counted; the subprocess is kept running."""
 
 import asyncio
 import contextlib
@@ -10,9 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from excguard.pipeline.hit import Source
-from excguard.sources.external_hit import Sighting
-from excguard.sources.unified_log import DEFAULT_COMMAND, LineError, UnifiedLog, parse_line, parse_message
+from excguard.pipeline.source import ExternalHit
+from excguard.sources.unified_log import (
+    DEFAULT_COMMAND,
+    LineError,
+    UnifiedLogReader,
+    parse_line,
+    parse_message,
+)
+from tests.support.waiting import until
 
 WHOLE = (
     "ERROR: [Mail:4711] EXC_GUARD AST: "
@@ -41,8 +47,7 @@ def event(message: str, **fields: object) -> str:
 
 
 def test_whole_line() -> None:
-    assert parse_line(event(WHOLE)) == Sighting(
-        Source.UNIFIED_LOG,
+    assert parse_line(event(WHOLE)) == ExternalHit(
         pid=4711,
         process="Mail",
         code=0x2000020000008F53,
@@ -54,9 +59,9 @@ def test_whole_line() -> None:
 def test_every_line_of_the_corpus(corpus_lines: list[dict]) -> None:
     assert len(corpus_lines) >= 4
     for row in corpus_lines:
-        sighting = parse_line(event(row["message"]))
-        assert sighting is not None
-        assert (sighting.code, sighting.subcode) == (row["code"], row["subcode"])
+        hit = parse_line(event(row["message"]))
+        assert hit is not None
+        assert (hit.code, hit.subcode) == (row["code"], row["subcode"])
 
 
 @pytest.mark.parametrize(
@@ -90,12 +95,12 @@ def test_names_and_trimmed_quotations(message: str, expected) -> None:
         b"\xff\xfe",
     ],
 )
-def test_garbled_line_is_refused(line) -> None:
+def test_garbled_line_is_rejected(line) -> None:
     with pytest.raises(LineError):
         parse_line(line)
 
 
-def test_other_lines_are_nobodys_business() -> None:
+def test_other_lines_are_ignored() -> None:
     assert parse_line(event("DarkWake from Normal Sleep")) is None
     assert parse_line('{"eventType": "activityCreateEvent"}') is None
 
@@ -103,22 +108,31 @@ def test_other_lines_are_nobodys_business() -> None:
 @given(st.text(max_size=200))
 def test_no_message_breaks_the_reader(text: str) -> None:
     try:
-        sighting = parse_line(event("EXC_GUARD AST" + text))
+        hit = parse_line(event("EXC_GUARD AST" + text))
     except LineError:
         return
-    assert sighting is not None
-    assert 0 <= sighting.code < 2**64
+    assert hit is not None
+    assert 0 <= hit.code < 2**64
 
 
-class Told:
-    """What a follower told."""
+class Follower:
+    """A reader and what it reported."""
 
     def __init__(self) -> None:
-        self.sightings: list[Sighting] = []
-        self.failures: list[tuple[str, str]] = []
+        self.hits: list[ExternalHit] = []
+        self.failures: list[str] = []
         self.events: list[tuple[str, dict]] = []
         self.delays: list[float] = []
         self.stop_after = 3
+
+    def hit(self, hit: ExternalHit) -> None:
+        self.hits.append(hit)
+
+    def failure(self, kind: str, _example: str) -> None:
+        self.failures.append(kind)
+
+    def event(self, _level: str, name: str, **fields) -> None:
+        self.events.append((name, fields))
 
     def follow(self, *command: str) -> None:
         async def sleep(seconds: float) -> None:
@@ -126,17 +140,10 @@ class Told:
             if len(self.delays) >= self.stop_after:
                 raise asyncio.CancelledError
 
-        log = UnifiedLog(
-            command,
-            self.sightings.append,
-            lambda source, kind, _: self.failures.append((source, kind)),
-            lambda _, name, **fields: self.events.append((name, fields)),
-            sleep=sleep,
-        )
-        asyncio.run(self._whole(log))
+        asyncio.run(self._whole(UnifiedLogReader(command, self, sleep=sleep)))
 
     @staticmethod
-    async def _whole(log: UnifiedLog) -> None:
+    async def _whole(log: UnifiedLogReader) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await log.run()
 
@@ -153,67 +160,59 @@ def test_recorded_output_is_read_to_its_end(tmp_path: Path) -> None:
         event(WHOLE.replace("4711", "4712")),
     ]
     recorded.write_text("\n".join(lines))  # the last line has no end
-    told = Told()
-    told.follow("cat", str(recorded))
+    follower = Follower()
+    follower.follow("cat", str(recorded))
 
-    assert [sighting.pid for sighting in told.sightings] == [4711, 4712]
-    assert told.failures == [("unified_log", "garbled"), ("unified_log", "dropped")]
-    assert [name for name, _ in told.events] == ["source_finished"]
+    assert [hit.pid for hit in follower.hits] == [4711, 4712]
+    assert follower.failures == ["garbled", "dropped"]
+    assert [name for name, _ in follower.events] == ["source_finished"]
 
 
 def test_line_without_end_costs_no_memory_and_counts_once(tmp_path: Path) -> None:
     recorded = tmp_path / "recorded.ndjson"
     recorded.write_text("x" * 5_000_000 + "\n" + event(WHOLE) + "\n")
-    told = Told()
-    told.follow("cat", str(recorded))
+    follower = Follower()
+    follower.follow("cat", str(recorded))
 
-    assert told.failures == [("unified_log", "garbled")]
-    assert len(told.sightings) == 1
+    assert follower.failures == ["garbled"]
+    assert len(follower.hits) == 1
 
 
 def test_subprocess_that_fails_is_started_again_later_and_later() -> None:
-    told = Told()
+    follower = Follower()
     script = f"import sys; print({event(WHOLE)!r}); sys.exit('x\\nlog: Must be admin to run')"
-    told.follow(sys.executable, "-ISc", script)
+    follower.follow(sys.executable, "-ISc", script)
 
-    assert told.delays == [1.0, 2.0, 4.0]
-    assert len(told.sightings) == 3
-    name, fields = told.events[0]
+    assert follower.delays == [1.0, 2.0, 4.0]
+    assert len(follower.hits) == 3
+    name, fields = follower.events[0]
     assert name == "source_failed"
     assert (fields["status"], fields["error"], fields["delay"]) == (1, "log: Must be admin to run", 1.0)
 
 
 def test_command_that_is_not_there() -> None:
-    told = Told()
-    told.follow("/nowhere/log")
+    follower = Follower()
+    follower.follow("/nowhere/log")
 
-    assert told.events[0][1]["error"] == "no such file or directory"
-    assert told.events[0][1]["status"] == 127
+    assert follower.events[0][1]["error"] == "no such file or directory"
+    assert follower.events[0][1]["status"] == 127
 
 
 def test_subprocess_ends_with_its_follower(monkeypatch) -> None:
     monkeypatch.setattr("excguard.sources.unified_log._STOP_TIMEOUT", 0.05)
 
     async def main() -> int:
-        pids: list[int] = []
-        told = asyncio.Event()
-
-        def note(sighting: Sighting) -> None:
-            pids.append(sighting.pid)
-            told.set()
-
-        log = UnifiedLog(
-            # Prints its pid as if it were that of a sighting, then ignores SIGTERM for ever.
+        follower = Follower()
+        log = UnifiedLogReader(
+            # Prints its pid as if it were that of a hit, then ignores SIGTERM for ever.
             [sys.executable, "-ISc", STUBBORN.replace("LINE", repr(event(WHOLE)))],
-            note,
-            lambda *_: None,
-            lambda *_, **__: None,
+            follower,
         )
         task = asyncio.create_task(log.run())
-        await told.wait()
+        await until(lambda: bool(follower.hits))
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        return pids[0]
+        return follower.hits[0].pid
 
     pid = asyncio.run(main())
     assert not Path(f"/proc/{pid}").exists()

@@ -6,6 +6,7 @@ from time import time, time_ns
 import pytest
 
 from excguard.pipeline.counters import Counters, HitCounts, Replies, Span, TargetState, labels_of
+from excguard.pipeline.exemplars import Exemplars
 from excguard.pipeline.rate_limit import Site, Suppressed
 from excguard.web.endpoint import Endpoint
 from excguard.web.exposition import Exposition
@@ -30,7 +31,9 @@ class World:
         self._hits: dict = {}
         self._series: tuple = ()
         self._seq = 0
-        self.feed = LiveFeed(self, kernel="simulated", release="macOS 26.4")
+        self.feed = LiveFeed(kernel="simulated", release="macOS 26.4")
+        self.feed.connect(self)
+        self.exemplars = Exemplars()
         self.targets = {"mail": TargetState(up=True, starts=1, exits={"exited": 0})}
         self.suppressed: dict[str, int] = {}
         self.pending = 0
@@ -43,6 +46,7 @@ class World:
         count, _ = self._hits.get(labels, (0, 0))
         self._hits[labels] = count + 1 + more, hit.time_ns
         self.feed.hit(hit)
+        self.exemplars.hit(hit)
         if more:
             first, self._seq = self._seq + 1, self._seq + more
             site = Site(1, code >> 32, hit.pc or 0)
@@ -59,7 +63,7 @@ class World:
         columns = [list(column) for column in zip(*(self._hits[each] for each in self._series), strict=True)]
         return Counters(
             hits=HitCounts(self._series, *(columns or [[], []]), spans(self._series)),
-            exemplars=self.feed.exemplars,
+            exemplars=self.exemplars.newest,
             made=time() - 60,
             counting_since=time() - 60,
             started=time() - 60,
@@ -72,6 +76,7 @@ class World:
             drain_lag=0.0,
             log_suppressed=self.suppressed,
             log_write_failures=0,
+            sink_dropped={},
             source_failures={},
             targets=self.targets,
         )

@@ -103,7 +103,7 @@ def test_exemplars_are_hits_that_the_log_has_in_full(world) -> None:
     first = world.hit(seq=41)
     world.hit(seq=42, more=1000)
 
-    exemplar = world.feed.exemplars[labels_of("mail", first.violation)]
+    exemplar = world.exemplars.newest[labels_of("mail", first.violation)]
 
     assert exemplar.seq == 42
 

@@ -16,7 +16,7 @@ from excguard.doctor.examination import attaching
 from excguard.doctor.machine import Machine
 from excguard.knowledge.exception_behavior import Behavior
 from excguard.mach.errors import MachError
-from excguard.sinks.console import printable, wants_color
+from excguard.sinks.console import printable, terminal_width, wants_color
 
 
 @click.command("attach")
@@ -108,7 +108,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument an option
     many = "s" * (run.total != 1)
     title = f"excguard: {run.total} guard hit{many} in {printable(run.name)} while attached"
     service_runner.write_stderr(
-        summary.table(title, run.sites, width=service_runner.terminal_width(2), color=wants_color(2))
+        summary.table(title, run.sites, width=terminal_width(2), color=wants_color(2))
     )
 
 

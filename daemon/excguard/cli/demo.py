@@ -10,7 +10,7 @@ from excguard.cli import service_runner, summary
 from excguard.cli.run import Run
 from excguard.cli.service_runner import Failure
 from excguard.config import Config, Metrics, Restart, Target
-from excguard.sinks.console import wants_color
+from excguard.sinks.console import terminal_width, wants_color
 
 
 @click.command("demo")
@@ -52,7 +52,7 @@ def command(*, as_json: bool) -> int:
     total = sum(hits.hits for hits in run.hits)
     title = f"{total} guard hits of a program that breaks {len(misuse.MISUSES)} rules ({run.kernel} kernel)"
     click.echo(
-        summary.table(title, run.sites, width=service_runner.terminal_width(1), color=wants_color(1)),
+        summary.table(title, run.sites, width=terminal_width(1), color=wants_color(1)),
         nl=False,
     )
     return run.status

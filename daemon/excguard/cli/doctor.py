@@ -13,7 +13,7 @@ from excguard.cli.service_runner import Failure
 from excguard.cli.simulated_kernel import SimulatedKernelError
 from excguard.doctor.examination import Finding, Status, examine
 from excguard.doctor.machine import Machine
-from excguard.sinks.console import wants_color
+from excguard.sinks.console import terminal_width, wants_color
 
 _STYLES = {Status.OK: "green", Status.WARNING: "yellow", Status.PROBLEM: "bold red"}
 _STDOUT = 1
@@ -57,9 +57,7 @@ def command(config_path: Path | None, pid: int | None, *, as_json: bool) -> int:
 
 
 def _show(findings: list[Finding]) -> None:
-    console = Console(
-        width=service_runner.terminal_width(_STDOUT), no_color=not wants_color(_STDOUT), highlight=False
-    )
+    console = Console(width=terminal_width(_STDOUT), no_color=not wants_color(_STDOUT), highlight=False)
     for finding in findings:
         line = Text(f"{finding.status:<8}", style=_STYLES[finding.status])
         line.append(f"{finding.check}: ", style="bold")

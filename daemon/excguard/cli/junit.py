@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from excguard.cli import summary
 from excguard.decoding.violation import Violation
 from excguard.knowledge.severity import Severity
-from excguard.pipeline.drain import SiteTally
+from excguard.pipeline.tally import SiteTally
 from excguard.sinks.console import printable
 
 

@@ -21,14 +21,17 @@ from excguard.knowledge.exception_behavior import Behavior
 from excguard.knowledge.severity import Severity
 from excguard.mach import host as mach_host
 from excguard.mach.host import Host
-from excguard.pipeline.drain import SiteTally
 from excguard.pipeline.hit import rfc3339
 from excguard.pipeline.journal import HitCounter
+from excguard.pipeline.sink import Level, Sink
+from excguard.pipeline.tally import SiteTally
 from excguard.process import interrupt
 from excguard.service import Service
-from excguard.sinks.console import printable, wants_color
-from excguard.sinks.log import EventLog, Level, tell_all
+from excguard.sinks.console import printable, terminal_width, wants_color
+from excguard.sinks.log import every_event, open_standard_error
+from excguard.sinks.registry import open_sinks
 from excguard.targets.events import Event, Exited, StartFailed
+from excguard.web.live_feed import LiveFeed
 
 _FAIL_ON_MET = 3
 
@@ -212,24 +215,22 @@ class Run:
             host = mach_host.running()
             self.kernel = host.kernel
             as_json = self._form == "json"
-            tells = tell_all if as_json else _matters
-            logs = [service_runner.stderr_log(host, self._form, tells)] if self._form else []
-            if self.config.log.path:
-                trouble = service_runner.report_error_as_json if as_json else report_error
-                logs.append(
-                    service_runner.file_log(Path(self.config.log.path), host, self.config.log.format, trouble)
-                )
-            for log in logs:
-                stack.callback(log.output.close)
-            with interrupt.Deferred():  # until the stack has it, it would not be closed
-                service = self._service = self._open(host, logs)
+            complain = service_runner.report_error_as_json if as_json else report_error
+            stack.enter_context(service_runner.signals_held(_FORWARDED))
+            with interrupt.Deferred():  # until the stack has it, nothing would close it
+                sinks = open_sinks(self.config, host, complain)
+                if self._form:
+                    accepts = every_event if as_json else _matters
+                    sinks.append(open_standard_error(host, self._form, report_error, accepts))
+                service, feed = self._open(host, sinks)
+                self._service = service
                 stack.callback(service_runner.close, service)
             if self._attach is not None and self._form == "console":
                 report_error(f"attached to {printable(self.name)} (pid {self._attach}); Ctrl-C detaches")
             try:
-                endpoint = service_runner.open_endpoint(service, self.config, host)
+                endpoint = service_runner.open_endpoint(service, feed, self.config, host)
             except OSError as error:
-                service.tell("warning", "metrics_unavailable", error=str(error))
+                service.pipeline.emit("warning", "metrics_unavailable", error=str(error))
                 if not as_json:
                     report_error(f"{error}; the run goes on without (--metrics chooses another place)")
             else:
@@ -279,12 +280,12 @@ class Run:
             return Failure.exit_code
         return self.exited.exit_status if self.exited else 128 + self._signal
 
-    def _open(self, host: Host, logs: list[EventLog]) -> Service:
-        def open_at(path: Path) -> Service:
-            return Service(
+    def _open(self, host: Host, sinks: list[Sink]) -> tuple[Service, LiveFeed]:
+        def open_at(path: Path) -> tuple[Service, LiveFeed]:
+            return service_runner.open_service(
                 self.config,
                 host,
-                logs,
+                sinks,
                 journal=path,
                 foreground=self._attach is None,
                 attach=self._attach,
@@ -353,7 +354,7 @@ def _tell(run: Run, status: int, fail_on: str, *, as_json: bool) -> None:
         return
     title = f"excguard: {total} guard hit{'s' * (total != 1)} in {name}"
     service_runner.write_stderr(
-        summary.table(title, run.sites, width=service_runner.terminal_width(2), color=wants_color(2))
+        summary.table(title, run.sites, width=terminal_width(2), color=wants_color(2))
     )
     if lost:
         report_error(f"{lost} more could not be told apart: the journal was full.")

@@ -12,14 +12,15 @@ import msgspec
 
 from excguard import config as configuration
 from excguard.cli import service_runner, simulated_kernel
-from excguard.cli.service_runner import Failure
+from excguard.cli.service_runner import Failure, report_error
 from excguard.config import Config, ConfigError
+from excguard.files import atomic
 from excguard.launchd.job import Kind
 from excguard.mach import host as mach_host
-from excguard.mach.host import Host
 from excguard.process import interrupt
-from excguard.service import Service, needs_restart
-from excguard.sinks.log import EventLog
+from excguard.service import needs_restart
+from excguard.sinks.log import EventLog, open_standard_error
+from excguard.sinks.registry import open_sinks
 from excguard.web.endpoint import Endpoint
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -79,10 +80,10 @@ def command(config_path: Path | None, log_path: Path | None, pid_file: Path | No
     with service_runner.json_errors(wanted=as_json):
         try:
             with service_runner.one_line_errors():
-                told = daemon.serve(daemon.read_config(), pid_file)
+                complete = daemon.serve(daemon.read_config(), pid_file)
         except ConfigError as error:
             raise click.UsageError(str(error)) from None
-        if not told:
+        if not complete:
             raise Failure(
                 "the log could not be written to the end; the rest waits in the journal for the next start"
             )
@@ -92,14 +93,14 @@ class _Daemon:
     """One run of the daemon, and what its signals do."""
 
     def __init__(self, path: Path, log_path: Path | None, *, as_json: bool) -> None:
-        """Read the configuration from ``path``; about the log the other two have the last word."""
+        """Read the configuration from ``path``; the other two override what it says of the log."""
         self._path = path
         self._log_path = log_path
         self._as_json = as_json
         self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._endpoint: Endpoint | None = None
-        self._told = True
+        self._complete = True
 
     def read_config(self) -> Config:
         """The configuration, with what the command line says on top. Raises ConfigError."""
@@ -119,7 +120,7 @@ class _Daemon:
         return msgspec.structs.replace(config, log=log)
 
     def serve(self, config: Config, pid_file: Path | None) -> bool:
-        """Serve to the end. False when the log would not take everything."""
+        """Serve to the end. False when the log did not take everything."""
         journal = Path(config.journal.path) if config.journal.path else configuration.default_journal_path()
         if not config.journal.path:
             journal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -127,12 +128,15 @@ class _Daemon:
             simulated_kernel.start_if_needed()
             self._host = mach_host.running()
             self._config = config
-            self._log = _open_log(config, self._host)
-            stack.callback(self._log.output.close)
+            stack.enter_context(service_runner.signals_held((*_STOPPING, signal.SIGHUP, signal.SIGUSR1)))
             stack.callback(self._close_endpoint)
-            with interrupt.Deferred():  # until the stack has it, it would not be closed
-                self._service = Service(
-                    config, self._host, [self._log], journal=journal, check_in=service_name()
+            with interrupt.Deferred():  # until the stack has it, nothing would close it
+                sinks = open_sinks(config, self._host, report_error)
+                if not config.log.path:
+                    sinks.append(open_standard_error(self._host, config.log.format, report_error))
+                self._logs = [sink for sink in sinks if isinstance(sink, EventLog)]
+                self._service, self._feed = service_runner.open_service(
+                    config, self._host, sinks, journal=journal, check_in=service_name()
                 )
                 stack.callback(self._close_service)
             self._endpoint = self._open_endpoint(config)
@@ -146,10 +150,10 @@ class _Daemon:
                     signal.SIGUSR1: lambda _: self._reopen_log(),
                 },
             )
-        return self._told
+        return self._complete
 
     def _close_service(self) -> None:
-        self._told = service_runner.close(self._service)
+        self._complete = service_runner.close(self._service)
 
     def _close_endpoint(self) -> None:
         if self._endpoint is not None:
@@ -157,7 +161,7 @@ class _Daemon:
 
     def _open_endpoint(self, config: Config) -> Endpoint | None:
         try:
-            return service_runner.open_endpoint(self._service, config, self._host)
+            return service_runner.open_endpoint(self._service, self._feed, config, self._host)
         except ConfigError as error:
             raise ConfigError(f"{self._path}: {error}") from None
 
@@ -169,7 +173,7 @@ class _Daemon:
     async def _reload(self) -> None:
         """Go over to the configuration as it is now on disk; to all of it, or to none."""
         async with self._reloading:
-            old, service, tell = self._config, self._service, self._service.tell
+            old, service, emit = self._config, self._service, self._service.pipeline.emit
             endpoint = None
             moved = False
             try:
@@ -179,17 +183,16 @@ class _Daemon:
                 if moved:
                     endpoint = self._open_endpoint(config)
                 if config.log.path and old.log.path:
-                    self._log.output.reopen(Path(config.log.path))
+                    self._move_logs(Path(config.log.path))
             except (ConfigError, *service_runner.SYSTEM_ERRORS) as error:
                 if endpoint is not None:
                     endpoint.close()
-                tell(
+                emit(
                     "error",
                     "configuration_rejected",
                     file=str(self._path),
                     error=service_runner.reason(error),
                 )
-                self._log.flush()
                 return
             self._config = config
             if moved:
@@ -199,28 +202,32 @@ class _Daemon:
             try:
                 await service.reload(config)
             except service_runner.SYSTEM_ERRORS as error:
-                tell(
+                emit(
                     "error",
                     "configuration_incomplete",
                     file=str(self._path),
                     error=service_runner.reason(error),
                 )
-            tell(
+            emit(
                 "info",
                 "configuration_reloaded",
                 file=str(self._path),
                 needs_restart=needs_restart(old, config),
             )
-            self._log.flush()
 
     def _reopen_log(self) -> None:
         try:
-            self._log.output.reopen()
+            self._move_logs(None)
         except OSError as error:
-            self._service.tell("error", "log_not_reopened", error=service_runner.reason(error))
+            self._service.pipeline.emit("error", "log_not_reopened", error=service_runner.reason(error))
         else:
-            self._service.tell("info", "log_reopened", path=self._log.output.name)
-        self._log.flush()
+            names = ", ".join(log.output.name for log in self._logs)
+            self._service.pipeline.emit("info", "log_reopened", path=names)
+
+    def _move_logs(self, path: Path | None) -> None:
+        """Open the log again, at ``path`` or where it was. Raises OSError; nothing has changed then."""
+        for log in self._logs:
+            self._service.pipeline.call(log, log.reopen(path))
 
 
 def service_name() -> str:
@@ -232,18 +239,10 @@ def service_name() -> str:
     return (Kind.DAEMON if os.geteuid() == 0 else Kind.AGENT).label
 
 
-def _open_log(config: Config, host: Host) -> EventLog:
-    if config.log.path:
-        return service_runner.file_log(Path(config.log.path), host, config.log.format)
-    return service_runner.stderr_log(host, config.log.format)
-
-
 @contextlib.contextmanager
 def _pid_file(path: Path) -> Iterator[None]:
     """Our process id in a file, for as long as we run. Raises OSError."""
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_text(f"{os.getpid()}\n")
-    beside.replace(path)
+    atomic.write(path, f"{os.getpid()}\n".encode(), mode=0o644)
     try:
         yield
     finally:

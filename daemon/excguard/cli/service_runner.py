@@ -3,36 +3,44 @@
 import asyncio
 import contextlib
 import os
+import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from excguard.cli import FAILED
 from excguard.cli.simulated_kernel import SimulatedKernelError
-from excguard.config import Config, ConfigError, LogFormat, parse_listen
+from excguard.config import Config, ConfigError, parse_listen
+from excguard.files import errors
 from excguard.mach.errors import MachError, UnsupportedReleaseError
 from excguard.mach.host import Host
 from excguard.pipeline.hit import rfc3339
 from excguard.pipeline.journal import JournalError
+from excguard.pipeline.sink import Level, Sink
 from excguard.process import interrupt
-from excguard.service import Service
-from excguard.sinks.console import ConsoleForm, wants_color
-from excguard.sinks.line_output import LineOutput
-from excguard.sinks.log import EventLog, Form, Level, Tells, json_form, tell_all
+from excguard.service import ReceiverStoppedError, Service
 from excguard.web.endpoint import Endpoint
 from excguard.web.errors import UnprotectedError, WebConfigError
 from excguard.web.exposition import Exposition
+from excguard.web.live_feed import LiveFeed
 
 if TYPE_CHECKING:
     from excguard.web.web_config import WebConfigFile
 
 # What can go wrong with the system, as opposed to with what was asked for.
-SYSTEM_ERRORS = (JournalError, SimulatedKernelError, MachError, UnsupportedReleaseError, OSError)
+SYSTEM_ERRORS = (
+    JournalError,
+    SimulatedKernelError,
+    MachError,
+    ReceiverStoppedError,
+    UnsupportedReleaseError,
+    OSError,
+)
 
 _STDERR = 2
 
@@ -76,38 +84,37 @@ def write_stderr(text: str) -> None:
 def reason(error: BaseException) -> str:
     """An error as one line."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return errors.message(error)
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def stderr_log(host: Host, form: LogFormat, tells: Tells = tell_all) -> EventLog:
-    """A log on standard error; "auto" is for people when that is a terminal."""
-    return _log(LineOutput(_STDERR, "standard error", report_error), host, form, tells)
+def open_service(
+    config: Config,
+    host: Host,
+    sinks: list[Sink],
+    *,
+    journal: Path,
+    **options: Any,  # noqa: ANN401 - passed on
+) -> tuple[Service, LiveFeed]:
+    """A service, and the feed of its live page as one more sink.
+
+    Args:
+        config: as for `Service.open`.
+        host: likewise.
+        sinks: likewise.
+        journal: likewise.
+        options: likewise.
+
+    Raises:
+        what `Service.open` raises.
+    """
+    feed = LiveFeed(kernel=host.kernel, release=f"macOS {host.release}")
+    service = Service.open(config, host, [*sinks, feed], journal=journal, **options)
+    feed.connect(service)
+    return service, feed
 
 
-def file_log(
-    path: Path, host: Host, form: LogFormat, on_trouble: Callable[[str], None] = report_error
-) -> EventLog:
-    """A log that is appended to a file; ``on_trouble`` is told when that fails. Raises OSError."""
-    return _log(LineOutput.open(path, on_trouble), host, form, tell_all)
-
-
-def _log(output: LineOutput, host: Host, form: LogFormat, tells: Tells) -> EventLog:
-    chosen: Form = json_form
-    if form == "console" or (form == "auto" and os.isatty(output.fd)):
-        chosen = ConsoleForm(color=wants_color(output.fd), width=terminal_width(output.fd))
-    return EventLog(output, kernel=host.kernel, release=f"macOS {host.release}", form=chosen, tells=tells)
-
-
-def terminal_width(fd: int) -> int:
-    """The columns of the terminal on ``fd``; 100 when there is none."""
-    try:
-        return min(os.get_terminal_size(fd).columns, 120) or 100
-    except OSError:
-        return 100
-
-
-def open_endpoint(service: Service, config: Config, host: Host) -> Endpoint | None:
+def open_endpoint(service: Service, feed: LiveFeed, config: Config, host: Host) -> Endpoint | None:
     """The HTTP endpoint that ``config`` describes; None when it describes none.
 
     Raises:
@@ -123,21 +130,19 @@ def open_endpoint(service: Service, config: Config, host: Host) -> Endpoint | No
         endpoint = Endpoint(
             listen,
             Exposition(service, kernel=host.kernel, release=f"macOS {host.release}"),
-            service.feed,
+            feed,
             service.ready,
             web_config=web_config,
             allow_unprotected=config.metrics.allow_unprotected,
-            on_problem=lambda event, error: service.tell_soon("error", event, error=error),
+            on_problem=lambda event, error: service.pipeline.emit("error", event, error=error),
         )
     except WebConfigError as error:
         raise ConfigError(f"metrics.web_config: {error}") from error
     except UnprotectedError as error:
         raise ConfigError(f"metrics.listen: {error}") from error
     except OSError as error:
-        raise OSError(
-            f"no metrics on {config.metrics.listen}: {(error.strerror or str(error)).lower()}"
-        ) from error
-    service.tell("info", "metrics_listening", url=endpoint.metrics_url)
+        raise OSError(f"no metrics on {config.metrics.listen}: {errors.reason(error)}") from error
+    service.pipeline.emit("info", "metrics_listening", url=endpoint.metrics_url)
     return endpoint
 
 
@@ -149,6 +154,24 @@ def _web_config(config: Config) -> "WebConfigFile | None":
     return WebConfigFile(Path(config.metrics.web_config))
 
 
+@contextlib.contextmanager
+def signals_held(numbers: Iterable[int]) -> Iterator[None]:
+    """Hold signals back until `live` handles them.
+
+    One that ended the process while it opens would leave things undone, such as an attached process without
+    its former handler.
+
+    SIGINT is not for here: see `interrupt.Deferred`. Threads that are made meanwhile never receive the
+    signals.
+    """
+    held = set(numbers) - {signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+
+
 def live(service: Service, on_signals: Mapping[int, Callable[[int], None]]) -> None:
     """Run the service to its end; each of the signals calls its function with its number meanwhile."""
 
@@ -156,20 +179,21 @@ def live(service: Service, on_signals: Mapping[int, Callable[[int], None]]) -> N
         loop = asyncio.get_running_loop()
         for number, on_signal in on_signals.items():
             loop.add_signal_handler(number, on_signal, number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, on_signals)  # see `signals_held`
         await service.run()
 
     asyncio.run(run())
 
 
 def close(service: Service) -> bool:
-    """Close the service, and let Ctrl-C wait for it: there are hits to be told. As `Service.close`."""
+    """Close the service, and let Ctrl-C wait for it: there are hits to be logged. As `Service.close`."""
     with interrupt.Deferred():
         return service.close()
 
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turns what goes wrong in its block into a `Failure`, mistakes of our own included.
+    """Turns what goes wrong in its block into a `Failure`, internal errors included.
 
     Errors of the command line and the configuration pass: they end with another status.
     """
@@ -183,13 +207,13 @@ def one_line_errors() -> Iterator[None]:
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}:{place.lineno}"
         raise Failure(
-            f"stopped by a mistake of its own, please report it: {type(error).__name__}: {error} ({where})"
+            f"internal error, please report it: {type(error).__name__}: {error} ({where})"
         ) from error
 
 
 @contextlib.contextmanager
 def json_errors(*, wanted: bool) -> Iterator[None]:
-    """If ``wanted``, the error that ends its block is told by `report_error_as_json`; its status stays."""
+    """If ``wanted``, the error that ends its block is written by `report_error_as_json`; its status stays."""
     try:
         yield
     except click.ClickException as error:

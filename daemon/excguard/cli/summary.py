@@ -12,7 +12,7 @@ from rich.text import Text
 from excguard.decoding.decode import decode
 from excguard.decoding.violation import Violation
 from excguard.knowledge.severity import Severity
-from excguard.pipeline.drain import SiteTally
+from excguard.pipeline.tally import SiteTally
 from excguard.sinks.console import printable
 
 _VIOLATION_FIELDS = (

@@ -21,7 +21,7 @@ from excguard.launchd.job import Kind, Layout
 from excguard.launchd.launchctl import Answer, Launchctl, LaunchctlError
 from excguard.launchd.refusals import refusals
 from excguard.mach.host import version
-from excguard.sources.crash_reports import DEFAULT_FOLDERS
+from excguard.sources.crash_reports import DEFAULT_DIRECTORIES
 
 # osfmk/kern/exception.c of xnu-10002.41.9: from here on a fatal guard is told to no handler without Developer
 # Mode.
@@ -419,7 +419,7 @@ def report_folders(system: System, config: Config) -> Iterator[Finding]:
             check, Status.OK, "off", "hits that only they tell of are not seen; [crash_reports] is off"
         )
         return
-    names = config.crash_reports.directories or (() if system.host.simulated else DEFAULT_FOLDERS)
+    names = config.crash_reports.directories or (() if system.host.simulated else DEFAULT_DIRECTORIES)
     for name in names:
         folder = Path(name.replace("~", str(system.home), 1) if name.startswith("~/") else name)
         reason = system.unreadable(folder)

@@ -93,6 +93,7 @@ class Counters(NamedTuple):
     drain_lag: float  # seconds
     log_suppressed: Mapping[str, int]
     log_write_failures: int
+    sink_dropped: Mapping[str, int]  # by sink
     source_failures: Mapping[tuple[str, str], int]  # by source and kind
     targets: Mapping[str, TargetState]
 

@@ -1,20 +1,15 @@
-"""A guard hit: a violation, and the circumstances in which a watched program committed it."""
+"""A guard hit: a violation and its circumstances, and the one form in which JSON, log and page show it."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
 
 from excguard.decoding.violation import Violation
 
-
-class Source(StrEnum):
-    """Where a hit was seen; the ``source`` of the log."""
-
-    LIVE = "live"
-    CRASH_REPORT = "crash_report"
-    UNIFIED_LOG = "unified_log"
+LIVE = "live"
+"""The ``source`` of hits that the receiver took from an exception port."""
 
 
 class Hit(Struct, frozen=True, kw_only=True):
@@ -24,25 +19,43 @@ class Hit(Struct, frozen=True, kw_only=True):
     """
 
     violation: Violation
-    target: str
-    pid: int | None  # None when nobody could say
+    target: str  # the watched program; the kernel's "target" is `violation.guard_target`
+    pid: int | None  # None when it is not known
     thread_id: int | None  # this, `behavior` and `reply` are None for what came to no exception port
     time_ns: int  # since the epoch, when the receiver took the message
     behavior: str | None
-    reply: str | None  # what was answered: "forward" or "consume"
+    reply: str | None  # "forward" or "consume"
     kernel: str  # "xnu-..." or "simulated"
     release: str
-    seq: int  # the journal's number; the same hit bears the same number, however often it is logged
-    recovered: bool  # read from the journal of an excguard that ended before it had logged the hit
+    seq: int  # the journal's number; the same hit has the same number, however often it is logged
+    recovered: bool  # from the journal of an excguard that ended before it had logged the hit
     inherited: bool  # of a process that inherited the exception port, not the target's own
-    source: str = "live"  # or "crash_report", "unified_log"; `seq` counts for each source apart
+    source: str = LIVE  # or the name of another source; `seq` counts for each source apart
     pc: int | None = None
     lr: int | None = None
     sp: int | None = None
 
-    def circumstances(self) -> dict[str, Any]:
-        """What the log and the page tell beside the violation; addresses as hex strings."""
-        told = {
+    def to_dict(self) -> dict[str, Any]:
+        """Everything: `Violation.to_dict`, with the hit's own fields over it.
+
+        ``target`` is the watched program here; the violation's own is ``guard_target``.
+        """
+        return self.violation.to_dict() | self._origin() | self._circumstances()
+
+    def select(self, violation_fields: Iterable[str]) -> dict[str, Any]:
+        """The hit's own fields, and some of the violation's between them, in the order of the log."""
+        return self._origin() | self.violation.select(violation_fields) | self._circumstances()
+
+    def _origin(self) -> dict[str, Any]:
+        return {
+            "timestamp": rfc3339(self.time_ns),
+            "target": self.target,
+            "pid": self.pid,
+            "thread_id": self.thread_id,
+        }
+
+    def _circumstances(self) -> dict[str, Any]:
+        found = {
             "behavior": self.behavior,
             "reply": self.reply,
             "kernel": self.kernel,
@@ -53,8 +66,8 @@ class Hit(Struct, frozen=True, kw_only=True):
             "inherited": self.inherited,
         }
         if self.pc is not None:
-            told |= {"pc": f"{self.pc:#x}", "lr": f"{self.lr or 0:#x}", "sp": f"{self.sp or 0:#x}"}
-        return told
+            found |= {"pc": f"{self.pc:#x}", "lr": f"{self.lr or 0:#x}", "sp": f"{self.sp or 0:#x}"}
+        return found
 
 
 def rfc3339(time_ns: int) -> str:

@@ -1,8 +1,8 @@
-"""The journal from Python's side: the records that wait for the log, and the counters.
+"""The journal from Python's side: the records that wait to be written, and the counters.
 
 `native/journal.h` says how the file works and why a kill at any moment loses nothing. Here one thread reads
-records (`Journal.peek`, then `Journal.advance` once they have been dealt with), and any thread may read
-counters.
+records (`Journal.read` from any place, `Journal.release` once nothing needs them any more), and any thread
+may read counters.
 """
 
 import threading
@@ -16,7 +16,7 @@ from excguard.knowledge.severity import Severity
 from excguard.native import ffi, lib
 from excguard.native.closeable import Closeable
 
-# A record: cffi's `struct excguard_record *`, valid until it has been passed to `Journal.advance`.
+# A record: cffi's `struct excguard_record`, valid until `Journal.release` has passed it.
 Record = Any
 
 
@@ -85,7 +85,11 @@ class Journal(Closeable):
         """When the file was made, seconds since the epoch; refusals and replies are counted since."""
         self.counting_since: float = lib.excguard_journal_counting_since_ns(self._handle) / 1e9
         """When the hit counters began, likewise."""
-        self._batch = ffi.new("struct excguard_record **")
+        oldest: Any = ffi.new("struct excguard_record **")
+        lib.excguard_journal_peek(self._handle, oldest, 0)
+        self.tail: int = self.recovered_until - lib.excguard_journal_pending(self._handle)
+        """The seq of the oldest record that has not been released."""
+        self._ring = oldest[0] - self.tail % self.capacity
         self._counters = ffi.new("struct excguard_hit_counter[]", lib.EXCGUARD_HIT_SLOTS)
 
     @property
@@ -93,17 +97,28 @@ class Journal(Closeable):
         """The C journal, for the receiver to write to."""
         return self._handle
 
-    def peek(self, most: int) -> tuple[Record, int]:
-        """The oldest records, in order: a pointer to the first and their number; 0 when none waits.
+    @property
+    def head(self) -> int:
+        """The seq of the next record that will be written."""
+        return self.tail + int(lib.excguard_journal_pending(self._handle))
 
-        A batch ends where the ring does, so only a number of 0 says that nothing waits.
+    def read(self, seq: int, most: int) -> tuple[Record, int]:
+        """The records from ``seq`` on, in order: a pointer to the first, and their number.
+
+        A batch ends where the ring does, so only a number of 0 says that there is none.
+
+        Args:
+            seq: from `tail` to `head`.
+            most: how many at most.
         """
-        count = lib.excguard_journal_peek(self._handle, self._batch, most)
-        return self._batch[0], count
+        place = seq % self.capacity
+        return self._ring + place, min(self.head - seq, self.capacity - place, most)
 
-    def advance(self, count: int) -> None:
-        """Give the ``count`` oldest records back: they have been dealt with."""
-        lib.excguard_journal_advance(self._handle, count)
+    def release(self, seq: int) -> None:
+        """Let the room of all records before ``seq`` be used again."""
+        if seq > self.tail:
+            lib.excguard_journal_advance(self._handle, seq - self.tail)
+            self.tail = seq
 
     def append(  # noqa: PLR0913 - the fields of a record
         self, *, target_id: int, pid: int, time_ns: int, code: int, subcode: int, flags: int

@@ -1,7 +1,7 @@
-"""The receiver from Python's side: the thread that answers the kernel (`native/receiver.h`), and its bell.
+"""The receiver from Python's side: the thread that replies to the kernel (`native/receiver.h`).
 
-The bell is a pipe. `Receiver.ring` says that somebody is about to wait for it; the thread then writes one
-byte when there is something to read. So a storm costs one byte, not one a hit.
+It has a wakeup pipe. After `Receiver.arm` the thread writes one byte to it when there is something to read.
+So a storm costs one byte, not one a hit.
 """
 
 import contextlib
@@ -9,34 +9,38 @@ import os
 from typing import Any
 
 from excguard.config import Reply
-from excguard.mach.errors import MachError, check
+from excguard.mach.errors import MachError, check, symbolic_name
 from excguard.native import ffi, lib
 from excguard.native.closeable import Closeable
 from excguard.pipeline.journal import Journal
 
 
 class Receiver(Closeable):
-    """The running thread. It answers from construction to `close`."""
+    """The running thread. It replies from construction to `close`.
+
+    Attributes:
+        wakeup: the read end of the wakeup pipe.
+    """
 
     def __init__(self, journal: Journal, port_set: int) -> None:
         """Receive from ``port_set`` into ``journal``; both must outlive this object.
 
         Raises:
-            MachError: the kernel would not have it.
-            OSError: no pipe could be made.
+            MachError: the kernel refuses.
+            OSError: the pipe cannot be made.
         """
-        self.bell, write_end = os.pipe()
+        self.wakeup, write_end = os.pipe()
         self._write_end = write_end
         handle = ffi.new("struct excguard_receiver **")
         try:
-            os.set_blocking(self.bell, False)
+            os.set_blocking(self.wakeup, False)
             os.set_blocking(write_end, False)
             check(
                 "excguard_receiver_start",
                 lib.excguard_receiver_start(journal.handle, port_set, write_end, handle),
             )
         except BaseException:
-            os.close(self.bell)
+            os.close(self.wakeup)
             os.close(write_end)
             raise
         self._handle: Any = handle[0]  # None once closed
@@ -66,24 +70,30 @@ class Receiver(Closeable):
         check("excguard_receiver_remove_target", lib.excguard_receiver_remove_target(self._handle, target_id))
 
     def set_pid(self, target_id: int, pid: int) -> None:
-        """Say which process is the target's own (0: none); all others that use its port have inherited it."""
+        """Set which process is the target's own (0: none); all others that use its port have inherited it."""
         check("excguard_receiver_set_pid", lib.excguard_receiver_set_pid(self._handle, target_id, pid))
 
     @property
     def running(self) -> bool:
         """Whether the thread is there and receives."""
-        if self._handle is None:
-            return False
-        stats = ffi.new("struct excguard_receiver_stats *")
-        lib.excguard_receiver_stats(self._handle, stats)
-        return bool(stats.running)
+        return self._handle is not None and bool(self._stats().running)
 
-    def ring(self) -> None:
-        """Empty the bell and ask for it to be rung at the next hit. Read the journal, and only then wait."""
+    @property
+    def last_error(self) -> str:
+        """The name of the last error of the thread's calls to the kernel: "MACH_RCV_PORT_DIED"."""
+        return symbolic_name(self._stats().last_error)
+
+    def arm(self) -> None:
+        """Empty the wakeup pipe, and ask for a byte at the next hit. Read the journal, and only then wait."""
         with contextlib.suppress(BlockingIOError):
-            while os.read(self.bell, 4096):
+            while os.read(self.wakeup, 4096):
                 pass
         lib.excguard_receiver_arm(self._handle)
+
+    def _stats(self) -> Any:  # noqa: ANN401 - a cffi pointer
+        stats = ffi.new("struct excguard_receiver_stats *")
+        lib.excguard_receiver_stats(self._handle, stats)
+        return stats
 
     def close(self) -> None:
         """Stop the thread. Messages that still wait stay in their ports."""
@@ -91,5 +101,5 @@ class Receiver(Closeable):
         handle, self._handle = self._handle, None
         if handle is not None:
             lib.excguard_receiver_stop(handle)
-            os.close(self.bell)
+            os.close(self.wakeup)
             os.close(self._write_end)

@@ -36,6 +36,14 @@ def wants_color(fd: int) -> bool:
     return os.isatty(fd) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def terminal_width(fd: int) -> int:
+    """The columns of the terminal on ``fd``, 120 at most; 100 when there is none."""
+    try:
+        return min(os.get_terminal_size(fd).columns, 120) or 100
+    except OSError:
+        return 100
+
+
 class ConsoleForm:
     """Renders one event; call it with the event's fields."""
 

@@ -1,28 +1,31 @@
 """The structured log: one line a hit, one line for whatever else happens, through structlog.
 
-The events and their fields are an interface: people's queries rest on them. ``guard_hit`` is a hit written
-whole, ``guard_hits_suppressed`` the count of a site's further hits; the rest tells the story of excguard
-itself.
+The events and their fields are an interface: queries rest on them. ``guard_hit`` is a hit in full,
+``guard_hits_suppressed`` the count of a site's further hits; the rest is about excguard itself.
 """
 
+import os
 import time
-from collections.abc import Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, ClassVar
 
 import msgspec
 import structlog
 
+from excguard.config import Config, LogFormat
 from excguard.decoding.violation import PER_HIT, Violation
-from excguard.knowledge.severity import LogLevel, Severity
+from excguard.knowledge.severity import Severity
+from excguard.mach.host import Host
 from excguard.pipeline.hit import Hit, rfc3339
 from excguard.pipeline.rate_limit import Suppressed
-from excguard.sinks.console import ConsoleForm
-from excguard.sinks.line_output import LineOutput
+from excguard.pipeline.sink import Level, Sink
+from excguard.sinks.console import ConsoleForm, terminal_width, wants_color
+from excguard.sinks.line_output import Complain, LineOutput
 
-Level = LogLevel
 Event = MutableMapping[str, Any]
 Form = Callable[[Event], str]
-Tells = Callable[[Level, str], bool]
+Filter = Callable[[Level, str], bool]
 
 _VIOLATION_FIELDS = (
     "guard_type",
@@ -35,40 +38,47 @@ _VIOLATION_FIELDS = (
 )
 """What a line has of a violation, of what `Violation.to_dict` gives."""
 
+_STANDARD_ERROR = 2
+
 
 def json_form(event: Event) -> str:
     """One JSON object, its keys in the order of the event."""
     return msgspec.json.encode(event).decode()
 
 
-def tell_all(_level: Level, _name: str) -> bool:
-    """Of every event."""
+def every_event(_level: Level, _name: str) -> bool:
+    """Accepts every event."""
     return True
 
 
-class EventLog:
-    """Events in, lines out. Nothing is written before `flush`."""
+class EventLog(Sink):
+    """Hits and events in, lines out. Nothing is written before `flush`."""
 
-    def __init__(
+    durable: ClassVar[bool] = True
+
+    def __init__(  # noqa: PLR0913 - what a line is made of
         self,
         output: LineOutput,
         *,
         kernel: str,
         release: str,
         form: Form = json_form,
-        tells: Tells = tell_all,
+        accepts: Filter = every_event,
+        name: str = "log",
     ) -> None:
         """Write to ``output`` in ``form``.
 
         Args:
-            output: where to.
+            output: the destination; closed with the log.
             kernel: goes with every summary of hits, as with every hit.
             release: likewise.
             form: makes a line of an event.
-            tells: whether an event, by its level and name, is for whoever reads this; hits always are.
+            accepts: whether an event, by its level and name, is written; hits always are.
+            name: what metrics call the log.
         """
+        self.name = name
         self.output = output
-        self._tells = tells
+        self._accepts = accepts
         self._kernel = kernel
         self._release = release
         self._advise = isinstance(form, ConsoleForm)
@@ -84,18 +94,22 @@ class EventLog:
             cache_logger_on_first_use=True,
         )
 
+    @property
+    def failures(self) -> int:
+        """Writes that failed."""
+        return self.output.failures
+
+    @property
+    def progress(self) -> int:
+        """Bytes that were written."""
+        return self.output.progress
+
     def hit(self, hit: Hit) -> None:
-        """``guard_hit``: one hit, whole."""
-        violation = hit.violation
-        fields = {
-            "timestamp": rfc3339(hit.time_ns),
-            "target": hit.target,
-            "pid": hit.pid,
-            "thread_id": hit.thread_id,
-            **violation.select(_VIOLATION_FIELDS),
-            **hit.circumstances(),
-        }
-        self._write(Severity.of(violation.severity).log_level, "guard_hit", violation, fields)
+        """``guard_hit``: one hit, in full."""
+        fields = hit.select(_VIOLATION_FIELDS)
+        if self._advise:
+            fields["advice"] = hit.violation.advice
+        self._write(Severity.of(hit.violation.severity), "guard_hit", fields)
 
     def suppressed(self, group: Suppressed, target: str, violation: Violation) -> None:
         """``guard_hits_suppressed``: how many hits of a site were counted instead of written.
@@ -121,24 +135,68 @@ class EventLog:
         if group.seqs:
             fields["seqs"] = ",".join(f"{a}-{b}" if a != b else f"{a}" for a, b in group.seqs)
         severity = Severity.of(violation.severity if group.site else None)
-        self._write(severity.log_level, "guard_hits_suppressed", None, fields)
+        self._write(severity, "guard_hits_suppressed", fields)
 
-    def event(self, level: Level, name: str, **fields: Any) -> None:  # noqa: ANN401 - whatever JSON can say
-        """Any other event."""
-        if self._tells(level, name):
+    def event(self, level: Level, name: str, fields: Mapping[str, Any]) -> None:
+        """Any other event, if this log accepts it."""
+        if self._accepts(level, name):
             getattr(self._logger, level)(name, **fields)
 
     def flush(self) -> bool:
         """Write what has gathered; False when some of it has to wait."""
         return self.output.flush()
 
-    def _write(self, level: Level, name: str, violation: Violation | None, fields: dict[str, Any]) -> None:
-        if self._advise and violation is not None:
-            fields["advice"] = violation.advice
-        getattr(self._logger, level)(name, **fields)
+    def close(self) -> bool:
+        """Flush for the last time; False when lines were left unwritten."""
+        return self.output.close()
+
+    def reopen(self, path: Path | None = None) -> Callable[[], None]:
+        """Open the log again, after a rotation or at another ``path``. For any thread.
+
+        Returns:
+            What makes the exchange: to be called on the sink's thread, so that lines from before still go
+            to the old file.
+
+        Raises:
+            OSError: it cannot be opened; the old one stays in use.
+        """
+        successor = self.output.successor(path)
+
+        def exchange() -> None:
+            if successor is not None:
+                self.output.go_on_in(successor)
+
+        return exchange
+
+    def _write(self, severity: Severity, name: str, fields: dict[str, Any]) -> None:
+        getattr(self._logger, severity.log_level)(name, **fields)
+
+
+def open_file(config: Config, host: Host, complain: Complain) -> EventLog | None:
+    """The log file that ``config`` names; None when it names none. Raises OSError."""
+    if not config.log.path:
+        return None
+    output = LineOutput.open(Path(config.log.path), complain)
+    return _log(output, host, config.log.format, every_event, "log")
+
+
+def open_standard_error(
+    host: Host, form: LogFormat, complain: Complain, accepts: Filter = every_event
+) -> EventLog:
+    """A log on standard error, which stays open when the log is closed."""
+    return _log(LineOutput(_STANDARD_ERROR, "standard error", complain), host, form, accepts, "stderr")
+
+
+def _log(output: LineOutput, host: Host, form: LogFormat, accepts: Filter, name: str) -> EventLog:
+    chosen: Form = json_form
+    if form == "console" or (form == "auto" and os.isatty(output.fd)):
+        chosen = ConsoleForm(color=wants_color(output.fd), width=terminal_width(output.fd))
+    return EventLog(
+        output, kernel=host.kernel, release=f"macOS {host.release}", form=chosen, accepts=accepts, name=name
+    )
 
 
 def _stamp(_logger: object, _method: str, event: Event) -> Event:
-    """Put timestamp, level and event first, where people look for them."""
+    """Put timestamp, level and event first, where readers look for them."""
     timestamp = event.pop("timestamp", None) or rfc3339(time.time_ns())
     return {"timestamp": timestamp, "level": event.pop("level"), "event": event.pop("event"), **event}

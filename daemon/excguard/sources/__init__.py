@@ -1,5 +1,5 @@
-"""Hits that no exception port sees: of processes that nobody started here, of hardened ones, of fatal guards.
+"""Hits that come to no exception port: of programs not started here, of hardened ones, of fatal guards.
 
-Two more sources tell of them, each with its own delay and gaps: crash reports and the unified log. What they
-tell is a `Sighting`; whether it is a hit that was counted before is decided in one place (`once.py`).
+Crash reports and the unified log report them, each with its own delay and gaps. What they report is an
+`ExternalHit`; whether it is a hit that was counted before is decided in one place (`deduplicator.py`).
 """

@@ -1,16 +1,16 @@
-"""One hit is counted once, however many sources tell of it.
+"""Counts each hit once, however many sources report it.
 
-A hit that came to an exception port is counted before anybody else can tell of it. Any other source's word is
-a new hit only if that source has now told of more hits of the kind than have been counted:
+A hit that came to an exception port is counted before another source can report it. What another source
+reports is a new hit only if that source has now reported more hits of the kind than have been counted:
 
 * a line of the unified log is one hit of its process, code and subcode; the kernel writes a line for each
-  guard, told to a port or not, so the lines and the live hits of one kind are the same hits as far as both
-  go;
-* a crash report is the one guard that its process died of: it is new only if nothing at all has told of that
-  code in that process.
+  guard, whether or not it was delivered to a port, so the lines and the live hits of one kind are the same
+  hits as far as both go;
+* a crash report is the one guard that its process died of: it is new only if nothing has reported that code
+  in that process.
 
-A pid means a process only together with the time of its start; what was known under the same pid before is
-forgotten then.
+A pid identifies a process only together with the time of its start; what was remembered of the pid's earlier
+process is forgotten then.
 """
 
 from collections import OrderedDict, deque
@@ -29,7 +29,7 @@ Kind = tuple[int, int | None]
 
 @dataclass(slots=True)
 class _Seen:
-    """How many hits of a kind there were, by who told of them."""
+    """How many hits of a kind were reported, by what reported them."""
 
     live: int = 0
     lines: int = 0
@@ -52,22 +52,22 @@ class _Process:
             seen = self.kinds[kind] = _Seen()
         return seen
 
-    def is_the_one_started(self, started_ns: int) -> bool:
+    def started_at(self, started_ns: int) -> bool:
         if self.started_ns is None:
             return self.last_ns >= started_ns
         return abs(self.started_ns - started_ns) <= SAME_START_NS
 
 
-class Once:
-    """Remembers who told of what."""
+class Deduplicator:
+    """Remembers what was reported by which source."""
 
     def __init__(self) -> None:
-        """Know nothing yet."""
+        """Begin without processes."""
         self._newest: dict[int, _Process] = {}  # by pid
         self._all: deque[_Process] = deque()
 
     def started(self, pid: int, time_ns: int) -> None:
-        """A process was started under this pid, which was another's before."""
+        """A process was started under this pid, which may have been another's before."""
         self._new(pid).started_ns = time_ns
 
     def live(self, pid: int, code: int, subcode: int, time_ns: int) -> None:
@@ -79,7 +79,7 @@ class Once:
         seen.counted = max(seen.counted, seen.live)
 
     def line(self, pid: int, code: int, subcode: int | None, time_ns: int) -> bool:
-        """Whether a line of the unified log is a hit that has not been counted; from now on it has."""
+        """Whether a line of the unified log is a hit that was not counted; from now on it is counted."""
         process = self._newest.get(pid) or self._new(pid)
         process.last_ns = time_ns
         seen = process.seen((code, subcode))
@@ -90,12 +90,12 @@ class Once:
         return True
 
     def report(self, pid: int, code: int, subcode: int | None, time_ns: int, started_ns: int | None) -> bool:
-        """Whether a crash report is of a hit that has not been counted; from now on it has."""
+        """Whether a crash report is of a hit that was not counted; from now on it is counted."""
         if started_ns is None:
             process = self._newest.get(pid)
         else:
             process = next(
-                (one for one in reversed(self._all) if one.pid == pid and one.is_the_one_started(started_ns)),
+                (one for one in reversed(self._all) if one.pid == pid and one.started_at(started_ns)),
                 None,
             )
         if process is None:

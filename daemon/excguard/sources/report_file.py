@@ -1,8 +1,8 @@
-"""A crash report as a sighting: is it whole, whose is it, and which guard does it tell of?
+"""A crash report as an `ExternalHit`: whether it is complete, of which process, and of which guard.
 
-What it says of the guard is read by `excguard.crash_reports`, which takes reports of any kind and in any
-state. Here is what a watcher needs besides: a report that is still being written is not read too soon, and
-when its process was started and ended.
+The guard is read by `excguard.crash_reports`, which takes reports of any kind and in any state. Here is what
+a watcher needs besides: a report that is still being written is not read too soon, and when its process was
+started and ended.
 """
 
 import re
@@ -12,11 +12,11 @@ from pathlib import Path
 import msgspec
 
 from excguard import crash_reports
-from excguard.pipeline.hit import Source
-from excguard.sources.crash_reports import IncompleteReportError
-from excguard.sources.external_hit import Sighting
+from excguard.files import bounded
+from excguard.pipeline.source import ExternalHit
+from excguard.sources.crash_reports import MAX_SIZE, IncompleteReportError
 
-# Each .crash report of text ends with them; nothing that matters follows.
+# Each .crash report of text ends with them; nothing that is needed follows.
 _LAST_OF_TEXT = b"\nBinary Images:"
 _TEXT_TIMES = re.compile(rb"(?m)^(Date/Time|Launch Time):[ \t]+(\S.*?)[ \t]*$")
 
@@ -28,17 +28,18 @@ class _Times(msgspec.Struct):
     ended: str = msgspec.field(name="captureTime", default="")
 
 
-def read(path: Path) -> Sighting | None:
+def read(path: Path) -> ExternalHit | None:
     """Read a report.
 
     Returns:
         The guard that its process died of; None when it died of something else.
 
     Raises:
-        IncompleteReportError: it is not whole, or leaves out the code.
-        OSError: it cannot be read.
+        IncompleteReportError: it is not complete, or leaves out the code.
+        ValueError: its numbers cannot be (see `ExternalHit`).
+        OSError: it cannot be read, or is not a regular file of at most `MAX_SIZE` bytes.
     """
-    data = path.read_bytes()
+    data = bounded.read(path, MAX_SIZE, follow=False)
     times = _ips_times(data) if data.lstrip()[:1] == b"{" else _text_times(data)
     report = crash_reports.read_bytes(data, str(path))
     if not report.violations:
@@ -46,19 +47,19 @@ def read(path: Path) -> Sighting | None:
     violation = report.violations[0]
     if violation.code is None:
         raise IncompleteReportError("it leaves out the code of the guard")
-    return Sighting(
-        Source.CRASH_REPORT,
+    ended_ns = _nanoseconds(times.ended)
+    return ExternalHit(
         pid=report.pid or 0,
         process=report.process or "",
         code=violation.code,
         subcode=violation.subcode,
-        time_ns=_nanoseconds(times.ended) or int(path.stat().st_mtime * 1e9),
+        time_ns=path.stat().st_mtime_ns if ended_ns is None else ended_ns,
         started_ns=_nanoseconds(times.started),
     )
 
 
 def _ips_times(data: bytes) -> _Times:
-    """The times of a report of one line and one object of JSON, if both are whole."""
+    """The times of a report of one line and one object of JSON, if both are complete."""
     head, newline, body = data.partition(b"\n")
     try:
         if not newline:
@@ -66,12 +67,12 @@ def _ips_times(data: bytes) -> _Times:
         msgspec.json.decode(head, type=msgspec.Raw)
         return msgspec.json.decode(body, type=_Times)
     except msgspec.MsgspecError as error:
-        raise IncompleteReportError(f"not whole: {error}") from None
+        raise IncompleteReportError(f"incomplete: {error}") from None
 
 
 def _text_times(data: bytes) -> _Times:
     if _LAST_OF_TEXT not in data:
-        raise IncompleteReportError("not whole: it has no list of binary images")
+        raise IncompleteReportError("incomplete: it has no list of binary images")
     found = {key: value.decode(errors="replace") for key, value in _TEXT_TIMES.findall(data)}
     return _Times(started=found.get(b"Launch Time", ""), ended=found.get(b"Date/Time", ""))
 

@@ -10,33 +10,34 @@ ndjson`` print. Both are read alike; a recorded file can be read with ``cat`` in
 
 import asyncio
 import contextlib
+import math
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
-from excguard.pipeline.hit import Source
-from excguard.sources.external_hit import OnFailure, OnSighting, Sighting
+from excguard.config import Config
+from excguard.files import errors
+from excguard.pipeline.source import ExternalHit, Reporter
 
-# What asks log(1) for these lines and no others.
+# The predicate that selects these lines alone.
 PREDICATE: Final = 'process == "kernel" AND eventMessage CONTAINS "EXC_GUARD AST"'
 DEFAULT_COMMAND: Final = ("/usr/bin/log", "stream", "--style", "ndjson", "--predicate", PREDICATE)
 
 # A subprocess that ends is started again after so many seconds, then after twice as many, and so on.
 _FIRST_DELAY = 1.0
-_LONGEST_DELAY = 60.0
-# One that has run so long has worked: the next end counts as the first.
+_MAX_DELAY = 60.0
+# One that ran for so long has worked: its next end counts as the first.
 _WORKED = 60.0
-# A JSON line holds a backtrace and paths; one of this size is no line of the kernel's.
-_LONGEST_LINE = 1 << 20
+# A JSON line holds a backtrace and paths; one of this size is not a line of the kernel's.
+_MAX_LINE = 1 << 20
 _STOP_TIMEOUT = 2.0
 
 _MARK = "EXC_GUARD AST"
-_LINE = re.compile(
-    # The name may hold anything, "]" and ":" too; the pid ends it.
-    r"(?:\[(?P<process>.*):(?P<pid>\d{1,10})\] )?EXC_GUARD AST: type=0x(?P<type>[0-9a-f]{1,8}) "
+_REST = re.compile(
+    r"EXC_GUARD AST: type=0x(?P<type>[0-9a-f]{1,8}) "
     r"flavor=0x(?P<flavor>[0-9a-f]{1,8})(?: target=0x(?P<target>[0-9a-f]{1,8}))?"
     r"(?: code=0x(?P<code>[0-9a-f]{1,16}) subcode=0x(?P<subcode>[0-9a-f]{1,16}))?\s*"
 )
@@ -51,17 +52,17 @@ class _Event(msgspec.Struct):
 
 
 class LineError(ValueError):
-    """A line that should tell of a guard and cannot be read."""
+    """A line that should describe a guard and cannot be read."""
 
 
-def parse_line(line: bytes | str) -> Sighting | None:
+def parse_line(line: bytes | str) -> ExternalHit | None:
     """Read one line of ``log``'s ndjson.
 
     Returns:
-        The guard exception that it tells of; None for a line that is about something else.
+        The guard exception that it describes; None for a line that is about something else.
 
     Raises:
-        LineError: it is no whole line of JSON, or what it says of a guard makes no sense.
+        LineError: it is not a complete line of JSON, or it describes a guard by numbers that cannot be.
     """
     try:
         event = msgspec.json.decode(line, type=_Event)
@@ -75,16 +76,17 @@ def parse_line(line: bytes | str) -> Sighting | None:
     try:
         moment = datetime.strptime(event.timestamp, "%Y-%m-%d %H:%M:%S.%f%z")
     except ValueError:
-        raise LineError(f"no time: {event.timestamp[:60]!r}") from None
-    seconds, microseconds = int(moment.timestamp()), moment.microsecond
-    return Sighting(
-        Source.UNIFIED_LOG,
-        pid=pid,
-        process=process,
-        code=code,
-        subcode=subcode,
-        time_ns=seconds * 1_000_000_000 + microseconds * 1000,
-    )
+        raise LineError(f"invalid timestamp: {event.timestamp[:60]!r}") from None
+    try:
+        return ExternalHit(
+            pid=pid,
+            process=process,
+            code=code,
+            subcode=subcode,
+            time_ns=math.floor(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1000,
+        )
+    except ValueError as error:
+        raise LineError(str(error)) from None
 
 
 def parse_message(message: str) -> tuple[str, int, int, int | None]:
@@ -96,9 +98,10 @@ def parse_message(message: str) -> tuple[str, int, int, int | None]:
     Raises:
         LineError: it is not in that form, or its numbers contradict each other.
     """
-    found = _LINE.search(message)
-    if found is None or found.end() != len(message):
-        raise LineError(f"not the kernel's words: {message[:120]!r}")
+    mark = max(message.rfind(_MARK), 0)
+    found = _REST.fullmatch(message, mark)
+    if found is None:
+        raise LineError(f"not the kernel's format: {message[:120]!r}")
     parts = ("type", "flavor", "target", "code", "subcode")
     number = {name: int(found[name], 16) for name in parts if found[name]}
     if number["type"] > 7 or number["flavor"] >= 1 << 29:
@@ -106,18 +109,29 @@ def parse_message(message: str) -> tuple[str, int, int, int | None]:
     code = number["type"] << 61 | number["flavor"] << 32 | number.get("target", 0)
     if number.get("code", code) != code:
         raise LineError(f"code and its parts disagree: {message[:120]!r}")
-    return found["process"] or "", int(found["pid"] or 0), code, number.get("subcode")
+    process, pid = _process(message[:mark].rpartition("\n")[2])
+    return process, pid, code, number.get("subcode")
 
 
-class UnifiedLog:
+def _process(prefix: str) -> tuple[str, int]:
+    """Name and pid of ``... [NAME:PID] ``; "" and 0 where they are left out.
+
+    The name may hold anything, "]" and ":" too; the pid ends it.
+    """
+    name, _, pid = prefix.removesuffix("] ").rpartition(":")
+    _, bracket, process = name.partition("[")
+    if prefix.endswith("] ") and bracket and pid.isascii() and pid.isdecimal() and len(pid) <= 10:
+        return process, int(pid)
+    return "", 0
+
+
+class UnifiedLogReader:
     """Follows ``log``, and starts it again when it ends."""
 
     def __init__(
         self,
         command: Sequence[str],
-        on_sighting: OnSighting,
-        on_failure: OnFailure,
-        on_event: Callable[..., None],
+        report: Reporter,
         *,
         sleep: Callable[[float], Any] = asyncio.sleep,
     ) -> None:
@@ -125,15 +139,12 @@ class UnifiedLog:
 
         Args:
             command: prints ndjson; `DEFAULT_COMMAND` for this Mac's log.
-            on_sighting: told of each guard exception.
-            on_failure: told of each line that cannot be read.
-            on_event: called with level, name and fields of what happens to the subprocess.
+            report: receives each guard exception, each line that cannot be read, and what happens to the
+                subprocess.
             sleep: waits that many seconds.
         """
         self._command = tuple(command)
-        self._on_sighting = on_sighting
-        self._on_failure = on_failure
-        self._on_event = on_event
+        self._report = report
         self._sleep = sleep
 
     async def run(self) -> None:
@@ -142,26 +153,26 @@ class UnifiedLog:
         loop = asyncio.get_running_loop()
         while True:
             begun = loop.time()
-            status, said = await self._follow()
+            status, last_line = await self._follow()
             if status == 0:
-                self._on_event("info", "source_finished", source=Source.UNIFIED_LOG.value)
+                self._report.event("info", "source_finished", source=UnifiedLogSource.name)
                 return
             if loop.time() - begun >= _WORKED:
                 delay = _FIRST_DELAY
-            self._on_event(
+            self._report.event(
                 "warning",
                 "source_failed",
-                source=Source.UNIFIED_LOG.value,
+                source=UnifiedLogSource.name,
                 command=self._command[0],
                 status=status,
-                error=said,
+                error=last_line,
                 delay=delay,
             )
             await self._sleep(delay)
-            delay = min(delay * 2, _LONGEST_DELAY)
+            delay = min(delay * 2, _MAX_DELAY)
 
     async def _follow(self) -> tuple[int, str]:
-        """One life of the subprocess: its exit status (127: could not be started) and its last words."""
+        """One life of the subprocess: its exit status (127: could not be started) and its last line."""
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -171,16 +182,16 @@ class UnifiedLog:
                 start_new_session=True,  # the terminal's ^C is for us: we end it ourselves
             )
         except OSError as error:
-            return 127, (error.strerror or str(error)).lower()
+            return 127, errors.reason(error)
         assert process.stdout is not None  # noqa: S101 - asked for above
         assert process.stderr is not None  # noqa: S101 - likewise
-        last_words = asyncio.create_task(_tail(process.stderr))
+        last_line = asyncio.create_task(_tail(process.stderr))
         try:
             await self._read(process.stdout)
             status = await process.wait()
-            return status, await last_words
+            return status, await last_line
         finally:
-            last_words.cancel()
+            last_line.cancel()
             await _end(process)
 
     async def _read(self, stream: asyncio.StreamReader) -> None:
@@ -193,24 +204,46 @@ class UnifiedLog:
                     skipping = False
                 elif line.strip():
                     self._take(line)
-            if len(rest) > _LONGEST_LINE:
+            if len(rest) > _MAX_LINE:
                 if not skipping:
-                    self._on_failure(Source.UNIFIED_LOG, "garbled", "a line without end")
+                    self._report.failure("garbled", "a line without end")
                 rest, skipping = b"", True
         if rest.strip() and not skipping:
             self._take(rest)
 
     def _take(self, line: bytes) -> None:
-        if line.startswith(b"Filtering the log data"):  # what `log stream` says first
+        if line.startswith(b"Filtering the log data"):  # the first line of `log stream`
             return
         try:
-            sighting = parse_line(line)
+            hit = parse_line(line)
         except LineError as error:
-            kind = "dropped" if "dropped" in str(error) else "garbled"
-            self._on_failure(Source.UNIFIED_LOG, kind, str(error))
+            self._report.failure("dropped" if "dropped" in str(error) else "garbled", str(error))
         else:
-            if sighting is not None:
-                self._on_sighting(sighting)
+            if hit is not None:
+                self._report.hit(hit)
+
+
+class UnifiedLogSource:
+    """The kernel's lines in the unified log."""
+
+    name: ClassVar[str] = "unified_log"
+    one_per_process: ClassVar[bool] = False
+
+    def enabled(self, config: Config) -> bool:
+        """Whether the configuration asks for it."""
+        return config.unified_log.enabled
+
+    def processes(self, config: Config) -> tuple[str, ...]:
+        """Patterns of the names of processes that count although no target started them."""
+        return config.unified_log.processes
+
+    def revision(self, config: Config) -> object:
+        """The command that is run."""
+        return config.unified_log.command
+
+    async def follow(self, config: Config, report: Reporter) -> None:
+        """Follow until cancelled, or until there is no more to come."""
+        await UnifiedLogReader(config.unified_log.command or DEFAULT_COMMAND, report).run()
 
 
 async def _tail(stream: asyncio.StreamReader) -> str:

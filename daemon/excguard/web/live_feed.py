@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -25,13 +25,12 @@ from excguard.pipeline.counters import (
     Counters,
     CountersClosedError,
     CountersSource,
-    Exemplar,
     Labels,
     TargetState,
-    labels_of,
 )
 from excguard.pipeline.hit import Hit, rfc3339
 from excguard.pipeline.rate_limit import Suppressed
+from excguard.pipeline.sink import Sink
 
 ROWS = 200  # the latest hits, in full
 TICK = 0.25  # seconds between two updates
@@ -55,15 +54,16 @@ class Row:
         self.change = identity
 
 
-class LiveFeed:
-    """Collects on the service's thread (`hit`, `suppressed`) and serves on the endpoint's (`stream`)."""
+class LiveFeed(Sink):
+    """Gathers on a thread of its own (`hit`, `suppressed`), sends on the endpoint's (`stream`)."""
 
-    def __init__(self, source: CountersSource, *, kernel: str, release: str) -> None:
-        """Read counters from ``source``; ``kernel`` and ``release`` are those of the running system."""
-        self._source = source
+    durable: ClassVar[bool] = False
+
+    def __init__(self, *, kernel: str, release: str) -> None:
+        """``kernel`` and ``release`` are those of the running system; `connect` has to follow."""
+        self.name = "live_page"
+        self._source: CountersSource | None = None
         self._about = {"version": __version__, "kernel": kernel, "release": release, "started": time.time()}
-        self.exemplars: dict[Labels, Exemplar] = {}
-        """The newest hit of each series that the log has in full."""
         self._lock = threading.Lock()
         self._change = 0
         self._rows: deque[Row] = deque(maxlen=ROWS)
@@ -77,15 +77,16 @@ class LiveFeed:
         self._changed = asyncio.Condition()
         self._has_viewer = asyncio.Event()
 
-    # ---- the sink: on the service's thread ----
+    def connect(self, source: CountersSource) -> None:
+        """Take the counters from ``source``, before anything looks at the feed."""
+        self._source = source
+
+    # ---- the sink; on its own thread ----
 
     def hit(self, hit: Hit) -> None:
         """Add a hit."""
-        violation = hit.violation
-        labels = labels_of(hit.target, violation)
         with self._lock:
-            self.exemplars[labels] = Exemplar(hit.seq, hit.time_ns)
-            self._add((hit.target, violation.code >> 32, hit.pc or 0), _fields(hit), hit.time_ns)
+            self._add((hit.target, hit.violation.code >> 32, hit.pc or 0), hit.to_dict(), hit.time_ns)
 
     def suppressed(self, group: Suppressed, target: str, violation: Violation) -> None:
         """Add the count of a site's hits to its newest row, which moves to the top."""
@@ -98,10 +99,6 @@ class LiveFeed:
             row.last_ns = max(row.last_ns, group.last_ns)
             self._change += 1
             row.change = self._change
-
-    def flush(self) -> bool:
-        """True: nothing is buffered."""
-        return True
 
     def _add(self, site: tuple[str, int, int], fields: Mapping[str, Any], time_ns: int) -> Row:
         self._change += 1
@@ -139,6 +136,7 @@ class LiveFeed:
 
     def update(self) -> None:
         """Read the counters and record what has changed."""
+        assert self._source is not None  # noqa: S101 - connected before the endpoint runs
         counters = self._source.counters()
         with self._lock:
             self._update_targets(counters.targets)
@@ -312,19 +310,6 @@ class _History:
     def since(self, seen: int) -> list[tuple[int, dict[str, int]]]:
         """The steps that changed after change number ``seen``."""
         return [(step, hits) for step, hits, change in self._steps if change > seen]
-
-
-def _fields(hit: Hit) -> dict[str, Any]:
-    """A hit with the fields of the log's event, and those of `Violation.to_dict`."""
-    violation = hit.violation
-    return {
-        **violation.to_dict(),
-        "timestamp": rfc3339(hit.time_ns),
-        "target": hit.target,
-        "pid": hit.pid,
-        "thread_id": hit.thread_id,
-        **hit.circumstances(),
-    }
 
 
 def _counted_fields(group: Suppressed, target: str, violation: Violation) -> dict[str, Any]:

@@ -111,6 +111,13 @@ _OTHERS = (
         "1",
     ),
     Family(
+        "excguard_sink_dropped",
+        "counter",
+        ("sink",),
+        "Hits and events that a sink did not take: it was too slow, stuck for too long, or failed.",
+        "one for each sink (from 0 on)",
+    ),
+    Family(
         "excguard_target_up",
         "gauge",
         ("target",),
@@ -180,6 +187,8 @@ def values(counters: Counters, build: tuple[str, ...]) -> Iterator[Values]:
     suppressed = {(name,): count for name, count in counters.log_suppressed.items()}
     yield of("excguard_log_suppressed", suppressed, counters.started)
     yield of("excguard_log_write_failures", {(): counters.log_write_failures}, counters.started)
+    dropped = {(name,): count for name, count in counters.sink_dropped.items()}
+    yield of("excguard_sink_dropped", dropped, counters.started)
     yield of("excguard_target_up", {(name,): int(state.up) for name, state in targets.items()})
     starts = {(name,): state.starts for name, state in targets.items()}
     yield of("excguard_target_starts", starts, counters.started)

@@ -1,0 +1,17 @@
+"""Of each hit series, the newest hit that the log shows in full: the exemplars of the metrics."""
+
+from excguard.pipeline.counters import Exemplar, Labels, labels_of
+from excguard.pipeline.hit import Hit
+
+
+class Exemplars:
+    """Remembers one hit a series."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.newest: dict[Labels, Exemplar] = {}
+        """Changed on the main loop's thread; others copy it."""
+
+    def hit(self, hit: Hit) -> None:
+        """Take a hit."""
+        self.newest[labels_of(hit.target, hit.violation)] = Exemplar(hit.seq, hit.time_ns)
