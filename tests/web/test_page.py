@@ -203,7 +203,8 @@ def test_it_reconnects_when_excguard_restarts(browser, world, open_endpoint) -> 
 
     first.close()
     expect(page.locator("#link-text")).to_have_text("Reconnecting")
-    world.feed = LiveFeed(world, kernel="simulated", release="macOS 26.4")
+    world.feed = LiveFeed(kernel="simulated", release="macOS 26.4")
+    world.feed.connect(world)
     world.hit()
     open_endpoint(port=urlsplit(first.url).port)
 
