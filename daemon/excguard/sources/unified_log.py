@@ -231,7 +231,8 @@ class UnifiedLogSource:
 
     def enabled(self, config: Config) -> bool:
         """Whether the configuration asks for it."""
-        return config.unified_log.enabled
+        log = config.unified_log
+        return bool(log.processes) if log.enabled == "auto" else log.enabled
 
     def processes(self, config: Config) -> tuple[str, ...]:
         """Patterns of the names of processes that count although no target started them."""
