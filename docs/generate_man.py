@@ -16,7 +16,7 @@ from excguard import __version__
 from excguard import config as configuration
 from excguard.cli import main as excguard
 from excguard.launchd.job import Kind, Layout
-from excguard.sources.crash_reports import DEFAULT_FOLDERS
+from excguard.sources.crash_reports import DEFAULT_DIRECTORIES
 
 DIRECTORY = Path(__file__).with_name("man")
 SETTINGS = Path(__file__).parents[1] / "config.toml"
@@ -28,7 +28,7 @@ CONFIG = str(AGENT.config)
 JOURNAL = str(AGENT.config.with_name("journal"))
 
 _CONFIGURATION = (CONFIG, "The configuration, unless --config names another: excguard-config(5).")
-_REPORTS = (" and ".join(DEFAULT_FOLDERS), "The directories in which ReportCrash writes crash reports.")
+_REPORTS = (" and ".join(DEFAULT_DIRECTORIES), "The directories in which ReportCrash writes crash reports.")
 _JOB = [
     (f"{AGENT.property_list}, {DAEMON.property_list}", "The property list of the agent, of the daemon."),
     (f"{AGENT.config}, {DAEMON.config}", "The configuration that the job reads: excguard-config(5)."),
