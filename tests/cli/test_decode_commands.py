@@ -107,7 +107,7 @@ class TestDecode:
         assert run("decode", stdin=log).stdout == run("decode", "-", stdin=log).stdout
 
     def test_words_for_people(self) -> None:
-        told = run("decode", "0x2000010000000103", "0x0500000000020000", "--os", "26.4").stdout
+        output = run("decode", "0x2000010000000103", "0x0500000000020000", "--os", "26.4").stdout
 
         for word in (
             "INVALID_RIGHT on port 0x103",
@@ -116,7 +116,7 @@ class TestDecode:
             "optional",
             "fix",
         ):
-            assert word in told
+            assert word in output
 
     @pytest.mark.parametrize(
         ("args", "status", "said"),
@@ -198,7 +198,7 @@ class TestRaw:
 
 class TestExplain:
     def test_a_page(self) -> None:
-        told = run("explain", "SEND_INVALID_RIGHT").stdout
+        output = run("explain", "SEND_INVALID_RIGHT").stdout
 
         for word in (
             "kGUARD_EXC_SEND_INVALID_RIGHT",
@@ -209,7 +209,7 @@ class TestExplain:
             "63",
             "fix",
         ):
-            assert word in told
+            assert word in output
 
     def test_json(self) -> None:
         (page,) = lines(run("explain", "--json", "SET_EXCEPTION_BEHAVIOR"))
@@ -218,11 +218,11 @@ class TestExplain:
         assert [era["value"] for era in page["timeline"]] == [1 << 24, 6]
 
     def test_list(self) -> None:
-        told = run("explain", "--list")
+        output = run("explain", "--list")
 
-        assert told.exit_code == 0
-        assert len(told.stdout.splitlines()) > 85
-        assert len(lines(run("explain", "--list", "--json"))) == len(told.stdout.splitlines())
+        assert output.exit_code == 0
+        assert len(output.stdout.splitlines()) > 85
+        assert len(lines(run("explain", "--list", "--json"))) == len(output.stdout.splitlines())
 
     @pytest.mark.parametrize(
         ("args", "status", "said"),
@@ -272,7 +272,7 @@ class TestReport:
             assert len(found["violations"]) == 1
 
     def test_words_for_people(self) -> None:
-        told = run("report", str(DATA / "reports" / "text_04_macos26.5.2_subtype_message.txt")).stdout
+        output = run("report", str(DATA / "reports" / "text_04_macos26.5.2_subtype_message.txt")).stdout
 
         for word in (
             "dota2 [2166] on macOS 26.5.2",
@@ -280,7 +280,7 @@ class TestReport:
             "MACH64_POLICY_TRANSLATED",
             "agrees with itself",
         ):
-            assert word in told
+            assert word in output
 
     def test_text_on_standard_input(self) -> None:
         (found,) = lines(run("report", "--json", "-", stdin=f"Termination Reason: {GUIDE}"))
@@ -313,7 +313,7 @@ class TestReport:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def directory(tmp_path: Path) -> Path:
     """Three reports of two processes, one of another crash, one unreadable, one of another kind of file."""
     for name, code, process_name in (
         ("a", 0x2000020000002703, "App"),
@@ -351,8 +351,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 class TestScan:
-    def test_a_directory_that_cannot_be_listed(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        locked = str(folder / "sub")
+    def test_a_directory_that_cannot_be_listed(
+        self, directory: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        locked = str(directory / "sub")
         listed = os.scandir
 
         def refuse(path: str) -> object:  # root may list everything
@@ -361,16 +363,16 @@ class TestScan:
             return listed(path)
 
         monkeypatch.setattr(os, "scandir", refuse)
-        result = run("scan", str(folder))
+        result = run("scan", str(directory))
 
         assert f"excguard: {locked}: " in result.stderr
         assert "3 guard violations in 3 of 4 files; 1 could not be read" in result.stdout
 
-    def test_one_is_one(self, folder: Path) -> None:
-        assert "\n1 guard violation in 1 of 1 files" in run("scan", str(folder / "a.ips")).stdout
+    def test_one_is_one(self, directory: Path) -> None:
+        assert "\n1 guard violation in 1 of 1 files" in run("scan", str(directory / "a.ips")).stdout
 
-    def test_the_table(self, folder: Path) -> None:
-        result = run("scan", str(folder))
+    def test_the_table(self, directory: Path) -> None:
+        result = run("scan", str(directory))
 
         assert result.exit_code == 0
         assert "MACH_PORT INVALID_NAME" in result.stdout
@@ -378,13 +380,13 @@ class TestScan:
         assert "3 guard violations in 3 of 5 files; 1 could not be read" in result.stdout
         assert "e.crash: a binary file" in result.stderr
 
-    def test_grouped_by_process(self, folder: Path) -> None:
-        told = run("scan", str(folder), "--by", "process").stdout
+    def test_grouped_by_process(self, directory: Path) -> None:
+        output = run("scan", str(directory), "--by", "process").stdout
 
-        assert [line.split()[1] for line in told.splitlines() if "App" in line] == ["2"]
+        assert [line.split()[1] for line in output.splitlines() if "App" in line] == ["2"]
 
-    def test_json_lines(self, folder: Path) -> None:
-        rows = lines(run("scan", "--json", str(folder)))
+    def test_json_lines(self, directory: Path) -> None:
+        rows = lines(run("scan", "--json", str(directory)))
 
         assert [(row["process"], row["flavor_name"], row["code"]) for row in rows[:3]] == [
             ("App", "INVALID_NAME", "0x2000020000002703"),
@@ -393,10 +395,10 @@ class TestScan:
         ]
         assert [row["error"] for row in rows] == [None, None, None, "a binary file, not a crash report"]
 
-    def test_csv_and_json_files(self, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    def test_csv_and_json_files(self, directory: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
         out = tmp_path_factory.mktemp("out")
-        run("scan", str(folder), "--output", str(out / "a.csv"))
-        run("scan", str(folder), "--output", str(out / "a.jsonl"))
+        run("scan", str(directory), "--output", str(out / "a.csv"))
+        run("scan", str(directory), "--output", str(out / "a.jsonl"))
         with (out / "a.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
 
@@ -410,10 +412,10 @@ class TestScan:
             row["file"] for row in rows
         ]
 
-    def test_parquet(self, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    def test_parquet(self, directory: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
         parquet = pytest.importorskip("pyarrow.parquet")
         out = tmp_path_factory.mktemp("out") / "a.parquet"
-        run("scan", str(folder), "--output", str(out))
+        run("scan", str(directory), "--output", str(out))
 
         assert parquet.read_table(out).column("flavor_name").to_pylist() == [
             "INVALID_NAME",
@@ -422,9 +424,9 @@ class TestScan:
             None,
         ]
 
-    def test_parquet_without_pyarrow(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_parquet_without_pyarrow(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "pyarrow", None)
-        result = run("scan", str(folder), "--output", "x.parquet")
+        result = run("scan", str(directory), "--output", "x.parquet")
 
         assert (result.exit_code, result.stdout) == (2, "")
         assert "pip install 'excguard[parquet]'" in result.stderr

@@ -78,10 +78,10 @@ def test_any_name_makes_xml(name: str) -> None:
     assert ET.fromstring(document) is not None  # noqa: S314 - our own
 
 
-def run(kernel: Kernel, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(kernel: Kernel, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "excguard", "run", "--metrics", "off", *arguments],
-        cwd=folder,
+        cwd=directory,
         env=kernel.environ,
         capture_output=True,
         text=True,

@@ -47,7 +47,7 @@ def test_worst_sites_come_first_then_the_most_frequent() -> None:
     assert [found["hits"] for found in summary.site_objects(sites)] == [1, 7, 5, 9]
 
 
-def test_table_says_how_often_how_bad_and_how_to_mend_it() -> None:
+def test_table_says_count_severity_and_fix() -> None:
     text = summary.table("title", [site(INVALID_NAME, 5, pc=0x1234)], width=100, color=False)
     words = " ".join(text.split())
 

@@ -1,4 +1,4 @@
-"""The configuration file: the annotated one tells the truth, and what is wrong is said in one useful line."""
+"""The configuration file: the annotated one is accurate, and each error is one line."""
 
 import re
 import tomllib
@@ -18,7 +18,7 @@ MAIL = '[[target]]\nname = "mail"\ncommand = ["mail"]\n'
 
 def refused(text: str) -> str:
     with pytest.raises(ConfigError) as caught:
-        parse(text, file="f.toml", directory=Path("/folder"))
+        parse(text, file="f.toml", directory=Path("/directory"))
     message = str(caught.value)
     assert "\n" not in message
     return message

@@ -242,7 +242,7 @@ def test_rule(boot: Callable[[Kind], Machine], rule: Rule) -> None:
         assert all(guard["subcode"] == crash["subcode"] for guard in guards)
 
 
-def test_memory_that_is_not_there_is_told_by_its_address(machine: Machine) -> None:
+def test_memory_that_is_not_there_is_reported_by_its_address(machine: Machine) -> None:
     """vm_map_delete and vm_map_guard_exception, osfmk/vm/vm_map.c, xnu-11417.121.6."""
     seen = machine.watch("misuse", MEMORY)
 
@@ -268,7 +268,7 @@ def test_once_of_memory_is_its_own(boot: Callable[[Kind], Machine]) -> None:
     assert len(machine.watch("misuse", "-g", hex(flags), "-n", "3", OPTIONAL_ONE).hits) == 3
 
 
-def test_each_is_told_without_once(machine: Machine) -> None:
+def test_each_is_delivered_without_once(machine: Machine) -> None:
     """mach_port_guard_ast, osfmk/ipc/ipc_policy.c, xnu-11417.121.6."""
     seen = machine.watch("misuse", "-n", "50", OPTIONAL_ONE)
 
@@ -296,7 +296,7 @@ def test_reply_that_is_none_counts_as_failure(boot: Callable[[Kind], Machine], r
     assert seen.exit["status"] == KILLED
 
 
-def test_nobody_is_told(machine: Machine) -> None:
+def test_nothing_is_delivered(machine: Machine) -> None:
     """exception_triage_thread, osfmk/kern/exception.c, xnu-11417.121.6: as when all refuse."""
     optional, fatal = machine.run("misuse", OPTIONAL_ONE), machine.run("misuse", FATAL_ONE)
 
@@ -319,7 +319,7 @@ def test_handler_that_dies_with_the_exception(boot: Callable[[Kind], Machine], s
     assert (f'"result": {KERN_INVALID_NAME}' in rest) == (scenario == OPTIONAL_ONE)
 
 
-def test_only_the_types_of_the_mask_are_told(machine: Machine) -> None:
+def test_only_the_types_of_the_mask_are_delivered(machine: Machine) -> None:
     """task_set_exception_ports, osfmk/kern/ipc_tt.c, xnu-11417.121.6."""
     seen = machine.watch("misuse", OPTIONAL_ONE, options=("-m", hex(1 << 1)))
 

@@ -75,7 +75,7 @@ ALWAYS = [
 ]
 """The same since the identity-protected behaviors, by which they are watched, exist."""
 
-TELLING = [
+DELIVERED = [
     Case(
         "deallocate_receive",
         INVALID_RIGHT,
@@ -212,7 +212,7 @@ SILENT_SOURCES = {
 }
 SILENT = [
     case._replace(payload=0, target=None, release="15.5", before="26.0", source=SILENT_SOURCES[case.scenario])
-    for case in TELLING
+    for case in DELIVERED
 ]
 """The same misuses before: the payload is 0."""
 
@@ -337,7 +337,7 @@ CHANGED = [
 ]
 """What came, went or got another number."""
 
-CASES = [*ALWAYS, *(case._replace(since="26.4") for case in TELLING), *SILENT, *CHANGED]
+CASES = [*ALWAYS, *(case._replace(since="26.4") for case in DELIVERED), *SILENT, *CHANGED]
 
 
 def code(flavor: int, target: int) -> int:

@@ -46,15 +46,17 @@ def _judge(report: crash_reports.Report) -> None:
     json.dumps(report.to_dict())
 
 
-def seeds(folder: Path) -> None:
+def seeds(directory: Path) -> None:
     """Write the corpus as seeds."""
     for number, line in enumerate((DATA / "crash_reports.jsonl").read_text().splitlines()):
         entry = json.loads(line)
-        told = "\n".join(f"{key}: {value}" for key, value in entry.items() if isinstance(value, str))
-        (folder / f"{number}.txt").write_text(told)
-        (folder / f"{number}.json").write_text(json.dumps({"exception": entry["ips_exception"], **entry})[1:])
+        text = "\n".join(f"{key}: {value}" for key, value in entry.items() if isinstance(value, str))
+        (directory / f"{number}.txt").write_text(text)
+        (directory / f"{number}.json").write_text(
+            json.dumps({"exception": entry["ips_exception"], **entry})[1:]
+        )
     for path in (DATA / "reports").iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
+        (directory / path.name).write_bytes(path.read_bytes())
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {"text": text, "json": structured, "minidump": minidump}

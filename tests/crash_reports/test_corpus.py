@@ -87,7 +87,7 @@ def test_as_printed(entry: dict[str, Any]) -> None:
 @pytest.mark.parametrize("entry", IN_JSON, ids=[entry["source"][:60] for entry in IN_JSON])
 def test_as_json(entry: dict[str, Any], *, pretty: bool) -> None:
     whole = _json(entry, pretty=pretty)
-    closing = 3 if pretty else 2  # braces and line ends; what is cut off then can still be told
+    closing = 3 if pretty else 2  # braces and line ends; what was cut off then can still be inferred
     for text, cut in (
         (whole, 0),
         (whole, closing),

@@ -82,10 +82,10 @@ def test_events_that_are_named_are_written() -> None:
 
 @pytest.mark.parametrize("name", excguard.list_commands(click.Context(excguard)))
 def test_the_help_keeps_its_examples_line_by_line(name: str) -> None:
-    told = CliRunner().invoke(excguard, [name, "--help"]).stdout
+    help_text = CliRunner().invoke(excguard, [name, "--help"]).stdout
 
-    assert "Usage:" in told
-    assert "\\b" not in told, "a raw docstring: click wants the real backspace"
+    assert "Usage:" in help_text
+    assert "\\b" not in help_text, "a raw docstring: click wants the real backspace"
 
 
 @pytest.mark.parametrize("script", ["generate_flavors.py", "generate_man.py", "generate_metrics.py"])

@@ -37,7 +37,7 @@ class Fake:
                 **host,
             }
         )
-        self.uid = os.geteuid() or 501  # whose files these tests write; root's will do for anybody
+        self.uid = os.geteuid() or 501  # whose files these tests write; root's are accepted for every user
         self.home = home
         self.answered: dict[str, Answer] = {
             "csrutil status": Answer(0, "System Integrity Protection status: enabled.\n", ""),
@@ -67,11 +67,11 @@ class Fake:
     def answers(self, _host: str, _port: int) -> bool:
         return self.excguard_listens
 
-    def unwritable(self, folder: Path) -> str | None:
-        return self.unwritable_folders.get(folder)
+    def unwritable(self, directory: Path) -> str | None:
+        return self.unwritable_folders.get(directory)
 
-    def unreadable(self, folder: Path) -> str | None:
-        return self.unreadable_folders.get(str(folder))
+    def unreadable(self, directory: Path) -> str | None:
+        return self.unreadable_folders.get(str(directory))
 
     def task_for_pid(self, _pid: int) -> str | None:
         return self.task_error
@@ -90,14 +90,14 @@ def only(findings) -> Finding:
     return finding
 
 
-def config(text: str, folder: Path) -> Config:
-    found, _ = examination.read_config(written(text, folder))
+def config(text: str, directory: Path) -> Config:
+    found, _ = examination.read_config(written(text, directory))
     assert found is not None
     return found
 
 
-def written(text: str, folder: Path) -> Path:
-    path = folder / "config.toml"
+def written(text: str, directory: Path) -> Path:
+    path = directory / "config.toml"
     path.write_text(text)
     return path
 
@@ -213,7 +213,7 @@ def test_platform(mac, host, status, part) -> None:
     assert part in finding.found
 
 
-def test_where_the_kernel_is_simulated_only_what_can_be_seen_is_told(mac, tmp_path) -> None:
+def test_where_the_kernel_is_simulated_only_what_can_be_seen_is_reported(mac, tmp_path) -> None:
     machine = mac(kernel="simulated", developer_mode=False)
     machine.run = lambda *_: pytest.fail("nothing of macOS is to be asked here")  # type: ignore[method-assign]
     findings = examination.examine(machine, written("", tmp_path))
@@ -231,7 +231,7 @@ def test_where_the_kernel_is_simulated_only_what_can_be_seen_is_told(mac, tmp_pa
     assert next(f for f in findings if f.check == "developer mode").status is Status.PROBLEM
 
 
-def test_broken_configuration_names_the_line_to_mend(mac, tmp_path) -> None:
+def test_broken_configuration_names_the_line_to_fix(mac, tmp_path) -> None:
     path = written("[log]\nfrist = 1", tmp_path)
     findings = examination.examine(mac(), path)
     finding = next(finding for finding in findings if finding.check == "configuration")
@@ -275,21 +275,21 @@ def test_folders(mac, tmp_path) -> None:
     machine = mac()
     found = config('[log]\npath = "/logs/a.jsonl"\n[journal]\npath = "/data/journal"', tmp_path)
     assert [finding.status for finding in examination.folders(machine, found)] == [Status.OK, Status.OK]
-    machine.unwritable_folders = {Path("/logs"): "no leave to write"}
+    machine.unwritable_folders = {Path("/logs"): "no permission to write"}
     log, journal = examination.folders(machine, found)
 
-    assert (log.status, log.found) == (Status.PROBLEM, "/logs: no leave to write")
+    assert (log.status, log.found) == (Status.PROBLEM, "/logs: no permission to write")
     assert journal.status is Status.OK
 
 
 def test_report_folders(mac, tmp_path) -> None:
     machine = mac()
-    machine.unreadable_folders = {"/Library/Logs/DiagnosticReports": "no leave to read"}
+    machine.unreadable_folders = {"/Library/Logs/DiagnosticReports": "no permission to read"}
     own, system = examination.report_folders(machine, Config())
     assert (own.status, own.found) == (Status.OK, f"{tmp_path}/Library/Logs/DiagnosticReports")
     assert (system.status, system.found) == (
         Status.WARNING,
-        "/Library/Logs/DiagnosticReports: no leave to read",
+        "/Library/Logs/DiagnosticReports: no permission to read",
     )
 
     given = config('[crash_reports]\ndirectories = ["/reports"]', tmp_path)

@@ -25,7 +25,7 @@ def test_free_and_taken_ports(machine) -> None:
         port = listener.getsockname()[1]
         assert machine.taken("127.0.0.1", port) == "taken by another program"
     assert machine.taken("127.0.0.1", port) is None
-    assert machine.taken("203.0.113.7", 0) is not None  # TEST-NET-3: an address of nobody's
+    assert machine.taken("203.0.113.7", 0) is not None  # TEST-NET-3: an address that is not assigned
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_who_listens(machine, page: bytes, expected: bool) -> None:  # noqa: FBT
     assert machine.answers("127.0.0.1", server.server_port) is False
 
 
-def test_folders(machine, tmp_path, monkeypatch) -> None:
+def test_directories(machine, tmp_path, monkeypatch) -> None:
     (tmp_path / "file").touch()
 
     assert machine.unwritable(tmp_path / "made" / "later") is None
@@ -70,8 +70,8 @@ def test_programs_of_the_system(machine) -> None:
 
 
 def test_programs_of_the_path_are_not_taken_for_the_systems(machine, monkeypatch, tmp_path: Path) -> None:
-    (tmp_path / "csrutil-of-somebody").write_text("#!/bin/sh\n")
-    (tmp_path / "csrutil-of-somebody").chmod(0o755)
+    (tmp_path / "csrutil-of-another").write_text("#!/bin/sh\n")
+    (tmp_path / "csrutil-of-another").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    assert machine.run("csrutil-of-somebody") is None
+    assert machine.run("csrutil-of-another") is None

@@ -26,7 +26,7 @@ def kernel() -> Iterator[Kernel]:
 
 @pytest.fixture
 def serve(kernel: Kernel, tmp_path: Path) -> Iterator[Callable[[str], Daemon]]:
-    """Starts `excguard serve` with a configuration; keeps log, journal and metrics in the test's folder."""
+    """Starts `excguard serve` with a configuration; log, journal and metrics are in the test's directory."""
     daemons = []
 
     def start(config: str) -> Daemon:

@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 
 
 class Waiting:
-    """A process that does what it is told; see waiting.py."""
+    """A process that follows commands; see waiting.py."""
 
     def __init__(self, environ: dict[str, str]) -> None:
         self.process = subprocess.Popen(
@@ -27,7 +27,7 @@ class Waiting:
         )
         self.pid = int(self.process.stdout.readline())
 
-    def tell(self, word: str) -> str:
+    def command(self, word: str) -> str:
         self.process.stdin.write(f"{word}\n")
         self.process.stdin.flush()
         return self.process.stdout.readline().strip()
@@ -69,15 +69,15 @@ def attach(kernel, tmp_path: Path):
         process.stderr.close()
 
 
-def test_hits_are_told_and_the_old_handler_comes_back(waiting: Waiting, attach) -> None:
-    own = waiting.tell("handler")
+def test_hits_are_reported_and_the_old_handler_comes_back(waiting: Waiting, attach) -> None:
+    own = waiting.command("handler")
     process, log = attach(waiting.pid, "--name", "it")
     assert events(log, "target_attached")[0]["replaced_handler"] is True
-    assert waiting.tell("handlers") != own
-    waiting.tell("double_deallocate")
+    assert waiting.command("handlers") != own
+    waiting.command("double_deallocate")
     (hit,) = wait_until(lambda: events(log, "guard_hit"))
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, output = process.communicate(timeout=60)
 
     assert process.returncode == 0
     assert (hit["target"], hit["pid"], hit["flavor_name"], hit["inherited"]) == (
@@ -86,30 +86,30 @@ def test_hits_are_told_and_the_old_handler_comes_back(waiting: Waiting, attach) 
         "INVALID_NAME",
         False,
     )
-    assert told.startswith(f"excguard: attached to it (pid {waiting.pid}); Ctrl-C detaches\n")
-    assert "1 guard hit in it while attached" in told
-    assert waiting.tell("handlers") == own
+    assert output.startswith(f"excguard: attached to it (pid {waiting.pid}); Ctrl-C detaches\n")
+    assert "1 guard hit in it while attached" in output
+    assert waiting.command("handlers") == own
 
 
-def test_nobody_before_is_nobody_after(waiting: Waiting, attach) -> None:
-    assert waiting.tell("handlers") == "none"
+def test_no_handler_before_is_no_handler_after(waiting: Waiting, attach) -> None:
+    assert waiting.command("handlers") == "none"
     process, log = attach(waiting.pid)
-    assert waiting.tell("handlers") != "none"
+    assert waiting.command("handlers") != "none"
     process.terminate()
     assert process.wait(60) == 0
 
     assert events(log, "target_attached")[0]["replaced_handler"] is False
     assert events(log, "target_attached")[0]["target"].startswith("python")
-    assert waiting.tell("handlers") == "none"
+    assert waiting.command("handlers") == "none"
 
 
 def test_attach_ends_with_the_process(waiting: Waiting, attach) -> None:
     process, log = attach(waiting.pid, "--json")
     waiting.end()
-    _, told = process.communicate(timeout=60)
+    _, output = process.communicate(timeout=60)
 
     assert process.returncode == 0
-    assert json.loads(told.splitlines()[-1])["event"] == "service_stopped"
+    assert json.loads(output.splitlines()[-1])["event"] == "service_stopped"
     assert not events(log, "detach_failed")
 
 
@@ -119,8 +119,8 @@ def test_process_goes_on_when_excguard_is_killed(waiting: Waiting, attach) -> No
     process.kill()
     process.wait()
 
-    assert waiting.tell("double_deallocate") == "did double_deallocate"
-    assert waiting.tell("handlers") == "none"
+    assert waiting.command("double_deallocate") == "did double_deallocate"
+    assert waiting.command("handlers") == "none"
 
 
 def test_what_is_forbidden_is_explained(attach, kernel) -> None:

@@ -35,7 +35,7 @@ with bootstrap.look_up(sys.argv[1]) as port:
 """
 
 
-def test_service_port_is_taken_over_and_serves_nobody(serve, kernel) -> None:
+def test_service_port_is_taken_over_and_serves_no_client(serve, kernel) -> None:
     daemon: Daemon = serve(QUIET)
     (event,) = daemon.wait_for("checked_in")
     before = total(scrape(daemon.url), "excguard_messages_rejected_total")
@@ -46,7 +46,7 @@ def test_service_port_is_taken_over_and_serves_nobody(serve, kernel) -> None:
     assert daemon.stop() == 0
 
 
-def test_name_that_is_taken_is_told_and_done_without(serve, kernel) -> None:
+def test_name_that_is_taken_is_logged_and_done_without(serve, kernel) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, LABEL],
         env=kernel.environ,

@@ -1,4 +1,4 @@
-"""SIGHUP, SIGUSR1 and SIGTERM in the middle of a storm: nothing is lost, nothing is told twice."""
+"""SIGHUP, SIGUSR1 and SIGTERM in the middle of a storm: nothing is lost, nothing is logged twice."""
 
 import os
 import signal
@@ -22,16 +22,16 @@ def last_answered(path: Path) -> int:
 
 
 class Storm:
-    """A daemon whose one target breaks rules without end, no faster than the log can tell each hit whole."""
+    """A daemon with one target that breaks rules endlessly, no faster than the log can write each hit."""
 
-    def __init__(self, serve, child: str, folder: Path) -> None:
-        self.answered = folder / "answered"
-        self.folder = folder
+    def __init__(self, serve, child: str, directory: Path) -> None:
+        self.answered = directory / "answered"
+        self.directory = directory
         self.storm = (
             f'[[target]]\nname = "storm"\ncommand = ["{child}", "count", "{self.answered}", "200"]\n'
             'restart = "never"\nreply = "consume"\n'
         )
-        self.log_table = f'[log]\npath = "{folder / "log.jsonl"}"\nformat = "json"\nfirst = 100000\n'
+        self.log_table = f'[log]\npath = "{directory / "log.jsonl"}"\nformat = "json"\nfirst = 100000\n'
         self.daemon: Daemon = serve(self.storm + self.log_table)
         self.go_on()
 
@@ -41,7 +41,7 @@ class Storm:
         wait_until(lambda: last_answered(self.answered), lambda number: number >= goal)
 
     def configure(self, text: str) -> None:
-        path = self.folder / "excguard.toml"
+        path = self.directory / "excguard.toml"
         rest = path.read_text().split("\n[metrics]")[1]
         path.write_text(f"{text}\n[metrics]{rest}")
 
@@ -50,22 +50,22 @@ class Storm:
         return self.daemon.wait_for(name, count)[-1]
 
     def end(self) -> list[dict]:
-        """Stop the daemon, and check that every hit was told, once, in whatever file; the events."""
+        """Stop the daemon, and check that every hit was logged, once, in whatever file; the events."""
         assert self.daemon.stop() == 0, self.daemon.stderr
-        told = [
-            event for path in sorted(self.folder.glob("log*")) if path.is_file() for event in events(path)
+        logged = [
+            event for path in sorted(self.directory.glob("log*")) if path.is_file() for event in events(path)
         ]
-        whole = [event for event in told if event["event"] == "guard_hit" and event["target"] == "storm"]
+        whole = [event for event in logged if event["event"] == "guard_hit" and event["target"] == "storm"]
         numbers = [int(event["subcode"], 16) for event in whole]
-        storm = [number for number in numbers if number]  # 0 was raised before the daemon knew the pid
+        storm = [number for number in numbers if number]  # 0 was raised before the daemon had the pid
         answered = last_answered(self.answered)
         # The last one may have been answered when the program had no time left to note it.
         assert sorted(storm) in (list(range(1, answered + 1)), list(range(1, answered + 2)))
-        everything = [event for event in told if event["event"] == "guard_hit"]
+        everything = [event for event in logged if event["event"] == "guard_hit"]
         assert sorted(event["seq"] for event in everything) == list(range(len(everything)))
-        (stopped,) = [event for event in told if event["event"] == "service_stopped"]
+        (stopped,) = [event for event in logged if event["event"] == "service_stopped"]
         assert stopped["hits"] == len(everything)
-        return told
+        return logged
 
 
 @pytest.fixture
@@ -103,8 +103,8 @@ def test_good_and_bad_configurations(storm: Storm, child: str) -> None:
     assert not [name for name, labels in samples if ("target", "quiet") in labels and name.endswith("_up")]
     storm.go_on()
 
-    told = storm.end()
-    assert [e["pid"] for e in told if e["event"] == "target_started" and e["target"] == "storm"] == [pid]
+    logged = storm.end()
+    assert [e["pid"] for e in logged if e["event"] == "target_started" and e["target"] == "storm"] == [pid]
 
 
 def test_changed_target_is_started_anew(serve, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_metrics_move_to_another_port(serve, tmp_path: Path) -> None:
 
 
 def test_rotation(storm: Storm) -> None:
-    """As newsyslog does it: the log is renamed, and the daemon told by SIGUSR1."""
+    """As newsyslog does it: the log is renamed, and the daemon gets SIGUSR1."""
     log = storm.daemon.log
     for number in range(2):
         log.rename(log.with_name(f"log.{number}.jsonl"))
@@ -158,7 +158,7 @@ def test_rotation(storm: Storm) -> None:
         storm.go_on()
 
     storm.end()
-    assert all(events(path, "guard_hit") for path in storm.folder.glob("log.*.jsonl"))
+    assert all(events(path, "guard_hit") for path in storm.directory.glob("log.*.jsonl"))
 
 
 def test_log_that_cannot_be_opened_anew_goes_on_in_the_old_file(storm: Storm) -> None:
@@ -174,13 +174,13 @@ def test_log_that_cannot_be_opened_anew_goes_on_in_the_old_file(storm: Storm) ->
 
 
 def test_stop_in_a_storm(storm: Storm) -> None:
-    """Within launchd's ExitTimeOut: programs ended, everything told, status 0."""
+    """Within launchd's ExitTimeOut: programs ended, everything logged, status 0."""
     storm.go_on()
-    told = storm.end()
+    logged = storm.end()
 
-    names = [event["event"] for event in told]
+    names = [event["event"] for event in logged]
     assert names[-1] == "service_stopped"
-    assert told[-1]["by_severity"] == {"optional": told[-1]["hits"]}
+    assert logged[-1]["by_severity"] == {"optional": logged[-1]["hits"]}
     assert "target_exited" in names
 
 

@@ -40,9 +40,9 @@ def test_log_metrics_and_feed_have_them_intact(serve, child: str) -> None:
         assert total(samples, "excguard_target_starts_total", target=name) == 1
     with urllib.request.urlopen(url.removesuffix("metrics") + "events") as response:
         state = next(json.loads(line[6:]) for line in response if line.startswith(b"data: "))
-    told = {target["id"]: target["name"] for target in state["targets"]}
-    assert sorted(told.values()) == sorted([*NAMES, "still"])
-    assert sorted(told[hit["target"]] for hit in state["hits"]) == sorted(NAMES * 2)
+    names = {target["id"]: target["name"] for target in state["targets"]}
+    assert sorted(names.values()) == sorted([*NAMES, "still"])
+    assert sorted(names[hit["target"]] for hit in state["hits"]) == sorted(NAMES * 2)
     assert daemon.stop() == 0
 
 
@@ -54,8 +54,8 @@ def test_terminal_report_and_junit_of_a_run(run, child: str, tmp_path: Path) -> 
     done = run("--name", name, *files, "--", child, "raise", hex(INVALID_NAME), "1")
 
     assert done.returncode == 0
-    for told in ("\x1b[31m", "\x07", "\N{RIGHT-TO-LEFT OVERRIDE}", "\n# HELP forged"):
-        assert told not in done.stderr
+    for sequence in ("\x1b[31m", "\x07", "\N{RIGHT-TO-LEFT OVERRIDE}", "\n# HELP forged"):
+        assert sequence not in done.stderr
     assert json.loads(report.read_bytes())["target"] == name
     # XML has no way to write control characters: there they are escaped, and nothing else is lost.
     suite = ET.parse(junit).getroot()[0]  # noqa: S314 - of our own making

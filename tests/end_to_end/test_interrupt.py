@@ -10,14 +10,14 @@ import pytest
 INTERRUPT = "import os, signal; os.kill(os.getpid(), signal.SIGINT)\n"
 
 
-def python(*arguments: str, folder: Path, **options) -> subprocess.CompletedProcess[str]:
-    """Run Python with modules from ``folder`` and temporary files in it."""
-    temporary = folder / "tmp"
+def python(*arguments: str, directory: Path, **options) -> subprocess.CompletedProcess[str]:
+    """Run Python with modules from ``directory`` and temporary files in it."""
+    temporary = directory / "tmp"
     temporary.mkdir()
     environ = {name: value for name, value in os.environ.items() if not name.startswith("EXCSIM_")}
     return subprocess.run(
         [sys.executable, *arguments],
-        env={**environ, "PYTHONPATH": str(folder), "TMPDIR": str(temporary)},
+        env={**environ, "PYTHONPATH": str(directory), "TMPDIR": str(temporary)},
         capture_output=True,
         text=True,
         check=False,
@@ -32,7 +32,7 @@ def test_interrupt_amid_an_import(tmp_path: Path, command: str, module: str) -> 
     (tmp_path / f"{module}.py").write_text(INTERRUPT)
     arguments = ["--", "true"] if command == "run" else []
 
-    done = python("-m", "excguard", command, *arguments, folder=tmp_path)
+    done = python("-m", "excguard", command, *arguments, directory=tmp_path)
 
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
@@ -53,7 +53,7 @@ def test_interrupt_while_a_run_is_made_ready(tmp_path: Path, place: str) -> None
         "excguard.__main__.main()\n"
     )
 
-    done = python(str(tmp_path / "start.py"), "run", "--", "sleep", "60", folder=tmp_path)
+    done = python(str(tmp_path / "start.py"), "run", "--", "sleep", "60", directory=tmp_path)
 
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
     assert list((tmp_path / "tmp").iterdir()) == []
@@ -61,7 +61,7 @@ def test_interrupt_while_a_run_is_made_ready(tmp_path: Path, place: str) -> None
 
 @pytest.mark.parametrize("interrupts", [1, 2])
 def test_interrupt_while_a_run_ends(tmp_path: Path, interrupts: int) -> None:
-    """The first waits until all is told. However that ends, the receiver is stopped once."""
+    """The first waits until everything is logged. However that ends, the receiver is stopped once."""
     (tmp_path / "start.py").write_text(
         "import os, signal, excguard.__main__, excguard.pipeline.receiver as module\n"
         "library = module.lib\n"
@@ -78,7 +78,7 @@ def test_interrupt_while_a_run_ends(tmp_path: Path, interrupts: int) -> None:
 
     log = tmp_path / "log"
     options = ["--metrics", "off", "--log", str(log)]
-    done = python(str(tmp_path / "start.py"), "run", *options, "--", "true", folder=tmp_path)
+    done = python(str(tmp_path / "start.py"), "run", *options, "--", "true", directory=tmp_path)
 
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
     assert list((tmp_path / "tmp").iterdir()) == []
@@ -95,4 +95,4 @@ def test_ignored_interrupts_stay_ignored(tmp_path: Path) -> None:
         "print('alive')\n"
     )
 
-    assert python(str(tmp_path / "start.py"), folder=tmp_path).stdout == "alive\n"
+    assert python(str(tmp_path / "start.py"), directory=tmp_path).stdout == "alive\n"

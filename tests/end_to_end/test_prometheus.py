@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 class Prometheus:
     """A server of one test."""
 
-    def __init__(self, folder: Path, target: str, **scraping) -> None:
+    def __init__(self, directory: Path, target: str, **scraping) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -39,14 +39,14 @@ class Prometheus:
                 {"job_name": "excguard", "static_configs": [{"targets": [target]}], **scraping}
             ],
         }
-        path = folder / "prometheus.yml"
+        path = directory / "prometheus.yml"
         path.write_text(yaml.safe_dump(config))
         self.url = f"http://{address}"
         self.process = subprocess.Popen(
             [
                 "prometheus",
                 f"--config.file={path}",
-                f"--storage.tsdb.path={folder / 'tsdb'}",
+                f"--storage.tsdb.path={directory / 'tsdb'}",
                 f"--web.listen-address={address}",
                 "--enable-feature=exemplar-storage",
                 "--log.level=error",

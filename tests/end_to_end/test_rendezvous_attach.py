@@ -44,7 +44,7 @@ def test_a_hit_of_a_program_that_registers_itself(
     assert lines(output) == ["violate 15", "watch 0", "flags 21", "violate 15", "watch 0", "variables 0"]
     hits = daemon.wait_for("guard_hit", 2 if registration == "both" else 1)
     assert {hit["target"] for hit in hits} == {"app"}
-    assert len(hits) == (2 if registration == "both" else 1)  # before it registers, spawn alone tells
+    assert len(hits) == (2 if registration == "both" else 1)  # until it registers, only spawn's port
     daemon.wait_for("target_registered_itself")
     daemon.wait()
     assert len(daemon.events("target_registered_itself")) == 1

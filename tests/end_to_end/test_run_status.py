@@ -102,7 +102,7 @@ def test_json_lines_on_standard_error_end_with_the_summary(run, child: str) -> N
 
 
 @pytest.mark.parametrize("program", ["/nowhere/program", "no-program-of-this-name", "/", "/etc/passwd"])
-def test_program_that_cannot_be_started_is_told_once(run, tmp_path: Path, program: str) -> None:
+def test_program_that_cannot_be_started_is_reported_once(run, tmp_path: Path, program: str) -> None:
     log, report, junit = tmp_path / "log", tmp_path / "report", tmp_path / "junit"
     done = run("--log", str(log), "--report", str(report), "--junit", str(junit), "--", program)
     (failed,) = events(log, "target_start_failed")
@@ -116,7 +116,7 @@ def test_program_that_cannot_be_started_is_told_once(run, tmp_path: Path, progra
     assert 'errors="1"' in junit.read_text()
 
 
-def test_program_that_cannot_be_started_is_told_in_json(run) -> None:
+def test_program_that_cannot_be_started_is_reported_in_json(run) -> None:
     done = run("--json", "--", "/nowhere/program")
     *lines, summary = [json.loads(line) for line in done.stderr.splitlines()]
 
@@ -137,7 +137,7 @@ def test_program_that_cannot_be_started_is_told_in_json(run) -> None:
         (["--metrics", "nonsense", "--", "true"], 2),
     ],
 )
-def test_what_stops_excguard_is_told_in_json(run, arguments: list[str], status: int) -> None:
+def test_what_stops_excguard_is_reported_in_json(run, arguments: list[str], status: int) -> None:
     done = run("--json", *arguments)
     *_, last = [json.loads(line) for line in done.stderr.splitlines()]
 
@@ -146,7 +146,7 @@ def test_what_stops_excguard_is_told_in_json(run, arguments: list[str], status: 
     assert "nowhere" in last["error"] or "nonsense" in last["error"]
 
 
-def test_what_goes_wrong_on_the_way_is_told_in_json(kernel, tmp_path: Path) -> None:
+def test_what_goes_wrong_on_the_way_is_reported_in_json(kernel, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         where = f"127.0.0.1:{taken.getsockname()[1]}"
         done = subprocess.run(
@@ -156,12 +156,12 @@ def test_what_goes_wrong_on_the_way_is_told_in_json(kernel, tmp_path: Path) -> N
             text=True,
             check=False,
         )
-    told = {line["event"]: line for line in map(json.loads, done.stderr.splitlines())}
+    logged = {line["event"]: line for line in map(json.loads, done.stderr.splitlines())}
 
     assert done.returncode == 0
-    assert where in told["metrics_unavailable"]["error"]
-    assert "/dev/full" in told["excguard_error"]["error"]
-    assert "run_summary" in told
+    assert where in logged["metrics_unavailable"]["error"]
+    assert "/dev/full" in logged["excguard_error"]["error"]
+    assert "run_summary" in logged
 
 
 def test_arguments_need_not_be_text(run) -> None:
@@ -215,11 +215,11 @@ def test_signals_are_passed_on(kernel, tmp_path: Path) -> None:
 
 def test_nothing_is_left_behind_after_kill_9(kernel, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    folder = tmp_path / "tmp"
-    folder.mkdir()
+    directory = tmp_path / "tmp"
+    directory.mkdir()
     with subprocess.Popen(
         [*EXCGUARD, "run", "--metrics", "off", "--log", str(log), "--", "sh", "-c", "echo $$; sleep 1000"],
-        env={**os.environ, **kernel.environ, "TMPDIR": str(folder)},
+        env={**os.environ, **kernel.environ, "TMPDIR": str(directory)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -228,12 +228,12 @@ def test_nothing_is_left_behind_after_kill_9(kernel, tmp_path: Path) -> None:
         pid = int(excguard.stdout.readline())
         excguard.kill()
         wait_until(lambda: not Path(f"/proc/{pid}").exists())
-    assert list(folder.iterdir()) == []
+    assert list(directory.iterdir()) == []
 
 
-def patched(folder: Path, set_pid: str) -> list[str]:
-    """excguard, with something done before the receiver is told of the program's process id."""
-    (folder / "patched.py").write_text(
+def patched(directory: Path, set_pid: str) -> list[str]:
+    """excguard, with something done before the receiver gets the program's process id."""
+    (directory / "patched.py").write_text(
         "import os, signal, time\n"
         "from excguard.__main__ import main\n"
         "from excguard.pipeline.receiver import Receiver\n"
@@ -244,7 +244,7 @@ def patched(folder: Path, set_pid: str) -> list[str]:
         "Receiver.set_pid = set_pid\n"
         "main()\n"
     )
-    return [sys.executable, str(folder / "patched.py"), "run", "--reply", "consume", "--metrics", "off"]
+    return [sys.executable, str(directory / "patched.py"), "run", "--reply", "consume", "--metrics", "off"]
 
 
 def test_very_first_call_is_consumed(kernel, child: str, tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_very_first_call_is_consumed(kernel, child: str, tmp_path: Path) -> None
     assert (hit["reply"], hit["inherited"]) == ("consume", False)
 
 
-def test_kill_9_before_the_pid_is_known_leaves_nobody_stopped(kernel, tmp_path: Path) -> None:
+def test_kill_9_before_the_pid_is_known_leaves_no_program_stopped(kernel, tmp_path: Path) -> None:
     die = "open('pid', 'w').write(str(pid)); os.kill(os.getpid(), signal.SIGKILL)"
     done = subprocess.run(
         [*patched(tmp_path, die), "--", "sh", "-c", "echo > begun"],

@@ -27,7 +27,7 @@ def target(name: str, *command: str, **keys: object) -> str:
     return "\n".join(["[[target]]", *lines, ""])
 
 
-def test_storm_is_told_exactly_in_log_and_metrics(serve, child: str) -> None:
+def test_storm_is_exact_in_log_and_metrics(serve, child: str) -> None:
     """Two storms; whole lines, summaries and lost records add up to the metrics, exactly."""
     storm = 10_000
     daemon: Daemon = serve(
@@ -54,7 +54,7 @@ def test_storm_is_told_exactly_in_log_and_metrics(serve, child: str) -> None:
 
 
 def test_storm_beyond_the_journal_is_lost_record_by_record(serve, child: str, tmp_path: Path) -> None:
-    """The log is a pipe that nobody reads, so the journal fills; what it cannot hold is counted, and told."""
+    """The log is a pipe without a reader, so the journal fills; what it cannot hold is counted and logged."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -68,7 +68,7 @@ def test_storm_beyond_the_journal_is_lost_record_by_record(serve, child: str, tm
     received = bytearray()
     wait_until(lambda: read_into(received, reader) or b"metrics_listening" in received)
     url = next(e["url"] for e in lines_of(received) if e["event"] == "metrics_listening")
-    # Nobody reads: the log blocks, and hits go on being answered and counted.
+    # Without a reader the log blocks, and hits go on being answered and counted.
     samples = wait_until(lambda: scrape(url), lambda seen: total(seen, "excguard_hits_total") == storm)
     assert total(samples, "excguard_reply_seconds_count") == storm
     lost = total(samples, "excguard_journal_records_lost_total")
@@ -80,9 +80,9 @@ def test_storm_beyond_the_journal_is_lost_record_by_record(serve, child: str, tm
     assert daemon.stop() == 0
     draining.join()
     os.close(reader)
-    told = lines_of(received)
-    assert sum(event["count"] for event in told if event["event"] == "journal_records_lost") == lost
-    assert sum(event["event"] == "guard_hit" for event in told) == storm - lost
+    lines = lines_of(received)
+    assert sum(event["count"] for event in lines if event["event"] == "journal_records_lost") == lost
+    assert sum(event["event"] == "guard_hit" for event in lines) == storm - lost
 
 
 def test_hits_are_answered_while_the_log_blocks(serve, child: str, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_hits_are_answered_while_the_log_blocks(serve, child: str, tmp_path: Pat
     draining.join()
     os.close(reader)
     subcodes = [int(e["subcode"], 16) for e in lines_of(received) if e["event"] == "guard_hit"]
-    subcodes = [number for number in subcodes if number]  # 0: before the daemon knew the pid
+    subcodes = [number for number in subcodes if number]  # 0: before the daemon had the pid
     assert subcodes == sorted(set(subcodes))
     assert set(range(1, last_answered(answered) + 1)) <= set(subcodes) or any(
         e["event"] == "journal_records_lost" for e in lines_of(received)
@@ -167,15 +167,15 @@ def test_no_acknowledged_hit_is_missing_after_kill_9(
         assert numbers >= set(range(1, last_answered(answered) + 1))
     recovered = sum(event["records"] for event in final.events("journal_recovered"))
     repeated = sum(map(len, whole.values())) + len(summed) - hits
-    told = (
+    lines = (
         f"{rounds} rounds, {last_answered(answered)} acknowledged, {recovered} recovered, {repeated} repeated"
     )
-    print(told)  # noqa: T201 - for whoever runs it with -s
+    print(lines)  # noqa: T201 - for whoever runs it with -s
 
 
-@pytest.mark.parametrize("mended", [True, False])
+@pytest.mark.parametrize("fixed", [True, False])
 def test_full_disk_keeps_hits_waiting_and_loses_none(
-    serve, child: str, tmp_path: Path, *, mended: bool
+    serve, child: str, tmp_path: Path, *, fixed: bool
 ) -> None:
     """A limit on the size of files stands for the full disk; it is lifted, or the daemon ends before."""
     answered = tmp_path / "answered"
@@ -189,7 +189,7 @@ def test_full_disk_keeps_hits_waiting_and_loses_none(
     wait_until(lambda: last_answered(answered), lambda number: number > full + 500)
     wait_until(lambda: total(scrape(daemon.url), "excguard_log_write_failures_total"), lambda seen: seen > 1)
 
-    if mended:
+    if fixed:
         resource.prlimit(pid, limit, unlimited)
         assert daemon.stop() == 0
     else:
@@ -199,7 +199,7 @@ def test_full_disk_keeps_hits_waiting_and_loses_none(
         assert daemon.wait() == 0
         assert daemon.events("journal_recovered")
     complaints = daemon.stderr.decode().splitlines()
-    assert len(complaints) == int(mended)
+    assert len(complaints) == int(fixed)
     hits = daemon.events("guard_hit")
     assert sorted({hit["seq"] for hit in hits}) == list(range(len({hit["seq"] for hit in hits})))
     assert {int(hit["subcode"], 16) for hit in hits} >= set(range(1, last_answered(answered) + 1))
@@ -225,7 +225,7 @@ def test_term_ends_the_programs_and_exits_with_0(serve, child: str) -> None:
     assert daemon.events()[-1]["event"] == "service_stopped"
 
 
-def test_program_that_cannot_be_started_is_told_and_does_not_stop_the_others(serve) -> None:
+def test_program_that_cannot_be_started_is_logged_and_does_not_stop_the_others(serve) -> None:
     daemon: Daemon = serve(target("a", "/nowhere/program") + target("b", "sh", "-c", "exit 3"))
     assert daemon.wait() == 0
 
@@ -236,7 +236,7 @@ def test_program_that_cannot_be_started_is_told_and_does_not_stop_the_others(ser
     assert (exited["target"], exited["status"], exited["reason"]) == ("b", 3, "failed")
 
 
-def test_end_of_the_last_process_of_a_target_is_told(serve, child: str) -> None:
+def test_end_of_the_last_process_of_a_target_is_logged(serve, child: str) -> None:
     """No senders: its program has gone and so has every process that inherited the exception port."""
     daemon: Daemon = serve(
         target("gone", child, "raise", hex(INVALID_NAME), "1") + target("there", "sleep", "1000")

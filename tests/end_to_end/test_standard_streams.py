@@ -51,14 +51,14 @@ def test_closed_standard_input_is_an_empty_one(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     "arguments", [["decode", hex(INVALID_NAME)], ["decode", "--json", hex(INVALID_NAME)], ["--help"]]
 )
-def test_output_that_cannot_be_written_is_told_in_one_line(arguments: list[str]) -> None:
+def test_output_that_cannot_be_written_is_reported_in_one_line(arguments: list[str]) -> None:
     done = shell(">/dev/full", *EXCGUARD, *arguments)
 
     assert done.returncode == 125
     assert done.stderr == "excguard: standard output: No space left on device\n"
 
 
-def test_output_that_nobody_reads_any_more_ends_it_quietly() -> None:
+def test_a_closed_pipe_on_standard_output_ends_it_quietly() -> None:
     done = shell("| head -n 1", *EXCGUARD, "explain", "INVALID_NAME")
 
     assert done.stderr == ""

@@ -28,11 +28,11 @@ sys.stdin.read()
 
 @pytest.fixture(params=["c", "python"])
 def program(request, child: str) -> list[str]:
-    """The command of a program that double-deallocates a port and tells its pid and the port."""
+    """The command of a program that double-deallocates a port and prints its pid and the port."""
     return [child, "double_deallocate"] if request.param == "c" else [sys.executable, "-c", PYTHON_CHILD]
 
 
-def test_double_deallocation_is_told_while_the_program_carries_on(kernel, tmp_path: Path, program) -> None:
+def test_double_deallocation_is_logged_while_the_program_carries_on(kernel, tmp_path: Path, program) -> None:
     log = tmp_path / "log"
     command = [
         *EXCGUARD,
@@ -100,7 +100,7 @@ def test_the_same_kills_a_program_whose_guards_are_fatal(run, tmp_path: Path, pr
     assert (exited["reason"], exited["signal"], exited["status"]) == ("killed", signal.SIGKILL, None)
 
 
-def test_state_behavior_tells_registers(run, tmp_path: Path, child: str) -> None:
+def test_state_behavior_logs_registers(run, tmp_path: Path, child: str) -> None:
     log = tmp_path / "log"
     run(
         *("--behavior", "state_identity_protected", "--log", str(log)),

@@ -1,4 +1,4 @@
-"""A launchctl stand-in on PATH, and a home folder to install into."""
+"""A launchctl stand-in on PATH, and a home directory to install into."""
 
 import json
 import os
@@ -12,12 +12,12 @@ import pytest
 class StandIn:
     """The state that the stand-in works on; see launchctl_stand_in.py."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
 
     @property
     def calls(self) -> list[list[str]]:
-        path = self.folder / "calls"
+        path = self.directory / "calls"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     @property
@@ -26,29 +26,29 @@ class StandIn:
         return [" ".join(call) for call in self.calls if call[0] != "print"]
 
     def fail(self, **statuses: list[int]) -> None:
-        self.folder.mkdir(exist_ok=True)
-        (self.folder / "fail.json").write_text(json.dumps(statuses))
+        self.directory.mkdir(exist_ok=True)
+        (self.directory / "fail.json").write_text(json.dumps(statuses))
 
     def slow(self, prints: int) -> None:
         """A job booted out is still there for so many prints."""
-        self.folder.mkdir(exist_ok=True)
-        (self.folder / "slow").write_text(str(prints))
+        self.directory.mkdir(exist_ok=True)
+        (self.directory / "slow").write_text(str(prints))
 
     def disable(self, target: str) -> None:
-        path = self.folder / "disabled" / target.replace("/", "+")
+        path = self.directory / "disabled" / target.replace("/", "+")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
 
 @pytest.fixture
 def launchctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    program = folder / "launchctl"
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    program = directory / "launchctl"
     shutil.copy(Path(__file__).with_name("launchctl_stand_in.py"), program)
     program.write_text(f"#!{sys.executable} -IS\n" + program.read_text())
     program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
     monkeypatch.setenv("LAUNCHCTL_STATE", str(tmp_path / "launchctl"))
     return StandIn(tmp_path / "launchctl")
 

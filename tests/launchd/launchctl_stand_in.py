@@ -1,6 +1,6 @@
-"""Answers as launchctl does, over a folder of state instead of launchd.
+"""Answers as launchctl does, over a directory of state instead of launchd.
 
-The folder is $LAUNCHCTL_STATE. In it: `calls` gets one JSON list a call; `jobs/TARGET` (slashes as "+") is a
+It is $LAUNCHCTL_STATE. In it: `calls` gets one JSON list a call; `jobs/TARGET` (slashes as "+") is a
 loaded job with the path of its property list; `disabled/TARGET` a disabled one; `going/TARGET` the number of
 `print`s that a job booted out will still be there for; `fail.json` {verb: [status, ...]}: the failures that
 the next calls of a verb are to have.
@@ -65,8 +65,8 @@ def fail(verb: str, status: int, target: str = "") -> None:
     raise SystemExit(status)
 
 
-def file(folder: str, target: str) -> Path:
-    path = STATE / folder / target.replace("/", "+")
+def file(directory: str, target: str) -> Path:
+    path = STATE / directory / target.replace("/", "+")
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 

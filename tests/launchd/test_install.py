@@ -30,8 +30,8 @@ def run(layout: Layout, program: list[str], domain: str = DOMAIN, *, dry_run: bo
     return changes
 
 
-def tree(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+def tree(directory: Path) -> list[str]:
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
 
 
 def test_first_install_writes_and_loads(launchctl, layout, program) -> None:

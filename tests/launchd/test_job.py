@@ -118,7 +118,7 @@ def test_property_list_in_the_repository_is_the_rendered_one(layout: Layout, fil
 
 
 @pytest.mark.parametrize("layout", [AGENT, DAEMON])
-def test_property_list_has_only_keys_and_types_that_launchd_knows(layout: Layout) -> None:
+def test_property_list_has_only_keys_and_types_that_launchd_supports(layout: Layout) -> None:
     contents = plistlib.loads(job.render(job.property_list(layout, PROGRAM, layout.config)))
 
     assert foreign(contents, {dict: VOCABULARY}, "") == []
@@ -151,7 +151,7 @@ def test_job_keeps_what_an_exception_handler_needs(layout: Layout) -> None:
     assert contents["ExitTimeOut"] > 5 + 1  # the default stop_timeout of a child, and some
     assert all(Path(contents[key]).is_absolute() for key in ("StandardOutPath", "StandardErrorPath"))
     assert "~" not in str(contents)
-    # In a system-wide daemon this key would change kern.maxfiles for everybody.
+    # In a system-wide daemon this key would change kern.maxfiles for every process.
     assert ("NumberOfFiles" in contents["SoftResourceLimits"]) == (layout is AGENT)
 
 
@@ -197,7 +197,7 @@ def test_rotation_rule_has_the_fields_of_newsyslog_conf() -> None:
     assert signal == "30"  # SIGUSR1 on macOS
 
 
-def test_rotation_rule_matches_what_the_job_is_told() -> None:
+def test_rotation_rule_matches_the_arguments_of_the_job() -> None:
     arguments = job.property_list(AGENT, PROGRAM, AGENT.config)["ProgramArguments"]
     line = job.newsyslog_rule(AGENT, "qa:staff").splitlines()[1].split("\t")
 

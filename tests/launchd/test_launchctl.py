@@ -9,7 +9,7 @@ TARGET = f"gui/501/{LABEL}"
 
 
 class Clock:
-    """Time that passes only when somebody pauses."""
+    """Time that passes only in pauses."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

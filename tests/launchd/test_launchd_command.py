@@ -13,15 +13,15 @@ from excguard.launchd.install import check_user
 
 @pytest.fixture
 def home(tmp_path, monkeypatch, program) -> Path:
-    folder = tmp_path / "home"
-    config = folder / "Library/Application Support/excguard/config.toml"
+    directory = tmp_path / "home"
+    config = directory / "Library/Application Support/excguard/config.toml"
     config.parent.mkdir(parents=True)
     config.write_text('[[target]]\nname = "a"\ncommand = ["a"]\n')
-    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("HOME", str(directory))
     monkeypatch.setattr("excguard.launchd.job.program_arguments", lambda: program)
     # These tests may be run by root, to whom no agent can belong.
     monkeypatch.setattr("excguard.cli.launchd.check_user", lambda kind, _: check_user(kind, 501))
-    return folder
+    return directory
 
 
 def run(*arguments: str) -> Result:
@@ -107,12 +107,12 @@ def test_print_is_what_install_writes(launchctl, home) -> None:
 
 def test_logs(launchctl, home, capfd) -> None:
     assert "no logs; see `excguard launchd status`" in run("logs").stderr
-    folder = home / "Library/Logs/excguard"
-    folder.mkdir(parents=True)
-    (folder / "excguard.jsonl").write_text("one\ntwo\nthree\n")
+    directory = home / "Library/Logs/excguard"
+    directory.mkdir(parents=True)
+    (directory / "excguard.jsonl").write_text("one\ntwo\nthree\n")
 
     assert json.loads(run("logs", "--json").output) == {
-        "logs": [{"path": str(folder / "excguard.jsonl"), "bytes": 14}]
+        "logs": [{"path": str(directory / "excguard.jsonl"), "bytes": 14}]
     }
     assert run("logs", "-n", "2").exit_code == 0
     assert capfd.readouterr().out == "two\nthree\n"

@@ -20,8 +20,8 @@ def contents(program: list[str], tmp_path: Path) -> dict:
     }
 
 
-def written(folder: Path, contents: object) -> Path:
-    path = folder / "a.b.plist"
+def written(directory: Path, contents: object) -> Path:
+    path = directory / "a.b.plist"
     path.write_bytes(plistlib.dumps(contents))
     path.chmod(0o644)
     return path
@@ -118,15 +118,15 @@ def test_program_without_the_right_to_run(contents, program) -> None:
 @pytest.mark.skipif(OWNER != 0, reason="the files of others than root are never fit")
 def test_what_root_runs_belongs_to_root_on_all_its_way(program, tmp_path) -> None:
     assert list(exchangeable(Path(program[0]))) == []
-    folder = tmp_path / "open"
-    folder.mkdir()
-    moved = Path(program[0]).rename(folder / "excguard")
-    folder.chmod(0o775)
+    directory = tmp_path / "open"
+    directory.mkdir()
+    moved = Path(program[0]).rename(directory / "excguard")
+    directory.chmod(0o775)
     link = tmp_path / "link"
     link.symlink_to(moved)
 
-    assert [problem.split(":")[0] for problem in exchangeable(link)] == [str(folder)]
-    folder.chmod(0o1777)
+    assert [problem.split(":")[0] for problem in exchangeable(link)] == [str(directory)]
+    directory.chmod(0o1777)
     assert list(exchangeable(link)) == []
     os.chown(moved, 65534, -1)
     assert [problem.split(":")[0] for problem in exchangeable(moved)] == [str(moved)]

@@ -129,7 +129,7 @@ def flags_of_a_new_port() -> int:
 @pytest.mark.parametrize(
     ("release", "special"), [("26.4", True), ("15.0", True), ("14.6.1", False), ("12.0.1", False)]
 )
-def test_the_port_is_made_for_exceptions_where_the_kernel_knows_such_ports(
+def test_the_port_is_made_for_exceptions_where_the_kernel_has_such_ports(
     task: Callable[..., Any], release: str, *, special: bool
 ) -> None:
     flags = task(flags_of_a_new_port, release=release)

@@ -34,5 +34,5 @@ def test_the_simulated_kernel_says_what_it_is(task: Callable[..., Any]) -> None:
     assert found["build"]
 
 
-def test_developer_mode_is_told(task: Callable[..., Any]) -> None:
+def test_developer_mode_is_read(task: Callable[..., Any]) -> None:
     assert task(running)["developer_mode"] is True

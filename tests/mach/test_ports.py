@@ -64,7 +64,7 @@ def a_detached_right_lives_on() -> None:
     assert ports.names() == before
 
 
-def a_forgotten_right_is_told_and_released() -> None:
+def a_forgotten_right_is_reported_and_released() -> None:
     before = ports.names()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -132,7 +132,7 @@ def null_is_no_right() -> None:
         every_right_is_released,
         a_released_right_cannot_be_used,
         a_detached_right_lives_on,
-        a_forgotten_right_is_told_and_released,
+        a_forgotten_right_is_reported_and_released,
         a_guarded_port_is_destroyed_by_its_owner_alone,
         send_once_rights_and_dead_names,
         no_right_survives_a_fork,

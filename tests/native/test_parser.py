@@ -260,7 +260,7 @@ class TestRefusals:
         assert sender(STATELESS + trailer) == "user"
         assert verdict(STATELESS + trailer) == "accepted"
 
-    def test_the_sender_is_told_of_refused_messages_as_well(self) -> None:
+    def test_the_sender_is_known_for_refused_messages_as_well(self) -> None:
         assert sender(patched(STATELESS, 20, 1) + corpus.USER_TRAILER) == "user"
         assert parse(patched(STATELESS, 20, 1) + corpus.USER_TRAILER).sender_pid == 4321
 

@@ -76,7 +76,7 @@ class TestHits:
 
 
 class TestRefusals:
-    def test_of_insecure_behaviors_that_somebody_registered(
+    def test_of_insecure_behaviors_that_the_program_registered(
         self, task: Callable[..., Any], raiser: Path
     ) -> None:
         seen = task("insecure_kernel", str(raiser), [1, 2, 3], 4, arch="x86_64")

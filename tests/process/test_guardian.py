@@ -1,4 +1,4 @@
-"""The guardian alone: groups end when it is told so, and when whoever held it is killed."""
+"""The guardian alone: groups end on command, and when the process that holds it is killed."""
 
 import os
 import signal
@@ -125,7 +125,7 @@ def test_a_group_ends_when_its_holder_dies_of_anything(text: str, number: int) -
         assert holder.stdout is not None
         pids = [int(pid) for pid in holder.stdout.readline().split()]
         holder.send_signal(number)
-        # Everybody in the group but the guardian has our pipe: it closes with the last of them.
+        # Every process of the group but the guardian has our pipe: it closes with the last of them.
         holder.stdout.read()
 
         assert holder.wait() == -number
@@ -133,8 +133,8 @@ def test_a_group_ends_when_its_holder_dies_of_anything(text: str, number: int) -
 
 
 @pytest.mark.parametrize("arguments", [[], ["x"], ["-1"], ["1", "2"], ["1"]])
-def test_misuse_is_told(arguments: list[str]) -> None:
-    told = subprocess.run(
+def test_misuse_is_reported(arguments: list[str]) -> None:
+    done = subprocess.run(
         [guardian._program(), *arguments],
         capture_output=True,
         text=True,
@@ -143,6 +143,6 @@ def test_misuse_is_told(arguments: list[str]) -> None:
     )
 
     assert (
-        told.returncode,
-        told.stderr,
+        done.returncode,
+        done.stderr,
     ) == (2, "usage: excguard-guardian MILLISECONDS, as the leader of a process group\n")

@@ -35,7 +35,7 @@ with Supervisor(host.running(), on_event=on_event) as supervisor:
     asyncio.run(supervisor.run())
 """
 
-# A program that uses the terminal when it is told to, whatever its standard input is.
+# A program that uses the terminal on command, whatever its standard input is.
 ASKS_LATER = """
 import os, signal
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
@@ -44,7 +44,7 @@ signal.sigwait({signal.SIGUSR1})
 print("read", open("/dev/tty").readline(), flush=True)
 """
 
-# A pipeline: excguard's output goes to somebody who reads from the terminal, too, as a pager does.
+# A pipeline: excguard's output goes to a program that reads from the terminal, too, as a pager does.
 PIPELINE = f"""
 import os, signal, subprocess, sys
 command = [sys.executable, "-c", {SUPERVISE!r}, sys.argv[1]]
@@ -92,7 +92,7 @@ os.execv(sys.executable, [sys.executable, "-c", *sys.argv[2:]])
 
 
 class Person:
-    """Somebody at a terminal."""
+    """A user at a terminal."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -108,7 +108,7 @@ class Person:
                 return False
             try:
                 self._seen += os.read(self._fd, 4096).decode()
-            except OSError:  # Linux: nobody has the terminal open any more
+            except OSError:  # Linux: no process has the terminal open any more
                 return False
         self._seen = self._seen.partition(text)[2]
         return True

@@ -64,7 +64,7 @@ def test_every_guard_is_raised_by_a_test() -> None:
         *(case.flavor for case in test_hardened.CASES),
         *(case.flavor for case in test_guard_releases.CASES),
         *(flavor for case in test_exceptions.CHANGED for flavor in case.flavors),
-        0x7,  # test_guard_releases.test_service_port_is_told_by_its_payload
+        0x7,  # test_guard_releases.test_service_port_is_recognized_by_its_payload
     }
     names = re.findall(r'\] = "(kGUARD_EXC_\w+)"', (KERNEL / "guard.c").read_text())
     numbers = {name: {row.value for row in flavors.table() if row.kernel_name == name} for name in names}

@@ -138,7 +138,7 @@ def test_reply_that_is_none_keeps_no_report_away(machine: Machine, reply: str) -
     assert reports(machine) == [(FATAL, True)]
 
 
-def test_report_where_nobody_is_told(machine: Machine) -> None:
+def test_report_where_no_handler_gets_the_exception(machine: Machine) -> None:
     assert machine.run("raise", hex(OPTIONAL), "0").returncode == 0
     assert machine.run("raise", hex(FATAL), "0").returncode == KILLED
     assert reports(machine) == [(FATAL, True)]

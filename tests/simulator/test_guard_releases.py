@@ -114,7 +114,7 @@ def test_numbers_are_those_of_the_release(boot: Callable[..., Machine], case: Ca
     assert case.result in {None, seen.result}
 
 
-def test_service_port_is_told_by_its_payload(machine: Machine) -> None:
+def test_service_port_is_recognized_by_its_payload(machine: Machine) -> None:
     """kGUARD_EXC_SERVICE_PORT_VIOLATION_FATAL, osfmk/mach/port.h, macOS 26.4 SDK."""
     seen = machine.watch("special", "move_service_port")
 

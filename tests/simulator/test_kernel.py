@@ -183,7 +183,7 @@ def test_flags_build_a_program(tmp_path: Path, machine: Machine) -> None:
     assert subprocess.run([program], env=machine.environ, check=False).returncode == 0
 
 
-def test_alone_it_tells_its_variable_and_ends_when_told() -> None:
+def test_alone_it_prints_its_variable_and_ends_on_a_signal() -> None:
     command = [sys.executable, "-m", "excsim"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None

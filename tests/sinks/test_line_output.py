@@ -96,7 +96,7 @@ def test_closed_pipe_is_given_up(complaints: list[str]) -> None:
     output.msg("one")
     output.msg("two")
 
-    assert output.flush()  # nothing waits: there is nobody to wait for
+    assert output.flush()  # nothing waits: there is no reader to wait for
     output.msg("three")
     assert output.flush()
     assert output.dropped == 3

@@ -88,7 +88,7 @@ def test_level_follows_severity(make_log, make_hit, code: int, level: str, sever
     assert (event["level"], event["severity"]) == (level, severity)
 
 
-def test_number_that_no_table_knows_is_shown_as_numbers(make_log, make_hit) -> None:
+def test_number_that_no_table_has_is_shown_as_numbers(make_log, make_hit) -> None:
     log, read = make_log()
     log.hit(make_hit(0xE123_4567_0000_0001))
     event = json.loads(read())
@@ -114,7 +114,7 @@ def suppressed(**changes) -> Suppressed:
     return Suppressed(**{**fields, **changes})
 
 
-def test_suppressed_hits_are_told_with_their_count(make_log) -> None:
+def test_suppressed_hits_are_logged_with_their_count(make_log) -> None:
     log, read = make_log()
     group = suppressed()
     log.suppressed(group, "mail", decode(group.code, group.subcode, "26.4"))

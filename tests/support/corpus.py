@@ -74,7 +74,7 @@ def seeds() -> list[bytes]:
 
 
 # Values that a field's checks are about, and their neighbours.
-_TELLING = [0, 1, 2, 3, 8, 17, 18, 24, 36, 51, 52, 53, 63, 64, 80, 1296, 1297, 2405, 2410, 2411]
+_BOUNDARIES = [0, 1, 2, 3, 8, 17, 18, 24, 36, 51, 52, 53, 63, 64, 80, 1296, 1297, 2405, 2410, 2411]
 _EXTREME = [0x7FFFFFFF, 0x80000000, 0xFFFFFFFC, 0xFFFFFFFF]
 
 
@@ -86,7 +86,7 @@ def mutate(message: bytes, rng: random.Random) -> bytes:
         kind = rng.randrange(6)
         if kind == 0 and words:
             at = rng.randrange(words) * 4
-            changed[at : at + 4] = struct.pack("<I", rng.choice(_TELLING + _EXTREME))
+            changed[at : at + 4] = struct.pack("<I", rng.choice(_BOUNDARIES + _EXTREME))
         elif kind == 1 and words:
             at = rng.randrange(words) * 4
             value = struct.unpack_from("<I", changed, at)[0] + rng.choice([-8, -4, -1, 1, 4, 8])
@@ -104,7 +104,7 @@ def mutate(message: bytes, rng: random.Random) -> bytes:
 
 
 def one_word_changed() -> Iterator[bytes]:
-    """Messages from the kernel with one word of header, body or trailer changed to something telling."""
+    """Messages from the kernel with one word changed to a value that a check is about."""
     for message in golden():
         if message["msgh_id"] not in (2408, 2410) or message["args"]["exception"] != 12:
             continue
@@ -112,7 +112,7 @@ def one_word_changed() -> Iterator[bytes]:
         words = [*range(0, 92, 4), *range(len(whole) - 52, len(whole), 4)]
         for at in words:
             old = struct.unpack_from("<I", whole, at)[0]
-            for value in {*_TELLING, *_EXTREME, old ^ 1, old ^ 1 << 16, old ^ 1 << 24, old ^ 1 << 31}:
+            for value in {*_BOUNDARIES, *_EXTREME, old ^ 1, old ^ 1 << 16, old ^ 1 << 24, old ^ 1 << 31}:
                 yield whole[:at] + struct.pack("<I", value) + whole[at + 4 :]
 
 

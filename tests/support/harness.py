@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: excguard as people start it, and eyes for its log and metrics."""
+"""What the end-to-end tests share: excguard as people start it, and readers of its log and metrics."""
 
 import json
 import signal
@@ -15,9 +15,9 @@ from tests.support.waiting import wait_until
 EXCGUARD = [sys.executable, "-m", "excguard"]
 
 
-def build_child(folder: Path) -> str:
-    """Compile child.c (see there) in ``folder``; the path of the program."""
-    program = str(folder / "child")
+def build_child(directory: Path) -> str:
+    """Compile child.c (see there) in ``directory``; the path of the program."""
+    program = str(directory / "child")
     source = Path(__file__).parent / "programs" / "child.c"
     command = [compiler.require(), *compiler.WARNINGS, *simulator.HEADERS, source, *simulator.LIBRARIES]
     subprocess.run([*command, "-o", program], check=True)
@@ -30,14 +30,14 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 class Daemon:
     """A running `excguard serve`."""
 
-    def __init__(self, folder: Path, environ: dict[str, str], config: str) -> None:
-        """Start it with ``config``, which may leave [journal] and [metrics] to the folder and a free port."""
-        self.log = folder / "log.jsonl"
-        path = folder / "excguard.toml"
+    def __init__(self, directory: Path, environ: dict[str, str], config: str) -> None:
+        """Start it with ``config``, which may leave out [log], [journal] and [metrics]."""
+        self.log = directory / "log.jsonl"
+        path = directory / "excguard.toml"
         for table, keys in (
             ("log", f'path = "{self.log}"\nformat = "json"'),
             ("metrics", 'listen = "127.0.0.1:0"'),
-            ("journal", f'path = "{folder / "journal"}"'),
+            ("journal", f'path = "{directory / "journal"}"'),
         ):
             if f"[{table}]" not in config:
                 config = f"{config}\n[{table}]\n{keys}\n"

@@ -284,5 +284,5 @@ class Watched:
 
     @property
     def results(self) -> list[int]:
-        """What came of each deed that the program lived to tell of."""
+        """The result of each action that the program survived."""
         return [line["result"] for line in self.said if "result" in line]

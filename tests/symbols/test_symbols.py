@@ -77,7 +77,7 @@ print("UUID: {UUID} (arm64) " + sys.argv[2] + "/Contents/Resources/DWARF/libfoo.
 """,
     "mdfind": f"""
 if sys.argv[1] == "com_apple_xcode_dsym_uuids == {UUID}":
-    print("/Users/somebody/Archives/libfoo.dylib.dSYM")
+    print("/Users/developer/Archives/libfoo.dylib.dSYM")
 """,
 }
 

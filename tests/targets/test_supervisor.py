@@ -151,7 +151,7 @@ def disposition(number: signal.Signals, handler: signal.Handlers) -> Iterator[No
 
 
 async def read_line(path: Path) -> str:
-    """What somebody writes into a fifo; waits for it."""
+    """What a process writes into a fifo; waits for it."""
     return await asyncio.to_thread(path.read_text)
 
 
@@ -164,7 +164,7 @@ async def read_line(path: Path) -> str:
         ("kill -KILL $$", (None, signal.SIGKILL, ExitReason.KILLED, 137)),
     ],
 )
-def test_an_exit_is_told_with_its_status_signal_and_reason(
+def test_an_exit_is_reported_with_its_status_signal_and_reason(
     host: Host, text: str, expected: tuple[int | None, int | None, ExitReason, int]
 ) -> None:
     started, exited = supervise(host, script(text))
@@ -182,7 +182,7 @@ def test_a_program_that_is_missing_is_named_once_and_leaves_nothing_behind(host:
     assert event.reason == "/no/such/program: no such program; check the path"
 
 
-def test_a_failure_that_is_nobodys_file_is_told_with_the_program() -> None:
+def test_a_failure_without_a_file_name_names_the_program() -> None:
     target = Target(name="x", command=("odd\udcff", "argument"))
 
     assert StartFailed(target, OSError(24, "Too many open files")).reason == "odd\\xff: Too many open files"
@@ -422,7 +422,7 @@ def test_signals_are_forwarded(host: Host, ready: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_stopped_program_ends_when_it_is_told_to(host: Host, ready: Path, number: signal.Signals) -> None:
+def test_a_stopped_program_ends_on_a_signal(host: Host, ready: Path, number: signal.Signals) -> None:
     async def beside(supervisor: Supervisor) -> None:
         pid = (await read_line(ready)).strip()
         await until(lambda: is_stopped(pid))

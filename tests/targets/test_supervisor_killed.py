@@ -7,8 +7,8 @@ from pathlib import Path
 
 ROUNDS = 30
 
-# Supervises restless targets in a child of its own, kills it at a random moment, and waits until nobody whom
-# it started is there any more. Programs are known by an odd number of seconds, guardians by an odd grace.
+# Supervises restless targets in a child of its own, kills it at a random moment, and waits until no process
+# that it started is left. Programs are known by an odd number of seconds, guardians by an odd grace.
 SCRIPT = """
 import asyncio, os, random, signal, subprocess, sys, time
 from excguard.mach import host
@@ -67,13 +67,13 @@ print("seen" if seen else "nothing ran")
 
 def test_nothing_outlives_a_supervisor_that_was_killed(mach_environ: dict[str, str], tmp_path: Path) -> None:
     # A file, not a pipe: orphans would hold that open.
-    with (tmp_path / "told").open("w+") as told:
+    with (tmp_path / "output").open("w+") as output:
         status = subprocess.call(
             [sys.executable, "-c", SCRIPT, str(ROUNDS)],
             env={**os.environ, **mach_environ},
-            stdout=told,
+            stdout=output,
             stderr=subprocess.STDOUT,
         )
-        told.seek(0)
+        output.seek(0)
 
-        assert (status, told.read()) == (0, "seen\n")
+        assert (status, output.read()) == (0, "seen\n")

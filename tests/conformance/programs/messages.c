@@ -405,7 +405,7 @@ CHECK(trailers) {
 }
 
 /* waitq_set_first_prepost, osfmk/kern/waitq.c */
-CHECK(sets_tell_the_port_and_are_fair) {
+CHECK(sets_name_the_port_and_are_fair) {
     mach_port_t first = new_port(), second = new_port(), set = port_set();
     struct letter got;
     MUST(mach_port_insert_member(SELF, first, set));

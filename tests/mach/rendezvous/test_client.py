@@ -211,7 +211,7 @@ def test_a_server_that_drops_the_request(false_server: Callable[..., None]) -> N
     assert ask() is Outcome.NO_ANSWER
 
 
-def test_a_server_that_is_somebody_else(false_server: Callable[..., None]) -> None:
+def test_a_server_that_is_another_process(false_server: Callable[..., None]) -> None:
     false_server(lambda reply: wire.build_reply(reply, [], status=1))
 
     assert ask(server_pid=os.getpid() + 1) is Outcome.WRONG_SERVER
@@ -397,7 +397,7 @@ print([name for name in os.environ if name.startswith("EXCGUARD_RENDEZVOUS_")])
         ({}, "GRANTED 1 True True\n[]\n"),
         ({"EXCGUARD_RENDEZVOUS_SERVICE": "org.example.other"}, "NO_SERVER True\n[]\n"),
         ({"EXCGUARD_RENDEZVOUS_SERVER_PID": "1"}, "WRONG_SERVER True\n[]\n"),
-        ({"EXCGUARD_RENDEZVOUS_SERVER_PID": "nobody"}, "NOT_CONFIGURED True\n[]\n"),
+        ({"EXCGUARD_RENDEZVOUS_SERVER_PID": "not a number"}, "NOT_CONFIGURED True\n[]\n"),
     ],
 )
 def test_a_child_in_python(family: Make, variables: dict[str, str], said: str) -> None:

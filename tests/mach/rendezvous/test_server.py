@@ -287,7 +287,7 @@ def _environment(parent: Any) -> dict[str, str]:
 # ---- who asks ----
 
 
-def test_the_second_claim_is_told_from_the_first_and_from_none(family: Make) -> None:
+def test_a_second_claim_differs_from_the_first_and_from_none(family: Make) -> None:
     parent = family()
     with ReceiveRight.construct() as port:
         pid = parent.start("acquire", "acquire", gets={KEY: Port.make_send(port)})

@@ -1,11 +1,11 @@
 /*
  * The watched program of the end-to-end tests: breaks rules on demand.
  *
- *     child double_deallocate        once; tells pid and port, then waits for the end of its standard input
+ *     child double_deallocate        once; prints pid and port, then waits for the end of its standard input
  *     child deadly                   the same after it has made itself one whose optional guards are fatal
  *     child raise CODE COUNT         raises a guard COUNT times, with no client round trip between
  *     child sites COUNT              raises COUNT guards, each of another flavor
- *     child count FILE [PAUSE]       raises guards for ever, subcode 1, 2, 3 ...; FILE holds the last number
+ *     child count FILE [PAUSE]       raises guards forever, subcode 1, 2, 3 ...; FILE holds the last number
  * whose raise was answered as handled; PAUSE microseconds between two child forge                    sends
  * its own exception port a message that only the kernel may send child insecure                 registers its
  * exception port with an insecure behavior and raises a guard child state CODE               raises one guard
@@ -63,7 +63,7 @@ static int count(const char *path, useconds_t pause) {
     }
     for (uint64_t number = atomic_load(answered) + 1;; number++) {
         if (excsim_raise(INVALID_NAME | 0x2703, number) != KERN_SUCCESS) {
-            return 0; /* nobody handles it any more */
+            return 0; /* it is not handled any more */
         }
         atomic_store(answered, number);
         if (pause != 0) {
