@@ -36,7 +36,7 @@ def include_options(directory: Path) -> list[str]:
     """Where the headers are; on a Mac the SDK has its own."""
     return [
         f"-I{NATIVE}",
-        f"-I{KNOWLEDGE}/guard",
+        f"-I{KNOWLEDGE}/c_decoder",
         f"-I{HERE}",
         f"-I{guard_table(directory).parent}",
         *simulator.HEADERS,
