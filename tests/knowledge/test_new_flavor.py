@@ -105,7 +105,7 @@ class Copy:
 def copy(tmp_path: Path) -> Copy:
     """A fresh copy with the new release and a row for its flavor: steps 1 and 2."""
     copied = Copy(tmp_path)
-    copied.append(RELEASES, "99.0,20000.1.1,MACH_PORT")
+    copied.append(RELEASES, "99.0,20000.1.1,MACH_PORT,headers of the 99.0 SDK")
     copied.append(FLAVORS, "MACH_PORT,0x13,kGUARD_EXC_TEAPOT,99.0,,sdk-99.0,,osfmk/mach/port.h,flavor,")
     return copied
 

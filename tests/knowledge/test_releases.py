@@ -1,6 +1,11 @@
 """Every way to name a release."""
 
+import csv
+from importlib import resources
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from excguard.knowledge import releases
 
@@ -59,6 +64,27 @@ from excguard.knowledge import releases
         ("xnu-12377.101.15", 260400),
         ("xnu-12377.1.9", 260000),
         ("xnu-4903.241.1", 101403),
+        ("Darwin 25.0.0", 260000),
+        ("Darwin 27.0.0", 270000),
+        ("Darwin Kernel Version 27.2.0: Fri Oct  2 19:00:00 PDT 2026; root:xnu-13432.40.6~1", 270200),
+        ("xnu-13432.1.9", 270000),
+        ("xnu-13432.2.10", 270000),  # of iOS 27.0.1
+        ("xnu-13432.40.6", 270200),  # there is no 27.1
+        ("xnu-13432.0.4", 270000),
+        ("xnu-13361.0.1", 270000),  # a beta
+        ("xnu-12377.41.6", 260100),
+        ("xnu-12377.121.6", 260500),
+        ("xnu-12345.0.1", 260000),
+        ("xnu-11417.140.1", 150600),
+        ("xnu-10002.40.1", 140100),
+        ("xnu-8792.61.9", 130100),
+        ("xnu-8019.41.9", 120001),
+        ("26A123", 270000),
+        ("26A5388g", 270000),
+        ("26B5086k", 270200),
+        ("macOS 27.0 (26A5388g)", 270000),
+        ("iOS 27.0.1", 270000),
+        ("xnu-20000.1.1", 270000),
         ("28.1", 280100),
     ],
 )
@@ -77,6 +103,7 @@ def test_placed(text: str, expected: int) -> None:
         "iOS 5.0",
         "iOS 20",
         "Darwin 12.0",
+        "Darwin 26.0.0",
         "10K549",
         "xnu-1.2",
         "14.4x",
@@ -97,6 +124,32 @@ def test_every_xnu_of_the_table_is_its_macos() -> None:
             text = "xnu-" + ".".join(map(str, known.xnu))
 
             assert known.version == releases.parse(text).version
+
+
+def test_a_kernel_newer_than_the_tables_is_said_to_be_one() -> None:
+    newest = releases.known()[-1]
+    found = releases.parse("xnu-99999.1.1")
+
+    assert found.version == newest.version
+    assert "newer than the tables" in found.note
+
+
+@given(st.sampled_from([known for known in releases.known() if known.xnu]), st.integers(0, 9))
+def test_kernels_beside_a_listed_one_are_of_its_release_or_a_neighbour(
+    known: releases.KnownRelease, step: int
+) -> None:
+    """Security updates and betas change the last number only."""
+    text = "xnu-" + ".".join(map(str, (*known.xnu[:2], known.xnu[2] + step)))
+    found = releases.parse(text).version
+
+    assert found == known.version or releases.parse(text).note.startswith(f"{text} is macOS")
+
+
+def test_every_row_has_its_source() -> None:
+    tables = resources.files("excguard.knowledge")
+    for name in ("releases.csv", "port_types.csv", "syscalls.csv", "severity.csv"):
+        with tables.joinpath(name).open(encoding="ascii") as file:
+            assert all(row["source"] for row in csv.DictReader(file)), name
 
 
 def test_versions_show_as_they_are_written() -> None:

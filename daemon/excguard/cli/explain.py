@@ -124,8 +124,9 @@ def _page_lines(page: pages.Page, placed: releases.Release | None) -> Iterator[s
     for other in page.others:
         yield from labelled("", other, "yellow")
     era = _era(page, placed) or page.timeline[-1]
-    if era.severity:
-        yield from labelled("severity", f"{era.severity}. {era.severity.effect}")
+    effect = guards.BY_NAME[page.guard_type].severity_effect(era.severity) if era.severity else ""
+    if effect:
+        yield from labelled("severity", f"{era.severity}. {effect}")
     yield ""
     yield from _drawing("code", _code_boxes(page, era))
     for target in page.targets[1:]:

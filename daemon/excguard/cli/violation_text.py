@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from excguard.knowledge import guards
 from excguard.knowledge.severity import Severity
 
 if TYPE_CHECKING:
@@ -30,7 +31,11 @@ def violation_lines(violation: PartialViolation) -> Iterator[str]:
         text = f"{field.name} {field.value:#x}: {field.text}"
         yield from labelled("", text if field.confidence == "documented" else f"{text} [{field.confidence}]")
     severity = Severity.of(violation.severity)
-    yield from labelled("severity", f"{severity}: {severity.text}", severity.color)
+    kind = guards.BY_NAME.get(violation.guard_type or "")
+    text = kind.severity_text(severity) if kind else severity.text
+    if severity is Severity.SOFT and kind and kind.soft_mode(violation.flavor_name, violation.target or 0):
+        text = "in soft mode the process goes on, whatever the flavor"
+    yield from labelled("severity", f"{severity}: {text}", severity.color)
     if violation.release:
         yield from labelled("release", violation.release)
     for reading in violation.readings:

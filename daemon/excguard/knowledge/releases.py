@@ -194,7 +194,7 @@ def _from_mobile(name: str, written: str, major: int, minor: int) -> Release:
 
 
 def _from_build(match: re.Match[str]) -> Release:
-    """A build number is Darwin's major version, a letter for the minor, and a count (23E214: 23, E, 214)."""
+    """A build number is a year, a letter for the minor version, and a count (23E214: 23, E, 214)."""
     year, letter = int(match[1]), ord(match[2].upper()) - ord("A")
     if year < 13:
         raise ReleaseError(f"build {match[0]} is older than OS X 10.9, the first with guard exceptions")
@@ -204,9 +204,18 @@ def _from_build(match: re.Match[str]) -> Release:
         version = pack(year - 9, max(0, letter - 1))
     elif year < 25:  # 23E is 14.4
         version = pack(year - 9, letter)
-    else:  # 25E is 26.4: numbered by year since
-        version = pack(year + 1, letter)
+    else:  # 25E is 26.4
+        version = _updated(pack(year + 1), letter)
     return Release(version, f"macOS {show(version)}", f"build {match[0]} is read as macOS {show(version)}")
+
+
+def _updated(version: int, updates: int) -> int:
+    """The release so many updates after this one; 27.2 is the first update of 27.0."""
+    major, minor = version // 10000, version // 100 % 100
+    if updates == 0:
+        return version
+    skipped = 1 if major >= 27 and minor == 0 else 0
+    return pack(major, minor + updates + skipped)
 
 
 # Darwin's minor version at the first release of each macOS update; uname prints it.
@@ -219,6 +228,8 @@ _OLD_DARWIN_UPDATES = {
 def _from_darwin(major: int, minor: int, written: str) -> Release:
     if major < 13:
         raise ReleaseError(f"{written} is older than Darwin 13 (OS X 10.9), the first with guard exceptions")
+    if major == 26:
+        raise ReleaseError(f"there is no {written}: macOS 26 has Darwin 25, and macOS 27 Darwin 27")
     if major < 20:
         updates = _OLD_DARWIN_UPDATES.get(major, {})
         version = pack(10, major - 4, max((u for d, u in updates.items() if d <= minor), default=minor))
@@ -226,14 +237,16 @@ def _from_darwin(major: int, minor: int, written: str) -> Release:
         version = pack(major - 9, max(0, minor - 1))
     elif major < 25:
         version = pack(major - 9, minor)
-    else:
-        version = pack(major + 1, minor)
+    elif major == 25:
+        version = pack(26, minor)
+    else:  # since Darwin 27.0.0, which is macOS 27.0
+        version = pack(major, minor)
     return Release(version, f"macOS {show(version)}", f"{written} is read as macOS {show(version)}")
 
 
-# The second number of an xnu version steps by twenty an update (.41, .61, .81, .101 ...), as every release
-# from 11.0 to 15.6 in releases.csv shows.
-_XNU_UPDATE_STEPS = (40, 60, 80, 100, 120, 140)
+# The second number of an xnu version counts updates in twenties: .41, .61, .81 ..., .40, .60, .80 for betas
+# (every release from 11.0 to 27.0 in releases.csv).
+_XNU_UPDATE_STEPS = (40, 60, 80, 100, 120, 140, 160)
 
 
 def _from_xnu(match: re.Match[str]) -> Release:
@@ -242,14 +255,21 @@ def _from_xnu(match: re.Match[str]) -> Release:
     for release in listed:
         if release.xnu == numbers:
             return Release(release.version, f"macOS {release.macos}", f"{match[0]} is macOS {release.macos}")
-    if numbers < listed[0].xnu:
+    oldest, newest = listed[0], listed[-1]
+    if numbers < oldest.xnu:
         raise ReleaseError(
             f"{match[0]} is older than xnu-2422.1.72 (OS X 10.9), the first with guard exceptions"
         )
-    nearest = max((release for release in listed if release.xnu <= numbers), key=lambda release: release.xnu)
-    version = nearest.version
-    if numbers[0] == nearest.xnu[0] and version >= pack(11) and len(numbers) > 1:
-        update = sum(numbers[1] > step for step in _XNU_UPDATE_STEPS)
-        version = max(version, pack(version // 10000, update))
+    if numbers[0] > newest.xnu[0]:
+        note = f"{match[0]} is newer than the tables; read as macOS {newest.macos}, the newest one"
+        return Release(newest.version, f"macOS {newest.macos}", note)
+    before = max((release for release in listed if release.xnu <= numbers), key=lambda release: release.xnu)
+    after = next((release for release in listed if release.xnu > numbers), None)
+    if before.xnu[0] == numbers[0] or after is None:
+        second = numbers[1] if len(numbers) > 1 and before.version >= pack(11) else 0
+        steps = sum(before.xnu[1] < step <= second for step in _XNU_UPDATE_STEPS)
+        version = _updated(before.version, steps)
+    else:
+        version = after.version  # a beta of the first release with a new first number
     note = f"{match[0]} is not in the table; read as macOS {show(version)}"
     return Release(version, f"macOS {show(version)}", note)

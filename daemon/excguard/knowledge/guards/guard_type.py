@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from excguard.knowledge.guards.layout import UNSTATED, Payload, Target
+from excguard.knowledge.severity import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +58,7 @@ class GuardType(NamedTuple):
         unknown_target: What the target of a flavor in no table is; None for `target`.
         unknown_payload: Likewise its payload; None for `payload`.
         soft_mode_bits: Bits of the target that make a flavor soft, by flavor name.
+        optional: What optional means for this type, short and in full; None where it is as `Severity` says.
         home: The file of this directory that holds the pages.
     """
 
@@ -73,11 +75,20 @@ class GuardType(NamedTuple):
     unknown_target: tuple[Target, ...] | None = None
     unknown_payload: tuple[Payload, ...] | None = None
     soft_mode_bits: Mapping[str, int] = {}
+    optional: tuple[str, str] | None = None
 
     @property
     def has_flavors(self) -> bool:
         """Whether the flavor bits of a code mean something."""
         return None not in self.pages
+
+    def severity_text(self, severity: Severity) -> str:
+        """What a severity means for guards of this type, in a few words."""
+        return self.optional[0] if self.optional and severity is Severity.OPTIONAL else severity.text
+
+    def severity_effect(self, severity: Severity) -> str:
+        """What a severity of a guard of this type means for the process, in full."""
+        return self.optional[1] if self.optional and severity is Severity.OPTIONAL else severity.effect
 
     def soft_mode(self, flavor: str | None, target: int) -> bool:
         """Whether the target says that the process goes on, whatever the flavor's severity is."""

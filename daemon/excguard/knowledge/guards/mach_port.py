@@ -10,10 +10,6 @@ _STALE_NAME = (
     "the right was deallocated twice: once by hand and once by a framework that owned it",
     "two threads deallocate or use the same name without a lock",
 )
-_TASK_SELF = (
-    "0x203 is usually mach_task_self(): MACH_PORT_NULL or a stale name was passed as the name, or "
-    "mach_task_self() itself was deallocated"
-)
 _OWNERSHIP = (
     "Find the owner of the right. Set the variable to MACH_PORT_NULL where it is deallocated, release it "
     "once, and use mach_port_deallocate for send rights and mach_port_destruct for receive rights in place "
@@ -133,8 +129,8 @@ PAGES: dict[str | None, Page] = {
         ),
         "Do not set thread state. In an exception handler register EXCEPTION_IDENTITY_PROTECTED and reply "
         "without state. Debuggers need the target's com.apple.security.get-task-allow entitlement and "
-        "Developer Mode. The boot argument tss_should_crash=0 turns the check off on macOS 13.3 to 14.4 "
-        "only; from 14.5 development kernels alone read it.",
+        "Developer Mode. The boot argument tss_should_crash=0 works in release kernels of macOS 13.3, and "
+        "only in development kernels from 14.5 on.",
         sources=(GUIDE, IPC_PAGE),
         reported=("THREAD_SET_STATE",),
         notes=(
@@ -161,7 +157,7 @@ PAGES: dict[str | None, Page] = {
         "Register EXCEPTION_IDENTITY_PROTECTED (macOS 12 and later), EXCEPTION_STATE_IDENTITY_PROTECTED "
         "(15 and later) or EXCEPTION_STATE, and turn the task identity token into a port with "
         "task_identity_token_get_task_port. Update the crash reporting library. The boot argument "
-        "thid_should_crash=0 turns the check off in release kernels up to macOS 15.5.",
+        "thid_should_crash=0 works in release kernels up to macOS 15.5.",
         sources=(GUIDE, IPC_PAGE),
         aliases=("SET_EXCEPTION_BEHAVIOR",),
         reported=("SET_EXCEPTION_BEHAVIOR",),
@@ -374,7 +370,7 @@ PAGES: dict[str | None, Page] = {
     ),
     "INVALID_NAME": Page(
         "a port name was used for which the process holds no right",
-        (*_STALE_NAME, _TASK_SELF, _DEAD_NAME_KEVENT),
+        (*_STALE_NAME, _DEAD_NAME_KEVENT),
         _OWNERSHIP,
         reported=("INVALID_NAME",),
         notes=("Some published reports call 0x200 INCORRECT_GUARD; that is 0x10.",),

@@ -14,6 +14,7 @@ from excguard.knowledge.guards.layout import (
     DOCUMENTED,
     HEADER,
     INFERRED,
+    OBSERVED,
     UNEXPECTED_TARGET,
     UNSTATED_TARGET,
     ZERO,
@@ -40,6 +41,13 @@ _M26_4 = pack(26, 4)
 # Targets
 
 PORT_NAME = (
+    Target(
+        "name of the port that the call was made on",
+        "port name {value:#x} ({value}) in the task that raised it, usually mach_task_self()",
+        "on port {value:#x}",
+        confidence=OBSERVED,
+        when=bare(0x203),
+    ),
     Target("name of the port that the call was made on", "no port name was passed (0)", when=ZERO),
     Target(
         "name of the port that the call was made on",

@@ -16,12 +16,6 @@ PAGES: dict[str | None, Page] = {
         "Remove the call named in the payload, or take it out of the mask. Only Apple's internal systems "
         "raise it.",
         ("bsd/kern/kern_debug.c (xnu-11417.121.6)",),
-        notes=(
-            (
-                "The task's guard flags do not matter. It kills in crash mode "
-                "(kern.debug_syscall_rejection_mode 2) or when the mask asks for it."
-            ),
-        ),
     )
 }
 
@@ -41,6 +35,13 @@ GUARD_TYPE = GuardType(
             when=bare(*_KINDS),
         ),
         Target(_KIND, "{value}: what the payload is the number of is not known", confidence=HEADER),
+    ),
+    optional=(
+        "the kernel kills for it in crash mode or when the mask asks for it",
+        (
+            "The process is killed in crash mode (kern.debug_syscall_rejection_mode 2) or when the mask of "
+            "the call asks for it; otherwise it goes on. The task's guard flags do not matter."
+        ),
     ),
     payload=(
         Payload(
