@@ -184,7 +184,7 @@ def test_every_hit_is_written_whatever_happens(steps, capacity: int, first: int,
                     log.works = step == "repair"
                 case "kill":
                     killed = True
-                    log.kill()
+                    log.forget()
                     ring.kill()
                     stream = InlineStream(ring, log, first=first, capacity=room)
                 case _:

@@ -66,7 +66,7 @@ def test_marks_wait_for_a_sink_that_cannot_be_written(make_worker, monkeypatch) 
     marks = []
     worker.hit(1)
     worker.mark(lambda: marks.append(1))
-    wait_until(lambda: sink._gathered)
+    wait_until(lambda: sink.waiting)
     assert not worker.idle
     assert marks == []
     sink.works = True
@@ -171,7 +171,7 @@ def test_call_comes_in_its_turn(make_worker) -> None:
     worker = make_worker(sink)
     seen = []
     worker.hit(1)
-    worker.call(lambda: seen.append(len(sink._gathered) + len(sink.hits)))
+    worker.call(lambda: seen.append(sink.waiting + len(sink.hits)))
     worker.hit(2)
     wait_until(lambda: worker.idle)
 

@@ -10,9 +10,9 @@ from excguard.native import ffi, lib
 from excguard.pipeline.exemplars import Exemplars
 from excguard.pipeline.hit import LIVE
 from excguard.pipeline.journal import Journal
-from excguard.pipeline.sink import Sink
 from excguard.pipeline.sink_worker import CAPACITY
 from excguard.pipeline.stream import Stream
+from excguard.testing import FakeSink
 from tests.support.samples import INVALID_NAME
 
 if TYPE_CHECKING:
@@ -30,39 +30,15 @@ class Names:
         return f"target-{number}"
 
 
-class RecordingSink(Sink):
-    """Keeps what was written, and can refuse to be."""
-
-    durable: ClassVar[bool] = True
+class RecordingSink(FakeSink):
+    """A `FakeSink` that also checks the names of the targets."""
 
     def __init__(self, name: str = "log") -> None:
-        self.name = name
-        self.works = True
-        self.hits: list[Any] = []
-        self.groups: list[Any] = []
-        self.events: list[tuple[str, dict[str, Any]]] = []
-        self._gathered: list[tuple[list[Any], Any]] = []
+        super().__init__(name)
 
-    def hit(self, hit: Any) -> None:
-        self._gathered.append((self.hits, hit))
-
-    def suppressed(self, group: Any, target: str, _violation: Any) -> None:
+    def suppressed(self, group: Any, target: str, violation: Any) -> None:
         assert target == f"target-{group.target_id}"
-        self._gathered.append((self.groups, group))
-
-    def event(self, _level: str, name: str, fields: dict[str, Any]) -> None:
-        self._gathered.append((self.events, (name, fields)))
-
-    def flush(self) -> bool:
-        if self.works:
-            for written, what in self._gathered:
-                written.append(what)
-            self._gathered.clear()
-        return self.works or not self._gathered
-
-    def kill(self) -> None:
-        """What was not written is gone with the process."""
-        self._gathered.clear()
+        super().suppressed(group, target, violation)
 
 
 class BestEffortSink(RecordingSink):

@@ -5,9 +5,11 @@ import doctest
 import pytest
 
 from excguard import testing
+from excguard.config import Config
 from excguard.decoding.code import join
 from excguard.decoding.decode import decode
-from excguard.testing import simulated_hit
+from excguard.pipeline.sink_worker import SinkWorker
+from excguard.testing import FakeReporter, FakeSink, FakeSource, simulated_hit
 from tests.support import ROOT
 from tests.support.samples import DESTROY, INVALID_NAME
 
@@ -65,3 +67,43 @@ def test_fields_are_those_of_a_hit() -> None:
     assert simulated_hit(seq=7, recovered=True, pc=1).recovered
     with pytest.raises(TypeError):
         simulated_hit(color="red")
+
+
+def test_a_sink_writes_all_that_it_is_given_through_the_thread_that_feeds_it() -> None:
+    sink = FakeSink("mine")
+    worker = SinkWorker(sink, on_progress=lambda: None)
+    hit = simulated_hit()
+    worker.hit(hit)
+    worker.event("info", "target_started", {"pid": 1})
+    worker.stop()
+
+    assert worker.join(60)
+    assert (sink.hits, sink.events) == ([hit], [("target_started", {"pid": 1})])
+    assert sink.closed
+    assert worker.failures == 0
+
+
+def test_what_a_killed_sink_had_not_written_is_lost() -> None:
+    sink = FakeSink()
+    sink.hit(simulated_hit())
+    sink.forget()
+
+    assert sink.flush()
+    assert sink.hits == []
+
+
+def test_a_source_follows_the_protocol_of_sources() -> None:
+    source = FakeSource([])
+
+    assert source.enabled(Config())
+    assert source.processes(Config()) == ("*",)
+    assert source.revision(Config()) == source.revision(Config())
+
+
+def test_a_reporter_keeps_failures_and_events() -> None:
+    report = FakeReporter()
+    report.failure("garbled", "line 7")
+    report.event("warning", "source_failed", error="x")
+
+    assert report.failures == [("garbled", "line 7")]
+    assert report.events == [("source_failed", {"error": "x"})]
