@@ -153,7 +153,7 @@ def test_rows_of_layouts_belong_to_flavors() -> None:
 @given(st.integers(0, 2**32 - 1), st.sampled_from([r.version for r in releases.known()] + [releases.NEWEST]))
 def test_every_target_of_every_flavor_has_a_meaning(kind: GuardType, value: int, release: int) -> None:
     for flavor in (*kind.pages, None):
-        assert payload.target(kind.target_rows(flavor), value, release).meaning
+        assert payload.TargetReader(kind.target_rows(flavor), release).read(value).meaning
 
 
 def test_layouts_by_release() -> None:

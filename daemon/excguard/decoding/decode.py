@@ -113,12 +113,12 @@ def _without_flavor(
         target_meaning=(
             "the report leaves the target out"
             if target is None
-            else layouts.target(kind.target_rows(None), target, at).meaning
+            else layouts.TargetReader(kind.target_rows(None), at).read(target).meaning
             if kind
             else f"{target:#x}; its meaning depends on the guard type, which the report leaves out"
         ),
         payload_fields=(
-            layouts.fields(kind.payload_rows(None), subcode, at, target or 0)
+            layouts.PayloadReader(kind.payload_rows(None), at).read(subcode, target or 0)
             if kind and subcode is not None
             else ()
         ),
@@ -140,14 +140,16 @@ class _Meaning(NamedTuple):
 
     Attributes:
         violation: The violation, but for what depends on target and payload.
-        kind: The guard type.
-        at: The release that layouts are chosen by.
+        targets: Reads its targets.
+        payloads: Reads its payloads.
+        soft_mode: Bits of the target that make it soft.
         page: The page of the flavor; None for a flavor in no table.
     """
 
     violation: Violation
-    kind: GuardType
-    at: int
+    targets: layouts.TargetReader
+    payloads: layouts.PayloadReader
+    soft_mode: int
     page: Page | None
 
 
@@ -156,26 +158,22 @@ def _decode(code: int, subcode: int | None, release: str | None) -> Violation:
     meaning = _meaning(code >> FLAVOR_SHIFT, release)
     if meaning is None:
         return _unknown_type(code, subcode, releases.parse(release) if release is not None else None)
-    violation, kind, at, page = meaning
+    violation, targets, payloads, soft_mode, page = meaning
     target_value = code & TARGET_MASK
-    name = violation.flavor_name
-    target = layouts.target(kind.target_rows(name), target_value, at)
-    fields: tuple[layouts.Field, ...] = ()
-    if subcode is not None:
-        fields = layouts.fields(kind.payload_rows(name), subcode, at, target_value)
+    target = targets.read(target_value)
+    fields = () if subcode is None else payloads.read(subcode, target_value)
+    name = violation.flavor_name or violation.guard_type or ""
     if page is None:
-        summary = (
-            f"Unknown {kind.name} flavor {violation.flavor:#x}: target {target_value:#x}{_shown(subcode)}."
-        )
+        summary = f"Unknown {name} flavor {violation.flavor:#x}: target {target_value:#x}{_shown(subcode)}."
     else:
-        summary = _summary(name or kind.name, page, target, fields)
+        summary = _summary(name, page, target, fields)
     return msgspec.structs.replace(
         violation,
         target=target_value,
         payload=subcode,
         code=code,
         subcode=subcode,
-        severity=Severity.SOFT if kind.soft_mode(name, target_value) else violation.severity,
+        severity=Severity.SOFT if target_value & soft_mode else violation.severity,
         summary=summary,
         target_meaning=target.meaning,
         target_confidence=target.confidence,
@@ -218,7 +216,13 @@ def _meaning(head: int, release: str | None) -> _Meaning | None:
         notes=(*((placed.note,) if placed and placed.note else ()), *named.notes),
         known=known,
     )
-    return _Meaning(violation, kind, at, page)
+    return _Meaning(
+        violation,
+        layouts.TargetReader(kind.target_rows(violation.flavor_name), at),
+        layouts.PayloadReader(kind.payload_rows(violation.flavor_name), at),
+        kind.soft_mode_bits.get(violation.flavor_name or "", 0),
+        page,
+    )
 
 
 def _name(guard_type: str, value: int, placed: releases.Release | None) -> _Names:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from excguard.knowledge.guards.layout import INFERRED
-from excguard.knowledge.names import signed
+from excguard.knowledge.guards.layout import ANY, INFERRED
 from excguard.knowledge.releases import NEWEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from excguard.knowledge.guards.layout import Part, Payload
     from excguard.knowledge.guards.layout import Target as TargetRow
@@ -47,46 +46,118 @@ class Target(msgspec.Struct, frozen=True):
     confidence: str
 
 
-def target(rows: Iterable[TargetRow], value: int, release: int) -> Target:
-    """What a target means by the rows of its flavor; NEWEST stands for an unknown release."""
-    row = next(row for row in rows if row.fits(release, value))
-    shown = {"value": value, "signed": signed(value, 32), "words": row.words and row.words(value, release)}
-    confidence = INFERRED if release == NEWEST and not row.current else row.confidence
-    return Target(row.short.format(**shown), row.meaning.format(**shown), confidence)
+class TargetReader:
+    """Says what targets of one flavor mean on one release; NEWEST stands for an unknown release."""
+
+    def __init__(self, rows: Iterable[TargetRow], release: int) -> None:
+        """Choose the rows of the release once: reading a value is the part that is done often."""
+        self._release = release
+        self._rows = [
+            (
+                None if row.when is ANY else row.when.holds,
+                row.short,
+                row.meaning,
+                row.words,
+                INFERRED if release == NEWEST and not row.current else row.confidence,
+            )
+            for row in rows
+            if release == NEWEST or row.first <= release < row.before
+        ]
+
+    def read(self, value: int) -> Target:
+        """What a target means."""
+        row = next(row for row in self._rows if row[0] is None or row[0](value))
+        _, short, meaning, words, confidence = row
+        said = words(value, self._release) if words else None
+        number = value - 0x1_0000_0000 if value >> 31 else value
+        return Target(
+            short.format(value=value, signed=number, words=said) if short else "",
+            meaning.format(value=value, signed=number, words=said),
+            confidence,
+        )
 
 
-def fields(rows: tuple[Payload, ...], value: int, release: int, of_target: int = 0) -> tuple[Field, ...]:
-    """The fields of a payload by the rows of its flavor; one field whole where no row explains the value.
+class PayloadReader:
+    """Splits payloads of one flavor on one release into fields; NEWEST stands for an unknown release."""
 
-    Args:
-        rows: The layouts that the flavor has.
-        value: The payload.
-        release: The release; NEWEST for an unknown one.
-        of_target: The target, which decides for some guard types.
-    """
-    row = next((row for row in rows if row.fits(release, value, of_target)), None)
-    if row is None or not row.parts:
+    def __init__(self, rows: tuple[Payload, ...], release: int) -> None:
+        """Choose the rows of the release once: reading a value is the part that is done often."""
+        self._release = release
+        self._stated = bool(rows)
+        self._rows = [
+            (
+                None if row.when is ANY else row.when.holds,
+                row.target,
+                release == NEWEST and not row.current and not row.parts,  # for 0 only
+                tuple(_prepared(part, inferred=release == NEWEST and not row.current) for part in row.parts),
+            )
+            for row in rows
+            if release == NEWEST or row.first <= release < row.before
+        ]
+
+    def read(self, value: int, target: int) -> tuple[Field, ...]:
+        """The fields of a payload; one field whole where no row explains the value."""
+        for holds, of_target, only_zero, parts in self._rows:
+            if (
+                (of_target is None or of_target == target)
+                and not (only_zero and value)
+                and (holds is None or holds(value))
+            ):
+                return self._fields(parts, value) if parts else self._unread(value, zero_expected=True)
+        return self._unread(value, zero_expected=False)
+
+    def _unread(self, value: int, *, zero_expected: bool) -> tuple[Field, ...]:
         if value == 0:
             return ()
-        expected = "zero was expected for this flavor" if row else "no source explains this value"
-        text = expected if rows else "no source says what the payload of this flavor is"
+        text = "no source says what the payload of this flavor is"
+        if self._stated:
+            text = "zero was expected for this flavor" if zero_expected else "no source explains this value"
         return (Field("payload", value, text, INFERRED),)
-    inferred = release == NEWEST and not row.current
-    found = []
-    rest = value
-    for part in row.parts:
-        mask = (2 << part.high - part.low) - 1
-        bits = value >> part.low & mask
-        rest &= ~((mask if part.meant is None else part.meant) << part.low)
-        if bits or not part.optional:
-            found.append(_field(part, bits << part.shift, release, inferred=inferred))
-    if rest:
-        found.append(Field("unknown_bits", rest, "bits without a known meaning", INFERRED))
-    return tuple(found)
+
+    def _fields(self, parts: tuple[_Prepared, ...], value: int) -> tuple[Field, ...]:
+        found = []
+        rest = value
+        for low, mask, meant, shift, name, words, values, confidence, optional in parts:
+            bits = value >> low & mask
+            rest &= meant
+            if not bits and optional:
+                continue
+            bits <<= shift
+            text = words(bits, self._release) if words else values.get(bits)
+            if text is None:
+                found.append(Field(name, bits, f"unknown {name.replace('_', ' ')}", INFERRED))
+            else:
+                found.append(Field(name, bits, text, confidence))
+        if rest:
+            found.append(Field("unknown_bits", rest, "bits without a known meaning", INFERRED))
+        return tuple(found)
 
 
-def _field(part: Part, value: int, release: int, *, inferred: bool) -> Field:
-    text = part.words(value, release) if part.words else part.values.get(value)
-    if text is None:
-        return Field(part.name, value, f"unknown {part.name.replace('_', ' ')}", INFERRED)
-    return Field(part.name, value, text, INFERRED if inferred else part.confidence)
+class _Prepared(NamedTuple):
+    """A part as it is read: `meant` clears its bits from what is left of a value."""
+
+    low: int
+    mask: int
+    meant: int
+    shift: int
+    name: str
+    words: Callable[[int, int], str] | None
+    values: Mapping[int, str]
+    confidence: str
+    optional: bool
+
+
+def _prepared(part: Part, *, inferred: bool) -> _Prepared:
+    mask = (2 << part.high - part.low) - 1
+    meant = mask if part.meant is None else part.meant
+    return _Prepared(
+        part.low,
+        mask,
+        ~(meant << part.low),
+        part.shift,
+        part.name,
+        part.words,
+        part.values,
+        INFERRED if inferred else part.confidence,
+        part.optional,
+    )

@@ -491,11 +491,12 @@ def behavior(value: int, _release: int) -> str:
     return " | ".join([base, *(name for bit, name in BEHAVIOR_FLAGS.items() if value & bit)])
 
 
+_EXCEPTION_MASKS = {1 << number: name.replace("EXC_", "EXC_MASK_") for number, name in EXCEPTIONS.items()}
+
+
 def exception_mask(value: int, _release: int) -> str:
     """EXC_MASK_* flags."""
-    return bits(
-        value, {1 << number: name.replace("EXC_", "EXC_MASK_") for number, name in EXCEPTIONS.items()}
-    )
+    return bits(value, _EXCEPTION_MASKS)
 
 
 def state_flavor(value: int, _release: int) -> str:

@@ -114,14 +114,6 @@ class Payload(NamedTuple):
         """Whether the newest release has it."""
         return self.before > NEWEST
 
-    def fits(self, release: int, value: int, target: int) -> bool:
-        """Whether it is the layout of a payload on a release; NEWEST stands for an unknown release."""
-        if release == NEWEST:
-            possible = self.current or bool(self.parts) or value == 0
-        else:
-            possible = self.first <= release < self.before
-        return possible and self.target in {None, target} and self.when.holds(value)
-
 
 class Target(NamedTuple):
     """What a target is.
@@ -150,10 +142,6 @@ class Target(NamedTuple):
     def current(self) -> bool:
         """Whether the newest release has it."""
         return self.before > NEWEST
-
-    def fits(self, release: int, value: int) -> bool:
-        """Whether it is what a target is on a release; NEWEST stands for an unknown release."""
-        return (self.first <= release < self.before or release == NEWEST) and self.when.holds(value)
 
 
 ALWAYS_ZERO = (Payload(()),)
