@@ -14,6 +14,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from tests.macos import adhoc_signature
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOLCHAIN = Path(__file__).resolve().parent / "zig" / "zig.cmake"
 
@@ -22,7 +24,8 @@ ARCHITECTURES = {"x86_64": "x86_64", "arm64": "aarch64"}
 
 EXTENSION = "excguard/native/_core.abi3.so"
 GUARDIAN = "excguard/process/guardian/excguard-guardian"
-BINARIES = (EXTENSION, GUARDIAN)
+INSERTION = "excguard/native/libexcguard_insertion.dylib"
+BINARIES = (EXTENSION, GUARDIAN, INSERTION)
 """What is built, relative to the place where packages are installed."""
 
 MINIMUM_MACOS = (12, 0)
@@ -109,6 +112,9 @@ def build(arch: str, zig: Path, directory: Path, root: Path = ROOT) -> Path:
     run([tool("cmake"), "--build", directory / "build"])
     installed = directory / "install"
     run([tool("cmake"), "--install", directory / "build", "--prefix", installed])
+    for name in BINARIES:
+        path = installed / name
+        path.write_bytes(adhoc_signature.sign(path.read_bytes(), path.name))
     found = {str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()}
     if found != set(BINARIES):
         raise BuildError(f"the build for macOS installs {sorted(found)}, expected were {sorted(BINARIES)}")

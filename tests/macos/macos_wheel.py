@@ -20,6 +20,8 @@ from tests.macos import cross, universal
 PLATFORM = f"macosx_{cross.MINIMUM_MACOS[0]}_{cross.MINIMUM_MACOS[1]}_universal2"
 LEFT_BEHIND = ("excsim/",)
 """What the wheel of this system holds for systems without Mach."""
+OTHER_NAMES = {cross.INSERTION.replace(".dylib", ".so"): cross.INSERTION}
+"""Files that have another name on macOS."""
 
 
 def linux_wheel(directory: Path) -> Path:
@@ -74,7 +76,7 @@ def assemble(wheel: Path, binaries: dict[str, Path], destination: Path) -> Path:
     record = ""
     with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(result, "w", zipfile.ZIP_DEFLATED) as target:
         for old in source.infolist():
-            path = old.filename
+            path = OTHER_NAMES.get(old.filename, old.filename)
             if path.startswith(LEFT_BEHIND) or path == record_name:
                 continue
             content = binaries[path].read_bytes() if path in binaries else source.read(old)
@@ -85,7 +87,7 @@ def assemble(wheel: Path, binaries: dict[str, Path], destination: Path) -> Path:
             entry.compress_type = zipfile.ZIP_DEFLATED
             target.writestr(entry, content)
             record += record_line(path, content)
-        missing = binaries.keys() - set(source.namelist())
+        missing = binaries.keys() - set(target.namelist())
         if missing:
             raise cross.BuildError(f"{wheel} has no {', '.join(sorted(missing))} to put others in place of")
         target.writestr(record_name, f"{record}{record_name},,\n")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.macos import cross, dyld_rules, macho
+from tests.macos import adhoc_signature, cross, dyld_rules, macho
 from tests.support import mach_machine
 
 if TYPE_CHECKING:
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 LIBSYSTEM = "/usr/lib/libSystem.B.dylib"
 CONFORMANCE = cross.ROOT / "tests" / "conformance" / "programs"
-FILETYPES = {cross.EXTENSION: dyld_rules.MH_DYLIB, cross.GUARDIAN: dyld_rules.MH_EXECUTE}
+FILETYPES = {
+    cross.EXTENSION: dyld_rules.MH_DYLIB,
+    cross.GUARDIAN: dyld_rules.MH_EXECUTE,
+    cross.INSERTION: dyld_rules.MH_DYLIB,
+}
 
 
 def check(build: Path, arch: str) -> None:
@@ -67,10 +71,14 @@ def test_the_conformance_programs_build_with_every_sdk(each_sdk: Sdk, arch: str,
 
 
 @pytest.mark.parametrize("name", cross.BINARIES)
-def test_arm64_code_is_signed(macos_build: Path, arch: str, name: str) -> None:
-    """arm64 Macs run no unsigned code; an ad-hoc signature is enough, and its hashes must fit the file."""
-    expected = [] if arch == "arm64" else ["no code signature"]
-    assert dyld_rules.signature_errors((macos_build / name).read_bytes()) == expected
+def test_the_code_is_signed(macos_build: Path, name: str) -> None:
+    """arm64 Macs run no unsigned code, hardened processes map none: ad hoc, with hashes that fit the file."""
+    assert dyld_rules.signature_errors((macos_build / name).read_bytes()) == []
+
+
+def test_a_file_that_is_signed_already_stays_as_it_is(macos_build: Path) -> None:
+    content = (macos_build / cross.INSERTION).read_bytes()
+    assert adhoc_signature.sign(content, "other") == content
 
 
 def test_a_changed_byte_breaks_the_signature(macos_builds: dict[str, Path]) -> None:

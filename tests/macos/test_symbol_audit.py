@@ -48,6 +48,37 @@ def test_nothing_is_on_the_list_without_need(macos_builds: dict[str, Path]) -> N
     assert sorted(allowed().keys() - needed) == []
 
 
+INSERTED = {
+    "__dyld_register_func_for_add_image",
+    "_bootstrap_look_up",
+    "_bootstrap_port",
+    "_dladdr",
+    "_getpid",
+    "_mach_msg",
+    "_mach_msg_destroy",
+    "_mach_task_self_",
+    "_pthread_equal",
+    "_pthread_self",
+    "_task_get_exc_guard_behavior",
+    "_task_set_exc_guard_behavior",
+    "dyld_stub_binder",
+    *("_getenv", "_setenv", "_unsetenv", "_free", "_malloc"),
+    *("_bzero", "___bzero", "_memcpy", "_sscanf", "_strcspn", "_strlen", "_strncmp"),
+}
+"""All that the inserted library may import: it runs in programs of users."""
+
+
+def test_the_inserted_library_imports_no_more_than_it_says(macos_build: Path, arch: str) -> None:
+    """No thread, no signal, no file, no output; of Mach its own flags, one look-up and sending."""
+    assert sorted(macho.undefined(macos_build / cross.INSERTION, arch) - INSERTED) == []
+
+
+def test_the_inserted_library_exports_nothing(macos_build: Path, arch: str) -> None:
+    """Nothing of a program can be bound to it by accident: the two names are the linker's."""
+    exports = macho.read(macos_build / cross.INSERTION, arch).exports
+    assert set(exports) == {"__mh_dylib_header", "___dso_handle"}
+
+
 def test_nothing_dangerous_is_imported(macos_build: Path, arch: str) -> None:
     """Above all nothing that sets thread state, whatever the list says."""
     assert forbidden(imported(macos_build, arch)) == []

@@ -9,15 +9,19 @@ import sys
 
 import atheris
 
-from excguard.mach.rendezvous import wire
+from excguard.mach.rendezvous import insertion, wire
 
 # By hand: imports of a package that is installed for editing pass atheris by.
-for name in ("sender_of", "parse", "_request", "_report"):
-    setattr(wire, name, atheris.instrument_func(getattr(wire, name)))
+for module, names in (
+    (wire, ("sender_of", "parse", "_request", "_report")),
+    (insertion, ("parse", "_images")),
+):
+    for name in names:
+        setattr(module, name, atheris.instrument_func(getattr(module, name)))
 
 
 def parse(data: bytes) -> None:
-    """Whatever arrives is one of four messages or malformed; anything else ends the fuzzer."""
+    """Whatever arrives is one of five messages or malformed; anything else ends the fuzzer."""
     if not data:
         return
     protocol = wire.Protocol.CHROMIUM if data[0] & 1 else wire.Protocol.EXCGUARD

@@ -35,9 +35,13 @@ def requests() -> list[tuple[int, bytes]]:
     """Protocol and message, with a send-once reply right."""
     own = struct.pack("=III", 1, 36, 0)
     attached = struct.pack("=IIIi", 1, 40, 0, 0)
+    image = struct.pack("=IIQQ16s", 48, 5, 4096, 4096, bytes(range(16))) + b"/path" + bytes(3)
+    inserted = struct.pack("=IIQIIiII", 1, 60 + 2 * len(image), 7, 0, 17, 0, 0, 2) + 2 * image
     rows = [
         (0, lib.EXCGUARD_RENDEZVOUS_REQUEST, 0x2203, own, TRAILER),
         (0, lib.EXCGUARD_RENDEZVOUS_REGISTERED, 0, attached, TRAILER),
+        (0, lib.EXCGUARD_INSERTION_START, 0, inserted, TRAILER),
+        (0, lib.EXCGUARD_INSERTION_IMAGES, 0, inserted, TRAILER),
         (0, lib.MACH_NOTIFY_DEAD_NAME, 0, struct.pack("=8xI", 7), KERNEL_TRAILER),
         (0, lib.MACH_NOTIFY_SEND_ONCE, 0, b"", KERNEL_TRAILER),
         (1, lib.EXCGUARD_CHROMIUM_REQUEST, 0x2203, b"", TRAILER),

@@ -1,0 +1,55 @@
+#include "images.h"
+
+#include <elf.h>
+#include <limits.h>
+#include <link.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The build id of a PT_NOTE segment, or NULL. */
+static const uint8_t *build_id(const uint8_t *note, uint64_t size) {
+    while (size >= sizeof(ElfW(Nhdr))) {
+        const ElfW(Nhdr) *header = (const void *)note;
+        uint64_t name = (header->n_namesz + 3u) & ~3u, content = (header->n_descsz + 3u) & ~3u;
+        if (name + content > size - sizeof *header) {
+            break;
+        }
+        if (header->n_type == NT_GNU_BUILD_ID && header->n_descsz >= 16 &&
+            strncmp((const char *)(header + 1), "GNU", 4) == 0) {
+            return note + sizeof *header + name;
+        }
+        note += sizeof *header + name + content;
+        size -= sizeof *header + name + content;
+    }
+    return NULL;
+}
+
+static int describe(struct dl_phdr_info *info, size_t size, void *found) {
+    (void)size;
+    char path[PATH_MAX];
+    uint64_t first = UINT64_MAX, end = 0;
+    struct image image = {.path = info->dlpi_name};
+    for (uint16_t i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        uint64_t address = info->dlpi_addr + segment->p_vaddr;
+        if (segment->p_type == PT_LOAD) {
+            first = address < first ? address : first;
+            end = address + segment->p_memsz > end ? address + segment->p_memsz : end;
+        } else if (segment->p_type == PT_NOTE && image.uuid == NULL) {
+            image.uuid = build_id((const uint8_t *)(uintptr_t)address, segment->p_memsz);
+        }
+    }
+    if (image.path[0] == '\0') { /* the program itself */
+        ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+        path[length > 0 ? length : 0] = '\0';
+        image.path = path;
+    }
+    image.address = first;
+    image.size = end - first;
+    (*(void (**)(const struct image *))found)(&image);
+    return 0;
+}
+
+void images_watch(void (*found)(const struct image *)) {
+    dl_iterate_phdr(describe, &found);
+}
