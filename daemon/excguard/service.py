@@ -36,7 +36,7 @@ from excguard.sources.collector import Collector
 from excguard.sources.registry import SOURCES
 from excguard.targets.attachment import Attachment
 from excguard.targets.events import Event, Exited, Started
-from excguard.targets.self_registration import TargetRendezvous
+from excguard.targets.rendezvous import TargetRendezvous
 from excguard.targets.supervisor import Supervisor
 from excguard.targets.target_set import TargetSet
 

@@ -17,7 +17,7 @@ from excguard.knowledge.exception_behavior import Behavior
 from excguard.mach import ports
 from excguard.mach.errors import UnsupportedReleaseError
 from excguard.mach.host import Host
-from excguard.targets.events import Event, Exited, ExitReason, Restarting, Started, StartFailed
+from excguard.targets.events import Event, Exited, ExitReason, GroupEnded, Restarting, Started, StartFailed
 from excguard.targets.supervisor import Supervisor
 from tests.support.waiting import until
 
@@ -167,10 +167,12 @@ async def read_line(path: Path) -> str:
 def test_an_exit_is_reported_with_its_status_signal_and_reason(
     host: Host, text: str, expected: tuple[int | None, int | None, ExitReason, int]
 ) -> None:
-    started, exited = supervise(host, script(text))
+    started, exited, ended = supervise(host, script(text))
 
     assert isinstance(started, Started)
     assert isinstance(exited, Exited)
+    assert isinstance(ended, GroupEnded)
+    assert not ended.detached
     assert (exited.status, exited.signal, exited.reason, exited.exit_status) == expected
     assert started.pid == exited.pid != 0
 
@@ -203,7 +205,7 @@ def test_a_program_that_cannot_be_started_is_tried_again_by_the_restart_policy(
     target = Target(name="x", command=(str(program),), restart=Restart.ON_FAILURE)
     events = supervise(host, target, clock=clock, react=react)
 
-    assert [StartFailed, Restarting, StartFailed, Restarting, Started, Exited] == [
+    assert [StartFailed, Restarting, StartFailed, Restarting, Started, Exited, GroupEnded] == [
         type(event) for event in events
     ]
 
@@ -314,7 +316,7 @@ def test_stop_does_not_wait_for_a_restart(host: Host) -> None:
     target = script("exit 1", restart=Restart.ALWAYS, restart_delay=3600.0, restart_delay_max=3600.0)
     events = supervise(host, target, react=react)
 
-    assert [Started, Exited, Restarting] == [type(event) for event in events]
+    assert [Started, Exited, GroupEnded, Restarting] == [type(event) for event in events]
 
 
 def test_stop_asks_first(host: Host, ready: Path) -> None:
@@ -340,6 +342,63 @@ def test_stop_kills_what_does_not_listen(host: Host, ready: Path) -> None:
     )
 
     assert (exited.signal, exited.reason) == (signal.SIGKILL, ExitReason.STOPPED)
+
+
+def test_what_a_program_leaves_behind_is_counted(host: Host) -> None:
+    (exited,) = exits(supervise(host, script("sleep 3600 & sleep 3600 & exit 0")))
+
+    assert exited.left == 2
+
+
+def test_what_leaves_the_group_and_keeps_the_port_is_reported(host: Host, ready: Path) -> None:
+    text = (
+        "import os, time\n"
+        "from excguard.native import lib\n"
+        "if os.fork(): os.wait(); raise SystemExit\n"
+        "if os.fork(): os._exit(0)\n"
+        "os.setsid()\n"
+        "lib.mach_task_self()\n"  # a simulated kernel has no task for a process before its first call
+        "print(os.getpid(), file=open('ready', 'w'), flush=True)\n"
+        "time.sleep(3600)"
+    )
+    pids: list[int] = []
+
+    async def beside(_: Supervisor) -> None:
+        pids.append(int(await read_line(ready)))
+
+    program = (sys.executable, "-c", text)
+    target = Target(name="x", command=program, restart=Restart.NEVER, directory=str(ready.parent))
+    *_, ended = supervise(host, target, beside=beside)
+    os.kill(pids[0], signal.SIGKILL)
+
+    assert isinstance(ended, GroupEnded)
+    assert ended.detached
+
+
+def test_all_that_a_program_leaves_behind_is_waited_for(host: Host, tmp_path: Path) -> None:
+    text = "(while [ ! -e go ]; do sleep 0.01; done; echo > done) & exit 0"
+
+    def react(_: Supervisor, event: Event) -> None:
+        if isinstance(event, Exited):
+            (tmp_path / "go").touch()
+
+    exited, ended = supervise(host, script(text, directory=str(tmp_path), wait_all=True), react=react)[1:]
+
+    assert isinstance(exited, Exited)
+    assert exited.left
+    assert isinstance(ended, GroupEnded)
+    assert (tmp_path / "done").exists()
+
+
+def test_waiting_for_all_ends_when_it_is_stopped(host: Host) -> None:
+    def react(supervisor: Supervisor, event: Event) -> None:
+        if isinstance(event, Exited):
+            asyncio.get_running_loop().call_soon(supervisor.forward, signal.SIGTERM)
+
+    *_, exited, ended = supervise(host, script("sleep 3600 & exit 0", wait_all=True), react=react)
+
+    assert isinstance(exited, Exited)
+    assert isinstance(ended, GroupEnded)
 
 
 def test_what_a_program_leaves_behind_ends_with_it(host: Host, tmp_path: Path) -> None:

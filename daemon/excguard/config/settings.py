@@ -137,6 +137,7 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True):
     reply: Reply = Reply.FORWARD
     registration: Registration = Registration.SPAWN
     guard_behavior: Annotated[str, GUARD_BEHAVIOR] = ""
+    wait_all: bool = False
     delivery: Delivery = Delivery.AUTO
     delivery_children: bool = True
 

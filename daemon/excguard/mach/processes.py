@@ -5,7 +5,7 @@ from typing import Final
 
 from excguard.native import ffi, lib
 
-_ROOM: Final = 1024  # children of one process
+_ROOM: Final = 4096  # processes in one list
 _MAX_PATH: Final = int(lib.PROC_PIDPATHINFO_MAXSIZE)
 
 
@@ -13,6 +13,13 @@ def children(pid: int) -> list[int]:
     """The children of a process; none when there is no such process."""
     buffer = ffi.new("int[]", _ROOM)
     count = lib.proc_listchildpids(pid, buffer, ffi.sizeof(buffer))
+    return list(buffer[0:count]) if count > 0 else []
+
+
+def group(number: int) -> list[int]:
+    """The members of a process group; none when there is no such group. On a Mac the dead ones count, too."""
+    buffer = ffi.new("int[]", _ROOM)
+    count = lib.proc_listpgrppids(number, buffer, ffi.sizeof(buffer))
     return list(buffer[0:count]) if count > 0 else []
 
 

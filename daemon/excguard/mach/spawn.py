@@ -61,7 +61,7 @@ def spawn(  # noqa: PLR0913 (each is one attribute of posix_spawn)
         ValueError: a NUL character in the command or the environment, or an empty command.
     """
     variables = os.environ if environment is None else environment
-    program = _find(command, variables, directory)
+    program = find_program(command, variables, directory)
     arguments = _strings([_encoded(argument) for argument in command])
     settings = _strings([_setting(name, value) for name, value in variables.items()])
     behavior_and_flavor = exception_ports.registration(behavior, host)
@@ -92,8 +92,18 @@ def spawn(  # noqa: PLR0913 (each is one attribute of posix_spawn)
     return int(pid[0])
 
 
-def _find(command: Sequence[str], environment: Mapping[str, str], directory: str) -> str:
-    """The path of the program to run, checked first for errors that posix_spawn reports only as a number."""
+def find_program(command: Sequence[str], environment: Mapping[str, str], directory: str) -> str:
+    """The path of the program that `spawn` runs; posix_spawn reports these errors only as a number.
+
+    Args:
+        command: see `spawn`.
+        environment: see `spawn`.
+        directory: see `spawn`.
+
+    Raises:
+        OSError: it cannot be found; see `spawn`.
+        ValueError: an empty command.
+    """
     if not command or not command[0]:
         raise ValueError("no program to run: the command is empty")
     cwd = Path(directory)

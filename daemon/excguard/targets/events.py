@@ -7,6 +7,7 @@ from typing import Self
 
 from excguard.config import Target
 from excguard.mach.errors import MachError
+from excguard.targets.program import Program
 
 
 class ExitReason(enum.Enum):
@@ -31,10 +32,11 @@ class ExitReason(enum.Enum):
 
 @dataclass(frozen=True)
 class Started:
-    """The program of `target` was started, as process `pid`."""
+    """The program of `target` was started, as process `pid`; `program` says how."""
 
     target: Target
     pid: int
+    program: Program
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Exited:
         signal: the number of that signal; None when it exited by itself.
         reason: which of these it was.
         seconds: how long it ran.
+        left: how many processes that it started were still running.
     """
 
     target: Target
@@ -72,11 +75,27 @@ class Exited:
     signal: int | None
     reason: ExitReason
     seconds: float
+    left: int = 0
 
     @property
     def exit_status(self) -> int:
         """The status that a shell reports: the program's, or 128 and the signal."""
         return self.status if self.status is not None else 128 + (self.signal or 0)
+
+
+@dataclass(frozen=True)
+class GroupEnded:
+    """Everything in the process group of a program has ended.
+
+    Attributes:
+        target: the target.
+        program: what has ended.
+        detached: whether processes that had left the group still have the target's exception port.
+    """
+
+    target: Target
+    program: Program
+    detached: bool
 
 
 @dataclass(frozen=True)
@@ -87,4 +106,4 @@ class Restarting:
     delay: float
 
 
-Event = Started | StartFailed | Exited | Restarting
+Event = Started | StartFailed | Exited | GroupEnded | Restarting

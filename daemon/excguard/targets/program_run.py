@@ -5,18 +5,26 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable
-from typing import Protocol
+from pathlib import Path
+from typing import Final, Protocol
 
 from excguard.config import Registration, Reply
 from excguard.mach.errors import MachError
 from excguard.mach.host import Host
 from excguard.mach.rendezvous import Launch, environment
-from excguard.mach.spawn import spawn
+from excguard.mach.spawn import find_program, spawn
 from excguard.process.guardian import ProcessGroup
 from excguard.process.terminal import Terminal
-from excguard.targets.events import Event, Exited, ExitReason, Started, StartFailed
-from excguard.targets.self_registration import TargetRendezvous
+from excguard.targets.delivery import plan
+from excguard.targets.events import Event, Exited, ExitReason, GroupEnded, Started, StartFailed
+from excguard.targets.program import Program
+from excguard.targets.rendezvous import TargetRendezvous
 from excguard.targets.supervised_target import SupervisedTarget
+
+_FIRST_LOOK: Final = 0.1  # seconds between two looks at a program's processes, at first
+_LAST_LOOK: Final = 2.0  # and in the end
+_LEFT: Final = 0.02  # seconds between two looks for processes that are left
+_RELEASING: Final = 25  # such looks after the end of a group
 
 
 class Clock(Protocol):
@@ -37,6 +45,7 @@ class ProgramRun:
         pid: the program's process; 0 before it is started and after it was reaped.
         exited: how it ended; None until then, and when it could not be started.
         ended: set when its whole group has ended.
+        finished: set when that was reported, too.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the supervisor that a program needs
@@ -58,11 +67,15 @@ class ProgramRun:
         self.pid = 0
         self.exited: Exited | None = None
         self.ended = asyncio.Event()
+        self.finished = asyncio.Event()
         self._host = host
         self._clock = clock
         self._terminal = terminal
         self._rendezvous = rendezvous
         self._on_event = on_event
+        self._program: Program | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._waiting: asyncio.Task[None] | None = None
         self._stopped = False
         self._began = 0.0
         self._group = ProcessGroup(supervised.target.stop_timeout)
@@ -75,16 +88,21 @@ class ProgramRun:
             self._terminal.lend(self._group.number)
         # The receiver answers "handled" only to the program's own process, so it needs the pid before a hit.
         suspended = target.reply is Reply.CONSUME
+        environment = {**_own_environment(), **target.environment}
         try:
-            with supervised.port.make_send() as send, self._launch() as launched:
-                launch, variables = launched or (None, {})
+            path = find_program(target.command, environment, target.directory)
+            program = Program(plan(target, Path(path), self._host, environment))
+            with (
+                supervised.port.make_send() as send,
+                self._launch(program) as (launch, variables),
+            ):
                 by_itself = launch is not None and target.registration is Registration.RENDEZVOUS
                 self.pid = spawn(
                     self._host,
                     target.command,
                     exception_port=None if by_itself else send,
                     behavior=target.behavior,
-                    environment={**_own_environment(), **target.environment, **variables},
+                    environment={**environment, **variables},
                     directory=target.directory,
                     process_group=self._group.number,
                     null_stdin=not supervised.foreground,
@@ -98,11 +116,13 @@ class ProgramRun:
             self._on_event(StartFailed(target, error))
             return
         self._began = self._clock.time()
-        supervised.pid = self.pid
+        program.pid = supervised.pid = self.pid
+        supervised.program = self._program = program
         supervised.starts += 1
         with contextlib.suppress(BrokenPipeError):  # the guardian was killed: SIGCHLD reports it
             self._group.register(self.pid)
-        self._on_event(Started(target, self.pid))
+        self._on_event(Started(target, self.pid, program))
+        self._looking = asyncio.get_running_loop().create_task(self._look(program))
         if suspended:
             # Until here it has not run. If this process dies before this line, the guardian continues it.
             self.signal(signal.SIGCONT, whole_group=False)
@@ -141,11 +161,56 @@ class ProgramRun:
                 self._stopped = False
                 os.killpg(group, signal.SIGCONT)
 
-    def _launch(self) -> contextlib.AbstractContextManager[tuple[Launch, dict[str, str]] | None]:
-        target = self.supervised.target
-        if target.registration is Registration.SPAWN or self._rendezvous is None:
-            return contextlib.nullcontext()
-        return self._rendezvous.launch(target.name, self.supervised.port, target.behavior, target.guard_flags)
+    def _launch(
+        self, program: Program
+    ) -> contextlib.AbstractContextManager[tuple[Launch | None, dict[str, str]]]:
+        if self._rendezvous is None:
+            return contextlib.nullcontext((None, {}))
+        return self._rendezvous.launch(self.supervised.target, program, self.supervised.port)
+
+    async def _look(self, program: Program) -> None:
+        """Look at the processes of the program again and again, at first often."""
+        delay = _FIRST_LOOK
+        while True:
+            await asyncio.sleep(delay)
+            program.look()
+            delay = min(delay * 1.1, _LAST_LOOK)
+
+    def _some_left(self, program: Program) -> bool:
+        """Whether a process of the program still runs, in its group or outside of it.
+
+        A process that nothing has seen can be one of them: it has the exception port.
+        """
+        return self.supervised.port.has_senders() or program.left(self._group.number) > 0
+
+    async def _wait_for_all(self, program: Program) -> None:
+        """End the group when no process of the program is left."""
+        while self._some_left(program):  # noqa: ASYNC110 - there is no event for processes of others
+            await asyncio.sleep(_LEFT)
+        self._group.end()
+
+    async def finish(self) -> None:
+        """End the program and its group, and wait for that; an event reports it."""
+        self._group.end()
+        await self.ended.wait()
+        for task in (self._looking, self._waiting):
+            if task is not None:
+                task.cancel()
+        if self._program is not None:
+            await self._report_end(self._program)
+        self.finished.set()
+
+    async def _report_end(self, program: Program) -> None:
+        if self._rendezvous is not None:
+            self._rendezvous.ended(program)
+        # The kernel lets go of the rights of a dead process a moment after it can be reaped.
+        detached = self._some_left(program)
+        for _ in range(_RELEASING):
+            if not detached:
+                break
+            await asyncio.sleep(_LEFT)
+            detached = self._some_left(program)
+        self._on_event(GroupEnded(self.supervised.target, program, detached))
 
     def _poll_program(self) -> None:
         if not self.pid:
@@ -168,10 +233,14 @@ class ProgramRun:
             signal=-code if code < 0 else None,
             reason=ExitReason.STOPPED if self._group.ending else ExitReason.of(code),
             seconds=self._clock.time() - self._began,
+            left=self._program.left(self._group.number) if self._program else 0,
         )
         if supervised.foreground:
             self._terminal.take_back()
-        self._group.end()
+        if supervised.target.wait_all and self._program and not self._group.ending:
+            self._waiting = asyncio.get_running_loop().create_task(self._wait_for_all(self._program))
+        else:
+            self._group.end()
         self._on_event(self.exited)
 
     def _program_stopped(self, number: int) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from excguard.config import Target
 from excguard.mach.ports import ReceiveRight
+from excguard.targets.program import Program
 
 
 @dataclass(eq=False)
@@ -16,6 +17,7 @@ class SupervisedTarget:
         foreground: it gets standard input, and the terminal behind it if there is one; the others read
             /dev/null.
         port: its exception port; the supervisor's.
+        program: the last start of its program; None before the first.
         pid: the process that its program runs as; 0 while there is none.
         starts: how many times its program was started.
         stopping: set when it is to end for good.
@@ -24,6 +26,7 @@ class SupervisedTarget:
     target: Target
     foreground: bool
     port: ReceiveRight
+    program: Program | None = None
     pid: int = 0
     starts: int = 0
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

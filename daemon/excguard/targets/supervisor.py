@@ -32,7 +32,7 @@ from excguard.native.closeable import Closeable
 from excguard.process.terminal import Terminal
 from excguard.targets.events import Event, Exited, ExitReason, Restarting, StartFailed
 from excguard.targets.program_run import Clock, ProgramRun
-from excguard.targets.self_registration import TargetRendezvous
+from excguard.targets.rendezvous import TargetRendezvous
 from excguard.targets.supervised_target import SupervisedTarget
 
 
@@ -113,7 +113,7 @@ class Supervisor(Closeable):
         supervised.stopping.set()
         for run in [run for run in self._runs if run.supervised is supervised]:
             run.end()
-            await run.ended.wait()
+            await run.finished.wait()
 
     def hold(self) -> Callable[[], None]:
         """Keep `run` from returning, though no target may be left, until what is returned is called."""
@@ -227,8 +227,7 @@ class Supervisor(Closeable):
             run.start()
             await run.ended.wait()
         finally:
-            run.end()
-            await run.ended.wait()
+            await run.finish()
             self._runs.remove(run)
         return run.exited
 

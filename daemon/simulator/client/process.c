@@ -7,24 +7,32 @@
 
 #include "libproc.h"
 
-/* The parent of a process; 0: there is no such process. */
-static pid_t parent_of(pid_t pid) {
+struct relations {
+    pid_t parent, group; /* 0: there is no such process, or it has ended */
+};
+
+static struct relations relations_of(pid_t pid) {
     char path[32], text[512];
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     FILE *file = fopen(path, "re");
     if (!file) {
-        return 0;
+        return (struct relations){0, 0};
     }
     size_t size = fread(text, 1, sizeof text - 1, file);
     fclose(file);
     text[size] = '\0';
-    /* pid (name) state ppid ...; the name may contain anything, parentheses too. */
+    /* pid (name) state ppid pgrp ...; the name may contain anything, parentheses too. */
     const char *after_name = strrchr(text, ')');
-    int parent = 0;
-    return after_name && sscanf(after_name, ") %*c %d", &parent) == 1 ? parent : 0;
+    char state;
+    int parent, group;
+    if (!after_name || sscanf(after_name, ") %c %d %d", &state, &parent, &group) != 3 || state == 'Z') {
+        return (struct relations){0, 0};
+    }
+    return (struct relations){parent, group};
 }
 
-int proc_listchildpids(pid_t ppid, void *buffer, int size) {
+/* The processes of which one relation is `wanted`. */
+static int list(pid_t wanted, int by_group, void *buffer, int size) {
     DIR *processes = opendir("/proc");
     if (!processes) {
         return -1;
@@ -34,12 +42,21 @@ int proc_listchildpids(pid_t ppid, void *buffer, int size) {
     int count = 0;
     for (struct dirent *entry; count < room && (entry = readdir(processes));) {
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-        if (pid > 0 && parent_of(pid) == ppid) {
+        struct relations found = pid > 0 ? relations_of(pid) : (struct relations){0, 0};
+        if (found.parent && (by_group ? found.group : found.parent) == wanted) {
             pids[count++] = pid;
         }
     }
     closedir(processes);
     return count;
+}
+
+int proc_listchildpids(pid_t ppid, void *buffer, int size) {
+    return list(ppid, 0, buffer, size);
+}
+
+int proc_listpgrppids(pid_t pgrpid, void *buffer, int size) {
+    return list(pgrpid, 1, buffer, size);
 }
 
 int proc_pidpath(int pid, void *buffer, uint32_t size) {

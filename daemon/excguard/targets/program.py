@@ -1,0 +1,197 @@
+"""One start of a target's program: how its hits are delivered, and the processes that it consists of."""
+
+import os
+import secrets
+import threading
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from excguard.config import Delivery
+from excguard.knowledge.guard_behavior import GuardBehavior
+from excguard.mach import processes
+from excguard.mach.errors import symbolic_name
+from excguard.mach.rendezvous import Image, InsertionReport
+from excguard.targets.delivery import DELIVER, Plan
+from excguard.targets.visibility import Circumstances
+
+_MAX_PROCESSES: Final = 10_000  # that are remembered by path and images, the latest ones
+_MAX_IMAGES: Final = 5_000  # of one process
+_MAX_UNSEEN: Final = 20  # paths that are kept of programs without the library
+# So many looks in a row have to find a process without the library before that counts: it may be starting.
+_PATIENCE: Final = 2
+
+
+@dataclass
+class _Process:
+    """A process of the program, as it was last reported or seen.
+
+    Attributes:
+        path: the file that it runs.
+        reported: whether the library in it has reported, for this file.
+        looks: how often it was seen since.
+        flags: its ``task_exc_guard`` flags; None when it has not reported them.
+        failure: why the library could not set them; or empty.
+        images: by address.
+    """
+
+    path: str
+    reported: bool = False
+    looks: int = 0
+    flags: GuardBehavior | None = None
+    failure: str = ""
+    images: dict[int, Image] = field(default_factory=dict)
+
+
+class Program:
+    """A program and its descendants. Reports come on another thread than everything else.
+
+    Attributes:
+        plan: how its hits are delivered.
+        token: identifies it in reports of the inserted library.
+        pid: its first process; 0 before it is started.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        """A program that is to be started so."""
+        self.plan = plan
+        self.token = secrets.randbits(64)
+        self.pid = 0
+        self._lock = threading.Lock()
+        self._processes: dict[int, _Process] = {}
+        self._registered: str | None = None
+        self._unseen: dict[str, None] = {}
+
+    # ---- what is reported, on the thread of the rendezvous server ----
+
+    def take(self, report: InsertionReport) -> None:
+        """Take note of a report of the inserted library."""
+        pid = report.sender.pid
+        with self._lock:
+            if report.start:
+                process = self._remember(
+                    pid,
+                    _Process(
+                        report.images[0].path,
+                        reported=True,
+                        flags=GuardBehavior(report.flags_after & 0xFF),
+                        failure=symbolic_name(report.result) if report.result else "",
+                    ),
+                )
+            else:
+                process = self._processes.get(pid) or self._remember(pid, _Process(processes.path(pid)))
+            for image in report.images:
+                if len(process.images) < _MAX_IMAGES:
+                    process.images[image.address] = image
+
+    def registered(self, error: str) -> None:
+        """The program has registered its exception port itself; ``error`` when it could not."""
+        with self._lock:
+            self._registered = error
+
+    def _remember(self, pid: int, process: _Process) -> _Process:
+        self._processes[pid] = process
+        while len(self._processes) > _MAX_PROCESSES:
+            del self._processes[next(iter(self._processes))]
+        return process
+
+    # ---- what is asked ----
+
+    def path_of(self, pid: int) -> str:
+        """The file that a process runs, or ran when it was last seen; empty when that is not known."""
+        with self._lock:
+            if pid in self._processes:
+                return self._processes[pid].path
+        if pid == self.pid:
+            return str(self.plan.executable.path)
+        if path := processes.path(pid):
+            with self._lock:
+                self._remember(pid, _Process(path))
+        return path
+
+    def image_at(self, pid: int, address: int) -> Image | None:
+        """The image of a process that contains an address; None for the shared cache, and when unknown."""
+        with self._lock:
+            images = self._processes[pid].images.values() if pid in self._processes else ()
+            found = [image for image in images if image.address <= address < image.address + image.size]
+        return found[0] if found else None
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether what was planned for its flags is known to have happened."""
+        with self._lock:
+            return self._first.flags is not None or self._registered == ""
+
+    @property
+    def _first(self) -> _Process:
+        return self._processes.get(self.pid) or _Process("")
+
+    def circumstances(self) -> Circumstances:
+        """What its visibility depends on, as far as it is known by now; of the sources nothing is read."""
+        plan = self.plan
+        circumstances = Circumstances(
+            plan.flags, undelivered=plan.undelivered, refused=plan.refused, fix=plan.fix
+        )
+        with self._lock:
+            if plan.delivery is Delivery.INSERT:
+                if (flags := self._first.flags) is not None:
+                    failure = self._first.failure
+                    reason = f"the kernel refused to set them: {failure}" if failure else ""
+                    return replace(circumstances, flags=flags, undelivered=reason)
+                reason = f": {plan.undelivered}" if plan.undelivered else ""
+                return replace(circumstances, undelivered=f"the inserted library has not reported{reason}")
+            if self._registered == "":
+                return replace(circumstances, flags=plan.flags | DELIVER)
+            if self._registered:
+                reason = f"the program could not set them: {self._registered}"
+                return replace(circumstances, undelivered=reason)
+        return circumstances
+
+    # ---- its processes ----
+
+    def look(self) -> None:
+        """Find processes that were started since the last time, and those that run without the library."""
+        with self._lock:
+            known = {pid: process.path for pid, process in self._processes.items()}
+        waiting = [pid for pid in {self.pid, *known} if pid]
+        paths: dict[int, str] = {}
+        parents: dict[int, int] = {}
+        while waiting:
+            pid = waiting.pop()
+            if pid in paths:
+                continue
+            paths[pid] = processes.path(pid)
+            for child in processes.children(pid) if paths[pid] else ():
+                parents[child] = pid
+                waiting.append(child)
+        with self._lock:
+            for pid, path in paths.items():
+                if path:
+                    self._seen(pid, path, paths.get(parents.get(pid, 0), ""))
+
+    def _seen(self, pid: int, path: str, parent: str) -> None:
+        """A process runs a file; ``parent`` is the file that its parent runs."""
+        process = self._processes.get(pid)
+        if process is not None and (process.path == path or os.path.realpath(process.path) == path):
+            process.looks += 1
+        else:
+            # A new process, or one that has put another program in its place. A fork without an exec has the
+            # flags of its parent, and nothing to report.
+            forked = process is None and path == parent
+            process = self._remember(pid, _Process(path, reported=forked))
+        if not process.reported and process.looks >= _PATIENCE and len(self._unseen) < _MAX_UNSEEN:
+            self._unseen[path] = None
+
+    @property
+    def unseen(self) -> list[str]:
+        """The files of descendants that were found running without the library that they should have."""
+        if self.plan.delivery is not Delivery.INSERT or not self.plan.children:
+            return []
+        own = os.path.realpath(self.plan.executable.path)
+        return [path for path in self._unseen if path != own]
+
+    def left(self, group: int) -> int:
+        """How many processes still run, beside the guardian of its process group."""
+        with self._lock:
+            known = {pid: process.path for pid, process in self._processes.items()}
+        alive = {pid for pid, path in known.items() if pid != self.pid and processes.path(pid) == path}
+        return len((alive | set(processes.group(group))) - {group, self.pid})
