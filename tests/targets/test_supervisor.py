@@ -353,11 +353,13 @@ def test_what_a_program_leaves_behind_is_counted(host: Host) -> None:
 def test_what_leaves_the_group_and_keeps_the_port_is_reported(host: Host, ready: Path) -> None:
     text = (
         "import os, time\n"
-        "from excguard.native import lib\n"
+        "from excguard.mach import ports\n"
+        "inherits, done = os.pipe()\n"
         "if os.fork(): os.wait(); raise SystemExit\n"
-        "if os.fork(): os._exit(0)\n"
+        "if os.fork(): os.read(inherits, 1); os._exit(0)\n"
         "os.setsid()\n"
-        "lib.mach_task_self()\n"  # a simulated kernel has no task for a process before its first call
+        "ports.names()\n"  # a simulated kernel has no task for a process before its first call
+        "os.write(done, b'x')\n"
         "print(os.getpid(), file=open('ready', 'w'), flush=True)\n"
         "time.sleep(3600)"
     )
