@@ -45,7 +45,7 @@ def test_each_site_is_a_failure_with_its_explanation() -> None:
     failure = worst[0]
     assert failure.get("type") == "fatal guard"
     assert failure.text.startswith(failure.get("message"))
-    assert "To mend it: " in failure.text
+    assert "Fix: " in failure.text
     assert "Hits: 3." in failure.text
     assert "excguard decode 0x2000000500000000 0x0" in failure.text
 

@@ -54,7 +54,7 @@ def test_table_says_count_severity_and_fix() -> None:
     assert words.startswith("title hits severity rule what happened")
     assert "5 optional INVALID_NAME" in words
     assert "At pc 0x1234." in words
-    assert "To mend it: " in words
+    assert "Fix: " in words
     assert all(len(line) <= 100 for line in text.splitlines())
 
 

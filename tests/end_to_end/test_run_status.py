@@ -83,7 +83,7 @@ def test_closing_table_counts_and_explains(run, child: str) -> None:
 
     assert "excguard: 25 guard hits in child" in text
     assert "INVALID_NAME" in text
-    assert "To mend it:" in text
+    assert "Fix:" in text
     assert "\x1b" not in done.stderr  # no terminal, no colours
 
 

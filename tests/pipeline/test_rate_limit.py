@@ -33,7 +33,7 @@ def test_the_first_of_a_site_pass_and_the_rest_is_one_group() -> None:
     assert limiter.take() == []
 
 
-def test_sites_are_told_apart_by_target_flavor_and_pc() -> None:
+def test_sites_differ_in_target_flavor_or_pc() -> None:
     limiter = SiteLimiter(1, 60)
     sites = [SITE, (2, *SITE[1:]), (1, 0x20000400, 0), (1, SITE[1], 0x1000)]
 
@@ -108,16 +108,16 @@ def test_sites_are_forgotten_with_their_window() -> None:
 )
 def test_every_hit_is_either_passed_or_counted_once(hits, first: int, takes: set[int]) -> None:
     limiter = SiteLimiter(first, 60, sites_per_target=8)
-    told: Counter[int] = Counter()
+    counted: Counter[int] = Counter()
     for seq, (target, flavor, pc, time_ns) in enumerate(hits):
         if limiter.admit((target, flavor, pc), record((target, flavor, pc), seq, time_ns)):
-            told[target] += 1
+            counted[target] += 1
         if seq in takes:
             for group in limiter.take():
-                told[group.target_id] += group.hits
+                counted[group.target_id] += group.hits
     for group in limiter.take():
-        told[group.target_id] += group.hits
+        counted[group.target_id] += group.hits
 
     expected = Counter(target for target, *_ in hits)
-    assert told == expected
+    assert counted == expected
     assert sum(limiter.suppressed.values()) <= len(hits)

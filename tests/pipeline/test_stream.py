@@ -108,7 +108,7 @@ def test_processes_are_remembered_for_as_long_as_their_hits_are_unread(ring: Rin
     processes = stream.stream.processes
     processes.started(1, 100)
     for _ in range(6):
-        ring.append(flags=2)  # inherited, as far as the receiver was told
+        ring.append(flags=2)  # inherited, as far as the receiver could decide
     processes.ended(1, 100, ring.journal.head)
     stream.all()
     assert processes.own(1, 100)  # two of its hits are unread

@@ -53,6 +53,6 @@ def test_table_that_cannot_be_read_is_one_line_with_a_way_out(tmp_path: Path, co
 
 
 def test_table_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    names = TargetNames(tmp_path / "folder" / "journal", used=[])
+    names = TargetNames(tmp_path / "none" / "journal", used=[])
     with pytest.raises(JournalError, match="cannot be written: no such file or directory"):
         names.number(["a"])

@@ -25,12 +25,12 @@ def test_hit_names_rule_program_and_numbers_and_says_the_summary(make_log, make_
     assert first == (
         "12:00:00.120 optional INVALID_NAME  mail (pid 4242)  code 0x2000020000002703, subcode 0x0"
     )
-    told = " ".join(line.strip() for line in rest)
-    assert told == f"{hit.violation.summary} To mend it: {hit.violation.advice}"
+    shown = " ".join(line.strip() for line in rest)
+    assert shown == f"{hit.violation.summary} Fix: {hit.violation.advice}"
     assert not ANSI.search(text)
 
 
-def test_hit_with_advice_says_how_to_mend_it(make_log, make_hit) -> None:
+def test_hit_with_advice_says_how_to_fix_it(make_log, make_hit) -> None:
     log, read = make_log(ConsoleForm(color=False, width=40))
     hit = make_hit()
     violation = type(hit.violation)(
@@ -41,7 +41,7 @@ def test_hit_with_advice_says_how_to_mend_it(make_log, make_hit) -> None:
     lines = read().splitlines()[1:]
 
     assert all(len(line) <= 40 for line in lines)
-    assert "To mend it: Release each right once, and forget its name when you do." in " ".join(
+    assert "Fix: Release each right once, and forget its name when you do." in " ".join(
         line.strip() for line in lines
     )
 

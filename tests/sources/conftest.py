@@ -1,4 +1,4 @@
-"""What sources tell of, as it was seen in the wild."""
+"""What sources report, as public reports show it."""
 
 import json
 from pathlib import Path

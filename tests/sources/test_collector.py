@@ -148,7 +148,7 @@ def test_line_of_a_live_hit_is_not_counted_again(bench) -> None:
     assert subject.counted() == 1
 
 
-def test_line_waits_for_the_live_hit_that_it_tells_of(bench) -> None:
+def test_line_waits_for_the_live_hit_that_it_describes(bench) -> None:
     async def main(subject: Bench) -> None:
         following = asyncio.create_task(subject.collector._judge_early_hits())
         subject.collector.take(UNIFIED_LOG, line())
@@ -188,7 +188,7 @@ def test_stuck_log_does_not_keep_lines_from_being_judged(bench) -> None:
         ("[]", "Mail", None),
     ],
 )
-def test_processes_that_nobody_started_count_by_name(bench, patterns, process, name) -> None:
+def test_processes_that_were_not_started_here_count_by_name(bench, patterns, process, name) -> None:
     subject = bench(f"{BOTH}processes = {patterns}\n[crash_reports]\nprocesses = {patterns}")
     subject.lines(line(process=process))
     subject.report(report(pid=8, process=process))

@@ -43,7 +43,7 @@ def test_report_alone_counts_once_also_when_it_moves() -> None:
     assert not deduplicator.line(7, INVALID_NAME, 0, 103 * S)
 
 
-def test_report_of_a_code_that_nobody_told_of_is_new_whatever_else_was_seen() -> None:
+def test_report_of_a_code_that_was_not_reported_is_new_whatever_else_was_seen() -> None:
     deduplicator = Deduplicator()
     deduplicator.started(7, 100 * S)
     deduplicator.live(7, THREAD_SET_STATE, 0, 101 * S)
@@ -62,7 +62,7 @@ def test_same_pid_later_is_another_process() -> None:
     assert not deduplicator.line(7, INVALID_NAME, 0, 501 * S)
 
 
-def test_report_of_a_process_that_only_lines_told_of() -> None:
+def test_report_of_a_process_that_only_lines_described() -> None:
     deduplicator = Deduplicator()
     assert deduplicator.line(7, INVALID_NAME, 0, 101 * S)
 

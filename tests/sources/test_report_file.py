@@ -50,8 +50,8 @@ def ips(**changes: object) -> str:
     return json.dumps(HEADER) + "\n" + json.dumps(body, indent=2)
 
 
-def written(folder: Path, text: str, name: str = "a.ips") -> Path:
-    path = folder / name
+def written(directory: Path, text: str, name: str = "a.ips") -> Path:
+    path = directory / name
     path.write_text(text)
     return path
 

@@ -204,7 +204,7 @@ def test_subprocess_ends_with_its_follower(monkeypatch) -> None:
     async def main() -> int:
         follower = Follower()
         log = UnifiedLogReader(
-            # Prints its pid as if it were that of a hit, then ignores SIGTERM for ever.
+            # Prints its pid as if it were that of a hit, then ignores SIGTERM forever.
             [sys.executable, "-ISc", STUBBORN.replace("LINE", repr(event(WHOLE)))],
             follower,
         )

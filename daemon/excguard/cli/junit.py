@@ -67,7 +67,7 @@ def _failed(suite: ET.Element, tally: SiteTally, violation: Violation) -> None:
     failure = ET.SubElement(case, "failure", type=f"{severity} guard", message=printable(violation.summary))
     lines = [
         violation.summary,
-        f"To mend it: {violation.advice}" if violation.advice else "",
+        f"Fix: {violation.advice}" if violation.advice else "",
         f"Hits: {tally.hits}. Severity: {severity}. {violation.release}.",
         f"excguard decode {tally.code:#x} {tally.subcode:#x}",
     ]

@@ -88,7 +88,7 @@ def table(title: str, tallies: Iterable[SiteTally], *, width: int, color: bool) 
         if tally.pc:
             text.append(f" At pc {tally.pc:#x}.")
         if violation.advice:
-            text.append(f"\nTo mend it: {printable(_in_short(violation.advice))}", style="green")
+            text.append(f"\nFix: {printable(_in_short(violation.advice))}", style="green")
         rows.add_row(
             str(tally.hits),
             Text(severity, style=severity.color or ""),

@@ -31,7 +31,7 @@ class HitCounter(NamedTuple):
     guard_type: int
     flavor: int
     severity: Severity
-    known: bool  # a table knows this flavor on the running release
+    known: bool  # a table has this flavor on the running release
     hits: int
     last_ns: int
 

@@ -1,7 +1,7 @@
-"""Which hits are logged whole and which are counted, so that a storm cannot fill the disk.
+"""Which hits are logged in full and which are counted, so that a storm cannot fill the disk.
 
 A site is where hits of one kind come from: target, guard type with flavor, program counter. Of each site
-the first hits of a window are logged whole; the rest is counted, exactly, until `SiteLimiter.take` hands
+the first hits of a window are logged in full; the rest is counted, exactly, until `SiteLimiter.take` hands
 the counts over for one summary line each. A program can make up any number of sites (flavors are 29 bits
 wide), so beyond the first few hundred of a window a target's new sites share one.
 """
@@ -9,7 +9,9 @@ wide), so beyond the first few hundred of a window a target's new sites share on
 from collections import Counter
 from typing import NamedTuple, Protocol
 
-# Sites that a target can have in one window before new ones are lumped together.
+from excguard.pipeline.hit import LIVE
+
+# Sites that a target can have in one window before new ones are counted together.
 SITES_PER_TARGET = 512
 
 
@@ -22,7 +24,7 @@ class Site(NamedTuple):
 
 
 class Record(Protocol):
-    """What is asked of a hit; a record of the journal has it."""
+    """What is read of a hit; a record of the journal has it."""
 
     @property
     def seq(self) -> int:
@@ -59,11 +61,11 @@ class Suppressed(NamedTuple):
     first_ns: int
     last_ns: int
     seqs: tuple[tuple[int, int], ...]  # recovered hits only: the ranges of all their sequence numbers
-    source: str = "live"  # who told of them
+    source: str = LIVE  # what reported them
 
 
 class _State:
-    """What is known of a site in its window."""
+    """The state of a site in its window."""
 
     __slots__ = (
         "code",
@@ -108,7 +110,7 @@ class SiteLimiter:
         self._window_ns = int(window * 1_000_000_000)
 
     def admit(self, site: tuple[int, int, int], record: Record, *, recovered: bool = False) -> bool:
-        """Whether this hit of ``site`` (its parts as in `Site`) is logged whole; when not, it is counted."""
+        """Whether this hit of ``site`` (parts as in `Site`) is logged in full; otherwise it is counted."""
         time_ns = record.time_ns
         state = self._states.get(site)
         if state is None:

@@ -1,1 +1,1 @@
-"""Where hits go: the structured log and the metrics. Nothing here knows Mach."""
+"""Where hits and events end: the log in its forms, and what registers sinks. Nothing here calls Mach."""

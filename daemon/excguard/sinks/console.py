@@ -1,12 +1,11 @@
-"""The log for people: what was broken, by whom, and how to mend it.
+"""The log for people: which rule was broken, by which program, and how to fix it.
 
     14:03:07.120 optional  INVALID_NAME  mail (pid 4242)  port name 0x2703, payload 0x0
         The program passed a port name that is not in its name space.
-        To mend it: ...
+        Fix: ...
 
 Whatever comes from a watched program or a configuration (names, arguments) is shown with its control
-characters
-escaped: it can be hostile, and this goes to a terminal.
+characters escaped: it can be hostile, and this goes to a terminal.
 """
 
 import os
@@ -19,7 +18,7 @@ import click
 from excguard.knowledge.severity import Severity
 
 _LEVEL_COLORS = {"error": "red", "warning": "yellow"}
-# What a reader of a terminal knows already or can do without.
+# What is of no use at a terminal.
 _QUIET = {"timestamp", "level", "event", "kernel", "release"}
 _INDENT = " " * 4
 
@@ -32,7 +31,7 @@ def printable(text: str) -> str:
 
 
 def wants_color(fd: int) -> bool:
-    """Whether colours belong on ``fd``: a terminal, and nobody said no (https://no-color.org)."""
+    """Whether to write colours to ``fd``: a terminal, unless NO_COLOR is set (https://no-color.org)."""
     return os.isatty(fd) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
@@ -59,8 +58,8 @@ class ConsoleForm:
             return self._hit(clock, event)
         if event["event"] == "guard_hits_suppressed":
             return self._suppressed(clock, event)
-        told = [(key, value) for key, value in event.items() if key not in _QUIET and value is not None]
-        words = "  ".join(f"{key}={_shown(value)}" for key, value in told)
+        shown = [(key, value) for key, value in event.items() if key not in _QUIET and value is not None]
+        words = "  ".join(f"{key}={_shown(value)}" for key, value in shown)
         name = self._style(event["event"].replace("_", " "), fg=_LEVEL_COLORS.get(event["level"]))
         return f"{clock} {name}  {words}".rstrip()
 
@@ -80,7 +79,7 @@ class ConsoleForm:
         ]
         lines += self._paragraph(event["summary"])
         if event.get("advice"):
-            lines += self._paragraph(f"To mend it: {event['advice']}", fg="green")
+            lines += self._paragraph(f"Fix: {event['advice']}", fg="green")
         return "\n".join(lines)
 
     def _suppressed(self, clock: str, event: MutableMapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Lines to a file, a pipe or a terminal, and what happens when they cannot be written.
 
 Lines gather until `LineOutput.flush` writes them. A regular file that cannot be written (the disk is full,
-say), and a pipe or terminal that nobody reads at the moment, are tried again: the rest stays here, in order
+say), and a pipe or terminal that is not being read, are tried again: the rest stays here, in order
 and from the very byte where the write stopped. A pipe, socket or terminal that has failed for good, because
 its other end is gone, is given up, and its lines are counted instead of written. Either is reported to
 ``complain`` once, not once a line.
@@ -60,7 +60,7 @@ class LineOutput:
     @classmethod
     def open(cls, path: Path, complain: Complain) -> "LineOutput":
         """Append to the file at ``path``, which is made when there is none. Raises OSError."""
-        # A FIFO is opened at once, whether somebody reads it or not: O_RDWR, O_NONBLOCK.
+        # O_RDWR and O_NONBLOCK: a FIFO is opened at once, whether it is read or not.
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         fd = os.open(path, flags, 0o644)
         output = cls(fd, str(path), complain, owned=True)
