@@ -5,7 +5,7 @@ from time import time, time_ns
 
 import pytest
 
-from excguard.pipeline.counters import Counters, HitCounts, Replies, Span, TargetState, labels_of
+from excguard.pipeline.counters import Counters, HitCounts, Replies, TargetState, labels_of
 from excguard.pipeline.exemplars import Exemplars
 from excguard.pipeline.rate_limit import Site, Suppressed
 from excguard.web.endpoint import Endpoint
@@ -14,13 +14,12 @@ from excguard.web.live_feed import LiveFeed
 from tests.support.samples import INVALID_NAME
 
 
-def spans(series) -> list[Span]:
-    """Where each target's series are."""
-    targets = [labels.target for labels in series]
-    return [
-        Span(target, targets.index(target), targets.index(target) + targets.count(target))
-        for target in dict.fromkeys(targets)
-    ]
+def last_by_target(hits) -> dict[str, int]:
+    """The time of each target's last hit."""
+    last: dict[str, int] = {}
+    for labels, (_, last_ns) in hits.items():
+        last[labels.target] = max(last_ns, last.get(labels.target, 0))
+    return last
 
 
 class World:
@@ -62,7 +61,7 @@ class World:
             self._series = tuple(sorted(self._hits))
         columns = [list(column) for column in zip(*(self._hits[each] for each in self._series), strict=True)]
         return Counters(
-            hits=HitCounts(self._series, *(columns or [[], []]), spans(self._series)),
+            hits=HitCounts(self._series, *(columns or [[], []]), last_by_target(self._hits)),
             exemplars=self.exemplars.newest,
             made=time() - 60,
             counting_since=time() - 60,

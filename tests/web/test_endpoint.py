@@ -1,6 +1,7 @@
 """The endpoint: its pages, what it refuses, and its limits."""
 
 import contextlib
+import gzip
 import http.client
 import json
 import socket
@@ -90,6 +91,30 @@ def test_head_has_only_the_headers(endpoint) -> None:
     assert status == 200
     assert int(headers["Content-Length"]) > 0
     assert text == ""
+
+
+@pytest.mark.parametrize(
+    ("accepted", "compressed"),
+    [
+        ("gzip", True),
+        ("deflate, GZIP;q=0.5", True),
+        ("identity", False),
+        ("gzip;q=0", False),
+        ("gzip;q=0.000, identity", False),
+        ("", False),
+    ],
+)
+def test_metrics_are_compressed_on_request(world, endpoint, accepted: str, compressed: bool) -> None:  # noqa: FBT001
+    for number in range(50):
+        world.hit(target=f"target {number}")
+    request = urllib.request.Request(endpoint.url + "/metrics", headers={"Accept-Encoding": accepted})
+    with urllib.request.urlopen(request, timeout=20) as response:
+        body = response.read()
+        encoding = response.headers["Content-Encoding"]
+
+    assert encoding == ("gzip" if compressed else None)
+    text = gzip.decompress(body).decode() if compressed else body.decode()
+    assert 'excguard_hits_total{target="target 49"' in text
 
 
 def test_not_ready_is_503(open_endpoint) -> None:

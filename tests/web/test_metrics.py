@@ -14,7 +14,6 @@ from excguard.pipeline.counters import (
     HitCounts,
     Labels,
     Replies,
-    Span,
     TargetState,
 )
 from excguard.web.exposition import Exposition
@@ -27,12 +26,11 @@ SINCE = 1_600_000_000.0
 
 
 def hit_counts(*series: tuple[str, str, str, str, int, int]) -> HitCounts:
-    targets = [each[0] for each in series]
     return HitCounts(
         [Labels(*each[:4]) for each in series],
         [each[4] for each in series],
         [each[5] for each in series],
-        [Span(name, targets.index(name), targets.index(name) + targets.count(name)) for name in {*targets}],
+        {name: max(each[5] for each in series if each[0] == name) for name, *_ in series},
     )
 
 
@@ -80,7 +78,7 @@ class Source:
 
 def render(counters: Counters = COUNTERS, accept: str = "") -> tuple[str, str]:
     body, content_type = Exposition(Source(counters), kernel="simulated", release="macOS 26.4").render(accept)
-    return body.decode(), content_type
+    return bytes(body).decode(), content_type
 
 
 def samples(families) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -268,12 +266,27 @@ def test_hostile_target_names_come_through_intact(name: str) -> None:
 def test_labels_are_made_anew_when_a_series_is_added() -> None:
     source = Source(COUNTERS._replace(hits=hit_counts(("a", "FD", "CLOSE", "fatal", 1, 1))))
     metrics = Exposition(source, kernel="k", release="r")
-    assert b'target="a"' in metrics.render("")[0]
+    assert b'target="a"' in bytes(metrics.render("")[0])
     more = hit_counts(("b", "FD", "CLOSE", "fatal", 2, 1), ("a", "FD", "CLOSE", "fatal", 1, 1))
     source._counters = COUNTERS._replace(hits=more)
 
-    found = samples(parse_text(metrics.render("")[0].decode()))
+    found = samples(parse_text(bytes(metrics.render("")[0]).decode()))
 
     for target, count in (("a", 1), ("b", 2)):
         labels = of(target=target, guard_type="FD", flavor="CLOSE", severity="fatal")
         assert found["excguard_hits_total", labels] == count
+
+
+@pytest.mark.parametrize("number", [0, 1, 9, 10, 2**32, 2**63, 2**64 - 1])
+def test_numbers_of_every_size_are_exact(number: int) -> None:
+    hits = hit_counts(("mail", "FD", "CLOSE", "fatal", number, 1_000_000_001))
+    labels = Labels("mail", "FD", "CLOSE", "fatal")
+    counters = COUNTERS._replace(hits=hits, exemplars={labels: Exemplar(number, 1_000_000_001_000)})
+
+    for accept in ("", OPENMETRICS):
+        text, _ = render(counters, accept)
+        example = f' # {{seq="{number}"}} 1 1000.000001' if accept else ""
+        series = 'target="mail",guard_type="FD",flavor="CLOSE",severity="fatal"'
+        assert f"\nexcguard_hits_total{{{series}}} {number}{example}\n" in text
+        assert '\nexcguard_last_hit_timestamp_seconds{target="mail"} 1.000000001\n' in text
+        assert (f"\nexcguard_hits_created{{{series}}} {SINCE:.3f}\n" in text) == bool(accept and number)

@@ -17,11 +17,13 @@
 
 #include "excguard_client.h"
 #include "guard.h"
+#include "hit_sums.h"
 #include "insertion.h"
 #include "journal.h"
 #include "newer_constants.h"
 #include "parser.h"
 #include "receiver.h"
+#include "samples.h"
 
 /* A macro with arguments cannot be declared to cffi; its value can. */
 #define EXCGUARD_RCV_AUDIT_TRAILER \

@@ -35,21 +35,13 @@ def labels_of(target: str, violation: Violation) -> Labels:
     )
 
 
-class Span(NamedTuple):
-    """The range of a target's series in the columns."""
-
-    target: str
-    start: int
-    stop: int
-
-
 class HitCounts(NamedTuple):
-    """Every hit series, as columns; those of a target are adjacent."""
+    """Every hit series, as columns."""
 
     labels: Sequence[Labels]  # the same object until a series is added
     hits: Sequence[int]
     last_ns: Sequence[int]  # time of the last hit since the epoch; 0: none
-    targets: Sequence[Span]
+    last_ns_by_target: Mapping[str, int]
 
 
 class Exemplar(NamedTuple):

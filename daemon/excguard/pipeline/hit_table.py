@@ -1,19 +1,20 @@
 """The journals' hit counters under their names, cheap enough to be read at every scrape.
 
-Fifty targets with all their flavors are thousands of counters. Numbers are taken from the journal a column
-at a time; names are worked out when a counter is new, which is rare.
+Fifty targets with all their flavors are thousands of counters. C adds them up; names are found when a counter
+is new, which is rare.
 """
 
 import itertools
-import operator
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from excguard.decoding.decode import decode
 from excguard.knowledge import flavors, guards
 from excguard.knowledge.severity import Severity
-from excguard.pipeline.counters import NO_FLAVOR, HitCounts, Labels, Span, labels_of
-from excguard.pipeline.journal import HitCounter, Journal
+from excguard.native import ffi, lib
+from excguard.pipeline.counters import NO_FLAVOR, HitCounts, Labels, labels_of
+from excguard.pipeline.journal import HitCounter, Journal, hit_counter
 
 
 class HitTable:
@@ -44,69 +45,87 @@ class HitTable:
             Labels(target, *expected) for target in targets for expected in expected_flavors(version)
         ]
         self._lock = threading.Lock()
-        self._keys: list[list[int]] | None = None  # by journal
+        self._counters = ffi.new(
+            "struct excguard_hit_counter[]", lib.EXCGUARD_HIT_SLOTS * max(len(self._journals), 1)
+        )
+        self._counts: list[int] = []  # the number of counters of each journal
+        self._keys = ffi.new("uint64_t[]", 0)
         self._labels: Sequence[Labels] = ()
-        self._spans: list[Span] = []
-        self._order: list[int] = []  # for each series its counter's place in the journal's columns
-        self._merges: list[tuple[int, list[int]]] = []  # series that are of several counters
-        self._targets: list[
-            dict[str, list[int]]
-        ] = []  # for each journal the places of each target's counters
+        self._series = _Sums([])
+        self._targets: Sequence[str] = ()
+        self._target_sums = _Sums([])
+        self._journal_targets: list[tuple[list[str], _Sums]] = []
 
     def read(self) -> tuple[HitCounts, list[dict[str, int]]]:
-        """The counts now; and for each journal its hits by target. From any thread."""
+        """The counts now; and for each journal its hits by target. From any thread. Raises JournalError."""
         with self._lock:
-            columns = [journal.hit_columns() for journal in self._journals]
-            keys = [one.keys for one in columns]
-            if keys != self._keys:
-                self._relabel(keys)
-            # Behind the counters stands the zero of the series that have none.
-            counted = [*itertools.chain(*(map(operator.add, one.recorded, one.lost) for one in columns)), 0]
-            seen = [*itertools.chain(*(one.last_ns for one in columns)), 0]
-            hits = list(map(counted.__getitem__, self._order))
-            last_ns = list(map(seen.__getitem__, self._order))
-            for series, places in self._merges:
-                hits[series] = sum(counted[place] for place in places)
-                last_ns[series] = max(seen[place] for place in places)
+            counts: list[int] = []
+            for journal in self._journals:
+                counts.append(journal.copy_hits(self._counters, sum(counts)))
+            same = counts == self._counts and lib.excguard_hit_keys_equal(
+                self._counters, self._keys, sum(counts)
+            )
+            if not same:
+                self._relabel(counts)
+            hits, last_ns = self._series.of(self._counters)
+            _, last_ns_by_target = self._target_sums.of(self._counters)
             by_target = [
-                {target: sum(map(counted.__getitem__, places)) for target, places in targets.items()}
-                for targets in self._targets
+                dict(zip(targets, sums.of(self._counters)[0], strict=True))
+                for targets, sums in self._journal_targets
             ]
-            return HitCounts(self._labels, hits, last_ns, self._spans), by_target
+            last = dict(zip(self._targets, last_ns_by_target, strict=True))
+            return HitCounts(self._labels, hits, last_ns, last), by_target
 
-    def _relabel(self, keys: list[list[int]]) -> None:
-        counters = {
-            counter.target_id << 32 | counter.guard_type << 29 | counter.flavor: counter
-            for journal in self._journals
-            for counter in journal.hit_counters()
-        }
-        self._targets = []
-        first = 0
-        for own in keys:
-            targets: dict[str, list[int]] = {}
-            for place, key in enumerate(own, start=first):
-                targets.setdefault(self._name(key >> 32), []).append(place)
-            self._targets.append(targets)
-            first += len(own)
-        places: dict[Labels, list[int]] = {labels: [] for labels in self._expected}
-        for place, key in enumerate(itertools.chain(*keys)):
-            places.setdefault(self._named(counters[key]), []).append(place)
-        labels = sorted(places)
-        nothing = first
-        self._order = [places[each][0] if places[each] else nothing for each in labels]
-        self._merges = [(series, places[each]) for series, each in enumerate(labels) if len(places[each]) > 1]
-        self._spans = []
-        for target, group in itertools.groupby(enumerate(labels), lambda entry: entry[1].target):
-            series = [number for number, _ in group]
-            self._spans.append(Span(target, series[0], series[-1] + 1))
-        self._labels = labels
-        self._keys = keys
+    def _relabel(self, counts: list[int]) -> None:
+        """Find the series and the target of each counter."""
+        series: dict[Labels, list[int]] = {labels: [] for labels in self._expected}
+        targets: dict[str, list[int]] = {}
+        self._journal_targets = []
+        keys: list[int] = []
+        for count in counts:
+            own: dict[str, list[int]] = {}
+            for index in range(len(keys), len(keys) + count):
+                counter = self._counters[index]
+                labels = self._named(hit_counter(counter))
+                series.setdefault(labels, []).append(index)
+                targets.setdefault(labels.target, []).append(index)
+                own.setdefault(labels.target, []).append(index)
+                keys.append(counter.key)
+            self._journal_targets.append((list(own), _Sums(own.values())))
+        self._labels = sorted(series)
+        self._series = _Sums(series[labels] for labels in self._labels)
+        self._targets = list(targets)
+        self._target_sums = _Sums(targets.values())
+        self._keys = ffi.new("uint64_t[]", keys)
+        self._counts = counts
 
     def _named(self, counter: HitCounter) -> Labels:
         violation = decode(counter.guard_type << 61 | counter.flavor << 32, None, self._release)
         labels = labels_of(self._name(counter.target_id), violation)
         # The counter of all flavors that came too late for one of their own has no severity.
         return labels if counter.known else labels._replace(severity=counter.severity)
+
+
+class _Sums:
+    """Sums over counters: which belong to each is fixed (native/hit_sums.h)."""
+
+    def __init__(self, groups: Iterable[list[int]]) -> None:
+        """One sum for each of ``groups``, which have the indices of counters."""
+        groups = list(groups)
+        self._members = ffi.new("uint32_t[]", list(itertools.chain(*groups)))
+        self._ends = ffi.new("uint32_t[]", list(itertools.accumulate(map(len, groups))))
+        self._of = ffi.new("struct excguard_sum_members *", [self._members, self._ends, len(groups)])
+
+    def of(self, counters: Any) -> tuple[memoryview, memoryview]:  # noqa: ANN401 - a cffi array
+        """For each sum its hits, and when the last of them was, in nanoseconds since the epoch (0: none)."""
+        count = self._of.sums
+        hits, last_ns = ffi.new("uint64_t[]", max(count, 1)), ffi.new("uint64_t[]", max(count, 1))
+        lib.excguard_hit_sums(counters, self._of, hits, last_ns)
+        return _view(hits)[:count], _view(last_ns)[:count]
+
+
+def _view(numbers: Any) -> memoryview:  # noqa: ANN401 - a cffi array of uint64_t
+    return memoryview(ffi.buffer(numbers)).cast("B").cast("Q")
 
 
 def expected_flavors(release: int) -> list[tuple[str, str, str]]:

@@ -36,15 +36,6 @@ class HitCounter(NamedTuple):
     last_ns: int
 
 
-class HitColumns(NamedTuple):
-    """Every hit counter in use, as columns: no Python object a counter, for those who read them often."""
-
-    keys: list[int]  # target id << 32 | guard type << 29 | flavor
-    recorded: list[int]
-    lost: list[int]  # given up because the ring was full
-    last_ns: list[int]
-
-
 class ReplyTimes(NamedTuple):
     """How long replies took: the counts between the bounds, one more than there are bounds."""
 
@@ -167,27 +158,16 @@ class Journal(Closeable):
         """Every counter in use."""
         with self._open() as handle:
             count = lib.excguard_journal_hits(handle, self._counters, lib.EXCGUARD_HIT_SLOTS)
-            return [
-                HitCounter(
-                    counter.target_id,
-                    counter.guard_type,
-                    counter.flavor,
-                    Severity.numbered(counter.severity),
-                    bool(counter.known),
-                    counter.recorded + counter.lost,
-                    counter.last_time_ns,
-                )
-                for counter in self._counters[0:count]
-            ]
+            return [hit_counter(counter) for counter in self._counters[0:count]]
 
-    def hit_columns(self) -> HitColumns:
-        """Every counter in use, of `hit_counters`' numbers those that change."""
+    def copy_hits(self, out: Any, first: int) -> int:  # noqa: ANN401 - a cffi array of excguard_hit_counter
+        """Copy every counter in use to ``out``, from index ``first`` on; how many there are.
+
+        There must be room for ``EXCGUARD_HIT_SLOTS``.
+        """
         with self._open() as handle:
-            count = lib.excguard_journal_hits(handle, self._counters, lib.EXCGUARD_HIT_SLOTS)
-            size = ffi.sizeof("struct excguard_hit_counter")
-            words = memoryview(ffi.buffer(self._counters, max(count, 1) * size)).cast("B").cast("Q")
-            # key, recorded, lost and last_time_ns begin the struct (native/journal.h).
-            return HitColumns(*(words[column :: size // 8].tolist()[:count] for column in range(4)))
+            place = ffi.addressof(out, first)
+            return lib.excguard_journal_hits(handle, place, lib.EXCGUARD_HIT_SLOTS)
 
     def rejected(self) -> dict[str, int]:
         """How many messages were refused, by reason; every reason there is, also those that never came."""
@@ -221,3 +201,16 @@ class Journal(Closeable):
             if self._handle is None:
                 raise JournalError(f"{self.path}: closed")
             yield self._handle
+
+
+def hit_counter(counter: Any) -> HitCounter:  # noqa: ANN401 - a cffi pointer
+    """A ``struct excguard_hit_counter``."""
+    return HitCounter(
+        counter.target_id,
+        counter.guard_type,
+        counter.flavor,
+        Severity.numbered(counter.severity),
+        bool(counter.known),
+        counter.recorded + counter.lost,
+        counter.last_time_ns,
+    )

@@ -1,22 +1,22 @@
 """The metrics as text, in the format a scrape asks for: Prometheus' plain format or OpenMetrics.
 
 prometheus_client can write them too, in 30 milliseconds at 50 targets: it creates several objects for each of
-their 4000 series. Here the text of labels is made once, and the lines of unchanged series are reused.
-OpenMetrics additionally has the creation time of each counter, and for hits an exemplar: the ``seq`` of a hit
-that the log has in full.
+their 4000 series. Here C writes them (native/samples.h) from columns of values; the text of labels is made
+when a series is new. OpenMetrics additionally has the creation time of each counter, and for hits an
+exemplar: the ``seq`` of a hit that the log has in full.
 """
 
-import operator
+import itertools
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
+from typing import Any, cast
 
-from prometheus_client.exposition import choose_encoder
-
+from excguard.native import ffi, lib
 from excguard.pipeline.counters import Counters, CountersSource, Exemplar, Labels, Replies
 from excguard.web import metrics, process_metrics
 from excguard.web.metrics import HITS, REPLIES, Family, Values
 
-_END = b"\n"
+_SUFFIXES = {"counter": "_total", "info": "_info"}
 
 
 class Exposition:
@@ -26,122 +26,163 @@ class Exposition:
         """Read from ``source``; ``kernel`` and ``release`` are those of the running system."""
         self._source = source
         self._build = metrics.build_labels(kernel, release)
-        self._plain = _HitLines(open_metrics=False)
-        self._open = _HitLines(open_metrics=True)
+        self._columns: dict[str, _Column] = {}
+        self._series: Sequence[Labels] = ()
+        self._numbers: dict[Labels, int] = {}  # of the series
 
-    def render(self, accept: str) -> tuple[bytes, str]:
+    def render(self, accept: str) -> tuple[memoryview, str]:
         """The metrics now, and their content type, in the best format that ``accept`` (the header) allows.
 
         Not thread-safe. Raises CountersClosedError.
         """
+        from prometheus_client.exposition import choose_encoder  # noqa: PLC0415 - 5 MB, for scrapes alone
+
         _, content_type = choose_encoder(accept)
         open_metrics = content_type.startswith("application/openmetrics-text")
         counters = self._source.counters()
-        hits = (self._open if open_metrics else self._plain).write(counters)
-        parts = [_replies(counters.replies)]
-        parts += [
-            _family(each, open_metrics=open_metrics)
-            for each in (*metrics.values(counters, self._build), *process_metrics.values())
-        ]
-        if open_metrics:
-            parts.append("# EOF\n")
-        # One copy of what may be a megabyte: each further copy costs as much as making it.
-        return b"".join([*hits, "".join(parts).encode()]), content_type
-
-
-class _HitLines:
-    """The lines of all hit series in one format. Lines of unchanged series are reused."""
-
-    def __init__(self, *, open_metrics: bool) -> None:
-        self._open_metrics = open_metrics
-        self._head = _head(HITS, open_metrics=open_metrics).encode()
-        self._labels: Sequence[Labels] = ()
-        self._begins: list[bytes] = []
-        self._ends: list[bytes] = []
-        self._index: dict[Labels, int] = {}
-        self._hits: list[int] = []
-        self._exemplars: dict[Labels, Exemplar] = {}
-        self._lines: list[bytes] = []
-
-    def write(self, counters: Counters) -> list[bytes]:
-        """All lines, in pieces that are valid until the next call."""
-        labels, hits = counters.hits.labels, counters.hits.hits
-        if labels is not self._labels:
-            self._relabel(labels, counters.counting_since)
-        changed = [number for number, differs in enumerate(map(operator.ne, hits, self._hits)) if differs]
-        if len(changed) * 2 > len(hits):
-            parts = zip(self._begins, hits, self._ends, strict=True)
-            self._lines = [b"%b%d%b" % (begin, count, end if count else _END) for begin, count, end in parts]
-            self._exemplars = {}
-        else:
-            for number in changed:
-                self._lines[number] = b"%b%d%b" % (self._begins[number], hits[number], self._ends[number])
-        if self._open_metrics:
-            self._exemplify(counters.exemplars, hits)
-        self._hits = list(hits)
-        return [self._head, *self._lines]
-
-    def _relabel(self, labels: Sequence[Labels], counting_since: float) -> None:
-        texts = [_label_text.__wrapped__(HITS.labels, each) for each in labels]
-        self._labels = labels
-        self._begins = [f"excguard_hits_total{text} ".encode() for text in texts]
-        if self._open_metrics:
-            # Only of series that are not 0: a creation time adds nothing to a 0.
-            self._ends = [f"\nexcguard_hits_created{text} {counting_since:.3f}\n".encode() for text in texts]
-        else:
-            self._ends = [_END] * len(texts)
-        self._index = {each: number for number, each in enumerate(labels)}
-        self._hits = [-1] * len(labels)
-        self._exemplars = {}
-        self._lines = [b""] * len(labels)
-
-    def _exemplify(self, exemplars: Mapping[Labels, Exemplar], hits: Sequence[int]) -> None:
-        """Append the exemplars to the lines where they or the counts have changed."""
-        current = dict(exemplars)
-        for labels, exemplar in current.items():
-            number = self._index.get(labels)
-            if number is None:  # of a target whose counters were reset
+        page = _Page()
+        self._add_hits(page, counters, open_metrics=open_metrics)
+        self._add_replies(page, counters.replies, open_metrics=open_metrics)
+        for found in (*metrics.values(counters, self._build), *process_metrics.values()):
+            family = found.family
+            page.add(_head(family, open_metrics=open_metrics))
+            if found.values and isinstance(found.values[0], float):
+                page.add(_float_lines(found))
                 continue
-            if exemplar != self._exemplars.get(labels) or hits[number] != self._hits[number]:
-                example = f' # {{seq="{exemplar.seq}"}} 1 {exemplar.time_ns / 1e9:.6f}'.encode()
-                begin, end = self._begins[number], self._ends[number]
-                self._lines[number] = b"%b%d%b%b" % (begin, hits[number], example, end)
-        self._exemplars = current
+            # The plain format has no creation times; there they would be series of their own.
+            created = found.created if open_metrics else None
+            name = family.name + _SUFFIXES.get(family.type, "")
+            column = self._column(name, family.labels, found.labels)
+            column.set(cast("Sequence[int]", found.values), decimals=found.decimals, created=created)
+            page.add(column)
+        if open_metrics:
+            page.add(b"# EOF\n")
+        return page.text(), content_type
+
+    def _add_hits(self, page: "_Page", counters: Counters, *, open_metrics: bool) -> None:
+        labels = counters.hits.labels
+        if labels is not self._series:
+            self._series = labels
+            self._numbers = {each: number for number, each in enumerate(labels)}
+        column = self._column("excguard_hits_total", HITS.labels, labels)
+        if open_metrics:
+            exemplars = _exemplars(counters.exemplars, self._numbers)
+            column.set(counters.hits.hits, created=counters.counting_since, exemplars=exemplars)
+        else:
+            column.set(counters.hits.hits)
+        page.add(_head(HITS, open_metrics=open_metrics))
+        page.add(column)
+
+    def _add_replies(self, page: "_Page", replies: Replies, *, open_metrics: bool) -> None:
+        bounds = [(_number(bound / 1e9),) for bound in replies.bounds_ns] + [("+Inf",)]
+        column = self._column(f"{REPLIES.name}_bucket", ("le",), bounds)
+        counts = list(itertools.accumulate(replies.counts))
+        column.set(counts)
+        page.add(_head(REPLIES, open_metrics=open_metrics))
+        page.add(column)
+        total = f"{REPLIES.name}_sum {_number(replies.sum_ns / 1e9)}\n{REPLIES.name}_count {counts[-1]}\n"
+        page.add(total.encode())
+
+    def _column(self, name: str, names: tuple[str, ...], labels: Sequence[tuple[str, ...]]) -> "_Column":
+        column = self._columns.get(name)
+        if column is None or (column.labels is not labels and column.labels != labels):
+            column = self._columns[name] = _Column(name, names, labels)
+        return column
 
 
-def _head(family: Family, *, open_metrics: bool) -> str:
-    suffixes = {"counter": "_total", "info": "_info"}
-    name = family.name if open_metrics else family.name + suffixes.get(family.type, "")
+class _Column:
+    """The samples of one name: labels, which rarely change, and values, which do (native/samples.h)."""
+
+    def __init__(self, name: str, names: tuple[str, ...], labels: Sequence[tuple[str, ...]]) -> None:
+        self.labels = labels
+        texts = [_label_text(names, values).encode("utf-8", "replace") for values in labels]
+        created_name = f"{name.removesuffix('_total')}_created"
+        # A struct in C does not keep alive what it points to.
+        self._created_name = ffi.new("char[]", created_name.encode())
+        self._texts = [ffi.new("char[]", name.encode()), ffi.new("char[]", b"".join(texts))]
+        self._ends = ffi.new("uint32_t[]", list(itertools.accumulate(map(len, texts))))
+        self._values: list[Any] = []
+        self.samples = ffi.new("struct excguard_samples *")
+        self.samples.name, self.samples.labels = self._texts
+        self.samples.ends = self._ends
+        self.samples.count = len(labels)
+
+    def set(
+        self,
+        values: Sequence[int],
+        *,
+        decimals: int = 0,
+        created: float | None = None,
+        exemplars: Any = ffi.NULL,  # noqa: ANN401 - a cffi array, see `_exemplars`
+    ) -> None:
+        """Set the values; ``decimals`` and ``created`` as of `Values`."""
+        numbers = (
+            ffi.from_buffer("uint64_t[]", values)
+            if isinstance(values, memoryview)
+            else ffi.new("uint64_t[]", values)
+        )
+        when = ffi.NULL if created is None else ffi.new("char[]", f"{created:.3f}".encode())
+        self._values = [numbers, when, exemplars]
+        self.samples.values, self.samples.created, self.samples.exemplars = self._values
+        self.samples.created_name = ffi.NULL if created is None else self._created_name
+        self.samples.decimals = decimals
+
+
+class _Page:
+    """A text of parts, which are copied once: it may be a megabyte."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes | _Column] = []
+        self._size = 0
+
+    def add(self, part: "bytes | _Column") -> None:
+        """Add a text, or samples, at the end."""
+        self._parts.append(part)
+        self._size += len(part) if isinstance(part, bytes) else lib.excguard_samples_size(part.samples)
+
+    def text(self) -> memoryview:
+        """The whole text."""
+        out = _uncleared("char[]", self._size)
+        end = 0
+        for part in self._parts:
+            place = ffi.addressof(out, end)
+            if isinstance(part, bytes):
+                ffi.memmove(place, part, len(part))
+                end += len(part)
+            else:
+                end += lib.excguard_samples_write(part.samples, place)
+        return memoryview(ffi.buffer(out, end))
+
+
+_uncleared = ffi.new_allocator(should_clear_after_alloc=False)
+
+
+def _exemplars(exemplars: Mapping[Labels, Exemplar], numbers: Mapping[Labels, int]) -> Any:  # noqa: ANN401
+    """An array of ``struct excguard_exemplar`` for the series of ``numbers``."""
+    array = ffi.new("struct excguard_exemplar[]", max(len(numbers), 1))
+    fields = memoryview(ffi.buffer(array)).cast("B").cast("Q")
+    for labels, exemplar in dict(exemplars).items():  # a copy: another thread adds some
+        number = numbers.get(labels)
+        if number is not None:  # None: of a target whose counters were reset
+            fields[2 * number], fields[2 * number + 1] = exemplar.seq, exemplar.time_ns // 1000
+    return array
+
+
+@cache
+def _head(family: Family, *, open_metrics: bool) -> bytes:
+    name = family.name if open_metrics else family.name + _SUFFIXES.get(family.type, "")
     kind = "gauge" if family.type == "info" and not open_metrics else family.type
-    return f"# HELP {name} {family.help}\n# TYPE {name} {kind}\n"
+    return f"# HELP {name} {family.help}\n# TYPE {name} {kind}\n".encode()
 
 
-def _family(found: Values, *, open_metrics: bool) -> str:
-    family, values, created = found
-    lines = [_head(family, open_metrics=open_metrics)]
-    name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
-    for labels, value in values.items():
-        text = _label_text(family.labels, labels)
-        lines.append(f"{name}{text} {_number(value)}\n")
-        # The plain format has no created timestamps; there they would be series of their own.
-        if created is not None and open_metrics:
-            lines.append(f"{family.name}_created{text} {created:.3f}\n")
-    return "".join(lines)
+def _float_lines(found: Values) -> bytes:
+    name = found.family.name + _SUFFIXES.get(found.family.type, "")
+    pairs = zip(found.labels, found.values, strict=True)
+    return "".join(
+        f"{name}{_label_text(found.family.labels, labels)} {_number(value)}\n" for labels, value in pairs
+    ).encode("utf-8", "replace")
 
 
-def _replies(replies: Replies) -> str:
-    lines = [_head(REPLIES, open_metrics=True)]
-    total = 0
-    bounds = [*(bound / 1e9 for bound in replies.bounds_ns), float("inf")]
-    for bound, count in zip(bounds, replies.counts, strict=True):
-        total += count
-        lines.append(f'{REPLIES.name}_bucket{{le="{_number(bound)}"}} {total}\n')
-    lines.append(f"{REPLIES.name}_sum {_number(replies.sum_ns / 1e9)}\n")
-    lines.append(f"{REPLIES.name}_count {total}\n")
-    return "".join(lines)
-
-
-@lru_cache(maxsize=4096)
 def _label_text(names: tuple[str, ...], values: tuple[str, ...]) -> str:
     """The labels in the syntax of both formats."""
     if not names:

@@ -21,7 +21,7 @@ HEAD_SECONDS = 10.0  # for a TLS handshake, and for a request from its first byt
 IDLE_SECONDS = 120.0  # between two requests: longer than any usual scrape interval
 WRITE_SECONDS = 30.0  # for a client to read a response
 _LINGER_SECONDS = 1.0
-_LARGE = 64 * 1024
+_CHUNK_BYTES = 128 * 1024
 _READ_BYTES = 16 * 1024
 
 
@@ -153,7 +153,7 @@ class Connection:
             "Server": f"excguard/{__version__}",
             **response.headers,
         }
-        if isinstance(response.body, bytes):
+        if isinstance(response.body, bytes | memoryview):
             headers["Content-Length"] = str(len(response.body))
         if self._http.their_state is not h11.DONE:  # the rest of the request will not be read
             headers["Connection"] = "close"
@@ -162,8 +162,9 @@ class Connection:
             reason=response.status.phrase.encode(),
             headers=list(headers.items()),
         )
-        if isinstance(response.body, bytes):
-            content = [h11.Data(data=response.body)] if body else []
+        if isinstance(response.body, bytes | memoryview):
+            # h11 takes any bytes-like object, and declares bytes.
+            content = [h11.Data(data=response.body)] if body else []  # type: ignore[arg-type]
             await self._send(head, *content, h11.EndOfMessage())
             return
         await self._send(head)
@@ -210,17 +211,20 @@ class Connection:
                 await self._discard_input()
 
     async def _send(self, *events: h11.Response | h11.Data | h11.EndOfMessage) -> None:
-        # As few writes as possible without copying large data.
-        small = []
-        for event in events:
-            data = self._http.send(event) or b""
-            if len(data) < _LARGE:
-                small.append(data)
-                continue
-            self._writer.write(b"".join(small))
-            self._writer.write(data)
-            small = []
-        self._writer.write(b"".join(small))
+        pieces = [piece for event in events for piece in self._http.send_with_data_passthrough(event) or ()]
+        small = b"".join(piece for piece in pieces if len(piece) < _CHUNK_BYTES)
+        if len(small) == sum(map(len, pieces)):
+            await self._write(small)
+            return
+        for piece in pieces:
+            # What the socket does not take at once is copied: little of it each time.
+            data = memoryview(piece)
+            for start in range(0, len(data), _CHUNK_BYTES):
+                await self._write(data[start : start + _CHUNK_BYTES])
+
+    async def _write(self, data: bytes | memoryview) -> None:
+        """Write, and wait until the client has read enough. Raises TimeoutError."""
+        self._writer.write(data)
         with self._waiting():
             async with asyncio.timeout(WRITE_SECONDS):
                 await self._writer.drain()

@@ -19,7 +19,7 @@ class Response(NamedTuple):
 
     status: HTTPStatus
     content_type: str
-    body: bytes | AsyncGenerator[bytes, None]
+    body: bytes | memoryview | AsyncGenerator[bytes, None]
     headers: Mapping[str, str] = {}
     authenticated: bool = False  # the client has authenticated, so its connection is kept in preference
 

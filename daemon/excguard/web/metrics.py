@@ -7,8 +7,8 @@ generated from it. `exposition.py` writes them.
 """
 
 import platform
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from excguard import __version__
 from excguard.pipeline.counters import Counters
@@ -151,11 +151,13 @@ _BY_NAME = {family.name: family for family in FAMILIES}
 
 
 class Values(NamedTuple):
-    """The values of a metric at one moment."""
+    """The values of a metric at one moment, as columns."""
 
     family: Family
-    values: Mapping[tuple[str, ...], float]  # by label values
+    labels: Sequence[tuple[str, ...]]  # the label values of each sample
+    values: Sequence[int] | Sequence[float]  # of one type
     created: float | None = None  # of a counter: when it was 0, seconds since the epoch
+    decimals: int = 0  # of integers: how many of their digits are behind the decimal point
 
 
 def build_labels(kernel: str, release: str) -> tuple[str, ...]:
@@ -165,35 +167,36 @@ def build_labels(kernel: str, release: str) -> tuple[str, ...]:
 
 def values(counters: Counters, build: tuple[str, ...]) -> Iterator[Values]:
     """All metrics except `HITS` and `REPLIES`."""
-    hits, targets, since = counters.hits, counters.targets, counters.counting_since
+    since, started = counters.counting_since, counters.started
+    last = {name: time_ns for name, time_ns in counters.hits.last_ns_by_target.items() if time_ns}
+    yield _by_label("excguard_last_hit_timestamp_seconds", last)._replace(decimals=9)
+    yield _by_labels("excguard_received_hits", counters.received, since)
+    yield _by_labels("excguard_source_failures", counters.source_failures, started)
+    yield _by_label("excguard_messages_rejected", counters.rejected, counters.made)
+    yield _single("excguard_journal_records_lost", counters.records_lost, since)
+    yield _single("excguard_journal_pending_records", counters.records_pending)
+    yield _single("excguard_journal_capacity_records", counters.records_capacity)
+    yield _single("excguard_drain_lag_seconds", counters.drain_lag)
+    yield _by_label("excguard_log_suppressed", counters.log_suppressed, started)
+    yield _single("excguard_log_write_failures", counters.log_write_failures, started)
+    yield _by_label("excguard_sink_dropped", counters.sink_dropped, started)
+    states = counters.targets.values()
+    names = [(name,) for name in counters.targets]
+    yield Values(_BY_NAME["excguard_target_up"], names, [int(state.up) for state in states])
+    yield Values(_BY_NAME["excguard_target_starts"], names, [state.starts for state in states], started)
+    exits = [(name, reason) for name, state in counters.targets.items() for reason in state.exits]
+    counts = [count for state in states for count in state.exits.values()]
+    yield Values(_BY_NAME["excguard_target_exits"], exits, counts, started)
+    yield Values(_BY_NAME["excguard_build"], [build], [1])
 
-    def of(name: str, found: Mapping[Any, float], created: float | None = None) -> Values:
-        return Values(_BY_NAME[name], found, created)
 
-    last = {
-        (span.target,): time_ns / 1e9
-        for span in hits.targets
-        if (time_ns := max(hits.last_ns[span.start : span.stop]))
-    }
-    yield of("excguard_last_hit_timestamp_seconds", last)
-    yield of("excguard_received_hits", counters.received, since)
-    yield of("excguard_source_failures", counters.source_failures, counters.started)
-    rejected = {(reason,): count for reason, count in counters.rejected.items()}
-    yield of("excguard_messages_rejected", rejected, counters.made)
-    yield of("excguard_journal_records_lost", {(): counters.records_lost}, since)
-    yield of("excguard_journal_pending_records", {(): counters.records_pending})
-    yield of("excguard_journal_capacity_records", {(): counters.records_capacity})
-    yield of("excguard_drain_lag_seconds", {(): counters.drain_lag})
-    suppressed = {(name,): count for name, count in counters.log_suppressed.items()}
-    yield of("excguard_log_suppressed", suppressed, counters.started)
-    yield of("excguard_log_write_failures", {(): counters.log_write_failures}, counters.started)
-    dropped = {(name,): count for name, count in counters.sink_dropped.items()}
-    yield of("excguard_sink_dropped", dropped, counters.started)
-    yield of("excguard_target_up", {(name,): int(state.up) for name, state in targets.items()})
-    starts = {(name,): state.starts for name, state in targets.items()}
-    yield of("excguard_target_starts", starts, counters.started)
-    exits = {
-        (name, reason): count for name, state in targets.items() for reason, count in state.exits.items()
-    }
-    yield of("excguard_target_exits", exits, counters.started)
-    yield of("excguard_build", {build: 1})
+def _single(name: str, value: float, created: float | None = None) -> Values:
+    return Values(_BY_NAME[name], [()], [value], created)
+
+
+def _by_label(name: str, found: Mapping[str, float], created: float | None = None) -> Values:
+    return Values(_BY_NAME[name], [(label,) for label in found], list(found.values()), created)
+
+
+def _by_labels(name: str, found: Mapping[tuple[str, str], int], created: float) -> Values:
+    return Values(_BY_NAME[name], list(found), list(found.values()), created)

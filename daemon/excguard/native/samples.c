@@ -1,0 +1,95 @@
+#include "samples.h"
+
+#include <string.h>
+
+enum {
+    DIGITS = 20,      /* of UINT64_MAX */
+    MICROSECONDS = 6, /* decimals of a time in microseconds */
+};
+
+static const char exemplar_start[] = " # {seq=\"";
+static const char exemplar_value[] = "\"} 1 ";
+
+static char *put(char *out, const char *text, size_t length) {
+    memcpy(out, text, length);
+    return out + length;
+}
+
+static char *put_number(char *out, uint64_t number) {
+    char digits[DIGITS];
+    char *first = digits + sizeof digits;
+    do {
+        *--first = (char)('0' + number % 10);
+        number /= 10;
+    } while (number != 0);
+    return put(out, first, (size_t)(digits + sizeof digits - first));
+}
+
+/* `number` with so many of its digits behind the point, 19 at most. */
+static char *put_decimal(char *out, uint64_t number, uint32_t decimals) {
+    if (decimals == 0) {
+        return put_number(out, number);
+    }
+    uint64_t unit = 1;
+    for (uint32_t i = 0; i < decimals; i++) {
+        unit *= 10;
+    }
+    out = put_number(out, number / unit);
+    char *end = put_number(out, number % unit + unit); /* with a 1 in front, where the point belongs */
+    *out = '.';
+    return end;
+}
+
+static char *put_exemplar(char *out, const struct excguard_exemplar *exemplar) {
+    out = put(out, exemplar_start, sizeof exemplar_start - 1);
+    out = put_number(out, exemplar->seq);
+    out = put(out, exemplar_value, sizeof exemplar_value - 1);
+    return put_decimal(out, exemplar->time_us, MICROSECONDS);
+}
+
+size_t excguard_samples_size(const struct excguard_samples *samples) {
+    if (samples->count == 0) {
+        return 0;
+    }
+    size_t labels = samples->ends[samples->count - 1];
+    size_t line = strlen(samples->name) + sizeof " .\n" + DIGITS;
+    size_t size = samples->count * line + labels;
+    if (samples->exemplars != NULL) {
+        size +=
+            samples->count * (sizeof exemplar_start + sizeof exemplar_value + 2 * DIGITS + sizeof ".000000");
+    }
+    if (samples->created_name != NULL) {
+        size += samples->count * (strlen(samples->created_name) + strlen(samples->created) + sizeof " \n") +
+                labels;
+    }
+    return size;
+}
+
+size_t excguard_samples_write(const struct excguard_samples *samples, char *out) {
+    const char *start = out;
+    size_t name = strlen(samples->name);
+    size_t created_name = samples->created_name != NULL ? strlen(samples->created_name) : 0;
+    size_t created = samples->created_name != NULL ? strlen(samples->created) : 0;
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < samples->count; i++) {
+        const char *labels = samples->labels + first;
+        size_t length = samples->ends[i] - first;
+        first = samples->ends[i];
+        out = put(out, samples->name, name);
+        out = put(out, labels, length);
+        *out++ = ' ';
+        out = put_decimal(out, samples->values[i], samples->decimals);
+        if (samples->exemplars != NULL && samples->exemplars[i].time_us != 0) {
+            out = put_exemplar(out, &samples->exemplars[i]);
+        }
+        *out++ = '\n';
+        if (created_name != 0 && samples->values[i] != 0) {
+            out = put(out, samples->created_name, created_name);
+            out = put(out, labels, length);
+            *out++ = ' ';
+            out = put(out, samples->created, created);
+            *out++ = '\n';
+        }
+    }
+    return (size_t)(out - start);
+}
