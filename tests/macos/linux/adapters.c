@@ -415,6 +415,51 @@ static void *darwin_dlsym(void *handle, const char *name) {
     return macos_symbol(with_underscore);
 }
 
+/* ---- images: those that macho_loader.py maps ---- */
+
+enum { MAX_IMAGES = 8 };
+typedef void (*image_callback)(const void *header, intptr_t slide);
+
+static struct {
+    const void *header;
+    const char *path;
+} images[MAX_IMAGES];
+static size_t image_count;
+static image_callback image_added;
+
+/* An image was mapped at `header`, linked to be at 0. As in dyld the callback runs on the thread that loads
+ * it. */
+EXPORT void macos_image(const void *header, const char *path) {
+    if (image_count == MAX_IMAGES) {
+        abort();
+    }
+    images[image_count].header = header;
+    images[image_count++].path = strdup(path);
+    if (image_added != NULL) {
+        image_added(header, (intptr_t)header);
+    }
+}
+
+static void darwin_register_func_for_add_image(image_callback callback) {
+    image_added = callback;
+    for (size_t i = 0; i < image_count; i++) {
+        callback(images[i].header, (intptr_t)images[i].header);
+    }
+}
+
+/* The newest image there, and no symbol. Dl_info has the same members. */
+static int darwin_dladdr(const void *address, Dl_info *info) {
+    memset(info, 0, sizeof *info);
+    for (size_t i = image_count; i-- > 0;) {
+        if (images[i].header == address) {
+            info->dli_fname = images[i].path;
+            info->dli_fbase = (void *)(uintptr_t)address;
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* Lazy symbols are all bound at load, so nothing may come here. */
 static void stub_binder(void) {
     fputs("adapters.c: dyld_stub_binder was called\n", stderr);
@@ -493,6 +538,8 @@ static const struct {
     ADAPTED("_waitid", darwin_waitid),
     ADAPTED("_dlopen", darwin_dlopen),
     ADAPTED("_dlsym", darwin_dlsym),
+    ADAPTED("_dladdr", darwin_dladdr),
+    ADAPTED("__dyld_register_func_for_add_image", darwin_register_func_for_add_image),
     ADAPTED("dyld_stub_binder", stub_binder),
     ADAPTED("___stack_chk_guard", &stack_guard),
     ADAPTED("___stack_chk_fail", stack_check_failed),
@@ -526,6 +573,7 @@ static const struct {
     SAME(fsync),
     SAME(ftruncate),
     SAME(getenv),
+    SAME(getpid),
     SAME(malloc),
     SAME(memcmp),
     SAME(memcpy),
@@ -534,6 +582,7 @@ static const struct {
     SAME(munmap),
     SAME(nanosleep),
     SAME(pread),
+    SAME(pthread_equal),
     SAME(pthread_create), /* a pthread_attr_t that Linux initialised, or NULL */
     SAME(pthread_join),
     SAME(pthread_mutex_destroy),
@@ -541,9 +590,13 @@ static const struct {
     SAME(pthread_self),
     SAME(pwrite),
     SAME(read),
+    SAME(setenv),
     SAME(snprintf),
+    SAME(sscanf),
     SAME(strcmp),
+    SAME(strcspn),
     SAME(strlen),
+    SAME(strncmp),
     SAME(strtol),
     SAME(unsetenv),
     SAME(vsnprintf), /* va_list is one type in the System V ABI */

@@ -59,6 +59,7 @@ class MachoImage:
             size, protection = _pages(segment["size"]), segment["protection"]
             if _libc.mprotect(self.base + segment["address"], size, protection) != 0:
                 raise OSError(ctypes.get_errno(), f"mprotect of {segment['name']}")
+        self.announce(plan["path"])
         for initializer in plan["initializers"]:
             ctypes.CFUNCTYPE(None)(self.base + initializer)()
 
@@ -96,6 +97,10 @@ class MachoImage:
             raise ImportError(f"no symbol for {', '.join(missing)}: see tests/macos/linux/adapters.c")
         for place in imports:
             self._pointer(place["address"]).value = (addresses[place["name"]] or 0) + place["addend"]
+
+    def announce(self, path: str) -> None:
+        """Reports the image to those who have registered with dyld for images that are added."""
+        self._adapters.macos_image(ctypes.c_void_p(self.base), path.encode())
 
     def address(self, name: str) -> int:
         """Where an exported function is; `name` without the leading underscore."""

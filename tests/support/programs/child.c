@@ -5,10 +5,11 @@
  *     child deadly                   the same after it has made itself one whose optional guards are fatal
  *     child raise CODE COUNT         raises a guard COUNT times, with no client round trip between
  *     child sites COUNT              raises COUNT guards, each of another flavor
- *     child count FILE [PAUSE]       raises guards forever, subcode 1, 2, 3 ...; FILE holds the last number
- * whose raise was answered as handled; PAUSE microseconds between two child forge                    sends
- * its own exception port a message that only the kernel may send child insecure                 registers its
- * exception port with an insecure behavior and raises a guard child state CODE               raises one guard
+ *     child count FILE [PAUSE]       raises guards forever, subcode 1, 2, 3 ...; FILE has the number of the
+ *                                    last one answered as handled; PAUSE microseconds between two
+ *     child forge                    sends its own exception port a message only the kernel may send
+ *     child insecure                 registers its exception port with an insecure behavior, raises a guard
+ *     child state CODE               raises one guard
  */
 #include <fcntl.h>
 #include <inttypes.h>
