@@ -162,9 +162,10 @@ def settings_page(text: str) -> str:
     lines += [".SH TOP LEVEL"]
     for block in itertools.chain.from_iterable(map(parts, blocks[1:])):
         last = block[-1]
-        if "# [[target]]" in block:
-            start = block.index("# [[target]]")
-            lines += [".SH [[target]]", *map(escaped, comment(block[:start]))]
+        example = next((line for line in block if line.startswith("# [[")), None)
+        if example is not None:
+            start = block.index(example)
+            lines += [f".SH {escaped(example[2:])}", *map(escaped, comment(block[:start]))]
             lines += [".PP", ".nf", *[escaped(line[2:]) for line in block[start:]], ".fi"]
         elif last.startswith("["):
             lines += [f".SH {escaped(last)}", *map(escaped, comment(block[:-1]))]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -9,13 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from excguard.cli import junit
+from excguard.cli import gating, junit
 from excguard.config import parse
+from excguard.gate.verdict import Verdict
 from excguard.pipeline.tally import SiteTally
 from excguard.service import needs_restart
 from excsim import Kernel
 from tests.support.samples import INVALID_NAME, THREAD_SET_STATE
 
+NO_OPTIONS = {
+    "baseline": None,
+    "update_baseline": False,
+    "baseline_strict": False,
+    "ci": "none",
+    "code_quality": None,
+}
 STARTED = "2026-03-01T12:00:00.000000Z"
 
 
@@ -24,8 +33,14 @@ def tally(code: int, **changes: object) -> SiteTally:
     return SiteTally(code=code, **{**fields, **changes})
 
 
-def suite(*sites: SiteTally, lost: int = 0, error: str | None = None) -> ET.Element:
-    rendered = junit.render("my.app", sites, seconds=1.5, lost=lost, started=STARTED, error=error)
+def verdict(*tallies: SiteTally, fail_on: str = "soft") -> Verdict:
+    gate = gating.Gate((), fail_on=fail_on, **NO_OPTIONS)
+    return gate.judge("my.app", tallies, []).verdict
+
+
+def suite(*sites: SiteTally, lost: int = 0, error: str | None = None, fail_on: str = "soft") -> ET.Element:
+    found = verdict(*sites, fail_on=fail_on)
+    rendered = junit.render("my.app", found, seconds=1.5, lost=lost, started=STARTED, error=error)
     document = ET.fromstring(rendered)  # noqa: S314
     assert document.tag == "testsuites"
     (found,) = document
@@ -40,7 +55,7 @@ def test_each_site_is_a_failure_with_its_explanation() -> None:
 
     assert (found.get("failures"), found.get("time"), found.get("timestamp")) == ("2", "1.500", STARTED)
     worst = found[0]
-    assert worst.get("name") == "THREAD_SET_STATE at 0x1000, code 0x2000000500000000"
+    assert re.fullmatch(r"THREAD_SET_STATE in my\.app \[[0-9a-f]{12}\]", worst.get("name"))
     assert worst.get("classname") == "excguard.my_app"
     failure = worst[0]
     assert failure.get("type") == "fatal guard"
@@ -48,6 +63,19 @@ def test_each_site_is_a_failure_with_its_explanation() -> None:
     assert "Fix: " in failure.text
     assert "Hits: 3." in failure.text
     assert "excguard decode 0x2000000500000000 0x0" in failure.text
+
+
+def test_names_depend_on_neither_ports_nor_program_counters() -> None:
+    (first,) = suite(tally(INVALID_NAME, pc=0x1000))
+    (second,) = suite(tally(INVALID_NAME + 0x500, pc=0x2000))
+
+    assert first.get("name") == second.get("name")
+
+
+def test_sites_below_fail_on_pass() -> None:
+    failed, passed = suite(tally(INVALID_NAME), tally(THREAD_SET_STATE), fail_on="fatal")
+
+    assert ([child.tag for child in failed], [child.tag for child in passed]) == (["failure"], ["system-out"])
 
 
 def test_run_without_hits_is_one_test_that_passed() -> None:
@@ -72,7 +100,7 @@ def test_hits_without_a_site_are_a_failure_too() -> None:
 @pytest.mark.parametrize("name", ["\x00\x1b[31m<&\"'>", "\ud800", "\N{SNOWMAN}" * 300])
 def test_any_name_makes_xml(name: str) -> None:
     document = junit.render(
-        name, [tally(0xE000000000000000, target=name)], seconds=0, lost=0, started=STARTED
+        name, verdict(tally(0xE000000000000000, target=name)), seconds=0, lost=0, started=STARTED
     )
 
     assert ET.fromstring(document) is not None  # noqa: S314 - our own

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from excguard.config import Config, ConfigError, Reply, Target, load, parse, parse_listen
+from excguard.gate.verdict import IgnoreRule
 from excguard.knowledge.exception_behavior import Behavior
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +30,7 @@ def test_annotated_file_shows_every_key_with_its_default() -> None:
     raw = tomllib.loads(text)
 
     assert load(ROOT / "config.toml") == Config()
-    assert msgspec.json.decode(msgspec.json.encode(Config())) == {**raw, "target": []}
+    assert msgspec.json.decode(msgspec.json.encode(Config())) == {**raw, "target": [], "ignore": []}
 
 
 def test_annotated_example_of_a_target_shows_every_key_with_its_default() -> None:
@@ -39,6 +40,16 @@ def test_annotated_example_of_a_target_shows_every_key_with_its_default() -> Non
 
     default = Target(name=raw["name"], command=tuple(raw["command"]))
     assert raw == {**msgspec.to_builtins(default), "command": raw["command"]}
+
+
+def test_annotated_example_of_a_rule_shows_every_key() -> None:
+    example = re.search(r"^# \[\[ignore\]\]\n(?:# .*\n)+", (ROOT / "config.toml").read_text(), re.MULTILINE)
+    assert example is not None
+    text = re.sub(r"^# ", "", example[0], flags=re.MULTILINE)
+    (raw,) = tomllib.loads(text)["ignore"]
+
+    assert set(raw) == set(msgspec.to_builtins(IgnoreRule()))
+    assert parse(text, file="", directory=ROOT).ignore[0].image == "libvendor*.dylib"
 
 
 @pytest.mark.parametrize(

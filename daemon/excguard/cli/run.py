@@ -13,10 +13,11 @@ import click
 import msgspec
 
 from excguard import config as configuration
+from excguard.cli import gating, service_runner, simulated_kernel, summary
 from excguard.cli import junit as junit_xml
-from excguard.cli import service_runner, simulated_kernel, summary
 from excguard.cli.service_runner import Failure, report_error
 from excguard.config import Config, ConfigError, LogFormat, Reply, Restart, Target
+from excguard.gate.baseline import BaselineError
 from excguard.knowledge.exception_behavior import Behavior
 from excguard.knowledge.severity import Severity
 from excguard.mach import host as mach_host
@@ -67,10 +68,8 @@ _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, sign
 @click.option(
     "--fail-on",
     type=click.Choice([*(s.value for s in Severity if s is not Severity.UNKNOWN), "never"]),
-    default="never",
-    show_default=True,
     help="Exit with 3 after a hit this severe or worse. A soft one never ends a program, an optional one "
-    "where the program's flags say so, a fatal one always.",
+    "where the program's flags say so, a fatal one always.  [default: never; soft with --baseline]",
 )
 @click.option(
     "--metrics",
@@ -97,16 +96,17 @@ _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, sign
     type=click.Path(path_type=Path),
     help="Write one as JUnit XML, for build servers: each broken rule a failed test.",
 )
+@gating.options
 @click.argument(
     "arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- PROGRAM [ARGUMENT]..."
 )
 def command(
     config_path: Path | None,
     arguments: tuple[str, ...],
-    fail_on: str,
+    fail_on: str | None,
     *,
     as_json: bool,
-    **options: Any,  # noqa: ANN401 - what is left goes to `_adapted` as it is
+    **options: Any,  # noqa: ANN401 - what is left goes to `_run` as it is
 ) -> int:
     """Run PROGRAM and explain every guard exception (EXC_GUARD) that the kernel raises in it.
 
@@ -119,12 +119,14 @@ def command(
       excguard run --fail-on optional --log hits.jsonl -- ./tests
       excguard run --report run.json --junit run.xml -- ./tests
       excguard run --behavior state_identity_protected -- ./app
+      excguard run --baseline guards.toml --update-baseline -- ./tests
+      excguard run --baseline guards.toml --junit run.xml -- ./tests
       excguard run -- python3 -m excguard.misuse double_deallocate
 
     \b
     Exit status:
       the program's own, or 128 and the number of the signal that ended it
-      3    --fail-on was met
+      3    --fail-on was met, by a site that is in no baseline and no ignore rule
       2    the command line or the configuration is wrong
       125  excguard itself failed, or the program could not be started
            (a shell says 126 or 127 for the latter)
@@ -136,7 +138,7 @@ def command(
 def _run(  # noqa: PLR0913 - the options of the command
     config_path: Path | None,
     arguments: tuple[str, ...],
-    fail_on: str,
+    fail_on: str | None,
     *,
     as_json: bool,
     report: Path | None,
@@ -151,6 +153,7 @@ def _run(  # noqa: PLR0913 - the options of the command
         configuration.check(config)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
+    gate = gating.Gate(config.ignore, fail_on=fail_on, **{name: options[name] for name in gating.NAMES})
     run = Run(config, "json" if as_json else "console")
     try:
         with service_runner.one_line_errors():
@@ -161,18 +164,38 @@ def _run(  # noqa: PLR0913 - the options of the command
             run.execute()
     except ConfigError as error:
         raise click.UsageError(f"{config_path}: {error}" if config_path else str(error)) from None
-    met = run.error is None and summary.meets([hit.severity for hit in run.hits], fail_on)
+    verdict = gate.judge(Path(arguments[0]).name, run.sites, run.hits)
+    met = run.error is None and verdict.failed and not gate.updates
     status = _FAIL_ON_MET if met else run.status
-    _tell(run, status, fail_on, as_json=as_json)
+    outcome = {**_outcome(run, status, gate.fail_on), "gate": verdict.to_dict()}
+    _tell(run, outcome, as_json=as_json)
+    if run.error is None:
+        _publish(gate, run.name, verdict, as_json=as_json)
     if report is not None:
-        outcome = msgspec.json.encode(_outcome(run, status, fail_on))
-        _write(report, msgspec.json.format(outcome) + b"\n")
+        _write(report, msgspec.json.format(msgspec.json.encode(outcome)) + b"\n")
     if junit is not None:
         document = junit_xml.render(
-            run.name, run.sites, seconds=run.seconds, lost=run.lost, started=begun, error=run.error
+            run.name,
+            verdict.verdict,
+            seconds=run.seconds,
+            lost=run.lost,
+            started=begun,
+            error=run.error,
         )
         _write(junit, document)
     return status
+
+
+def _publish(gate: gating.Gate, name: str, outcome: gating.Outcome, *, as_json: bool) -> None:
+    try:
+        lines = gate.publish(name, outcome)
+    except (BaselineError, OSError) as error:
+        raise Failure(str(error)) from None
+    for line in lines:
+        if line.startswith("::"):  # a workflow command stands alone on its line
+            service_runner.write_stderr(f"{line}\n")
+        elif not as_json:
+            report_error(line)
 
 
 def _matters(level: Level, name: str) -> bool:
@@ -335,10 +358,10 @@ def _outcome(run: Run, status: int, fail_on: str) -> dict[str, Any]:
     }
 
 
-def _tell(run: Run, status: int, fail_on: str, *, as_json: bool) -> None:
+def _tell(run: Run, outcome: Mapping[str, Any], *, as_json: bool) -> None:
     """Close the run: a table for people, or one JSON object."""
     if as_json:
-        service_runner.write_stderr(f"{msgspec.json.encode(_outcome(run, status, fail_on)).decode()}\n")
+        service_runner.write_stderr(f"{msgspec.json.encode(outcome).decode()}\n")
         return
     if run.error is not None:
         report_error(run.error)
@@ -358,8 +381,8 @@ def _tell(run: Run, status: int, fail_on: str, *, as_json: bool) -> None:
     )
     if lost:
         report_error(f"{lost} more could not be told apart: the journal was full.")
-    if status == _FAIL_ON_MET and fail_on != "never":
-        report_error(f"--fail-on {fail_on} was met, so the exit status is {status}.")
+    if outcome["gate"]["failed"] and outcome["exit_status"] == _FAIL_ON_MET:
+        report_error(f"--fail-on {outcome['fail_on']} was met, so the exit status is {_FAIL_ON_MET}.")
 
 
 def _adapted(config: Config, arguments: tuple[str, ...], options: Mapping[str, Any]) -> Config:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from excguard.gate.verdict import IgnoreRule
 from excguard.knowledge.exception_behavior import Behavior
 from excguard.knowledge.guard_behavior import GuardBehavior
 
@@ -158,6 +159,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     crash_reports: CrashReports = CrashReports()
     unified_log: UnifiedLog = UnifiedLog()
     target: tuple[Target, ...] = ()
+    ignore: tuple[IgnoreRule, ...] = ()
 
     @property
     def watches_others(self) -> bool:

@@ -64,10 +64,11 @@ def summary(name: str, verdict: Verdict, *, blind: Sequence[str] = ()) -> str:
 def _commands(kind: str, sites: Sequence[SiteResult]) -> Iterator[str]:
     shown = sites if len(sites) <= MAX_ANNOTATIONS else sites[: MAX_ANNOTATIONS - 1]
     for site in shown:
-        where = f" in {site.place}" if site.place else ""
         advice = f"\nFix: {site.advice}" if site.advice else ""
         yield _command(
-            kind, f"{site.flavor}{where}", f"{site.summary}{advice}\nsite {site.id}, hits: {site.hits}"
+            kind,
+            f"{site.flavor} in {site.place or site.executable}",
+            f"{site.summary}{advice}\nsite {site.id}, hits: {site.hits}",
         )
     rest = sites[len(shown) :]
     if rest:

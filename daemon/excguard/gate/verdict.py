@@ -45,7 +45,7 @@ class SiteResult(msgspec.Struct, kw_only=True):
         symbol: the function; "" when not known.
         place: the place in words; "" when not known.
         hits: how many.
-        guard_targets: how many different ports, descriptors or addresses.
+        code, subcode: of the first hit, in hex; "" when not known.
         summary: what happened, one line.
         advice: how to fix it; "" when there is none.
         frames: the stack, innermost first; empty when not known.
@@ -64,7 +64,8 @@ class SiteResult(msgspec.Struct, kw_only=True):
     symbol: str = ""
     place: str = ""
     hits: int
-    guard_targets: int = 1
+    code: str = ""
+    subcode: str = ""
     summary: str
     advice: str = ""
     frames: list[str] = []

@@ -1,0 +1,222 @@
+"""The gate of `excguard run`: its options, the verdict on a run's sites, and what build servers get of it."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from excguard.cli import summary
+from excguard.decoding.site import Site
+from excguard.gate import baseline as baseline_file
+from excguard.gate import code_quality, github
+from excguard.gate.baseline import Baseline, BaselineError
+from excguard.gate.verdict import SiteResult, Standing, Verdict, judge
+from excguard.sinks.console import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from excguard.decoding.violation import Violation
+    from excguard.gate.verdict import IgnoreRule
+    from excguard.pipeline.journal import HitCounter
+    from excguard.pipeline.tally import SiteTally
+
+_OPTIONS = (
+    click.option(
+        "--baseline",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Known sites (TOML): they do not fail the run. Without --fail-on, any other hit does.",
+    ),
+    click.option("--update-baseline", is_flag=True, help="Add this run's sites to the baseline."),
+    click.option(
+        "--baseline-strict",
+        is_flag=True,
+        help="Fail also for entries that have expired or no longer occur; --update-baseline removes these.",
+    ),
+    click.option(
+        "--ci",
+        type=click.Choice(["auto", "github", "none"]),
+        default="auto",
+        show_default=True,
+        help="github: annotations and a job summary; auto: where GITHUB_ACTIONS is set.",
+    ),
+    click.option(
+        "--code-quality",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Write the sites as a GitLab Code Quality report.",
+    ),
+)
+
+NAMES = ("baseline", "update_baseline", "baseline_strict", "ci", "code_quality")
+"""The parameters of the options."""
+
+
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the gate's options to a command."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+class Gate:
+    """What a run is held against. Problems of its files are found before the run."""
+
+    def __init__(  # noqa: PLR0913 - one an option
+        self,
+        rules: Sequence[IgnoreRule],
+        *,
+        fail_on: str | None,
+        baseline: Path | None,
+        update_baseline: bool,
+        baseline_strict: bool,
+        ci: str,
+        code_quality: Path | None,
+    ) -> None:
+        """Read the baseline.
+
+        Raises:
+            click.UsageError: it cannot be read, or options contradict each other.
+        """
+        if baseline is None and (update_baseline or baseline_strict):
+            option = "--update-baseline" if update_baseline else "--baseline-strict"
+            raise click.UsageError(f"{option} needs --baseline FILE")
+        self.fail_on = fail_on or ("never" if baseline is None else "soft")
+        self._rules = rules
+        self._path = baseline
+        self._update = update_baseline
+        self._strict = baseline_strict
+        self._github = ci == "github" or (ci == "auto" and bool(os.environ.get("GITHUB_ACTIONS")))
+        self._code_quality = code_quality
+        self._baseline = Baseline()
+        if baseline is not None and (baseline.exists() or not update_baseline):
+            try:
+                self._baseline = baseline_file.load(baseline)
+            except BaselineError as error:
+                raise click.UsageError(str(error)) from None
+
+    def judge(self, executable: str, tallies: Iterable[SiteTally], counters: Iterable[HitCounter]) -> Outcome:
+        """The verdict on a run.
+
+        Args:
+            executable: file name of the program.
+            tallies: the hits by flavor and program counter.
+            counters: the hits by flavor, exactly, also those that no tally has.
+        """
+        sites = _sites(executable, tallies, self.fail_on)
+        verdict = judge(
+            sites, self._baseline, self._rules, today=_today(), strict=self._strict and not self._update
+        )
+        # Hits that the journal had no room for belong to no site: nobody can have accepted them.
+        exact = sum(one.hits for one in counters if summary.meets([one.severity], self.fail_on))
+        lost = exact - sum(site.hits for site in verdict.sites if site.meets_fail_on)
+        return Outcome(verdict, lost)
+
+    def publish(self, name: str, outcome: Outcome) -> list[str]:
+        """Write what the options ask for; the lines to show people.
+
+        Raises:
+            BaselineError: the baseline cannot be written.
+            OSError: another file cannot.
+        """
+        verdict = outcome.verdict
+        lines = []
+        if self._path is not None and self._update:
+            accepted = [site for site in verdict.sites if site.standing is not Standing.IGNORED]
+            added, removed = baseline_file.update(
+                self._path, accepted, today=_today(), remove_stale=self._strict
+            )
+            lines.append(f"{self._path}: {added} sites added, {removed} removed")
+        elif self._path is not None or self._rules:
+            lines.append(_counts(verdict))
+            lines += [
+                f"{site.standing}: {site.flavor} in {printable(site.place or site.executable)} ({site.id})"
+                for site in verdict.failing
+            ]
+            if self._strict:
+                lines += [
+                    f"no longer occurs: {printable(entry.flavor)} ({entry.id})" for entry in verdict.stale
+                ]
+        if self._code_quality is not None:
+            self._code_quality.write_bytes(code_quality.render(verdict))
+        if self._github:
+            # The runner reads commands from both streams; standard output is the program's.
+            lines += github.commands(verdict).splitlines()
+            if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+                with Path(path).open("a", encoding="utf-8") as file:
+                    file.write(github.summary(name, verdict))
+        return lines
+
+    @property
+    def updates(self) -> bool:
+        """Whether this run writes the baseline: then it accepts what it finds."""
+        return self._update
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """The verdict on a run.
+
+    Attributes:
+        verdict: on its sites.
+        lost: hits that reach ``--fail-on`` and belong to no site, since the journal was full.
+    """
+
+    verdict: Verdict
+    lost: int
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run fails."""
+        return self.verdict.failed or self.lost > 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        found: dict[str, Any] = msgspec.to_builtins(self.verdict)
+        return {"failed": self.failed, **found}
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _counts(verdict: Verdict) -> str:
+    counts: dict[str, int] = defaultdict(int)
+    for site in verdict.sites:
+        counts[site.standing.value] += 1
+    shown = ", ".join(f"{counts[standing]} {standing}" for standing in map(str, Standing) if counts[standing])
+    return f"sites: {shown or 'none'}"
+
+
+def _sites(executable: str, tallies: Iterable[SiteTally], fail_on: str) -> list[SiteResult]:
+    """The tallies by site, the worst first."""
+    found: dict[str, SiteResult] = {}
+    for tally, violation in summary.explained(tallies):
+        site = Site(violation.guard_type_number, _flavor(violation), None, executable)
+        known = found.get(site.id)
+        if known is not None:
+            known.hits += tally.hits
+            continue
+        found[site.id] = SiteResult(
+            id=site.id,
+            precision=site.precision,
+            target=tally.target,
+            executable=executable,
+            flavor=site.flavor,
+            severity=violation.severity,
+            hits=tally.hits,
+            code=f"{tally.code:#x}",
+            subcode=f"{tally.subcode:#x}",
+            summary=violation.summary,
+            advice=violation.advice,
+            meets_fail_on=summary.meets([violation.severity], fail_on),
+        )
+    return list(found.values())
+
+
+def _flavor(violation: Violation) -> str:
+    return violation.flavor_name or violation.guard_type or f"{violation.flavor:#x}"

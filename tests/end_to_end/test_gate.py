@@ -1,0 +1,145 @@
+"""The gate over several runs: a baseline is written and kept, and only what is new fails."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator  # noqa: TC003 - pytest reads the annotations
+from pathlib import Path  # noqa: TC003 - likewise
+
+import pytest
+
+from excsim import Kernel
+
+# Misuses of one program: their guards end nothing, and each breaks another rule.
+FIRST, SECOND, THIRD, FOURTH = ("double_deallocate", "guard_twice", "release_too_many", "reply_to_nowhere")
+KNOWN = (FIRST, SECOND, THIRD)
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Kernel]:
+    with Kernel() as running:
+        yield running
+
+
+def run(
+    kernel: Kernel, directory: Path, *options: str, misuses: tuple[str, ...] = KNOWN, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-m", "excguard.misuse", "--quiet", *misuses]
+    outside = {name: value for name, value in kernel.environ.items() if not name.startswith("GITHUB_")}
+    return subprocess.run(
+        [sys.executable, "-m", "excguard", "run", "--metrics", "off", *options, "--", *program],
+        cwd=directory,
+        env={**outside, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def sites(directory: Path) -> dict[str, str]:
+    """Of the baseline: flavor -> id."""
+    entries = tomllib.loads((directory / "guards.toml").read_text())["site"]
+    return {entry["flavor"]: entry["id"] for entry in entries}
+
+
+@pytest.fixture
+def baseline(kernel: Kernel, tmp_path: Path) -> Path:
+    """A directory with the baseline that a first run has written."""
+    done = run(kernel, tmp_path, "--baseline", "guards.toml", "--update-baseline")
+    assert done.returncode == 0, done.stderr
+    assert "guards.toml: 3 sites added, 0 removed" in done.stderr
+    return tmp_path
+
+
+def test_a_run_with_known_sites_alone_passes(kernel: Kernel, baseline: Path) -> None:
+    done = run(kernel, baseline, "--baseline", "guards.toml", "--baseline-strict", "--junit", "r.xml")
+
+    assert done.returncode == 0, done.stderr
+    assert "sites: 3 known" in done.stderr
+    (suite,) = ET.parse(baseline / "r.xml").getroot()  # noqa: S314 - our own
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "0", "3")
+
+
+def test_a_fourth_site_fails_with_one_annotation(kernel: Kernel, baseline: Path) -> None:
+    summary = baseline / "summary.md"
+    done = run(
+        kernel,
+        baseline,
+        *("--baseline", "guards.toml", "--junit", "r.xml", "--code-quality", "quality.json"),
+        misuses=(*KNOWN, FOURTH),
+        GITHUB_ACTIONS="true",
+        GITHUB_STEP_SUMMARY=str(summary),
+    )
+
+    assert done.returncode == 3
+    commands = [line for line in done.stderr.splitlines() if line.startswith("::")]
+    assert len(commands) == 1
+    assert commands[0].startswith("::error title=SEND_INVALID_REPLY in ")
+    assert "%0AFix: " in commands[0]
+    (site,) = set(re.findall(r"site ([0-9a-f]{12})", commands[0]))
+    assert site not in sites(baseline).values()
+    assert f"`{site}`" in summary.read_text()
+    (suite,) = ET.parse(baseline / "r.xml").getroot()  # noqa: S314 - our own
+    (failed,) = [case.get("name") for case in suite if case.find("failure") is not None]
+    assert failed.endswith(f"[{site}]")
+    fingerprints = {finding["fingerprint"] for finding in json.loads((baseline / "quality.json").read_text())}
+    assert fingerprints == {site, *sites(baseline).values()}
+
+
+def test_a_site_that_is_gone_fails_under_strict_only(kernel: Kernel, baseline: Path) -> None:
+    two = (FIRST, SECOND)
+    assert run(kernel, baseline, "--baseline", "guards.toml", misuses=two).returncode == 0
+
+    strict = run(kernel, baseline, "--baseline", "guards.toml", "--baseline-strict", misuses=two)
+    assert strict.returncode == 3
+    assert f"no longer occurs: INVALID_VALUE ({sites(baseline)['INVALID_VALUE']})" in strict.stderr
+
+    options = ("--baseline", "guards.toml", "--update-baseline", "--baseline-strict")
+    assert run(kernel, baseline, *options, misuses=two).returncode == 0
+    assert set(sites(baseline)) == {"INVALID_NAME", "INVALID_ARGUMENT"}
+
+
+def test_ignore_rules_of_the_configuration(kernel: Kernel, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('[[ignore]]\nflavor = "INVALID_*"\nreason = "vendor"\n')
+    options = ("--config", "c.toml", "--fail-on", "soft", "--json")
+
+    ignored = run(kernel, tmp_path, *options, misuses=(FIRST, SECOND))
+    assert ignored.returncode == 0, ignored.stderr
+    gate = json.loads(ignored.stderr.splitlines()[-1])["gate"]
+    assert {site["standing"] for site in gate["sites"]} == {"ignored"}
+    assert sum(site["hits"] for site in gate["sites"]) == 2
+
+    assert run(kernel, tmp_path, *options, misuses=(FIRST, FOURTH)).returncode == 3
+
+
+def test_ids_are_the_same_in_every_run(kernel: Kernel, baseline: Path) -> None:
+    """Other process ids, other port names, other addresses."""
+    before = sites(baseline)
+    for number in range(20):
+        name = f"again{number}.toml"
+        run(kernel, baseline, "--baseline", name, "--update-baseline")
+        entries = tomllib.loads((baseline / name).read_text())["site"]
+        assert {entry["flavor"]: entry["id"] for entry in entries} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--update-baseline",), "--update-baseline needs --baseline FILE"),
+        (("--baseline-strict",), "--baseline-strict needs --baseline FILE"),
+        (("--baseline", "none.toml"), "none.toml: invalid baseline: no such file"),
+    ],
+)
+def test_misuse_is_one_line_before_the_run(
+    kernel: Kernel, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    done = run(kernel, tmp_path, *options)
+
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
