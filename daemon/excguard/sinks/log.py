@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
-import structlog
 
 from excguard.config import Config, LogFormat
 from excguard.decoding.violation import PER_HIT, Violation
@@ -21,6 +20,7 @@ from excguard.pipeline.hit import Hit, rfc3339
 from excguard.pipeline.rate_limit import Suppressed
 from excguard.pipeline.sink import Level, Sink
 from excguard.sinks.console import ConsoleForm, terminal_width, wants_color
+from excguard.sinks.lean_structlog import structlog
 from excguard.sinks.line_output import Complain, LineOutput
 
 Event = MutableMapping[str, Any]

@@ -15,14 +15,12 @@ import os
 import threading
 from collections.abc import Mapping
 
+from excguard.web.errors import TooManyChecksError
+
 _UNKNOWN_USER = "$2b$%02d$" + "." * 53  # a hash that no password has; the cost is filled in
 _MAX_WAITING = 16  # checks that run or wait; further ones are refused
 _MAX_REMEMBERED = 64  # accepted credentials: a scrape must not cost a bcrypt hash each
 _MAX_PASSWORD_BYTES = 72  # that bcrypt uses
-
-
-class TooManyChecksError(Exception):
-    """`_MAX_WAITING` checks are waiting."""
 
 
 class Authenticator:

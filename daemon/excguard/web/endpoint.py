@@ -10,16 +10,13 @@ import ipaddress
 import re
 import ssl
 import threading
-import traceback
-import zlib
 from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from excguard.pipeline.counters import CountersClosedError
-from excguard.web.authenticator import Authenticator, TooManyChecksError
-from excguard.web.errors import UnprotectedError, WebConfigError
+from excguard.web.errors import TooManyChecksError, UnprotectedError, WebConfigError
 from excguard.web.exposition import Exposition
 from excguard.web.http_message import Request, Response, text
 from excguard.web.http_server import HTTPServer
@@ -28,6 +25,7 @@ from excguard.web.live_feed import LiveFeed
 from excguard.web.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
+    from excguard.web.authenticator import Authenticator
     from excguard.web.web_config import WebConfig, WebConfigFile
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([A-Za-z0-9.-]+))(?::[0-9]{1,5})?", re.ASCII)
@@ -87,7 +85,7 @@ class Endpoint:
         """Where it listens: "http://127.0.0.1:12012", "unix:/path"."""
         self.metrics_url = self.url if self._listener.is_unix else f"{self.url}/metrics"
         """Where a scrape finds the metrics; for a Unix socket the socket."""
-        self._authenticator = Authenticator()
+        self._authenticator = _authenticator() if web_config is not None else None
         # Two, so that clients without a password cannot use up the rate of those with one.
         self._buckets = {True: TokenBucket(), False: TokenBucket()}
         self._server = HTTPServer(self._listener.socket, self._respond, self._tls, self._report)
@@ -123,6 +121,8 @@ class Endpoint:
     # ---- problems on this side: reported when they are new, not for each request ----
 
     def _report(self, error: Exception) -> None:
+        import traceback  # noqa: PLC0415 - rarely needed
+
         frames = traceback.extract_tb(error.__traceback__)
         where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
         self._report_once("endpoint_error", f"internal error: {type(error).__name__}: {error}{where}")
@@ -182,6 +182,7 @@ class Endpoint:
     async def _refuse(self, request: Request, config: "WebConfig") -> Response | None:
         """The response to a request without access; None for one with access."""
         authorization = request.headers.get("authorization", "")
+        assert self._authenticator is not None  # noqa: S101 - there is a web configuration
         remembered = self._authenticator.remembers(config.users, authorization)
         if not self._buckets[remembered].take(config.interval, config.burst):
             return text(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests.", {"Retry-After": "1"})
@@ -248,6 +249,12 @@ class Endpoint:
 _CLOSE = {"Connection": "close"}
 
 
+def _authenticator() -> "Authenticator":
+    from excguard.web.authenticator import Authenticator  # noqa: PLC0415 - most excguards have no password
+
+    return Authenticator()
+
+
 def _page() -> Response:
     from excguard.web import page  # noqa: PLC0415 - most excguards are never asked for it
 
@@ -264,6 +271,8 @@ def _accepts_gzip(accept_encoding: str) -> bool:
 
 
 def _gzip(body: memoryview) -> bytes:
+    import zlib  # noqa: PLC0415 - most excguards are not scraped with it
+
     # Level 1: the lines are so alike that higher ones save little, and level 6 takes four times as long.
     compressor = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     return compressor.compress(body) + compressor.flush()

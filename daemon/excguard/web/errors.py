@@ -1,4 +1,4 @@
-"""Errors of the endpoint's configuration."""
+"""Errors of the endpoint."""
 
 
 class WebConfigError(ValueError):
@@ -7,3 +7,7 @@ class WebConfigError(ValueError):
 
 class UnprotectedError(ValueError):
     """The endpoint would be open to other machines without authentication."""
+
+
+class TooManyChecksError(Exception):
+    """As many passwords as may wait are waiting to be checked."""
