@@ -18,7 +18,7 @@ import io
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from excguard.crash_reports import documents, ips, minidump
+from excguard.crash_reports import ips, minidump
 from excguard.crash_reports.draft import Draft
 from excguard.crash_reports.evidence import settle
 from excguard.crash_reports.report import Check, Frame, Report
@@ -149,22 +149,27 @@ def documents_of_bytes(data: bytes | memoryview, name: str = "-", release: str |
 def _of_text(text: bytes, name: str, release: str | None) -> list[Report]:
     if not text.strip():
         return [Report(file=name, error="empty")]
-    drafts = documents.read(text)
-    useful = [draft for draft in drafts if draft.says_something]
-    reports = []
+    from excguard.crash_reports import documents  # noqa: PLC0415 - plain .ips reports do not need it
+
+    reports: list[Report] = []
+    first: Report | None = None
     left = MAX_VIOLATIONS
-    for draft in useful or drafts[:1] or [Draft()]:
+    for draft in documents.read(text):
         if len(draft.evidence) > left:
             draft.evidence = draft.evidence[:left]
-            draft.report.notes.append(f"only the first {MAX_VIOLATIONS} violations of the text are read")
-        left -= len(draft.evidence)
-        reports.append(_finish(draft, name, release))
+        report = _finish(draft, name, release)
+        first = first or report
+        left -= len(report.violations)
+        if report.violations or report.exception_type or report.kind != "crash":
+            reports.append(report)
         if left == 0:
+            report.notes.append(f"only the first {MAX_VIOLATIONS} violations of the text are read")
             break
-    if len(reports) == 1 and reports[0].error == NOTHING and b"EXC_GUARD" in text:
-        reports[0].error = None
-        reports[0].exception_type = "EXC_GUARD"
-        reports[0].notes.append(_NAMED)
+    if not reports:
+        reports.append(first or _finish(Draft(), name, release))
+        if reports[0].error == NOTHING and b"EXC_GUARD" in text:
+            reports[0].error, reports[0].exception_type = None, "EXC_GUARD"
+            reports[0].notes.append(_NAMED)
     return reports
 
 
@@ -179,10 +184,10 @@ def _finish(draft: Draft, name: str, release: str | None) -> Report:
             continue
         report.violations.append(violation)
         report.checks += checks
+        report.exception_type = report.exception_type or evidence.exception_type
         if evidence.simulated:
             report.kind = "simulated"
-    if report.exception_type is None and draft.evidence:
-        report.exception_type = draft.evidence[0].exception_type
+    draft.evidence = []
     if report.violations or report.error:
         return report
     if report.kind not in {"crash", "simulated"}:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from excguard.crash_reports import ips, json_spans, tool_json
+from excguard.crash_reports import ips, ips_pieces, json_spans, tool_json
 from excguard.crash_reports.draft import Draft
 from excguard.crash_reports.evidence import Evidence, settle
 from excguard.crash_reports.numbers import number
@@ -27,7 +27,7 @@ from excguard.crash_reports.splitter import (
     may_have_guard,
     segments,
 )
-from excguard.crash_reports.text_report import MAX_LINE, TextReader
+from excguard.crash_reports.text_report import MAX_DOCUMENTS, MAX_LINE, TextReader
 from excguard.crash_reports.unwrap import unwrap
 from excguard.decoding.code import FLAVOR_MASK, FLAVOR_SHIFT, TYPE_SHIFT
 from excguard.knowledge import flavors, guards
@@ -35,8 +35,6 @@ from excguard.knowledge import flavors, guards
 if TYPE_CHECKING:
     from excguard.crash_reports.json_spans import Span
 
-MAX_DOCUMENTS = 10_000
-"""Documents of one text, and lone numbers of it, that are read."""
 MAX_TREE = 1 << 20
 """Bytes of a JSON value that is decoded as a whole; the values in larger ones are read each by itself."""
 MAX_NUMBERS = 1000
@@ -109,7 +107,7 @@ class _Documents:
                 case Records(text):
                     self._add(self._nested(text))
                 case Pieces(start, end):
-                    self._add(ips.fragments(self._data[start:end]))
+                    self._add(ips_pieces.fragments(self._data[start:end]))
                 case Value(span, header):
                     self._add(self._value(span, header))
             if len(self._drafts) > MAX_DOCUMENTS:
@@ -148,14 +146,14 @@ class _Documents:
             try:
                 tree = msgspec.json.decode(value)
             except UNREADABLE:
-                drafts = _headed(ips.fragments(data[span.start : span.end]), header)
+                drafts = _headed(ips_pieces.fragments(data[span.start : span.end]), header)
             else:
                 drafts = tool_json.documents(tree, lambda text: self._nested(text.encode("utf-8", "replace")))
         elif depth < _MAX_NESTING:
             inner = json_spans.spans(data, span.start + 1, span.end)
             return [draft for child in inner for draft in self._value(child, None, depth + 1)]
         else:
-            drafts = _headed(ips.fragments(data[span.start : span.end]), header)
+            drafts = _headed(ips_pieces.fragments(data[span.start : span.end]), header)
         for one in drafts:
             one.report.truncated = one.report.truncated or not span.whole
         return drafts

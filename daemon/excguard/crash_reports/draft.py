@@ -14,7 +14,7 @@ TOP_FRAMES = 5
 """Frames of the thread that are kept."""
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class Draft:
     """One document of a text.
 

@@ -39,7 +39,7 @@ _WHOLE_LINES = frozenset({"lldb", "kernel-log", "text", "minidump", "json"})
 """Origins whose code is whole even where its guard type bits are 0."""
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class Evidence:
     """What one place of a text says of one violation; None and empty for what it leaves out.
 

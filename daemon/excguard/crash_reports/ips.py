@@ -1,7 +1,7 @@
 """Guard violations in .ips reports: a line of JSON and a body of JSON, whole, cut off or edited by hand.
 
-Two readers: `well_formed` decodes only what is needed (most of a report are threads and images that do not
-matter here), `fragments` takes anything else and picks the objects out of the text wherever they are.
+Valid JSON is decoded here, and only what is needed of it: most of a report are threads and images that do not
+matter. Everything else is for `ips_pieces`.
 """
 
 from __future__ import annotations
@@ -12,22 +12,24 @@ from typing import Any
 
 import msgspec
 
-from excguard.crash_reports import json_spans, kinds
+from excguard.crash_reports import kinds
 from excguard.crash_reports.draft import TOP_FRAMES, Draft
 from excguard.crash_reports.evidence import Evidence
-from excguard.crash_reports.log_lines import termination_code
-from excguard.crash_reports.messages import read_message
+from excguard.crash_reports.messages import read_message, termination_code
 from excguard.crash_reports.numbers import number, whole
 from excguard.crash_reports.report import Frame, Report
 from excguard.knowledge import names
 
 _MAX_HEADER = 16384
-_MAX_OBJECT = 65536
+MAX_OBJECT = 65536
 """Bytes of an exception or termination object; those of ReportCrash have some hundreds."""
+_SMALL = 1 << 20
+"""Bytes of a report whose lists are decoded as they are."""
 _LEAST_BYTES = 32
-"""Bytes of an object in a report's lists, at least and on average; lists of smaller ones are not decoded."""
+"""Bytes of an object in the lists of a larger report, at least and on average: decoding a list of smaller
+ones would need far more memory than the report has bytes."""
 
-_NOTHING = msgspec.Raw(b"null")
+_NULL = msgspec.Raw(b"null")
 
 
 class _Thread(msgspec.Struct):
@@ -35,21 +37,29 @@ class _Thread(msgspec.Struct):
     frames: msgspec.Raw = msgspec.Raw(b"[]")
 
 
-class _Body(msgspec.Struct):
+class _Keys(msgspec.Struct):
     """The keys of a body that are used; the others are skipped without being decoded."""
 
-    exception: msgspec.Raw = _NOTHING
-    termination: msgspec.Raw = _NOTHING
-    os_version: msgspec.Raw = msgspec.field(default=_NOTHING, name="osVersion")
-    process: msgspec.Raw = msgspec.field(default=_NOTHING, name="procName")
-    pid: msgspec.Raw = _NOTHING
-    cpu: msgspec.Raw = msgspec.field(default=_NOTHING, name="cpuType")
-    translated: msgspec.Raw = _NOTHING
-    simulated: msgspec.Raw = msgspec.field(default=_NOTHING, name="isSimulated")
-    faulting: msgspec.Raw = msgspec.field(default=_NOTHING, name="faultingThread")
-    bug_type: msgspec.Raw = _NOTHING
-    threads: msgspec.Raw = _NOTHING
-    images: msgspec.Raw = msgspec.field(default=_NOTHING, name="usedImages")
+    exception: msgspec.Raw = _NULL
+    termination: msgspec.Raw = _NULL
+    os_version: msgspec.Raw = msgspec.field(default=_NULL, name="osVersion")
+    process: msgspec.Raw = msgspec.field(default=_NULL, name="procName")
+    pid: msgspec.Raw = _NULL
+    cpu: msgspec.Raw = msgspec.field(default=_NULL, name="cpuType")
+    translated: msgspec.Raw = _NULL
+    simulated: msgspec.Raw = msgspec.field(default=_NULL, name="isSimulated")
+    faulting: msgspec.Raw = msgspec.field(default=_NULL, name="faultingThread")
+    bug_type: msgspec.Raw = _NULL
+
+
+class _Body(_Keys):
+    threads: list[_Thread] = []
+    images: list[msgspec.Raw] = msgspec.field(default_factory=list, name="usedImages")
+
+
+class _LargeBody(_Keys):
+    threads: msgspec.Raw = _NULL
+    images: msgspec.Raw = msgspec.field(default=_NULL, name="usedImages")
 
 
 class _Frame(msgspec.Struct):
@@ -65,10 +75,11 @@ class _Image(msgspec.Struct):
 
 
 _decode_body = msgspec.json.Decoder(_Body).decode
-_decode_any = msgspec.json.Decoder().decode
+_decode_large_body = msgspec.json.Decoder(_LargeBody).decode
 _decode_threads = msgspec.json.Decoder(list[_Thread]).decode
-_decode_frames = msgspec.json.Decoder(list[_Frame]).decode
 _decode_images = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_any = msgspec.json.Decoder().decode
+_decode_frames = msgspec.json.Decoder(list[_Frame]).decode
 _decode_image = msgspec.json.Decoder(_Image).decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
@@ -82,19 +93,20 @@ def well_formed(data: bytes | memoryview, header: dict[str, Any] | None = None) 
     """
     head, body_bytes = ({}, data) if header is not None else _split(data)
     head = header or head
+    body: _Body | _LargeBody
     try:
-        body = _decode_body(body_bytes)
+        body = _decode_body(body_bytes) if len(body_bytes) <= _SMALL else _decode_large_body(body_bytes)
     except _UNREADABLE:
         return None
     exception, ending = _object(body.exception), _object(body.termination)
-    if not (exception or ending or head or _value(body.bug_type)):
+    if not (exception or ending or head or body.bug_type != _NULL):
         return None
     if not head and not _is_report(exception, ending, body):
         return None
     draft = Draft()
     _identify(draft.report, body, head)
     if not exception and not ending:
-        return None if _UNNAMED.search(data) else draft
+        return None if UNNAMED.search(data) else draft
     draft.report.exception_type = _text(exception.get("type"))
     evidence = gather(exception, ending)
     evidence.release = draft.report.os
@@ -104,10 +116,13 @@ def well_formed(data: bytes | memoryview, header: dict[str, Any] | None = None) 
     return draft
 
 
-def _is_report(exception: dict[str, Any], ending: dict[str, Any], body: _Body) -> bool:
+UNNAMED = re.compile(rb'"(?:violations|flavors|guardId)"\s*:|"subtype"\s*:\s*"GUARD_TYPE_')
+
+
+def _is_report(exception: dict[str, Any], ending: dict[str, Any], body: _Keys) -> bool:
     """Whether an object without a header is a report's body: other JSON has an "exception" too."""
     said = (exception.get("type"), exception.get("subtype"), exception.get("codes"), ending.get("namespace"))
-    return any(isinstance(text, str) for text in said) or body.bug_type != _NOTHING or is_exception(exception)
+    return any(isinstance(text, str) for text in said) or body.bug_type != _NULL or is_exception(exception)
 
 
 _GLANCE = re.compile(
@@ -132,6 +147,7 @@ def other_crash(head: bytes | bytearray | memoryview) -> bool:
     return match[2] != b"CRASH" or _NO_CODE.search(match[1]) is not None
 
 
+_EXCEPTION_KEYS = frozenset({"codes", "rawCodes", "message", "violations", "flavors", "guardId", "signal"})
 _TARGET_KEYS = {"USER": "namespc", "FD": "fd", "VN": "pid", "MACH_PORT": "port"}
 _GUARD_KEYS = {"USER": "reason", "VIRT_MEMORY": "offset"}
 
@@ -223,138 +239,8 @@ def is_exception(value: dict[str, Any]) -> bool:
     if isinstance(subtype, str) and subtype.startswith("GUARD_TYPE_"):
         return True
     if value.get("type") == "EXC_GUARD":
-        return bool(
-            value.keys() & {"codes", "rawCodes", "message", "violations", "flavors", "guardId", "signal"}
-        )
+        return bool(value.keys() & _EXCEPTION_KEYS)
     return "guardId" in value and bool(value.keys() & {"port", "fd", "violations", "flavors", "codes"})
-
-
-_EXCEPTION_KEYS = frozenset({"codes", "rawCodes", "message", "violations", "flavors", "guardId", "signal"})
-
-_OBJECT = re.compile(rb'"(exception|termination)"\s*+:\s*+(?=\{)')
-_UNNAMED = re.compile(rb'"(?:violations|flavors|guardId)"\s*:|"subtype"\s*:\s*"GUARD_TYPE_')
-_KEYS = re.compile(
-    rb'"(procName|app_name|name|os_version|train|build|cpuType|bug_type)"\s*+:\s*+"([^"\\\n]{1,400})"'
-    rb'|"(pid)"\s*+:\s*+(\d{1,10})\b|"(isSimulated|is_simulated)"\s*+:\s*+(?:1|true)\b'
-)
-
-
-def fragments(data: bytes) -> list[Draft]:
-    """Reports out of pieces of JSON that are not valid JSON as a whole.
-
-    Args:
-        data: The pieces, with what stands around them.
-    """
-    drafts: list[Draft] = []
-    part: dict[str, dict[str, Any]] = {}
-    objects = _objects(data)
-    at = 0
-    for index, (start, name, opening) in enumerate(objects):
-        if start < at:
-            continue
-        held = _held(data, at, start)
-        if not drafts or name in part or b"bug_type" in held:
-            _complete(drafts, part)
-            part = {}
-            drafts.append(Draft())
-            drafts[-1].report.format = "ips"
-        _fill(drafts[-1], held)
-        limit = objects[index + 1][0] if index + 1 < len(objects) else len(data)
-        part[name], at = _value_at(data, opening, limit)
-    if drafts:
-        _fill(drafts[-1], _held(data, at, len(data)))
-    _complete(drafts, part)
-    return drafts
-
-
-def _complete(drafts: list[Draft], part: dict[str, dict[str, Any]]) -> None:
-    """Put what the objects of the last draft say into it."""
-    if not drafts:
-        return
-    exception = part.get("exception", {})
-    evidence = gather(exception, part.get("termination", {}))
-    draft = drafts[-1]
-    evidence.release = draft.report.os
-    evidence.simulated = draft.report.kind == "simulated"
-    draft.report.exception_type = _text(exception.get("type"))
-    draft.evidence.append(evidence)
-
-
-def _held(data: bytes, start: int, end: int) -> dict[bytes, bytes]:
-    """What the keys of a part of the text say of the report."""
-    held: dict[bytes, bytes] = {}
-    for match in _KEYS.finditer(data, start, end):
-        _hold(held, match)
-    return held
-
-
-def _hold(held: dict[bytes, bytes], match: re.Match[bytes]) -> None:
-    key = match[1] or match[3] or match[5]
-    held.setdefault(key, match[2] or match[4] or b"1")
-
-
-def _fill(draft: Draft, held: dict[bytes, bytes]) -> None:
-    report = draft.report
-
-    def text(*keys: bytes) -> str | None:
-        return next((held[key].decode("utf-8", "replace") for key in keys if key in held), None)
-
-    report.process = report.process or text(b"procName", b"app_name", b"name")
-    train, build = text(b"train"), text(b"build")
-    report.os = report.os or text(b"os_version") or (f"{train} ({build})" if train and build else train)
-    report.cpu = report.cpu or text(b"cpuType")
-    if report.pid is None and b"pid" in held:
-        report.pid = int(held[b"pid"])
-    if b"bug_type" in held and report.kind == "crash":
-        report.kind = kinds.of_bug_type(text(b"bug_type"))
-        if report.kind.startswith("bug_type"):
-            report.kind = "crash"
-    if b"isSimulated" in held or b"is_simulated" in held:
-        report.kind = "simulated"
-
-
-def _objects(data: bytes) -> list[tuple[int, str, int]]:
-    """Where objects of interest are: the start of their key, their name, and their opening brace."""
-    found = [(match.start(), match[1].decode(), match.end()) for match in _OBJECT.finditer(data)]
-    if not found and (key := _UNNAMED.search(data)):  # an exception object that was quoted without its key
-        opening = data.rfind(b"{", 0, key.start())
-        if opening >= 0:
-            found.append((opening, "exception", opening))
-    return found[:10_000]
-
-
-_MEMBER = re.compile(
-    rb'"(type|subtype|codes|message|namespace|port|guardId|code|namespc|reason|fd|pid|offset|process|machTrap'
-    rb'|syscall|number|indicator)"\s*+:\s*+(?:"((?:[^"\\\n]++|\\[^\n])*+)|(\d{1,20})(?=[\s,}\]]|\Z))'
-)
-_FIRST_NAME = re.compile(rb'"(violations|flavors)"\s*+:\s*+\[\s*+"([A-Za-z_]{1,100})"')
-_RAW_CODES = re.compile(rb'"rawCodes"\s*+:\s*+\[\s*+(\d{1,20})(?:\s*+,\s*+(\d{1,20})\s*+\])?')
-
-
-def _value_at(data: bytes, start: int, limit: int) -> tuple[dict[str, Any], int]:
-    """The object at `start` and where it ends; what can be made out of one that is cut off or broken."""
-    end = min(start + _MAX_OBJECT, limit)
-    span = next(json_spans.spans(data, start, end), None)
-    if span is not None and span.start == start:
-        try:
-            value = _decode_any(json_spans.repaired(data, span))
-        except _UNREADABLE:
-            value = None
-        if isinstance(value, dict) and span.whole:
-            return value, span.end
-    window = data[start:end]
-    stop = window.find(b"}")
-    window = window if stop < 0 else window[: stop + 1]
-    value = {}
-    for match in _MEMBER.finditer(window):
-        text = match[2]
-        key = match[1].decode()
-        value.setdefault(key, int(match[3]) if text is None else text.decode("utf-8", "replace"))
-    if named := _FIRST_NAME.search(window):
-        value[named[1].decode()] = [named[2].decode()]
-    if codes := _RAW_CODES.search(window):
-        value["rawCodes"] = [int(code) for code in codes.groups() if code is not None]
-    return value, start + len(window)
 
 
 def _split(data: bytes | memoryview) -> tuple[dict[str, Any], bytes | memoryview]:
@@ -371,11 +257,11 @@ def _split(data: bytes | memoryview) -> tuple[dict[str, Any], bytes | memoryview
     return {}, data
 
 
-def _identify(report: Report, body: _Body, head: dict[str, Any]) -> None:
+def _identify(report: Report, body: _Keys, head: dict[str, Any]) -> None:
     report.format = "ips"
     kind = _text(head.get("bug_type")) or _text(_value(body.bug_type))
     report.kind = kinds.of_bug_type(kind)
-    if body.exception != _NOTHING and report.kind.startswith("bug_type"):
+    if body.exception != _NULL and report.kind.startswith("bug_type"):
         report.kind = "crash"
     if _value(body.simulated) or head.get("is_simulated") in {1, "1"}:
         report.kind = "simulated"
@@ -400,27 +286,18 @@ def identify_by_header(report: Report, head: dict[str, Any]) -> None:
         report.kind = "simulated"
 
 
-def _frames(body: _Body) -> list[Frame]:
-    threads: list[_Thread] = []
-    if _dense(body.threads):
-        with suppress(*_UNREADABLE):
-            threads = _decode_threads(body.threads)
+def _frames(body: _Body | _LargeBody) -> list[Frame]:
+    threads, images = _lists(body)
     thread = next((thread for thread in threads if thread.triggered), None)
     if thread is None:
         faulting = _value(body.faulting)
         if not isinstance(faulting, int) or not 0 <= faulting < len(threads):
             return []
         thread = threads[faulting]
-    if not _dense(thread.frames):
-        return []
     try:
         decoded = _decode_frames(thread.frames)[:TOP_FRAMES]
     except _UNREADABLE:
         return []
-    images: list[msgspec.Raw] = []
-    if _dense(body.images):
-        with suppress(*_UNREADABLE):
-            images = _decode_images(body.images)
     found = []
     for index, frame in enumerate(decoded):
         image = _Image()
@@ -432,10 +309,22 @@ def _frames(body: _Body) -> list[Frame]:
     return found
 
 
-def _dense(raw: msgspec.Raw) -> bool:
-    """Whether a list holds objects of a size that decoding it does not need far more memory than it has."""
+def _lists(body: _Body | _LargeBody) -> tuple[list[_Thread], list[msgspec.Raw]]:
+    """The threads and the images; none where they are not as ReportCrash writes them."""
+    if isinstance(body, _Body):
+        return body.threads, body.images
+    threads: list[_Thread] = []
+    images: list[msgspec.Raw] = []
+    with suppress(*_UNREADABLE):
+        threads = _decode_threads(_list(body.threads))
+        images = _decode_images(_list(body.images))
+    return threads, images
+
+
+def _list(raw: msgspec.Raw) -> bytes:
     text = bytes(raw)
-    return text.count(b"{") * _LEAST_BYTES <= len(text) + 4096 and text.count(b",") * 4 <= len(text) + 4096
+    sparse = text.count(b"{") * _LEAST_BYTES <= len(text) and text.count(b",") * 4 <= len(text)
+    return text if sparse else b"[]"
 
 
 def _object(raw: msgspec.Raw) -> dict[str, Any]:
@@ -444,9 +333,9 @@ def _object(raw: msgspec.Raw) -> dict[str, Any]:
 
 
 def _value(raw: msgspec.Raw) -> Any:  # noqa: ANN401 - whatever JSON holds
-    """A small value; None for one that is too large to be of ReportCrash."""
+    """A small value; None for one that is too large to be ReportCrash's."""
     text = bytes(raw)
-    if len(text) > _MAX_OBJECT:
+    if len(text) > MAX_OBJECT:
         return None
     try:
         return _decode_any(text)

@@ -19,11 +19,13 @@ _DECORATION = r"\s>|*#+\-\u2022"
 DECORATION = " \t>|*#+-\u2022"
 """What can stand before the words of a line in a quotation, a table or a list."""
 
-_KEY = re.compile(
-    rf"(?:(?<!\w)({_ANYWHERE})|^[{_DECORATION}]{{0,40}}({_AT_START}))"
-    r"[*_`]{0,3}\s{0,40}[:|=\t][*_`]{0,3}"
-)
+_END = r"[*_`]{0,3}\s{0,40}[:|=\t][*_`]{0,3}"
+_KEY = re.compile(rf"(?<!\w)({_ANYWHERE}){_END}")
+_FIRST = re.compile(rf"[{_DECORATION}]{{0,40}}({_AT_START}){_END}")
 _SEPARATORS = re.compile(r"[:|=\t]")
+_HINTS = ("xception", "rocess", "ermination", "Report", "OS V", "Code T", "Crash", "Trigg", "Date/", "Hardware",
+          "Incident", "Launch T", "Operating", "Responsible")  # fmt: skip
+"""One of them is in every line with a key that can stand anywhere: far faster to look for than the keys."""
 _NAMES = {
     "Exception Code": "Exception Codes",
     "Exception Notes": "Exception Note",
@@ -37,12 +39,14 @@ def pairs(line: str) -> list[tuple[str, str]]:
     """The keys of a line, in one spelling, with their values; [] when it has none."""
     if not _SEPARATORS.search(line):
         return []
-    matches = list(_KEY.finditer(line))
+    matches = [first] if (first := _FIRST.match(line)) else []
+    if any(hint in line for hint in _HINTS):
+        matches += _KEY.finditer(line, first.end() if first else 0)
     if not matches:
         return []
     ends = [match.start() for match in matches[1:]] + [len(line)]
     return [
-        (_canonical(match[1] or match[2]), _value(line[match.end() : end]))
+        (_canonical(match[1]), _value(line[match.end() : end]))
         for match, end in zip(matches, ends, strict=True)
     ]
 

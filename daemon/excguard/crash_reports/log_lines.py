@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from excguard.crash_reports.evidence import Evidence
-from excguard.crash_reports.messages import read_message
+from excguard.crash_reports.messages import read_message, read_termination
 from excguard.crash_reports.numbers import HEX, NUMBER, number, word32
 from excguard.knowledge import guards
 from excguard.knowledge.flavors import canonical
@@ -30,7 +30,6 @@ _NAMED_NUMBER = re.compile(
 )
 _CODE_LIST = re.compile(rf"\bcodes?\[2\]\s{{0,4}}[=:]?\s{{0,4}}({NUMBER}),?\s{{0,4}}({NUMBER})")
 _SERVICE = re.compile(rf"(?<![A-Za-z0-9_])EXC_GUARD:?\s{{1,4}}({HEX})(?![0-9a-zA-Z])")
-_TERMINATION = re.compile(rf"\bGUARD\b[\s,:]{{0,8}}(?:[Cc]ode\s{{0,4}}:?\s{{0,4}})?({NUMBER})")
 _LLDB = re.compile(r"stop reason|\(code=|Thread \d+: EXC_")
 _PID = re.compile(r"\bpid[ =:]{1,3}(\d{1,10})\b")
 
@@ -124,20 +123,6 @@ def _role(name: str, index: str | None) -> str:
     if "sub" in name:
         return "subcode"
     return index.strip("[]") if index else "code"
-
-
-def read_termination(reason: str, evidence: Evidence) -> None:
-    """Put into `evidence` the code of a termination reason whose namespace is GUARD."""
-    if match := _TERMINATION.search(reason):
-        termination_code(number(match[1]), evidence)
-
-
-def termination_code(code: int | None, evidence: Evidence) -> None:
-    """Put into `evidence` the code of a GUARD termination, unless it was cut off."""
-    if code is not None and code >> 61:
-        evidence.code = code
-    elif code:
-        evidence.notes.append(f"the termination reason's number {code} is not a guard code: it was cut off")
 
 
 def named_in_words(line: str, evidence: Evidence) -> bool:

@@ -39,6 +39,8 @@ _TRAP = re.compile(rf"\bmach_trap (\d{{1,10}}) number ({NUMBER})")
 _NAMESPACE = re.compile(rf"\bnamespc (\d{{1,10}}) reason_code ({NUMBER})")
 _LEGACY_TRAP = re.compile(r"\bmach_msg\w*\(\) called with msgh_id (-?\d{1,10})\b")
 
+_TERMINATION = re.compile(rf"\bGUARD\b[\s,:]{{0,8}}(?:[Cc]ode\s{{0,4}}:?\s{{0,4}})?({NUMBER})")
+
 _MARKS = re.compile(
     r"on mach port|on file descriptor|guard type|GUARD_TYPE_|\bid=|offset=|syscall |mach_trap |namespc "
     r"|called with msgh_id"
@@ -101,3 +103,17 @@ def read_message(message: str, evidence: Evidence) -> bool:  # noqa: C901, PLR09
 def _guarded(message: str, at: int, evidence: Evidence) -> None:
     if match := _GUARDED.search(message, at):
         evidence.guard = number(match[1])
+
+
+def read_termination(reason: str, evidence: Evidence) -> None:
+    """Put into `evidence` the code of a termination reason whose namespace is GUARD."""
+    if match := _TERMINATION.search(reason):
+        termination_code(number(match[1]), evidence)
+
+
+def termination_code(code: int | None, evidence: Evidence) -> None:
+    """Put into `evidence` the code of a GUARD termination, unless it was cut off."""
+    if code is not None and code >> 61:
+        evidence.code = code
+    elif code:
+        evidence.notes.append(f"the termination reason's number {code} is not a guard code: it was cut off")

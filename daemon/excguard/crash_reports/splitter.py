@@ -31,7 +31,7 @@ _BETWEEN = b" \t\r\n>|`,*#;"
 """What can stand between a header and its body."""
 _KEY_BEFORE = re.compile(rb'"[\w ]{1,60}"\s*+:\s*+\Z')
 _MEMBER_LINE = re.compile(rb'\s*+(?:"[\w ]{1,60}"\s*+:|[}\],]+\s*$)')
-_STRING = re.compile(rb'"(?=[^"\\\n]*+\\)[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"')
+_STRING = re.compile(rb'"(?=[^"\\\n]*+\\)[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"?')
 _MESSAGE_KEYS = (
     "eventMessage",
     "message",
@@ -111,7 +111,7 @@ def _text(data: bytes, start: int, end: int) -> Iterator[Segment]:
     """Lines between JSON values, cut where a string has a text in it."""
     at = start
     while at < end and (match := _STRING.search(data, at, end)):
-        if match.end() - match.start() > 16 and may_have_guard(match[0]):
+        if match[0].endswith(b'"') and len(match[0]) > 16 and may_have_guard(match[0]):
             if at < match.start():
                 yield Lines(at, match.start())
             yield String(match.start(), match.end())

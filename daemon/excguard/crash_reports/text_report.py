@@ -14,13 +14,15 @@ from excguard.crash_reports import kinds
 from excguard.crash_reports.draft import TOP_FRAMES, Draft
 from excguard.crash_reports.evidence import Evidence
 from excguard.crash_reports.keys import DECORATION, cells, pairs
-from excguard.crash_reports.log_lines import Line, named_in_words, names_guard, read_line, read_termination
-from excguard.crash_reports.messages import read_message
+from excguard.crash_reports.log_lines import Line, named_in_words, names_guard, read_line
+from excguard.crash_reports.messages import read_message, read_termination
 from excguard.crash_reports.numbers import NUMBER, number
 from excguard.crash_reports.stack_text import parse_frame
 
 MAX_LINE = 4096
 """Characters of a line that are read."""
+MAX_DOCUMENTS = 10_000
+"""Documents of one text that are read."""
 MAX_EVIDENCE = 1000
 """Violations in one document; a log with more is several documents."""
 
@@ -34,6 +36,9 @@ _IMAGE = re.compile(r"[\s>|*#+\-]{0,60}(0x[0-9a-fA-F]{1,16})\s++-\s++(0x[0-9a-fA
 _SYSTEM_VERSION = re.compile(r"\s{2,}(\d{1,3}\.\d{1,3}(?:\.\d{1,3})?)(?:\s+(\w{4,10}))?\s*")
 _ESCAPED = re.compile(r"\\([_\[\]()#*<>~`|+.!-])")
 _PANIC = re.compile(r"\bpanic\(cpu \d{1,3} caller")
+_INTEREST = re.compile(
+    r"[:|=\t]|GUARD|0x|code|Thread|Process |Full Report|panic|syscall|mach|on file|namespc"
+)
 _SINGLE = re.compile(
     r"GUARD|code|type ?=|on (?:mach|file)|syscall |mach_trap |namespc |id=|offset=|msgh_id|xception 12"
 )
@@ -58,6 +63,7 @@ class TextReader:
         self._columns: list[str] = []
         self._stopped: tuple[int, str] | None = None
         self._in_stack: Draft | None = None
+        self._names: set[tuple[str | None, str | None]] = set()
         self._begin()
 
     def _begin(self) -> None:
@@ -73,7 +79,7 @@ class TextReader:
 
     def feed(self, line: str) -> None:
         """Read one more line."""
-        if not line or line.isspace():
+        if len(self._drafts) >= MAX_DOCUMENTS or not (self._takes_any_line or _INTEREST.search(line)):
             return
         if "\\" in line:
             line = _ESCAPED.sub(r"\1", line)  # as Markdown has it
@@ -82,6 +88,13 @@ class TextReader:
         if _SINGLE.search(line):
             self._single(line)
         self._session(line)
+
+    @property
+    def _takes_any_line(self) -> bool:
+        """Whether the next line can be of interest whatever it is."""
+        if self._waiting or self._in_stack:
+            return True
+        return self._block is not None and not self._thread_seen
 
     def close(self) -> list[Draft]:
         """The documents, in the order of the text."""
@@ -355,6 +368,9 @@ class TextReader:
         if block and bare and block.guard_type in {None, evidence.guard_type}:
             block.guard_type, block.flavor_name = evidence.guard_type, evidence.flavor_name
             return
+        if (evidence.guard_type, evidence.flavor_name) in self._names:
+            return
+        self._names.add((evidence.guard_type, evidence.flavor_name))
         draft = Draft(weak=True, evidence=[evidence])
         draft.report.exception_type = "EXC_GUARD"
         self._drafts.append(draft)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from excguard.crash_reports import ips
 from excguard.crash_reports.draft import TOP_FRAMES, Draft
 from excguard.crash_reports.evidence import EXC_GUARD, Evidence
-from excguard.crash_reports.log_lines import named_in_words, read_line, read_termination
-from excguard.crash_reports.messages import read_message
+from excguard.crash_reports.log_lines import named_in_words, read_line
+from excguard.crash_reports.messages import read_message, read_termination
 from excguard.crash_reports.numbers import number, whole
 from excguard.crash_reports.report import Frame
 
