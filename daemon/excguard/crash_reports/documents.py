@@ -27,7 +27,7 @@ from excguard.crash_reports.splitter import (
     may_have_guard,
     segments,
 )
-from excguard.crash_reports.text_report import MAX_DOCUMENTS, MAX_LINE, TextReader
+from excguard.crash_reports.text_report import MAX_DOCUMENTS, MAX_LINE, TextReader, may_be_read
 from excguard.crash_reports.unwrap import unwrap
 from excguard.decoding.code import FLAVOR_MASK, FLAVOR_SHIFT, TYPE_SHIFT
 from excguard.knowledge import flavors, guards
@@ -40,6 +40,8 @@ MAX_TREE = 1 << 20
 MAX_NUMBERS = 1000
 
 _HEAD_BYTES = 1 << 16
+_PART = 4096
+_BLANK = re.compile(rb"(?:[ \t]*+\n)++")
 _MAX_NESTING = 4  # strings in strings, and large values in large values
 
 _ESCAPES = re.compile(rb'\\(["\\/bfnrtu])')
@@ -124,6 +126,7 @@ class _Documents:
     def _lines(self, start: int, end: int) -> None:
         data, at = self._data, start
         while at < end:
+            at = self._skip(at, end)
             stop = data.find(b"\n", at, end)
             stop = end if stop < 0 else stop
             line = data[at : min(stop, at + MAX_LINE)]
@@ -132,6 +135,17 @@ class _Documents:
             else:
                 self._reader.feed(line.decode("utf-8", "replace"))
             at = stop + 1
+
+    def _skip(self, at: int, end: int) -> int:
+        """Where the next line begins that can be of interest, or the lines end that are not."""
+        blank = _BLANK.match(self._data, at, end)
+        at = blank.end() if blank else at
+        while at < end and not self._reader.takes_any_line:
+            part = self._data.find(b"\n", at + _PART, at + 2 * _PART) + 1
+            if part == 0 or part > end or may_be_read(self._data[at:part]):
+                break
+            at = part
+        return at
 
     def _nested(self, text: bytes) -> list[Draft]:
         return read(text, nesting=self._nesting + 1) if self._nesting < _MAX_NESTING else []

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 512
 """Brackets in brackets that are followed; a value of more is treated as cut off there."""
+MAX_BROKEN = 10_000
+"""Values that are not whole; a text with more of them is not read for JSON any further."""
 
 # A string does not go on beyond its line: in JSON a line end within a string is escaped.
 _CLOSED = rb'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"'
@@ -54,10 +56,12 @@ def spans(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Span]
     """Every outermost object and array of `data`, in order; what begins like one and is empty counts too."""
     end = len(data) if end is None else end
     at = start
-    while opening := _START.search(data, at, end):
+    broken = 0
+    while broken < MAX_BROKEN and (opening := _START.search(data, at, end)):
         span = _scan(data, opening.start(), end)
         yield span
         at = max(span.rest, opening.end())
+        broken += not span.whole
 
 
 def _scan(data: bytes, start: int, end: int) -> Span:

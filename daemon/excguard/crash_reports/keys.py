@@ -23,8 +23,10 @@ _END = r"[*_`]{0,3}\s{0,40}[:|=\t][*_`]{0,3}"
 _KEY = re.compile(rf"(?<!\w)({_ANYWHERE}){_END}")
 _FIRST = re.compile(rf"[{_DECORATION}]{{0,40}}({_AT_START}){_END}")
 _SEPARATORS = re.compile(r"[:|=\t]")
-_HINTS = ("xception", "rocess", "ermination", "Report", "OS V", "Code T", "Crash", "Trigg", "Date/", "Hardware",
-          "Incident", "Launch T", "Operating", "Responsible")  # fmt: skip
+HINTS = (
+    *("xception", "rocess", "ermination", "Report", "OS V", "Code T", "Crash", "Trigg"),
+    *("Date/", "Hardware", "Incident", "Launch T", "Operating", "Responsible"),
+)
 """One of them is in every line with a key that can stand anywhere: far faster to look for than the keys."""
 _NAMES = {
     "Exception Code": "Exception Codes",
@@ -40,7 +42,7 @@ def pairs(line: str) -> list[tuple[str, str]]:
     if not _SEPARATORS.search(line):
         return []
     matches = [first] if (first := _FIRST.match(line)) else []
-    if any(hint in line for hint in _HINTS):
+    if any(hint in line for hint in HINTS):
         matches += _KEY.finditer(line, first.end() if first else 0)
     if not matches:
         return []

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from excguard.crash_reports.chunks import mapped
+
 _MARKUP = re.compile(
     rb"^[ \t]*+(?:>|\||#(?!\d)|\*|//|\+|\xe2\x80\xa2|-(?=[ \t]))(?:[ \t]|>|\||\*|\+|//)*+", re.MULTILINE
 )
@@ -23,21 +25,27 @@ _VARIABLE = re.compile(
     rb"\w*\d\w*|\b(?:INFO|DEBUG|WARN|WARNING|ERROR|NOTICE|FAULT|TRACE|Info|Debug|Error|Default|Fault|AM|PM)\b"
 )
 _MAX_PREFIX = 200
+_MAX_TRIES = 1000
+"""Prefixes that are tried; a text where none of so many is on the next line too has none."""
 _BOUNDARIES = b" \t:]>|)\xbb"
 
 
 def remove(data: bytes) -> bytes:
     """The text without what stands before its lines; the same object when nothing does."""
     if _MARKUP.search(data):
-        if b"|" in data:
-            data = _ROW.sub(lambda row: row[1].replace(rb"\|", b"|"), data)
-        data = _MARKUP.sub(b"", data)
+        data = mapped(data, _without_markup)
     return _without_runs(data)
 
 
+def _without_markup(part: bytes) -> bytes:
+    if b"|" in part:
+        part = _ROW.sub(lambda row: row[1].replace(rb"\|", b"|"), part)
+    return _MARKUP.sub(b"", part)
+
+
 def _without_runs(data: bytes) -> bytes:
-    kept: list[bytes] = []
-    done = 0
+    kept = bytearray()
+    done = tried = 0
     for mark in _MARK.finditer(data):
         if mark.start() < done:
             continue
@@ -51,16 +59,16 @@ def _without_runs(data: bytes) -> bytes:
             or not _is_prefix(prefix, data[mark.start() - 1 : mark.start()])
         ):
             continue
-        lines, end = _run(data, start, _pattern(prefix))
-        if len(lines) < 2:
+        end, count = _run(data, start, pattern := _pattern(prefix))
+        if count < 2:
+            tried += 1
+            if tried == _MAX_TRIES:
+                break
             continue
-        kept.append(data[done:start])
-        kept += lines
+        kept += data[done:start]
+        _append(kept, data, start, end, pattern)
         done = end
-    if not kept:
-        return data
-    kept.append(data[done:])
-    return b"".join(kept)
+    return bytes(kept + data[done:]) if done else data
 
 
 def _is_prefix(prefix: bytes, before: bytes) -> bool:
@@ -82,19 +90,26 @@ def _literal(text: bytes) -> bytes:
     return rb"[ \t]+".join(re.escape(word) for word in re.split(rb"[ \t]+", text))
 
 
-def _run(data: bytes, start: int, pattern: re.Pattern[bytes]) -> tuple[list[bytes], int]:
-    """The lines from `start` on that have the prefix, without it, and where they end."""
-    lines: list[bytes] = []
+def _run(data: bytes, start: int, pattern: re.Pattern[bytes]) -> tuple[int, int]:
+    """Where the lines from `start` on that have the prefix end, and how many they are."""
+    count = 0
     at = end = start
     while at < len(data):
-        stop = data.find(b"\n", at)
-        stop = len(data) if stop < 0 else stop + 1
-        match = pattern.match(data, at, stop)
-        if match is None:
-            if data[at:stop].strip() or len(lines) == 0:
-                break
-            at = stop
-            continue
-        lines.append(data[match.end() : stop])
-        at = end = stop
-    return lines, end
+        stop = data.find(b"\n", at) + 1 or len(data)
+        if pattern.match(data, at, stop):
+            count += 1
+            end = stop
+        elif count == 0 or data[at:stop].strip():
+            break
+        at = stop
+    return end, count
+
+
+def _append(kept: bytearray, data: bytes, start: int, end: int, pattern: re.Pattern[bytes]) -> None:
+    """Append lines without their prefix."""
+    at = start
+    while at < end:
+        stop = data.find(b"\n", at) + 1 or len(data)
+        prefix = pattern.match(data, at, stop)
+        kept += data[prefix.end() if prefix else at : stop]
+        at = stop

@@ -137,7 +137,9 @@ class _Values:
         self._data = data
         self._header: tuple[Span, dict[str, Any]] | None = None
         self._pieces: tuple[int, int] | None = None
-        self._records: list[bytes] = []
+        self._records = bytearray()
+        self._count = 0
+        self._marks = _Marks(data)
         self._record: tuple[int, Span] | None = None  # where the first one starts, and the last one
         self._done = 0
 
@@ -148,11 +150,12 @@ class _Values:
             yield self._end_of_records(self._record)
         if message is not None:
             self._record = (self._record[0] if self._record else span.start, span)
-            self._records.append(message)
+            self._records += message + b"\n"
+            self._count += 1
             return
         if self._header and self._between(self._header[0].end, span, _BETWEEN):
             yield self._end(Value(self._header[0]), self._header[0].start, self._header[0].rest)
-        if not _interesting(self._data, span) or self._takes_piece(span):
+        if not self._marks.any_in(span.start, span.rest) or self._takes_piece(span):
             return
         if self._pieces:
             yield self._end_of_pieces(self._pieces, span.start)
@@ -188,22 +191,37 @@ class _Values:
         return True
 
     def _end(self, segment: Segment, start: int, end: int) -> tuple[Segment, int, int]:
-        self._done, self._header, self._pieces, self._record, self._records = end, None, None, None, []
+        self._done, self._header, self._pieces, self._record = end, None, None, None
+        self._records, self._count = bytearray(), 0
         return segment, start, end
 
     def _end_of_records(self, record: tuple[int, Span]) -> tuple[Segment, int, int]:
         start, last = record
-        if len(self._records) == 1:
-            return self._end(Value(last), start, last.rest)
-        return self._end(Records(b"\n".join(self._records)), start, last.rest)
+        segment = Value(last) if self._count == 1 else Records(bytes(self._records))
+        return self._end(segment, start, last.rest)
 
     def _end_of_pieces(self, pieces: tuple[int, int], until: int) -> tuple[Segment, int, int]:
         start, end = pieces[0], _members_after(self._data, pieces[1], until)
         return self._end(Pieces(start, end), start, end)
 
 
-def _interesting(data: bytes, span: Span) -> bool:
-    return any(data.find(mark, span.start, span.rest) >= 0 for mark in MARKS)
+class _Marks:
+    """Answers whether one of `MARKS` is in a part of a text, for parts that follow each other."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._next = dict.fromkeys(MARKS, -1)
+        self._nearest = -1
+
+    def any_in(self, start: int, end: int) -> bool:
+        """Whether a mark begins in a part; parts must be asked for in their order."""
+        if self._nearest < start:
+            for mark, at in self._next.items():
+                if at < start:
+                    found = self._data.find(mark, start)
+                    self._next[mark] = len(self._data) if found < 0 else found
+            self._nearest = min(self._next.values())
+        return self._nearest < end
 
 
 def _log_message(data: bytes, span: Span) -> bytes | None:

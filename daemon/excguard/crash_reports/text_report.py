@@ -13,7 +13,7 @@ import msgspec
 from excguard.crash_reports import kinds
 from excguard.crash_reports.draft import TOP_FRAMES, Draft
 from excguard.crash_reports.evidence import Evidence
-from excguard.crash_reports.keys import DECORATION, cells, pairs
+from excguard.crash_reports.keys import DECORATION, HINTS, cells, pairs
 from excguard.crash_reports.log_lines import Line, named_in_words, names_guard, read_line
 from excguard.crash_reports.messages import read_message, read_termination
 from excguard.crash_reports.numbers import NUMBER, number
@@ -39,6 +39,13 @@ _PANIC = re.compile(r"\bpanic\(cpu \d{1,3} caller")
 _INTEREST = re.compile(
     r"[:|=\t]|GUARD|0x|code|Thread|Process |Full Report|panic|syscall|mach|on file|namespc"
 )
+_LINE_HINTS = ("GUARD", "Thread", "code", "syscall", "mach", "on file", "namespc", "panic", "Images")
+_HINTS = tuple(
+    hint.encode() for hint in (*HINTS, *_LINE_HINTS, "id=", "offset=", "type=", "type =", "\\n", "{\\")
+)
+_AT_START = re.compile(rb"^[\s>|*#+\-]{0,40}(?:Command|Path|Event|PID|Platform|CPU|pid|path)\b", re.MULTILINE)
+_BELOW = 64
+"""Lines below an exception in which a stack without a heading is looked for."""
 _SINGLE = re.compile(
     r"GUARD|code|type ?=|on (?:mach|file)|syscall |mach_trap |namespc |id=|offset=|msgh_id|xception 12"
 )
@@ -52,6 +59,11 @@ _WHOLE = frozenset({"Report Version", "Date/Time"})
 _IGNORED = frozenset({"Responsible", "Responsible Process", "Terminating Process", "Launch Time"})
 _COLUMNS = {"exception_type": "Exception Type", "exception_codes": "Exception Codes",
             "exception_notes": "Exception Note", "pid": "PID", "path": "Command"}  # fmt: skip
+
+
+def may_be_read(part: bytes) -> bool:
+    """Whether one of the lines of a text can be of interest by itself."""
+    return any(hint in part for hint in _HINTS) or _AT_START.search(part) is not None
 
 
 class TextReader:
@@ -74,13 +86,15 @@ class TextReader:
         self._waiting: str | None = None  # a key whose value is on the next line
         self._crashed = ""
         self._thread_seen = False
+        self._below = 0  # lines since the exception
         self._in_images = False
         self._in_stack = None
 
     def feed(self, line: str) -> None:
         """Read one more line."""
-        if len(self._drafts) >= MAX_DOCUMENTS or not (self._takes_any_line or _INTEREST.search(line)):
+        if len(self._drafts) >= MAX_DOCUMENTS or not (self.takes_any_line or _INTEREST.search(line)):
             return
+        self._below += 1
         if "\\" in line:
             line = _ESCAPED.sub(r"\1", line)  # as Markdown has it
         if self._keyed(line) or self._continued(line) or self._stack(line):
@@ -90,11 +104,11 @@ class TextReader:
         self._session(line)
 
     @property
-    def _takes_any_line(self) -> bool:
+    def takes_any_line(self) -> bool:
         """Whether the next line can be of interest whatever it is."""
-        if self._waiting or self._in_stack:
+        if self._waiting or self._in_stack or self._in_images:
             return True
-        return self._block is not None and not self._thread_seen
+        return self._block is not None and not self._thread_seen and self._below < _BELOW
 
     def close(self) -> list[Draft]:
         """The documents, in the order of the text."""
@@ -217,6 +231,7 @@ class TextReader:
         self._report()
         self._block = block = self._block or Evidence(origin="report")
         self._seen.add(key)
+        self._below = 0
         if match := _TYPE_NAME.search(value):
             block.guard_type = block.guard_type or match[1]
         match key:
@@ -273,7 +288,7 @@ class TextReader:
 
     def _frame(self, line: str) -> bool:
         draft = self._in_stack
-        bare = draft is None and self._block is not None and not self._thread_seen
+        bare = draft is None and self._block is not None and not self._thread_seen and self._below < _BELOW
         if bare:  # a stack without a heading, below the exception
             draft = self._open
         if draft is None or (bare and draft.report.frames):

@@ -10,6 +10,7 @@ import html
 import re
 
 from excguard.crash_reports import line_prefixes
+from excguard.crash_reports.chunks import mapped
 
 _ANSI = re.compile(rb"\x1b(?:\[[0-?]*+[ -/]*+[@-~]|\][^\x07\x1b]*+(?:\x07|\x1b\\)?)")
 _TAGS = (
@@ -28,7 +29,6 @@ _INLINE = frozenset(
     b"a abbr b code del em font i kbd mark s samp small span strong sub sup tt u var wbr".split()
 )
 _NOT_QUOTED_PRINTABLE = re.compile(rb"=(?![0-9A-F]{2}|\n)")
-_SOFT_BREAK = re.compile(rb"=\n")
 _QUOTED_BYTE = re.compile(rb"=([0-9A-F]{2})")
 _CSV = re.compile(rb'\{\s*+""\w|"":\s*+(?:""\w|[0-9{\[])')
 
@@ -53,13 +53,13 @@ _TYPOGRAPHIC = (b"\xe2\x80\x9c", b"\xe2\x80\x9d", b"\xe2\x80\x9e")
 def unwrap(data: bytes) -> bytes:
     """The text (UTF-8) without what covers it; the same object when nothing does."""
     if b"\x1b" in data:
-        data = _ANSI.sub(b"", data)
+        data = mapped(data, lambda part: _ANSI.sub(b"", part))
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if not data.isascii():
         data = _plain_characters(data)
     if (b"=3D" in data or b"=\n" in data) and _NOT_QUOTED_PRINTABLE.search(data) is None:
-        data = _QUOTED_BYTE.sub(lambda match: bytes([int(match[1], 16)]), _SOFT_BREAK.sub(b"", data))
+        data = mapped(data.replace(b"=\n", b""), _unquoted)
     data = _without_html(data)
     if b'""' in data and _CSV.search(data):
         data = data.replace(b'""', b'"')
@@ -78,11 +78,15 @@ def _plain_characters(data: bytes) -> bytes:
     return data
 
 
+def _unquoted(part: bytes) -> bytes:
+    return _QUOTED_BYTE.sub(lambda match: bytes([int(match[1], 16)]), part)
+
+
 def _without_html(data: bytes) -> bytes:
     if b"<" in data and _HTML.search(data):
-        data = _TAG.sub(_in_place_of, data)
+        data = mapped(data, lambda part: _TAG.sub(_in_place_of, part))
     if b"&" in data and any(entity in data for entity in (b"&quot;", b"&lt;", b"&gt;", b"&#", b"&nbsp;")):
-        data = _ENTITY.sub(_character, data).replace(b"\xc2\xa0", b" ")
+        data = mapped(data, lambda part: _ENTITY.sub(_character, part)).replace(b"\xc2\xa0", b" ")
     return data
 
 
