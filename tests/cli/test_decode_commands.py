@@ -473,3 +473,128 @@ def test_a_closed_pipe_is_no_traceback() -> None:
         assert child.stderr
         child.stdout.close()
         assert b"Traceback" not in child.stderr.read()
+
+
+class TestFollow:
+    LINE = (
+        "kernel: [App:7] EXC_GUARD AST: type=0x1 flavor=0x200 target=0x3 code=0x2000020000000003 subcode=0x0"
+    )
+
+    def test_one_object_a_violation(self) -> None:
+        stream = [
+            json.dumps({"eventMessage": self.LINE}),
+            "a line of something else",
+            json.dumps(
+                {
+                    "resourceLogs": [
+                        {"scopeLogs": [{"logRecords": [{"body": {"stringValue": self.LINE}}] * 2}]}
+                    ]
+                }
+            ),
+            self.LINE,
+        ]
+        found = lines(run("decode", "--follow", stdin="\n".join(stream)))
+
+        assert [(one["flavor_name"], one["target"], one["process"], one["pid"]) for one in found] == [
+            ("INVALID_NAME", 3, "App", 7)
+        ] * 4
+
+    def test_other_lines_are_passed_through_unchanged(self) -> None:
+        long = "x" * (3 << 20)
+        result = run("decode", "--follow", "--pass", stdin=f"one\n{self.LINE}\n\n{long}\nlast")
+        shown = result.stdout.split("\n")
+
+        assert [shown[0], *shown[2:]] == ["one", "", long, "last"]
+        assert json.loads(shown[1])["code"] == "0x2000020000000003"
+
+    def test_each_object_is_written_when_its_line_is_complete(self) -> None:
+        code = "from excguard.cli import main; main()"
+        with subprocess.Popen(
+            [sys.executable, "-c", code, "decode", "--follow"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as child:
+            assert child.stdin
+            assert child.stdout
+            for _ in range(3):
+                child.stdin.write(self.LINE.encode() + b"\n")
+                child.stdin.flush()
+
+                assert json.loads(child.stdout.readline())["target"] == 3
+            child.stdin.close()
+
+            assert child.wait() == 0
+
+    def test_nothing_found(self) -> None:
+        assert run("decode", "--follow", stdin="hello\n").exit_code == 1
+
+
+class TestStatus:
+    def test_a_number_that_is_no_violation(self) -> None:
+        assert run("decode", "5").exit_code == 1
+        assert run("decode", "0x106").exit_code == 0
+
+    def test_raw_of_nothing(self) -> None:
+        result = run("decode", "--raw", stdin="")
+
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "no message" in result.stderr
+
+    def test_a_name_leads_to_its_page(self) -> None:
+        result = run("decode", "INVALID_NAME")
+
+        assert result.exit_code == 1
+        assert "`excguard explain INVALID_NAME`" in result.stderr
+
+    def test_a_reader_that_ends_early(self, directory: Path) -> None:
+        code = "from excguard.cli import main; main()"
+        with subprocess.Popen(
+            [sys.executable, "-c", code, "scan", "--json", str(directory)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as child:
+            assert child.stdout
+            assert child.stderr
+            child.stdout.close()
+
+            assert child.stderr.read() == b""
+            assert child.wait() == 0
+
+
+class TestUnreadable:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            '{"broken',
+            "hello",
+            '{"bug_type":"309","os_version":"macOS 15.5 (24F74)"}\n',
+            '{"bug_type":"309","os_version":"macOS 15.5 (24F74)"}\n{"procName":"App","uptime":',
+        ],
+    )
+    def test_what_is_called_a_report_and_is_not_one_is_counted(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "a.ips").write_text(text)
+        result = run("scan", str(tmp_path))
+
+        assert result.exit_code == 1
+        assert "0 guard violations in 0 of 1 files; 1 could not be read" in result.stdout
+
+    def test_a_report_cut_off_behind_its_exception_is_read_and_marked(self, directory: Path) -> None:
+        whole = (directory / "a.ips").read_text()
+        (report,) = lines(run("report", "--json", "-", stdin=whole[: whole.index('"faultingThread"')]))
+
+        assert (report["truncated"], report["process"], report["os"]) == (True, "App", "macOS 26.4 (25E246)")
+        assert [found["code"] for found in report["violations"]] == ["0x2000020000002703"]
+
+
+def test_text_of_reports_does_not_act_on_the_terminal(tmp_path: Path) -> None:
+    text = f"Process: =\x1b]0;x\x07\u202e [7]\nException Type: EXC_GUARD\nTermination Reason: {GUIDE}"
+    (tmp_path / "a.txt").write_text(text)
+    run("scan", str(tmp_path), "--output", str(tmp_path / "a.csv"))
+    with (tmp_path / "a.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+
+    assert row["process"].startswith("'=")
+    for shown in (
+        run("report", str(tmp_path / "a.txt")).stdout,
+        run("scan", str(tmp_path)).stdout,
+        row["process"],
+    ):
+        assert not set(shown) & set("\x1b\x07\u202e")

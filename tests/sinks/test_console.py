@@ -8,8 +8,9 @@ import click
 import pytest
 
 from excguard.decoding.decode import decode
+from excguard.files.escaping import printable
 from excguard.pipeline.rate_limit import Site, Suppressed
-from excguard.sinks.console import ConsoleForm, printable, wants_color
+from excguard.sinks.console import ConsoleForm, wants_color
 from tests.support.samples import INVALID_NAME
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")

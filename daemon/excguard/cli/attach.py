@@ -14,9 +14,10 @@ from excguard.cli.service_runner import Failure, report_error
 from excguard.config import Config, ConfigError, CrashReports, Log, Metrics, Reply, Target
 from excguard.doctor.examination import attaching
 from excguard.doctor.machine import Machine
+from excguard.files.escaping import printable
 from excguard.knowledge.exception_behavior import Behavior
 from excguard.mach.errors import MachError
-from excguard.sinks.console import printable, terminal_width, wants_color
+from excguard.sinks.console import terminal_width, wants_color
 
 
 @click.command("attach")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from excguard.cli.closed_output import ends_with
 from excguard.cli.violation_text import violation_lines
 from excguard.decoding.code import DecodeError, parse_numbers
 from excguard.decoding.decode import decode
@@ -23,13 +24,18 @@ _OPTION = re.compile(r"--?[a-z][a-z-]*(=.*)?")
 """What click hands on since negative numbers begin like options: text never is such a word alone."""
 
 
+_MTE_TAG_FAULT = 0x106  # EXC_ARM_MTE_TAGCHECK_FAIL (mach/arm/exception.h)
+
+
 @click.command("decode", context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="CODE [SUBCODE] | TEXT | -")
 @click.option("--os", "release", metavar="RELEASE", help="The release that the numbers come from.")
+@click.option("--follow", is_flag=True, help="Read lines on standard input until it ends; write JSON lines.")
+@click.option("--pass", "pass_unknown", is_flag=True, help="With --follow: also write the other lines.")
 @click.option("--raw", is_flag=True, help="Read raw Mach messages as hex on standard input, one a line.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a violation, one a line.")
-def command(words: tuple[str, ...], release: str | None, *, raw: bool, as_json: bool) -> None:
-    """Say what EXC_GUARD numbers mean: the rule that was broken, on what, and how to mend it.
+def command(words: tuple[str, ...], release: str | None, **options: bool) -> None:
+    """Say what EXC_GUARD numbers mean: the rule that was broken, on what, and how to fix it.
 
     Takes one or two numbers (decimal, negative or hex), or text with a guard violation in it: a line of a
     crash report, of lldb or of the kernel's log, or a whole report. Without any, or with -, the text is read
@@ -41,9 +47,13 @@ def command(words: tuple[str, ...], release: str | None, *, raw: bool, as_json: 
       excguard decode 0x4000000100000000 0x08fd4dbfade2dead --os 14.4
       excguard decode "Termination Reason: GUARD 2305845208236959491"
       pbpaste | excguard decode
+      log stream --style ndjson | excguard decode --follow
+
+    --follow reads log records of JSON (ndjson, OTLP) or lines of text for as long as they come, and writes
+    one JSON object a violation, with process and pid, as soon as its line is complete.
 
     RELEASE is a version (14.4, "macOS 14.4.1", "iOS 17.4"), a build (23E214), "Darwin 25.6.0" or
-    xnu-10063.101.15. Without it the newest meaning is told, and the others with their releases.
+    xnu-10063.101.15. Without it the newest meaning is shown, and the others with their releases.
 
     \b
     Exit status:
@@ -51,18 +61,41 @@ def command(words: tuple[str, ...], release: str | None, *, raw: bool, as_json: 
       1    none was found
       2    the command line is wrong
     """  # noqa: D301 - click wants the real backspace
-    if raw:
+    if options["follow"]:
+        _follow(words, release, pass_unknown=options["pass_unknown"])
+        return
+    if options["raw"]:
         if words or release:
             raise click.UsageError("--raw reads standard input only, and no release matters to it")
         from excguard.cli.raw import read_messages  # noqa: PLC0415 - the rest works without the built extension
 
-        read_messages(sys.stdin.buffer, as_json=as_json)
+        read_messages(sys.stdin.buffer, as_json=options["as_json"])
         return
     try:
         violations = _find(words, release)
     except (DecodeError, ReleaseError) as error:
         raise click.UsageError(str(error)) from None
-    _print(violations, as_json=as_json)
+    with ends_with(lambda: bool(violations)):
+        _print(violations, as_json=options["as_json"])
+    if not any(map(_is_violation, violations)):
+        sys.exit(1)
+
+
+def _is_violation(violation: PartialViolation) -> bool:
+    """Whether it is one: a code of guard type 0 is not, but for memory tag faults."""
+    return violation.guard_type_number != 0 or violation.target == _MTE_TAG_FAULT or violation.code is None
+
+
+def _follow(words: tuple[str, ...], release: str | None, *, pass_unknown: bool) -> None:
+    if words not in {(), ("-",)}:
+        raise click.UsageError("--follow reads standard input only")
+    from excguard.cli.follow import follow  # noqa: PLC0415 - numbers need no reader of lines
+
+    found = False
+    with ends_with(lambda: True):
+        found = follow(sys.stdin.buffer, sys.stdout.buffer, release, pass_unknown=pass_unknown)
+    if not found:
+        sys.exit(1)
 
 
 def _find(words: tuple[str, ...], release: str | None) -> list[PartialViolation]:
@@ -74,10 +107,15 @@ def _find(words: tuple[str, ...], release: str | None) -> list[PartialViolation]
     if unknown := next((word for word in words if _OPTION.fullmatch(word)), None):
         raise click.UsageError(f"No such option '{unknown}'")
     from excguard import crash_reports  # noqa: PLC0415 - likewise
+    from excguard.decoding import pages  # noqa: PLC0415 - likewise
 
     report = crash_reports.read_text(whole, release)
     if not report.violations and len(words) == 1 and os.path.isfile(whole):  # noqa: PTH113 - no pathlib to start
         raise click.UsageError(f"{whole} is a file: `excguard report` reads it")
+    if not report.violations and (pages.find(whole)):
+        raise click.ClickException(
+            f"nothing found: {whole} is a name: `excguard explain {whole}` explains it"
+        )
     return _of(report)
 
 

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from excguard.cli import FAILED
-from excguard.sinks.console import printable
+from excguard.files.escaping import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

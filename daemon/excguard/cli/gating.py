@@ -13,11 +13,11 @@ import msgspec
 
 from excguard.cli import summary
 from excguard.decoding.site import Site
+from excguard.files.escaping import printable
 from excguard.gate import baseline as baseline_file
 from excguard.gate import code_quality, github
 from excguard.gate.baseline import Baseline, BaselineError
 from excguard.gate.verdict import SiteResult, Standing, Verdict, judge
-from excguard.sinks.console import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -6,9 +6,9 @@ The form is the one that Jenkins, GitLab and GitHub's reporters read:
 
 import xml.etree.ElementTree as ET
 
+from excguard.files.escaping import printable
 from excguard.gate.verdict import SiteResult, Standing, Verdict
 from excguard.knowledge.severity import Severity
-from excguard.sinks.console import printable
 
 
 def render(  # noqa: PLR0913 - what there is to tell of a run

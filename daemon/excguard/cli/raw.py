@@ -1,4 +1,4 @@
-"""`excguard decode --raw`: raw Mach messages, judged by the very C parser that the receiver uses."""
+"""`excguard decode --raw`: raw Mach messages, judged by the C parser that the receiver uses."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ _NOT_HEX = {"verdict": "not_hex", "sender": "unknown"}
 def read_messages(lines: Iterable[bytes], *, as_json: bool) -> None:
     """Judge the message on each line (hex, spaces allowed; an empty line is a message of no bytes).
 
-    Each line has its verdict, those that are no hex included.
+    Each line has its verdict, those that are not hex included.
 
     Raises:
-        click.UsageError: after the last line, when some lines were no hex.
+        click.UsageError: after the last line, when some lines were not hex, or when there was none.
     """
     bad = []
+    number = 0
     for number, line in enumerate(lines, 1):
         message = _bytes(line)
         if message is None:
             bad.append(number)
         judged = _NOT_HEX if message is None else judge(message)
         click.echo(msgspec.json.encode(judged).decode() if as_json else _text(judged))
+    if number == 0:
+        raise click.ClickException("nothing found: no message on standard input")
     if bad:
         shown = ", ".join(map(str, bad[:5])) + (" ..." if len(bad) > 5 else "")
         raise click.UsageError(f"standard input, line {shown}: not a message as hex digits, two a byte")

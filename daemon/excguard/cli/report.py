@@ -9,7 +9,9 @@ import click
 import msgspec
 
 from excguard import crash_reports
+from excguard.cli.closed_output import ends_with
 from excguard.cli.violation_text import labelled, listed, violation_lines
+from excguard.files.escaping import printable
 from excguard.knowledge import releases
 
 if TYPE_CHECKING:
@@ -25,10 +27,10 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a document, one a line.")
 def command(files: tuple[str, ...], release: str | None, *, as_json: bool) -> None:
-    """Say what crash reports tell of guard violations: decoded in full, and checked against themselves.
+    """Explain the guard violations in crash reports: decoded in full, and checked against themselves.
 
-    Takes .ips files, .crash and .txt reports since OS X 10.9, minidumps (.dmp), and text that quotes any of
-    them; - reads standard input. Reports of other kinds are said to be such.
+    Takes .ips files, .crash and .txt reports since OS X 10.9, minidumps (.dmp), zip and tar archives of them,
+    and text that quotes any of them; - reads standard input. Reports of other kinds are named as such.
 
     \b
     Examples:
@@ -52,21 +54,19 @@ def command(files: tuple[str, ...], release: str | None, *, as_json: bool) -> No
             releases.parse(release)
         except releases.ReleaseError as error:
             raise click.UsageError(str(error)) from None
-    found = False
-    for index, report in enumerate(_reports(files, release)):
-        found = found or bool(report.violations)
-        if as_json:
-            click.echo(msgspec.json.encode(report.to_dict()).decode())
-        elif report.error:
-            click.echo(f"excguard: {report.file}: {report.error}", err=True)
-        else:
-            if index:
-                click.echo()
-            for line in _lines(report):
-                click.echo(line)
+    found = 0
+    with ends_with(lambda: found > 0):
+        for index, report in enumerate(_reports(files, release)):
+            found += len(report.violations)
+            if as_json:
+                click.echo(msgspec.json.encode(report.to_dict()).decode())
+            elif report.error:
+                click.echo(printable(f"excguard: {report.file}: {report.error}"), err=True)
+            else:
+                click.echo("\n".join([*([""] if index else []), *_lines(report)]))
     if not found:
         if not as_json and len(files) > 1:
-            click.echo("excguard: nothing found: none of the files tells of a guard violation", err=True)
+            click.echo("excguard: nothing found: none of the files has a guard violation", err=True)
         sys.exit(1)
 
 
@@ -79,7 +79,7 @@ def _reports(files: tuple[str, ...], release: str | None) -> Iterator[Report]:
 
 
 def _lines(report: Report) -> Iterator[str]:
-    yield click.style(report.file, underline=True)
+    yield click.style(printable(report.file), underline=True)
     process = report.process or "unknown process"
     pid = f" [{report.pid}]" if report.pid is not None else ""
     where = ", ".join(part for part in (report.os, report.cpu) if part) or "an unknown system"
@@ -95,6 +95,9 @@ def _lines(report: Report) -> Iterator[str]:
     if report.checks and all(check.ok for check in report.checks):
         places = f"{len(report.checks)} place{'s' * (len(report.checks) != 1)}"
         yield from labelled("checked", f"the report agrees with itself in {places}")
+    if report.truncated:
+        yield from labelled("truncated", "the report is cut off; it was read as far as it goes", "yellow")
     if report.frames:
-        yield from (f"  {'frames' if i == 0 else '':<10}{frame}" for i, frame in enumerate(report.frames))
+        for index, frame in enumerate(report.frames):
+            yield f"  {'frames' if index == 0 else '':<10}{printable(str(frame))}"
     yield from listed("notes", report.notes)

@@ -17,6 +17,7 @@ from excguard.cli import gating, service_runner, simulated_kernel, summary
 from excguard.cli import junit as junit_xml
 from excguard.cli.service_runner import Failure, report_error
 from excguard.config import Config, ConfigError, LogFormat, Reply, Restart, Target
+from excguard.files.escaping import printable
 from excguard.gate.baseline import BaselineError
 from excguard.knowledge.exception_behavior import Behavior
 from excguard.knowledge.severity import Severity
@@ -28,7 +29,7 @@ from excguard.pipeline.sink import Level, Sink
 from excguard.pipeline.tally import SiteTally
 from excguard.process import interrupt
 from excguard.service import Service
-from excguard.sinks.console import printable, terminal_width, wants_color
+from excguard.sinks.console import terminal_width, wants_color
 from excguard.sinks.log import every_event, open_standard_error
 from excguard.sinks.registry import open_sinks
 from excguard.targets.events import Event, Exited, StartFailed

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from excguard.cli.closed_output import ends_with
 from excguard.crash_reports.scan import Row, files, scan
+from excguard.files.escaping import csv_cell, printable
 from excguard.knowledge import releases
 
 if TYPE_CHECKING:
@@ -84,10 +86,11 @@ def command(  # noqa: PLR0913 - one a command line option
     groups = _checked(paths, release, by, output)
     found = files(paths, everything=everything)
     rows: list[Row] = []
-    for part in _watched(scan(found, jobs=jobs, release=release), len(found)):
-        rows += part.rows
-        if as_json:
-            click.echo(msgspec.json.Encoder().encode_lines(part.rows).decode(), nl=False)
+    with ends_with(lambda: any(row.error is None for row in rows)):
+        for part in _watched(scan(found, jobs=jobs, release=release), len(found)):
+            rows += part.rows
+            if as_json:
+                click.echo(msgspec.json.Encoder().encode_lines(part.rows).decode(), nl=False)
     hits = [row for row in rows if row.error is None]
     if output:
         _write(rows, output)
@@ -95,7 +98,7 @@ def command(  # noqa: PLR0913 - one a command line option
         _table(hits, groups)
         unread = [row for row in rows if row.error is not None]
         for row in unread:
-            click.echo(f"excguard: {row.file}: {row.error}", err=True)
+            click.echo(printable(f"excguard: {row.file}: {row.error}"), err=True)
         violations = f"{len(hits)} guard violation{'s' * (len(hits) != 1)}"
         counted = f"{violations} in {len({row.file for row in hits})} of {len(found)} files"
         click.echo(f"{counted}; {len(unread)} could not be read")
@@ -127,7 +130,7 @@ def _checked(paths: tuple[str, ...], release: str | None, by: str, output: Path 
 
 
 def _watched(parts: Iterator[Part], total: int) -> Iterator[Part]:
-    """The parts, with a bar on a terminal that tells how far they are."""
+    """The parts, with a progress bar on a terminal."""
     if not sys.stderr.isatty():
         yield from parts
         return
@@ -150,7 +153,7 @@ def _table(hits: list[Row], groups: list[str]) -> None:
     counted = Counter(tuple(_GROUPS[name](row) for name in groups) for row in hits)
     table = Table("count", *groups)
     for values, count in sorted(counted.items(), key=lambda item: (-item[1], item[0])):
-        table.add_row(str(count), *values)
+        table.add_row(str(count), *map(printable, values))
     width = None if sys.stdout.isatty() else 200
     Console(width=width, markup=False, highlight=False).print(table)
 
@@ -174,7 +177,7 @@ def _write_csv(rows: list[Row], output: Path) -> None:
     with output.open("w", newline="", encoding="utf-8", errors="replace") as file:
         writer = csv.writer(file)
         writer.writerow(_COLUMNS)
-        writer.writerows(msgspec.structs.astuple(row) for row in rows)
+        writer.writerows(map(csv_cell, msgspec.structs.astuple(row)) for row in rows)
 
 
 def _write_parquet(rows: list[Row], output: Path) -> None:

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from excguard.decoding.decode import decode
 from excguard.decoding.violation import Violation
+from excguard.files.escaping import printable
 from excguard.knowledge.severity import Severity
 from excguard.pipeline.tally import SiteTally
-from excguard.sinks.console import printable
 
 _VIOLATION_FIELDS = (
     "guard_type",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from excguard.files.escaping import printable
 from excguard.knowledge import guards
 from excguard.knowledge.severity import Severity
 
@@ -20,8 +21,8 @@ _LABEL = 10
 
 
 def violation_lines(violation: PartialViolation) -> Iterator[str]:
-    """The lines that tell of one violation."""
-    yield click.style(violation.summary, bold=True)
+    """The lines about one violation."""
+    yield click.style(printable(violation.summary), bold=True)
     if violation.code is not None:
         yield from labelled("code", _code(violation))
     yield from labelled("target", violation.target_meaning)
@@ -58,6 +59,7 @@ def _code(violation: PartialViolation) -> str:
 def labelled(label: str, text: str, color: str | None = None) -> Iterator[str]:
     """Text beside its label, wrapped to the terminal."""
     width = max(60, min(shutil.get_terminal_size((100, 24)).columns, 120))
+    text = printable(" ".join(text.split()))
     lines = textwrap.wrap(text, width - _LABEL - 2, break_on_hyphens=False) or [""]
     for index, line in enumerate(lines):
         head = click.style(f"  {label if index == 0 else '':<{_LABEL}}", dim=True)

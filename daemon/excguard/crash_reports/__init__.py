@@ -18,7 +18,7 @@ import io
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from excguard.crash_reports import ips, minidump
+from excguard.crash_reports import archive, ips, minidump
 from excguard.crash_reports.draft import Draft
 from excguard.crash_reports.evidence import settle
 from excguard.crash_reports.report import Check, Frame, Report
@@ -122,6 +122,9 @@ def read_documents(file: IO[bytes], name: str = "-", release: str | None = None)
     if start.startswith(minidump.MAGIC):
         seekable = file if file.seekable() else io.BytesIO(start + file.read(MAX_BYTES))
         return [_read_minidump(seekable, name, release)]
+    if archive.is_archive(start):
+        seekable = file if file.seekable() else io.BytesIO(start + file.read(MAX_BYTES))
+        return _of_archive(seekable, name, release)
     if not start.strip():
         rest = file.read(1)
         if not rest:
@@ -138,12 +141,27 @@ def documents_of_bytes(data: bytes | memoryview, name: str = "-", release: str |
     start = bytes(data[:_HEADER_BYTES])
     if start.startswith(minidump.MAGIC):
         return [_read_minidump(io.BytesIO(data), name, release)]
+    if archive.is_archive(start):
+        return _of_archive(io.BytesIO(data), name, release)
     if start.lstrip()[:1] == b"{" and (draft := ips.well_formed(data)) is not None:
         return [_finish(draft, name, release)]
     text = _utf8(bytes(data))
     if text is None:
         return [Report(file=name, error="a binary file, not a crash report")]
     return _of_text(text, name, release)
+
+
+def _of_archive(file: IO[bytes], name: str, release: str | None) -> list[Report]:
+    """The reports of an archive's members, each under "archive:member"."""
+    file.seek(0)
+    reports: list[Report] = []
+    for member in archive.members(file, MAX_BYTES):
+        path = f"{name}:{member.name}" if member.name else name
+        if member.error:
+            reports.append(Report(file=path, error=member.error))
+        else:
+            reports += documents_of_bytes(member.data, path, release)
+    return reports or [Report(file=name, error="an archive without crash reports")]
 
 
 def _of_text(text: bytes, name: str, release: str | None) -> list[Report]:
@@ -170,6 +188,8 @@ def _of_text(text: bytes, name: str, release: str | None) -> list[Report]:
         if reports[0].error == NOTHING and b"EXC_GUARD" in text:
             reports[0].error, reports[0].exception_type = None, "EXC_GUARD"
             reports[0].notes.append(_NAMED)
+        elif reports[0].error == NOTHING and name.endswith((".ips", ".synced")):
+            reports[0].error = "not a crash report, although its name is that of one"
     return reports
 
 
@@ -195,7 +215,7 @@ def _finish(draft: Draft, name: str, release: str | None) -> Report:
     elif report.exception_type:
         report.notes.append(f"a crash by {report.exception_type}, not a guard violation")
     elif report.format == "ips":
-        report.notes.append("a report without an exception")
+        report.error = "a report without an exception: it is cut off, or not a crash report"
     else:
         report.error = NOTHING
     return report

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from excguard.crash_reports import Report
     from excguard.decoding.violation import PartialViolation
 
-SUFFIXES = (".ips", ".crash", ".txt", ".dmp", ".synced")
+SUFFIXES = (".ips", ".crash", ".txt", ".dmp", ".synced", ".zip", ".tar", ".tgz", ".tar.gz")
 """Files that are read in a directory. Those that are named themselves are read whatever they are called."""
 
 _VIOLATION_FIELDS = (

@@ -15,19 +15,13 @@ from typing import Any
 
 import click
 
+from excguard.files.escaping import printable
 from excguard.knowledge.severity import Severity
 
 _LEVEL_COLORS = {"error": "red", "warning": "yellow"}
 # What is of no use at a terminal.
 _QUIET = {"timestamp", "level", "event", "kernel", "release"}
 _INDENT = " " * 4
-
-
-def printable(text: str) -> str:
-    """``text`` with everything escaped that a terminal might act on."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text
-    )
 
 
 def wants_color(fd: int) -> bool:
