@@ -193,6 +193,66 @@ def test_pause_holds_the_page_and_resume_updates_it(open_page, world) -> None:
     expect(page.locator("#total")).to_have_text("1")
 
 
+def test_search_and_filters_work_while_paused(open_page, world) -> None:
+    world.hit(pid=11)
+    world.hit(IMMOVABLE, target="maps", pid=22)
+    page = open_page()
+    other = open_page()
+    expect(page.locator(".hit")).to_have_count(2)
+    page.keyboard.press("p")
+    world.hit(CLOSE, target="maps", pid=33)
+    expect(other.locator(".hit")).to_have_count(3)
+
+    page.fill("#search", "maps")
+    expect(page.locator(".hit")).to_have_count(1)
+    expect(page.locator("#shown")).to_have_text("1 of 2")
+    page.click("#clear")
+    expect(page.locator(".hit")).to_have_count(2)
+    page.click("#targets button:has-text('mail')")
+    expect(page.locator(".hit")).to_have_count(1)
+    assert rules(page) == ["INVALID_NAME"]
+    page.keyboard.press("Escape")
+    page.keyboard.press("1")
+    expect(page.locator(".hit")).to_have_count(1)
+    assert rules(page) == ["IMMOVABLE"]
+    page.keyboard.press("1")
+    page.locator(".hit button").first.click()
+    expect(page.locator(".detail:visible")).to_have_count(1)
+
+    page.keyboard.press("p")
+    expect(page.locator(".hit")).to_have_count(3)
+
+
+def test_targets_are_not_shown_as_running_without_a_connection(browser, world, open_endpoint) -> None:
+    endpoint = open_endpoint()
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(endpoint.url)
+    mail = page.locator("#targets button", has_text="mail")
+    expect(mail).to_have_class("up")
+
+    endpoint.close()
+
+    expect(mail).to_have_class("unknown")
+    expect(mail).to_contain_text("state unknown")
+    expect(mail).not_to_contain_text("running")
+    context.close()
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_a_long_name_leaves_room_for_pid_and_badge(open_page, world, width: int) -> None:
+    world.hit(IMMOVABLE, 0x20000, more=1_000_000, pid=77777, target="a rather long name " * 12)
+    page = open_page(viewport={"width": width, "height": 700})
+    row = page.locator(".hit").first
+    box = row.bounding_box()
+
+    for part in (row.get_by_text("pid 77777"), row.locator(".badge")):
+        found = part.bounding_box()
+        assert found["width"] > 20
+        assert found["x"] + found["width"] <= box["x"] + box["width"]
+        assert found["y"] + found["height"] <= box["y"] + box["height"]
+
+
 def test_it_reconnects_when_excguard_restarts(browser, world, open_endpoint) -> None:
     first = open_endpoint()
     context = browser.new_context()

@@ -129,7 +129,36 @@ def test_bars() -> None:
     assert bars([1, 1_000_000]) == "▁▇"
 
 
-def test_on_a_terminal_it_follows_until_ctrl_c(world, endpoint) -> None:
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 200])
+def test_it_fits_narrow_terminals(world, endpoint, width: int) -> None:
+    world.hit(IMMOVABLE, target="a rather long name of a target " * 3, pid=77777, more=1_232)
+
+    shown = top("--url", endpoint.url, "--once", env={"COLUMNS": str(width)})
+
+    assert shown.exit_code == 0
+    assert max(map(len, shown.output.splitlines())) <= width
+    assert "77777" in shown.output
+    assert ("what happened" in shown.output) == (width >= 70)
+
+
+def test_a_wrong_password_is_named(world, open_endpoint, tmp_path) -> None:
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    (tmp_path / "web.yml").write_text(f"basic_auth_users: {{qa: {hashed}}}")
+    endpoint = open_endpoint(web_config=WebConfigFile(tmp_path / "web.yml"))
+
+    failed = top("--url", endpoint.url, "--once", "--user", "qa", env={"EXCGUARD_PASSWORD": "guess"})
+
+    assert failed.exit_code == 125
+    assert "wrong user name or password" in failed.output
+
+
+def test_a_feed_of_another_version_is_an_error() -> None:
+    with pytest.raises(FeedError, match="this version"):
+        Feed().apply("state", {"counts": [[0, "FD", "CLOSE", "terrible", 1, 2]]})
+
+
+@pytest.mark.parametrize("how", ["q", "Ctrl-C"])
+def test_on_a_terminal_it_follows_until_q_or_ctrl_c(world, endpoint, how: str) -> None:
     terminal, other_side = pty.openpty()
     ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     process = subprocess.Popen(
@@ -150,7 +179,10 @@ def test_on_a_terminal_it_follows_until_ctrl_c(world, endpoint) -> None:
     until(b"No hits yet")
     world.hit(IMMOVABLE)
     until(b"IMMOVABLE")
-    process.send_signal(signal.SIGINT)
+    if how == "q":
+        os.write(terminal, b"xq")
+    else:
+        process.send_signal(signal.SIGINT)
     with contextlib.suppress(OSError):  # how Linux says that the other side of a terminal is gone
         while True:
             seen += os.read(terminal, 65536)

@@ -3,8 +3,10 @@
 import http.client
 import os
 import sys
+import termios
 import threading
 import time
+import tty
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
@@ -28,6 +30,10 @@ DEFAULT_URL = "http://127.0.0.1:12012"
 _BARS = " ▁▂▃▄▅▆▇"  # no full block: it would touch the row above
 _CHART = 24  # columns of a chart
 _RETRY = 2.0  # seconds
+_NARROW = 70  # columns; below, what happened is left out and charts are shorter
+_VERY_NARROW = 45  # below, times and charts are left out
+_MIN_TARGET = 13  # columns of a name and a pid
+_QUIT = (b"q", b"Q", b"\x04", b"")  # the last: the terminal is closed
 
 Messages = Iterator[tuple[str, Any]]
 
@@ -41,7 +47,7 @@ Messages = Iterator[tuple[str, Any]]
 @click.option("--once", is_flag=True, help="Show the current state and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print the current state as one JSON object.")
 def command(url: str, user: str, ca: str, *, once: bool, as_json: bool) -> None:
-    """Show targets, counts by flavor and the latest hits of a running excguard, live. Ctrl-C ends it.
+    """Show targets, counts by flavor and the latest hits of a running excguard, live. Press q to quit.
 
     \b
     Examples:
@@ -51,7 +57,7 @@ def command(url: str, user: str, ca: str, *, once: bool, as_json: bool) -> None:
 
     \b
     Exit status:
-      0    ended by Ctrl-C, or --once or --json finished
+      0    ended by q or Ctrl-C, or --once or --json finished
       125  no excguard answers at that address, or it denies access
     """  # noqa: D301 - click wants the real backspace
 
@@ -77,7 +83,7 @@ def command(url: str, user: str, ca: str, *, once: bool, as_json: bool) -> None:
 
 
 def _follow(feed: Feed, stream: Messages, connect: Callable[[], Messages], console: Console) -> None:
-    """Draw until Ctrl-C; connect again after the connection is lost."""
+    """Draw until q or Ctrl-C; connect again after the connection is lost."""
     lock = threading.Lock()
     link = "live"
 
@@ -90,9 +96,9 @@ def _follow(feed: Feed, stream: Messages, connect: Callable[[], Messages], conso
                     with lock:
                         feed.apply(*message)
                         link = "live"
-            except (OSError, http.client.HTTPException, FeedError):
-                pass
-            link = "disconnected, reconnecting"
+                link = "disconnected"
+            except (OSError, http.client.HTTPException, FeedError) as error:
+                link = f"disconnected: {printable(str(error))}"
             time.sleep(_RETRY)
             source = connect()
 
@@ -104,9 +110,24 @@ def _follow(feed: Feed, stream: Messages, connect: Callable[[], Messages], conso
 
     try:
         with Live(get_renderable=current, console=console, screen=True, refresh_per_second=4):
-            threading.Event().wait()
+            _wait_for_quit()
     except KeyboardInterrupt:
-        sys.exit(0)
+        pass
+    sys.exit(0)
+
+
+def _wait_for_quit() -> None:
+    """Wait for q; without a terminal to read from, wait for Ctrl-C."""
+    if not sys.stdin.isatty():
+        threading.Event().wait()
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    tty.setcbreak(terminal)
+    try:
+        while os.read(terminal, 1) not in _QUIT:
+            pass
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
 def picture(feed: Feed, *, width: int, height: int | None, link: str) -> RenderableType:
@@ -118,30 +139,40 @@ def picture(feed: Feed, *, width: int, height: int | None, link: str) -> Rendera
         if height is None
         else max(3, height - 10 - min(len(flavors), max_flavors) - _target_lines(feed, width))
     )
-    parts: list[RenderableType] = [_header(feed, link), Text(), _targets(feed), Text()]
+    targets = Columns(_shown_targets(feed, width, connected=_is_connected(link)), padding=(0, 3))
+    parts: list[RenderableType] = [_title(feed, link), _sums(feed), Text(), targets, Text()]
     if not flavors:
         parts.append(Text("No hits yet.", style="dim"))
         return Group(*parts)
-    parts += [_flavor_table(feed, flavors[:max_flavors]), _hit_table(feed, max_hits)]
+    parts += [_flavor_table(feed, flavors[:max_flavors], width), _hit_table(feed, max_hits, width)]
     if len(flavors) > max_flavors:
         parts.insert(-1, Text(f"  and {len(flavors) - max_flavors} more flavors", style="dim"))
     return Group(*parts)
 
 
-def _header(feed: Feed, link: str) -> Text:
-    sums = dict.fromkeys(reversed(Severity), 0)
-    for (_, _, _, severity), hits in feed.counts.items():
-        sums[Severity(severity)] += hits
+def _is_connected(link: str) -> bool:
+    return not link.startswith("disconnected")
+
+
+def _title(feed: Feed, link: str) -> Text:
     kernel = feed.about.get("kernel", "")
     kernel = "simulated kernel" if kernel == "simulated" else kernel
-    line = Text.assemble(
+    return Text.assemble(
         ("excguard ", "bold"),
-        (f"{feed.about.get('version', '')}  {feed.about.get('release', '')}  {kernel}  ", "dim"),
         (link, "green" if link == "live" else "dim" if link == "now" else "red"),
-        "\n",
-        (f"{sum(sums.values()):,}", "bold"),
-        " hits  ",
+        (f"  {feed.about.get('version', '')}  {feed.about.get('release', '')}  {kernel}", "dim"),
+        ("" if link == "now" else "  q: quit", "dim"),
+        no_wrap=True,
+        overflow="ellipsis",
     )
+
+
+def _sums(feed: Feed) -> Text:
+    """The hits by severity, and what is wrong with excguard."""
+    sums = dict.fromkeys(reversed(Severity), 0)
+    for (_, _, _, severity), hits in feed.counts.items():
+        sums[severity] += hits
+    line = Text.assemble((f"{sum(sums.values()):,}", "bold"), " hits  ")
     for severity, hits in sums.items():
         if hits or severity is not Severity.UNKNOWN:
             line.append(f" {hits:,} {severity} ", style=severity.color or "" if hits else "dim")
@@ -153,65 +184,80 @@ def _header(feed: Feed, link: str) -> Text:
     return line
 
 
-def _shown_targets(feed: Feed) -> list[Text]:
+def _shown_targets(feed: Feed, width: int, *, connected: bool) -> list[Text]:
     shown = []
     for number, target in feed.targets.items():
         hits = sum(count for (owner, *_), count in feed.counts.items() if owner == number)
         if target["configured"] or hits:
-            sign = ("● ", "green") if target["up"] else ("○ ", "dim")
-            shown.append(
-                Text.assemble(sign, _short(target["name"], 30), (f" {hits:,}", "bold" if hits else "dim"))
-            )
+            sign = ("? ", "dim") if not connected else ("● ", "green") if target["up"] else ("○ ", "dim")
+            name = _short(target["name"], max(8, min(30, width - 12)))
+            shown.append(Text.assemble(sign, name, (f" {hits:,}", "bold" if hits else "dim")))
     return shown
 
 
-def _targets(feed: Feed) -> RenderableType:
-    return Columns(_shown_targets(feed), padding=(0, 3))
-
-
 def _target_lines(feed: Feed, width: int) -> int:
-    shown = _shown_targets(feed)
+    shown = _shown_targets(feed, width, connected=True)
     widest = max((text.cell_len for text in shown), default=1) + 3
     return -(-len(shown) // max(1, width // widest))
 
 
-def _flavors(feed: Feed) -> list[tuple[str, str, str, int]]:
+def _flavors(feed: Feed) -> list[tuple[str, str, Severity, int]]:
     """Guard type, flavor, severity and hits, most hits first."""
-    sums: dict[tuple[str, str, str], int] = {}
+    sums: dict[tuple[str, str, Severity], int] = {}
     for (_, guard_type, flavor, severity), hits in feed.counts.items():
         key = (guard_type, flavor, severity)
         sums[key] = sums.get(key, 0) + hits
     return sorted(((*key, hits) for key, hits in sums.items()), key=lambda each: (-each[3], each))
 
 
-def _flavor_table(feed: Feed, flavors: list[tuple[str, str, str, int]]) -> Table:
+def _flavor_table(feed: Feed, flavors: list[tuple[str, str, Severity, int]], width: int) -> Table:
+    columns = _CHART if width >= _NARROW else _CHART // 2 if width >= _VERY_NARROW else 0
     table = Table(box=None, padding=(0, 2, 0, 0), expand=False)
-    table.add_column("hits", justify="right", header_style="dim")
-    table.add_column("severity", header_style="dim")
+    table.add_column("hits", justify="right", header_style="dim", no_wrap=True)
+    table.add_column("severity", header_style="dim", no_wrap=True)
     table.add_column("rule", header_style="dim", overflow="ellipsis", no_wrap=True)
-    table.add_column("last ten minutes", header_style="dim", no_wrap=True)
+    if columns:
+        table.add_column("last ten minutes"[:columns], header_style="dim", no_wrap=True)
     for guard_type, flavor, severity, hits in flavors:
         name = f"{guard_type} {flavor}" if flavor == "unknown" else guard_type if flavor == "none" else flavor
-        chart = bars(feed.recent(f"{guard_type} {flavor}", _CHART))
-        style = Severity(severity).color or ""
-        table.add_row(
-            f"{hits:,}", Text(severity, style=style), Text(name, style="bold"), Text(chart, style=style)
-        )
+        style = severity.color or ""
+        chart = [Text(bars(feed.recent(f"{guard_type} {flavor}", columns)), style=style)] if columns else []
+        table.add_row(f"{hits:,}", Text(severity, style=style), Text(printable(name), style="bold"), *chart)
     return table
 
 
-def _hit_table(feed: Feed, limit: int | None) -> Table:
+def _hit_table(feed: Feed, limit: int | None, width: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), expand=True, pad_edge=False)
-    for name, ratio in (("time", None), ("target", None), ("rule", None), ("what happened", 1)):
-        table.add_column(name, header_style="dim", ratio=ratio, no_wrap=True, overflow="ellipsis")
+    shown = {
+        "time": width >= _VERY_NARROW,
+        "target": True,
+        "rule": True,
+        "what happened": width >= _NARROW,
+    }
+    for name in [name for name, is_shown in shown.items() if is_shown]:
+        ratio = 1 if name == "what happened" else None
+        table.add_column(
+            name,
+            header_style="dim",
+            ratio=ratio,
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=_MIN_TARGET if name == "target" and width < _NARROW else None,
+        )
     for row in feed.latest[:limit]:
         seen = datetime.fromisoformat(row["last_timestamp"]).astimezone()
-        color = Severity.of(row.get("severity")).color
-        rule = Text(row.get("flavor_name") or row.get("guard_type") or "various", style=color or "")
+        rule = Text(
+            printable(row.get("flavor_name") or row.get("guard_type") or "various"),
+            style=Severity.of(row.get("severity")).color or "",
+        )
         if row["repeats"]:
             rule.append(f" +{row['repeats']:,}", style="bold")
-        who = _short(feed.name(row["target"]), 24) + (f" {row['pid']}" if row.get("pid") else "")
-        table.add_row(f"{seen:%H:%M:%S}", who, rule, printable(_what(row)))
+        # A long name is shortened; the pid beside it stays.
+        pid = f" {row['pid']}" if row.get("pid") else ""
+        target = _short(feed.name(row["target"]), max(6, min(24, width // 3 - len(pid)))) + pid
+        cells: dict[str, str | Text] = {"time": f"{seen:%H:%M:%S}", "target": target, "rule": rule}
+        cells["what happened"] = printable(_what(row))
+        table.add_row(*(cell for name, cell in cells.items() if shown[name]))
     return table
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from excguard.files import errors
+from excguard.knowledge.severity import Severity
 from excguard.web.live_feed import IDLE_TICK, ROWS, STEPS
 
 READ_TIMEOUT = 30.0  # seconds; the feed sends something at least every ten
@@ -40,7 +41,7 @@ class Feed:
         self.about: dict[str, Any] = {}
         self.health: dict[str, Any] = {}
         self.targets: dict[int, dict[str, Any]] = {}
-        self.counts: dict[tuple[int, str, str, str], int] = {}
+        self.counts: dict[tuple[int, str, str, Severity], int] = {}
         self.rows: dict[int, dict[str, Any]] = {}
         self.history: dict[int, dict[str, int]] = {}
 
@@ -61,7 +62,7 @@ class Feed:
         self.health = message.get("health", self.health)
         self.targets |= {target["id"]: target for target in message.get("targets", ())}
         for target, guard_type, flavor, severity, hits, _ in message.get("counts", ()):
-            self.counts[target, guard_type, flavor, severity] = hits
+            self.counts[target, guard_type, flavor, Severity(severity)] = hits
         self.rows |= {row["id"]: row for row in message.get("hits", ())}
         for oldest in sorted(self.rows)[:-ROWS]:
             del self.rows[oldest]
