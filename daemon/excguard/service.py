@@ -41,6 +41,7 @@ from excguard.targets.supervisor import Supervisor
 from excguard.targets.target_set import TargetSet
 
 _TICK: Final = 1.0  # seconds between two summaries
+_COALESCE: Final = 0.02  # seconds that hits wait for others after some were read
 _FINISHING: Final = 5.0  # seconds without progress after which sinks are given up, where no target says
 
 
@@ -101,6 +102,7 @@ class Service(Closeable):
         self._stack = resources or contextlib.ExitStack()
         self._wakeup = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._receiver_stopped = False
         self._counters = CounterReader(parts.pipeline, host)
         self._counters.watch(self._targets.states)
         self.pipeline = parts.pipeline
@@ -238,9 +240,15 @@ class Service(Closeable):
             while True:
                 self._wakeup.clear()
                 self._receiver.arm()
-                while self.pipeline.read():  # noqa: ASYNC110 - nothing to wait for: there is work
+                busy = False
+                while self.pipeline.read():
+                    busy = True
                     await asyncio.sleep(0)  # a storm must not keep everything else waiting
-                await self._wakeup.wait()
+                if busy:
+                    # The first hit after a silence is read at once; those that follow it come together.
+                    await asyncio.sleep(_COALESCE)
+                else:
+                    await self._wakeup.wait()
         finally:
             loop.remove_reader(self._receiver.wakeup)
 
@@ -248,6 +256,7 @@ class Service(Closeable):
         while True:
             await asyncio.sleep(_TICK)
             if not self._receiver.running:
+                self._receiver_stopped = True
                 self.pipeline.emit("error", "receiver_stopped", error=self._receiver.last_error)
                 raise ReceiverStoppedError(f"the receiver has stopped: {self._receiver.last_error}")
             self._report()
@@ -298,7 +307,10 @@ class Service(Closeable):
         What a log did not take stays in the journal for the next start.
         """
         timeout = max((target.stop_timeout for target in self._config.target), default=_FINISHING)
-        with self._stack:  # everything is closed, whatever happens here
+        complete = False
+        # Ports of a kernel that is gone cannot be closed.
+        gone = contextlib.suppress(MachError) if self._receiver_stopped else contextlib.nullcontext()
+        with gone, self._stack:  # everything is closed, whatever happens here
             if self._attachment is not None and (error := self._attachment.detach()):
                 self.pipeline.emit("error", "detach_failed", pid=self._attachment.pid, error=str(error))
             self._rendezvous.close()
@@ -313,7 +325,8 @@ class Service(Closeable):
             self.pipeline.emit(
                 "info", "service_stopped", hits=by_severity.total(), by_severity=dict(by_severity)
             )
-            return self.pipeline.finish(timeout if finished else 0, from_progress=False)
+            complete = self.pipeline.finish(timeout if finished else 0, from_progress=False)
+        return complete  # noqa: RET504 - an exception may have ended the block
 
 
 def needs_restart(old: Config, new: Config) -> list[str]:

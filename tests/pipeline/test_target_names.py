@@ -41,9 +41,33 @@ def test_any_name_survives(tmp_path: Path, name: str) -> None:
     assert TargetNames(tmp_path / "journal", used=[]).number([name]) == [1]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"targets": {"a": "b"}}', b'{"other": 1}', b"\xff"])
-def test_table_that_cannot_be_read_is_one_line_with_a_way_out(tmp_path: Path, content: bytes) -> None:
+DAMAGED = [
+    *(b"", b"{", b"[]", b'{"targets": {"a": "b"}}', b'{"other": 1}', b"\xff"),
+    *(b'{"targets": {"a": 0}}', b'{"targets": {"a": 4294967296}}'),
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_damaged_table_is_set_aside(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "journal.targets.json").write_bytes(content)
+    names = TargetNames(tmp_path / "journal", used=[3])
+
+    kept, problem = names.set_aside
+    assert kept.read_bytes() == content
+    assert kept.name.startswith("journal.targets.json.damaged-")
+    assert problem
+    assert "\n" not in problem
+    assert names.number(["new"]) == [4]
+
+
+def test_table_that_can_neither_be_read_nor_set_aside_is_one_line_with_a_way_out(
+    tmp_path: Path, monkeypatch
+) -> None:
+    def forbidden(_path: Path) -> Path:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("excguard.pipeline.target_names.set_aside", forbidden)
+    (tmp_path / "journal.targets.json").write_bytes(b"{")
     with pytest.raises(
         JournalError, match=r"journal\.targets\.json: cannot be read: .*move it away"
     ) as caught:

@@ -247,7 +247,7 @@ def test_reports_are_waited_for_unless_it_was_stopped(make, *, stopped: bool) ->
 
 def test_events_of_targets_reach_collector_targets_and_caller_in_that_order(make) -> None:
     parts = make(on_event=lambda event: parts.calls.append(("caller", type(event).__name__)))
-    parts.service.handle(Started(TARGET, 100))
+    parts.service.handle(Started(TARGET, 100, None))
     parts.service.handle(Exited(TARGET, 100, None, signal.SIGKILL, ExitReason.KILLED, 1.0))
 
     assert parts.calls == [

@@ -59,6 +59,7 @@ COUNTERS = Counters(
     log_suppressed={"mail": 7, "quiet": 0},
     log_write_failures=1,
     sink_dropped={"log": 0, "live_page": 3},
+    damaged_files=2,
     source_failures={("unified_log", "garbled"): 2},
     targets={
         "mail": TargetState(up=True, starts=3, exits={"exited": 1, "killed": 1}),
@@ -147,6 +148,7 @@ def test_all_metrics_in_both_formats(accept: str, content_type: str, parse) -> N
         ("excguard_log_suppressed_total", of(target="quiet")): 0,
         ("excguard_log_write_failures_total", of()): 1,
         ("excguard_sink_dropped_total", of(sink="log")): 0,
+        ("excguard_damaged_files_total", of()): 2,
         ("excguard_sink_dropped_total", of(sink="live_page")): 3,
         ("excguard_target_up", of(target="mail")): 1,
         ("excguard_target_up", of(target="quiet")): 0,
@@ -183,6 +185,7 @@ def test_openmetrics_has_exemplars_and_created_timestamps() -> None:
         "log_suppressed",
         "log_write_failures",
         "sink_dropped",
+        "damaged_files",
         "target_starts",
         "target_exits",
     }

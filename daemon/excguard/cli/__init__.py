@@ -106,14 +106,14 @@ class LazyGroup(Group):
         try:
             status = super().main(args, standalone_mode=False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.format_message(), err=True)
+            _complain(error.format_message())
             sys.exit(error.exit_code)
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "excguard"
-            click.echo(f"excguard: {_line(error)} (see `{command} --help`)", err=True)
+            _complain(f"excguard: {_line(error)} (see `{command} --help`)")
             sys.exit(error.exit_code)
         except click.ClickException as error:
-            click.echo(f"excguard: {_line(error)}", err=True)
+            _complain(f"excguard: {_line(error)}")
             sys.exit(error.exit_code)
         except click.Abort:
             sys.exit(interrupt.STATUS)
@@ -122,9 +122,14 @@ class LazyGroup(Group):
             # is discarded: the interpreter would try to flush it at exit, and exit with a status of its own.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             place = error.filename or "standard output"
-            click.echo(f"excguard: {place}: {error.strerror or error}", err=True)
+            _complain(f"excguard: {place}: {error.strerror or error}")
             sys.exit(FAILED)
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain(text: str) -> None:
+    """One line on standard error; given up when that is not being read."""
+    standard_streams.write_error(f"{text}\n", patience=1.0)
 
 
 def _line(error: click.ClickException) -> str:

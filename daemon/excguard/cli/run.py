@@ -28,7 +28,7 @@ from excguard.pipeline.journal import HitCounter
 from excguard.pipeline.sink import Level, Sink
 from excguard.pipeline.tally import SiteTally
 from excguard.process import interrupt
-from excguard.service import Service
+from excguard.service import ReceiverStoppedError, Service
 from excguard.sinks.console import terminal_width, wants_color
 from excguard.sinks.log import every_event, open_standard_error
 from excguard.sinks.registry import open_sinks
@@ -224,6 +224,7 @@ class Run:
         self.kernel = ""
         self.exited: Exited | None = None
         self.start_failed: StartFailed | None = None
+        self._failure: str | None = None
         self._form = form
         self._signal = 0
         self._service: Service | None = None
@@ -260,12 +261,15 @@ class Run:
             else:
                 if endpoint is not None:
                     stack.callback(endpoint.close)
-            service_runner.live(service, dict.fromkeys(_FORWARDED, self._forward))
+            try:
+                service_runner.live(service, dict.fromkeys(_FORWARDED, self._forward))
+            except ReceiverStoppedError as error:  # the summary and the reports are written all the same
+                self._failure = str(error)
 
     @property
     def error(self) -> str | None:
         """Why there was no run, if there was none."""
-        return f"cannot start {self.start_failed.reason}" if self.start_failed else None
+        return f"cannot start {self.start_failed.reason}" if self.start_failed else self._failure
 
     @property
     def hits(self) -> list[HitCounter]:
@@ -300,7 +304,7 @@ class Run:
     @property
     def status(self) -> int:
         """The exit status of the program as a shell would tell it."""
-        if self.start_failed is not None:
+        if self.error is not None:
             return Failure.exit_code
         return self.exited.exit_status if self.exited else 128 + self._signal
 

@@ -15,6 +15,7 @@ from excguard.cli import service_runner, simulated_kernel
 from excguard.cli.service_runner import Failure, report_error
 from excguard.config import Config, ConfigError
 from excguard.files import atomic
+from excguard.files.off_loop import OffLoop
 from excguard.launchd.job import Kind
 from excguard.mach import host as mach_host
 from excguard.process import interrupt
@@ -24,6 +25,7 @@ from excguard.sinks.registry import open_sinks
 from excguard.web.endpoint import Endpoint
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
+_READING = 10.0  # seconds to read the configuration in
 
 
 @click.command("serve")
@@ -98,6 +100,7 @@ class _Daemon:
         self._log_path = log_path
         self._as_json = as_json
         self._reloading = asyncio.Lock()
+        self._off_loop = OffLoop(_READING)
         self._tasks: set[asyncio.Task[None]] = set()
         self._endpoint: Endpoint | None = None
         self._complete = True
@@ -177,14 +180,14 @@ class _Daemon:
             endpoint = None
             moved = False
             try:
-                config = self.read_config()
+                config = await self._off_loop.call(self.read_config)
                 service.check(config)
                 moved = config.metrics.listen != old.metrics.listen
                 if moved:
                     endpoint = self._open_endpoint(config)
                 if config.log.path and old.log.path:
                     self._move_logs(Path(config.log.path))
-            except (ConfigError, *service_runner.SYSTEM_ERRORS) as error:
+            except (ConfigError, TimeoutError, *service_runner.SYSTEM_ERRORS) as error:
                 if endpoint is not None:
                     endpoint.close()
                 emit(

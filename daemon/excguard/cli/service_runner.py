@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import time
 import traceback
@@ -22,7 +21,7 @@ from excguard.mach.host import Host
 from excguard.pipeline.hit import rfc3339
 from excguard.pipeline.journal import JournalError
 from excguard.pipeline.sink import Level, Sink
-from excguard.process import interrupt
+from excguard.process import interrupt, standard_streams
 from excguard.service import ReceiverStoppedError, Service
 from excguard.web.endpoint import Endpoint
 from excguard.web.errors import UnprotectedError, WebConfigError
@@ -42,12 +41,12 @@ SYSTEM_ERRORS = (
     OSError,
 )
 
-_STDERR = 2
+_PATIENCE = 1.0  # seconds
 
 
 def report_error(text: str) -> None:
-    """Write one line, with excguard's name, to standard error."""
-    write_stderr(f"excguard: {text}\n")
+    """Write one line, with excguard's name, to standard error; given up when that is not being read."""
+    standard_streams.write_error(f"excguard: {text}\n", patience=_PATIENCE)
 
 
 def report_error_as_json(text: str) -> None:
@@ -58,7 +57,7 @@ def report_error_as_json(text: str) -> None:
 def write_event(level: Level, name: str, error: str) -> None:
     """One event on standard error, in the form of the log's."""
     event = {"timestamp": rfc3339(time.time_ns()), "level": level, "event": name, "error": error}
-    write_stderr(f"{msgspec.json.encode(event).decode()}\n")
+    standard_streams.write_error(f"{msgspec.json.encode(event).decode()}\n", patience=_PATIENCE)
 
 
 def report_deprecated(*, as_json: bool) -> Callable[[str], None]:
@@ -74,11 +73,8 @@ def report_deprecated(*, as_json: bool) -> Callable[[str], None]:
 
 
 def write_stderr(text: str) -> None:
-    """Write to standard error; a failure is ignored, there is no other place for it."""
-    rest = text.encode("utf-8", "backslashreplace")
-    with contextlib.suppress(OSError):
-        while rest:
-            rest = rest[os.write(_STDERR, rest) :]
+    """Write to standard error, however slowly it is read; a failure is ignored."""
+    standard_streams.write_error(text)
 
 
 def reason(error: BaseException) -> str:

@@ -11,12 +11,17 @@ import msgspec
 from excguard.config.checks import NUL, check
 from excguard.config.messages import ConfigError, explain, one_line, target_key
 from excguard.config.settings import UNIX, Config
+from excguard.files import bounded, errors
 
 # Table, old name and new name of each key that was renamed.
 _RENAMED = (
     ("crash_reports", "folders", "directories"),
     ("target", "attach", "registration"),
 )
+
+
+MAX_SIZE = 1 << 20
+"""Bytes of a configuration file."""
 
 
 def default_path() -> Path:
@@ -40,10 +45,11 @@ def load(path: Path, *, on_deprecated: Callable[[str], None] | None = None) -> C
         ConfigError: the file cannot be read, is not TOML, or has an invalid key or value.
     """
     try:
-        text = path.read_bytes().decode()
+        text = bounded.read(path, MAX_SIZE).decode()
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"{path}: cannot be read: {reason}; name another file with --config") from error
+        raise ConfigError(
+            f"{path}: cannot be read: {errors.reason(error)}; name another file with --config"
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: byte {error.start} is not UTF-8; TOML files are UTF-8 text") from error
     return parse(text, file=str(path), directory=path.absolute().parent, on_deprecated=on_deprecated)

@@ -17,13 +17,14 @@ So here:
         ...
 """
 
+import contextlib
 import os
 import secrets
 import warnings
 import weakref
 from typing import Final, Self
 
-from excguard.mach.errors import check
+from excguard.mach.errors import MachError, check
 from excguard.native import ffi, lib
 from excguard.native.closeable import Closeable
 
@@ -94,7 +95,8 @@ class _Right(Closeable):
             try:
                 warnings.warn(f"{self!r} was forgotten: close it", ResourceWarning, stacklevel=1, source=self)
             finally:  # warnings may be errors
-                self.close()
+                with contextlib.suppress(MachError):  # of a kernel that is gone, say
+                    self.close()
 
     def __repr__(self) -> str:
         """Show the kind of right and its name."""

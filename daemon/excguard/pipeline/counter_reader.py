@@ -55,6 +55,7 @@ class CounterReader:
                 log_write_failures=pipeline.write_failures,
                 sink_dropped=pipeline.dropped,
                 targets=targets,
+                damaged_files=pipeline.damaged,
             )
         except JournalError as error:
             raise CountersClosedError(str(error)) from error

@@ -88,6 +88,7 @@ class Counters(NamedTuple):
     sink_dropped: Mapping[str, int]  # by sink
     source_failures: Mapping[tuple[str, str], int]  # by source and kind
     targets: Mapping[str, TargetState]
+    damaged_files: int = 0  # journals and tables that were set aside
 
 
 class CountersClosedError(Exception):

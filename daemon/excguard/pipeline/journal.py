@@ -24,6 +24,10 @@ class JournalError(Exception):
     """The journal cannot be used; the text is one line with the file and what to do."""
 
 
+class JournalDamagedError(JournalError):
+    """The file is not a journal, of another version, or contradicts itself."""
+
+
 class HitCounter(NamedTuple):
     """How often a target broke one rule; ``hits`` includes those without a record: the ring was full."""
 
@@ -56,7 +60,8 @@ class Journal(Closeable):
             release: the running release as `knowledge.releases` counts them; decides severities.
 
         Raises:
-            JournalError: the file cannot be had, or another excguard has it.
+            JournalDamagedError: see there.
+            JournalError: the file cannot be opened, or another excguard has it.
         """
         self.path = path
         self._lock = threading.Lock()
@@ -67,7 +72,9 @@ class Journal(Closeable):
         if status == lib.EXCGUARD_JOURNAL_CAPACITY:
             status = lib.excguard_journal_open(name, 0, release, handle, error, len(error))
         if status != lib.EXCGUARD_JOURNAL_OK:
-            raise JournalError(ffi.string(error).decode("utf-8", "backslashreplace"))
+            damaged = status in {lib.EXCGUARD_JOURNAL_FOREIGN, lib.EXCGUARD_JOURNAL_CORRUPT}
+            kind = JournalDamagedError if damaged else JournalError
+            raise kind(ffi.string(error).decode("utf-8", "backslashreplace"))
         self._handle: Any = handle[0]  # None once closed
         self.capacity: int = lib.excguard_journal_capacity(self._handle)
         self.recovered_until: int = lib.excguard_journal_recovered_until(self._handle)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from excguard.config import Config, Log
+from excguard.files.set_aside import set_aside
 from excguard.knowledge import releases
 from excguard.mach.host import Host
 from excguard.native.closeable import Closeable
 from excguard.pipeline.exemplars import Exemplars
 from excguard.pipeline.hit import LIVE, rfc3339
-from excguard.pipeline.journal import HitCounter, Journal
+from excguard.pipeline.journal import HitCounter, Journal, JournalDamagedError
 from excguard.pipeline.sink import Level, Sink
 from excguard.pipeline.sink_worker import SinkWorker
 from excguard.pipeline.source import Source
@@ -57,6 +58,8 @@ class Pipeline(Closeable):
         """Called on sinks' threads when one has written what it had, and so more may be read."""
         self._progressed = threading.Event()
         self._closed_cleanly = True
+        self.damaged = 0
+        """Files that were set aside because they are damaged."""
         self._workers = [SinkWorker(sink, self._sink_progressed) for sink in sinks]
         with ExitStack() as stack:
             stack.callback(self._close_sinks)
@@ -69,17 +72,15 @@ class Pipeline(Closeable):
             }
             journals = {
                 name: stack.enter_context(
-                    Journal(
-                        path,
-                        capacity=config.journal.capacity if name == LIVE else _EXTERNAL_CAPACITY,
-                        release=release,
-                    )
+                    self._open(path, config.journal.capacity if name == LIVE else _EXTERNAL_CAPACITY, release)
                 )
                 for name, path in paths.items()
             }
             self.names = TargetNames(
                 journal, {counter.target_id for one in journals.values() for counter in one.hit_counters()}
             )
+            if self.names.set_aside is not None:
+                self._report_damage(self.names.path, *self.names.set_aside)
             self.names.number(target.name for target in config.target)
             self.external = {
                 name: Stream(name, one, config.log, names=self.names, host=host, exemplars=self.exemplars)
@@ -96,6 +97,22 @@ class Pipeline(Closeable):
             self._lost = self.live.journal.lost
             self._rejected = self.live.journal.rejected()
             self._stack = stack.pop_all()
+
+    def _open(self, path: Path, capacity: int, release: int) -> Journal:
+        """A journal; a damaged one is set aside, for it must not keep excguard from starting."""
+        try:
+            return Journal(path, capacity=capacity, release=release)
+        except JournalDamagedError as error:
+            try:
+                kept = set_aside(path)
+            except OSError:
+                raise error from None
+            self._report_damage(path, kept, str(error))
+        return Journal(path, capacity=capacity, release=release)
+
+    def _report_damage(self, path: Path, kept: Path, error: str) -> None:
+        self.damaged += 1
+        self.emit("error", "file_set_aside", file=str(path), kept=str(kept), error=error)
 
     @property
     def streams(self) -> list[Stream]:

@@ -6,17 +6,24 @@ first used. Numbers are never given to another name, so counters keep their mean
 journal lives.
 """
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated, Final
 
 import msgspec
 
+from excguard.files import atomic, bounded, errors
+from excguard.files.set_aside import set_aside
 from excguard.pipeline.journal import JournalError
+
+MAX_SIZE: Final = 64 << 20
+"""Bytes of the table."""
+
+_Number = Annotated[int, msgspec.Meta(ge=1, lt=1 << 32)]  # as in a record
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    targets: dict[str, int]
+    targets: dict[str, _Number]
     version: int = 1
 
 
@@ -26,20 +33,36 @@ class TargetNames:
     def __init__(self, journal: Path, used: Iterable[int]) -> None:
         """Read the table of ``journal``. Numbers that are ``used`` in the journal are not given out again.
 
+        A damaged table is set aside: what it named goes on as "target-3".
+
         Raises:
-            JournalError: there is a table, and it cannot be read.
+            JournalError: there is a table, and it can neither be read nor set aside.
         """
         self.path = journal.with_name(journal.name + ".targets.json")
-        try:
-            self._ids = msgspec.json.decode(self.path.read_bytes(), type=_File).targets
-        except FileNotFoundError:
-            self._ids = {}
-        except (OSError, msgspec.MsgspecError) as error:
-            raise JournalError(
-                f"{self.path}: cannot be read: {error}; move it away to go on without the old names"
-            ) from error
+        self.set_aside: tuple[Path, str] | None = None
+        """Where a damaged table was moved to, and what was wrong with it."""
+        self._ids = self._read()
         self._names = {number: name for name, number in self._ids.items()}
         self._next = max([0, *self._names, *used]) + 1
+
+    def _read(self) -> dict[str, int]:
+        try:
+            return msgspec.json.decode(bounded.read(self.path, MAX_SIZE), type=_File).targets
+        except FileNotFoundError:
+            return {}
+        except (bounded.NotARegularFileError, bounded.FileTooLargeError, msgspec.MsgspecError) as error:
+            problem = errors.reason(error) if isinstance(error, OSError) else str(error)
+        except (OSError, RecursionError) as error:
+            raise JournalError(
+                f"{self.path}: cannot be read: {error}; move it away to go on without it"
+            ) from error
+        try:
+            self.set_aside = set_aside(self.path), problem
+        except OSError as error:
+            raise JournalError(
+                f"{self.path}: cannot be read: {problem}; move it away to go on without the old names"
+            ) from error
+        return {}
 
     def number(self, names: Iterable[str]) -> list[int]:
         """The numbers of ``names``; new names get new numbers, which are on disk when this returns.
@@ -62,13 +85,7 @@ class TargetNames:
         return self._names.get(number) or f"target-{number}"
 
     def _write(self) -> None:
-        beside = self.path.with_name(self.path.name + ".new")
         try:
-            with beside.open("wb") as file:
-                file.write(msgspec.json.format(msgspec.json.encode(_File(self._ids))) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self.path)
+            atomic.write(self.path, msgspec.json.format(msgspec.json.encode(_File(self._ids))) + b"\n")
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise JournalError(f"{self.path}: cannot be written: {reason}") from error
+            raise JournalError(f"{self.path}: cannot be written: {errors.reason(error)}") from error

@@ -1,7 +1,12 @@
 """Standard streams for a process that was started without some of them."""
 
+import contextlib
 import os
+import select
 import sys
+from typing import Final
+
+_STANDARD_ERROR: Final = 2
 
 
 def open_missing() -> None:
@@ -15,3 +20,20 @@ def open_missing() -> None:
             fd = os.open(os.devnull, os.O_RDWR)  # the lowest free number: the one that is missing
             os.set_inheritable(fd, True)  # noqa: FBT003 - it takes no keyword
             setattr(sys, name, os.fdopen(fd, mode, encoding="utf-8"))
+
+
+def write_error(text: str, *, patience: float | None = None) -> None:
+    """Write ``text`` to standard error; a failure is ignored, there is no other place for it.
+
+    Args:
+        text: whole lines.
+        patience: seconds without progress after which the rest is given up, for a pipe that is not being
+            read must not keep the process from ending; None for no limit.
+    """
+    rest = text.encode("utf-8", "backslashreplace")
+    poll = select.poll()
+    poll.register(_STANDARD_ERROR, select.POLLOUT)
+    with contextlib.suppress(OSError):
+        while rest and poll.poll(None if patience is None else patience * 1000):
+            # What poll has found room for: more could wait, for the descriptor is in blocking mode.
+            rest = rest[os.write(_STANDARD_ERROR, rest[: select.PIPE_BUF]) :]

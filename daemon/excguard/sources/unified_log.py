@@ -173,8 +173,10 @@ class UnifiedLogReader:
 
     async def _follow(self) -> tuple[int, str]:
         """One life of the subprocess: its exit status (127: could not be started) and its last line."""
+        loop = asyncio.get_running_loop()
         try:
-            process = await asyncio.create_subprocess_exec(
+            transport, protocol = await loop.subprocess_exec(
+                lambda: asyncio.subprocess.SubprocessStreamProtocol(limit=1 << 16, loop=loop),
                 *self._command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
@@ -183,6 +185,7 @@ class UnifiedLogReader:
             )
         except OSError as error:
             return 127, errors.reason(error)
+        process = asyncio.subprocess.Process(transport, protocol, loop)
         assert process.stdout is not None  # noqa: S101 - asked for above
         assert process.stderr is not None  # noqa: S101 - likewise
         last_line = asyncio.create_task(_tail(process.stderr))
@@ -192,7 +195,10 @@ class UnifiedLogReader:
             return status, await last_line
         finally:
             last_line.cancel()
-            await _end(process)
+            try:
+                await _end(process)
+            finally:
+                transport.close()  # or its pipes are closed after the loop, which is an error
 
     async def _read(self, stream: asyncio.StreamReader) -> None:
         rest = b""

@@ -118,6 +118,13 @@ _OTHERS = (
         "one for each sink (from 0 on)",
     ),
     Family(
+        "excguard_damaged_files",
+        "counter",
+        (),
+        "Damaged journals and tables of target names that were set aside at the start.",
+        "1",
+    ),
+    Family(
         "excguard_target_up",
         "gauge",
         ("target",),
@@ -180,6 +187,7 @@ def values(counters: Counters, build: tuple[str, ...]) -> Iterator[Values]:
     yield _by_label("excguard_log_suppressed", counters.log_suppressed, started)
     yield _single("excguard_log_write_failures", counters.log_write_failures, started)
     yield _by_label("excguard_sink_dropped", counters.sink_dropped, started)
+    yield _single("excguard_damaged_files", counters.damaged_files, started)
     states = counters.targets.values()
     names = [(name,) for name in counters.targets]
     yield Values(_BY_NAME["excguard_target_up"], names, [int(state.up) for state in states])
