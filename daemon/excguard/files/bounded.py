@@ -48,7 +48,8 @@ def read(path: Path, limit: int, *, follow: bool = True) -> bytes:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise NotARegularFileError(errno.EINVAL, "not a regular file", str(path))
+            kind = "a directory, " if stat.S_ISDIR(status.st_mode) else ""
+            raise NotARegularFileError(errno.EINVAL, f"{kind}not a regular file", str(path))
         if status.st_size > limit:
             raise _too_large(path, limit)
         contents = bytearray()
