@@ -66,15 +66,13 @@ class TargetReader:
 
     def read(self, value: int) -> Target:
         """What a target means."""
-        row = next(row for row in self._rows if row[0] is None or row[0](value))
+        for row in self._rows:
+            if row[0] is None or row[0](value):
+                break
         _, short, meaning, words, confidence = row
         said = words(value, self._release) if words else None
-        number = value - 0x1_0000_0000 if value >> 31 else value
-        return Target(
-            short.format(value=value, signed=number, words=said) if short else "",
-            meaning.format(value=value, signed=number, words=said),
-            confidence,
-        )
+        shown = {"value": value, "signed": value - 0x1_0000_0000 if value >> 31 else value, "words": said}
+        return Target(short % shown, meaning % shown, confidence)
 
 
 class PayloadReader:

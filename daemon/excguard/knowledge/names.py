@@ -432,10 +432,13 @@ def message(number: int) -> str:
 
 def bits(value: int, table: Mapping[int, str]) -> str:
     """The names of the set bits joined by " | ", with bits that the table does not have as hex."""
-    found = [name for bit, name in sorted(table.items()) if value & bit]
-    rest = value & ~sum(table)
-    if rest:
-        found.append(f"{rest:#x}")
+    found = []
+    for bit, name in table.items():
+        if value & bit:
+            found.append(name)
+            value &= ~bit
+    if value:
+        found.append(f"{value:#x}")
     return " | ".join(found) or "none"
 
 

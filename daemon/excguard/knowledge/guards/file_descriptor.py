@@ -70,7 +70,9 @@ GUARD_TYPE = GuardType(
     words=("FILE_DESCRIPTOR", "DESCRIPTOR"),
     home="file_descriptor.py",
     pages=PAGES,
-    target=(Target("the file descriptor", "file descriptor {signed}", "on fd {signed}", confidence=HEADER),),
+    target=(
+        Target("the file descriptor", "file descriptor %(signed)d", "on fd %(signed)d", confidence=HEADER),
+    ),
     payload=(
         Payload(
             (Part(63, 0, "guard", _ID, WELL_KNOWN_GUARDS, confidence=OBSERVED),),

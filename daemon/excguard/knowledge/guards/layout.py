@@ -120,8 +120,8 @@ class Target(NamedTuple):
 
     Attributes:
         text: For `explain`: "the file descriptor".
-        meaning: In full, a format string with {value}, {signed} and {words}: "file descriptor {signed}".
-        short: Likewise, for the summary: "on fd {signed}"; "" where the target is not to be in it.
+        meaning: In full, with %(value)d, %(signed)d and %(words)s: "file descriptor %(signed)d".
+        short: Likewise, for the summary: "on fd %(signed)d"; "" where the target is not to be in it.
         words: (value, release) -> the value in words.
         confidence: A key of CONFIDENCES.
         first: The first release with this meaning.
@@ -150,8 +150,8 @@ UNSTATED: tuple[Payload, ...] = ()
 
 ALWAYS_ZERO_TARGET = Target("always 0", "always zero for this flavor", when=ZERO)
 UNEXPECTED_TARGET = Target(
-    "always 0", "{value:#x}; zero was expected, no source says what else it can be", confidence=INFERRED
+    "always 0", "%(value)#x; zero was expected, no source says what else it can be", confidence=INFERRED
 )
 UNSTATED_TARGET = Target(
-    "no source says", "{value:#x}; no source says what the target of this flavor is", confidence=INFERRED
+    "no source says", "%(value)#x; no source says what the target of this flavor is", confidence=INFERRED
 )

@@ -43,8 +43,8 @@ _M26_4 = pack(26, 4)
 PORT_NAME = (
     Target(
         "name of the port that the call was made on",
-        "port name {value:#x} ({value}) in the task that raised it, usually mach_task_self()",
-        "on port {value:#x}",
+        "port name %(value)#x (%(value)d) in the task that raised it, usually mach_task_self()",
+        "on port %(value)#x",
         confidence=OBSERVED,
         when=bare(0x203),
     ),
@@ -58,14 +58,14 @@ PORT_NAME = (
     ),
     Target(
         "name of the port that the call was made on",
-        "port name {value:#x} ({value}) in the task that raised it",
-        "on port {value:#x}",
+        "port name %(value)#x (%(value)d) in the task that raised it",
+        "on port %(value)#x",
     ),
 )
 UNKNOWN = (
     Target(
         "no source says",
-        "{value:#x}; most flavors have a port name here, but this one is in no table",
+        "%(value)#x; most flavors have a port name here, but this one is in no table",
         confidence=INFERRED,
     ),
 )
@@ -75,8 +75,8 @@ _ZERO = (ALWAYS_ZERO_TARGET, UNEXPECTED_TARGET)
 _STATE = (
     Target(
         "the thread state flavor",
-        "the thread state flavor that was set: {words}",
-        "(flavor {words})",
+        "the thread state flavor that was set: %(words)s",
+        "(flavor %(words)s)",
         names.state_flavor,
         first=_M26,
         when=When("", lambda value: value != 0),
@@ -89,7 +89,7 @@ _STATE = (
 _RECEIVERS_NAME = (
     Target(
         "name of the destination in its receiver's name space",
-        "{value:#x}, the name of the destination in the name space of its receiver (1 for a kernel "
+        "%(value)#x, the name of the destination in the name space of its receiver (1 for a kernel "
         "object), not a name of the task that raised it",
         confidence=HEADER,
         first=_M26,
@@ -119,7 +119,7 @@ _NOTIFICATION_PORT = (
     Target("the notification port, or 0", "zero", confidence=HEADER, when=ZERO),
     Target(
         "the notification port, or 0",
-        "{value:#x}; the guide calls it a port name, but the kernel source passes the low half of the "
+        "%(value)#x; the guide calls it a port name, but the kernel source passes the low half of the "
         "notification port's kernel address",
         confidence=INFERRED,
     ),
@@ -134,8 +134,8 @@ TARGETS: dict[str, tuple[Target, ...]] = {
         ),
         Target(
             "message id, when sent with the old mach_msg trap; else 0",
-            "the id of the message that was sent with the old mach_msg trap: {words}",
-            "({words})",
+            "the id of the message that was sent with the old mach_msg trap: %(words)s",
+            "(%(words)s)",
             _message_words,
         ),
     ),
@@ -144,8 +144,8 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     "EXCEPTION_BEHAVIOR_ENFORCE": (
         Target(
             "the exception behavior",
-            "the exception behavior that was asked for: {words}",
-            "({words})",
+            "the exception behavior that was asked for: %(words)s",
+            "(%(words)s)",
             names.behavior,
             first=_M26,
             when=When("", lambda value: value & 0x1FFFFFFF in names.BEHAVIORS),
@@ -160,7 +160,7 @@ TARGETS: dict[str, tuple[Target, ...]] = {
         ),
         Target(
             "the low half of a kernel address",
-            "{value:#x} is the low half of a kernel address, not a port name (macOS 14.2 to 14.5 pass one "
+            "%(value)#x is the low half of a kernel address, not a port name (macOS 14.2 to 14.5 pass one "
             "by mistake)",
             confidence=HEADER,
             first=_M14_2,
@@ -168,7 +168,7 @@ TARGETS: dict[str, tuple[Target, ...]] = {
         ),
         Target(
             "the exception behavior",
-            "{value:#x} is not an exception behavior, which macOS 26 has here",
+            "%(value)#x is not an exception behavior, which macOS 26 has here",
             confidence=INFERRED,
             first=_M26,
         ),
@@ -182,37 +182,37 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     "INVALID_NOTIFICATION_REQ": (
         Target(
             "IOT_* type of the port that the notification was asked on",
-            "the type of the port that the notification was asked on: {words}",
-            "({words})",
+            "the type of the port that the notification was asked on: %(words)s",
+            "(%(words)s)",
             names.port_type,
         ),
     ),
     "INVALID_MPO_ENTITLEMENT": (
         Target(
             "MPO_* flags passed to mach_port_construct",
-            "the flags passed to mach_port_construct: {words}",
-            "({words})",
+            "the flags passed to mach_port_construct: %(words)s",
+            "(%(words)s)",
             names.construct_flags,
         ),
     ),
     "DESCRIPTOR_VIOLATION": (
         Target(
             "bits 63..40 of the message's options: IPC_SPACE_POLICY_* of the sender",
-            "the policy of the sender's port name space: {words}",
+            "the policy of the sender's port name space: %(words)s",
             words=names.sender_policy,
         ),
     ),
     "MSG_FILTERED": (
         Target(
             "the low half of the destination's kernel address",
-            "{value:#x} is the low half of the destination's kernel address, not a port name (macOS 15.3 "
+            "%(value)#x is the low half of the destination's kernel address, not a port name (macOS 15.3 "
             "and later)",
             confidence=HEADER,
             first=_M15_3,
         ),
         Target(
             "a port name, or the low half of the destination's kernel address",
-            "{value:#x}, the name of the destination or the low half of its kernel address: which one "
+            "%(value)#x, the name of the destination or the low half of its kernel address: which one "
             "macOS 15.0 to 15.2 passes is not known",
             confidence=INFERRED,
             first=_M15,
@@ -222,7 +222,7 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     ),
     "INVALID_NOTIFICATION_PORT": _NOTIFICATION_PORT,
     "CV_NOTIFICATION_PORT_REQ": _NOTIFICATION_PORT,
-    "NONE": (Target("number of the IPC policy", "IPC policy number {value}", confidence=HEADER),),
+    "NONE": (Target("number of the IPC policy", "IPC policy number %(value)d", confidence=HEADER),),
     **dict.fromkeys(
         (
             "RESTRICT_VOUCHER_OPERATIONS",

@@ -29,12 +29,12 @@ GUARD_TYPE = GuardType(
     target=(
         Target(
             _KIND,
-            "{value}: the payload is the number of {words}",
+            "%(value)d: the payload is the number of %(words)s",
             words=lambda value, _release: _KINDS[value],
             confidence=HEADER,
             when=bare(*_KINDS),
         ),
-        Target(_KIND, "{value}: what the payload is the number of is not known", confidence=HEADER),
+        Target(_KIND, "%(value)d: what the payload is the number of is not known", confidence=HEADER),
     ),
     optional=(
         "the kernel kills for it in crash mode or when the mask asks for it",

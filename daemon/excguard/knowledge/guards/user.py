@@ -33,16 +33,16 @@ GUARD_TYPE = GuardType(
     target=(
         Target(
             "reason namespace, OS_REASON_*",
-            "reason namespace {value}, {words}",
-            "in namespace {words}",
+            "reason namespace %(value)d, %(words)s",
+            "in namespace %(words)s",
             lambda value, _release: names.NAMESPACES[value],
             confidence=HEADER,
             when=bare(*names.NAMESPACES),
         ),
         Target(
             "reason namespace, OS_REASON_*",
-            "reason namespace {value}, unknown",
-            "in namespace {value}",
+            "reason namespace %(value)d, unknown",
+            "in namespace %(value)d",
             confidence=HEADER,
         ),
     ),

@@ -158,19 +158,19 @@ GUARD_TYPE = GuardType(
     pages=PAGES,
     target=(
         Target("not used", "not used by this guard type", confidence=HEADER, when=ZERO),
-        Target("not used", "{value:#x}; the header says it is not used", confidence=HEADER),
+        Target("not used", "%(value)#x; the header says it is not used", confidence=HEADER),
     ),
     targets=dict.fromkeys(
         _FAULTS,
         (
             Target(
                 _CODE,
-                "{words}; in soft mode: a report is written and the process goes on",
+                "%(words)s; in soft mode: a report is written and the process goes on",
                 words=names.fault_code,
                 confidence=HEADER,
                 when=When("bit 20 is set", lambda value: bool(value & SOFT_MODE)),
             ),
-            Target(_CODE, "{words}", words=names.fault_code, confidence=HEADER),
+            Target(_CODE, "%(words)s", words=names.fault_code, confidence=HEADER),
         ),
     ),
     payload=_single(Part(63, 0, "address", "the address", words=names.address, confidence=HEADER)),

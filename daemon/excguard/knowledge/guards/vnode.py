@@ -51,8 +51,8 @@ GUARD_TYPE = GuardType(
     target=(
         Target(
             "process id of the offender",
-            "process {signed}, which broke the rule",
-            "by pid {signed}",
+            "process %(signed)d, which broke the rule",
+            "by pid %(signed)d",
             confidence=HEADER,
         ),
     ),
