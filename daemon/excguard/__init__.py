@@ -21,15 +21,19 @@ if TYPE_CHECKING:
     from excguard.decoding.code import DecodeError as DecodeError
     from excguard.decoding.decode import decode as decode
     from excguard.decoding.violation import Violation as Violation
+    from excguard.native.columns import Columns as Columns
+    from excguard.native.columns import decode_columns as decode_columns
 
 __version__ = "0.1.0"
-__all__ = ["DecodeError", "Violation", "__version__", "decode", "reports"]
+__all__ = ["Columns", "DecodeError", "Violation", "__version__", "decode", "decode_columns", "reports"]
 
 
 _PUBLIC = {
     "DecodeError": ("excguard.decoding.code", "DecodeError"),
     "Violation": ("excguard.decoding.violation", "Violation"),
     "decode": ("excguard.decoding.decode", "decode"),
+    "Columns": ("excguard.native.columns", "Columns"),
+    "decode_columns": ("excguard.native.columns", "decode_columns"),
     "reports": ("excguard.crash_reports", None),
 }
 

@@ -15,6 +15,7 @@
 #include <mach/notify.h>
 #include <servers/bootstrap.h>
 
+#include "columns.h"
 #include "excguard_client.h"
 #include "guard.h"
 #include "hit_sums.h"

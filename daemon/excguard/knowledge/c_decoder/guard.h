@@ -29,6 +29,7 @@ struct excguard_guard_row {
     uint32_t first_release;  /* inclusive */
     uint32_t last_release;   /* inclusive; UINT32_MAX: still so in the newest source */
     uint32_t severity;       /* enum excguard_severity */
+    uint32_t soft_target;    /* bits of the target with which it is soft, whatever its severity */
     const char *kernel_name; /* NULL: the guard type has no flavors */
 };
 
@@ -55,6 +56,13 @@ static inline uint32_t excguard_guard_target(uint64_t code) {
 
 /* Decodes `code` as `release` means it. Never fails: a flavor that is not in the tables has known = false. */
 void excguard_guard_decode(uint64_t code, uint32_t release, struct excguard_guard *out);
+
+/*
+ * How severe a flavor in no table is: as its range, which ends at `last_flavor` (not set where no range has
+ * it). EXCGUARD_SEVERITY_UNKNOWN for an unknown guard type.
+ */
+uint32_t excguard_range_severity(uint32_t guard_type, uint32_t flavor, uint32_t release,
+                                 uint32_t *last_flavor);
 
 /* The rows themselves, for the test that compares them with the tables they came from. */
 const struct excguard_guard_row *excguard_guard_rows(uint32_t *count);
