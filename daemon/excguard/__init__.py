@@ -5,6 +5,8 @@ What the numbers mean, without the daemon::
     >>> import excguard
     >>> excguard.decode(0x2000020000002703, 0).summary
     'INVALID_NAME: ...'
+    >>> excguard.decode_columns(array.array("Q", codes)).flavor.tolist()
+    [512, ...]
     >>> excguard.reports.read("Crash.ips").violations
     [...]
 """
