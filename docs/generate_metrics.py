@@ -38,6 +38,9 @@ different meaning there). All other counters are reset when excguard starts.
   `unknown`.
 - `source`: `live` (received from the kernel), or another source that reported the hit.
 - `reason`: of a rejected message, why it was rejected; of an exit, how the process ended.
+- `version`, `build`: of the app bundle that contains the target's program (`CFBundleShortVersionString`,
+  `CFBundleVersion`), read at each start; empty for other programs. A join shows hits by app version:
+  `excguard_hits_total * on (job, instance, target) group_left (version, build) excguard_target_info`.
 
 Pids, port names and guard ids are never labels, so a storm of different hits creates no new series. 50
 targets have about {series} hit series; one target has {one}.

@@ -62,7 +62,9 @@ COUNTERS = Counters(
     damaged_files=2,
     source_failures={("unified_log", "garbled"): 2},
     targets={
-        "mail": TargetState(up=True, starts=3, exits={"exited": 1, "killed": 1}),
+        "mail": TargetState(
+            up=True, starts=3, exits={"exited": 1, "killed": 1}, version="16.0", build="3826.200.121"
+        ),
         "quiet": TargetState(exits={"exited": 0}),
     },
 )
@@ -157,6 +159,8 @@ def test_all_metrics_in_both_formats(accept: str, content_type: str, parse) -> N
         ("excguard_target_exits_total", of(target="mail", reason="exited")): 1,
         ("excguard_target_exits_total", of(target="mail", reason="killed")): 1,
         ("excguard_target_exits_total", of(target="quiet", reason="exited")): 0,
+        ("excguard_target_info", of(target="mail", version="16.0", build="3826.200.121")): 1,
+        ("excguard_target_info", of(target="quiet", version="", build="")): 1,
     }
 
 

@@ -65,6 +65,8 @@ class TargetState(Struct):
     up: bool = False
     starts: int = 0
     exits: dict[str, int] = {}
+    version: str = ""  # of its app, when it was last started; "": not known
+    build: str = ""
 
 
 class Counters(NamedTuple):

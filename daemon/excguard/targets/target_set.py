@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from excguard.config import Target
 from excguard.mach.errors import MachError
@@ -11,6 +12,7 @@ from excguard.pipeline.counters import TargetState
 from excguard.pipeline.pipeline import Pipeline
 from excguard.pipeline.receiver import Receiver
 from excguard.targets.attachment import Attachment
+from excguard.targets.bundle import bundle_version
 from excguard.targets.events import Event, Exited, ExitReason, Restarting, Started, StartFailed
 from excguard.targets.supervised_target import SupervisedTarget
 from excguard.targets.supervisor import Supervisor
@@ -119,6 +121,7 @@ class TargetSet:
             case Started(pid=pid):
                 entry.state.up = True
                 entry.state.starts += 1
+                entry.state.version, entry.state.build = bundle_version(Path(entry.target.command[0]))
                 self._pipeline.live.processes.started(entry.number, pid)
                 self._receiver.set_pid(entry.number, pid)
                 emit("info", "target_started", target=name, pid=pid)

@@ -146,6 +146,13 @@ _OTHERS = (
         "one for each target and reason (from 0 on)",
     ),
     Family(
+        "excguard_target",
+        "info",
+        ("target", "version", "build"),
+        "Version and build of the target's app bundle at its last start. Always 1.",
+        "one for each target",
+    ),
+    Family(
         "excguard_build",
         "info",
         ("version", "python_version", "kernel", "release"),
@@ -195,6 +202,8 @@ def values(counters: Counters, build: tuple[str, ...]) -> Iterator[Values]:
     exits = [(name, reason) for name, state in counters.targets.items() for reason in state.exits]
     counts = [count for state in states for count in state.exits.values()]
     yield Values(_BY_NAME["excguard_target_exits"], exits, counts, started)
+    versions = [(name, state.version, state.build) for name, state in counters.targets.items()]
+    yield Values(_BY_NAME["excguard_target"], versions, [1] * len(versions))
     yield Values(_BY_NAME["excguard_build"], [build], [1])
 
 
