@@ -14,7 +14,7 @@ from tests.support.simulator import SOCKET_VARIABLE, Kernel
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds --kernel and --slow."""
+    """Adds --kernel, --release, --slow and --soak."""
     group = parser.getgroup("excguard")
     group.addoption(
         "--kernel",
@@ -27,6 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="with the simulator: run what a Mac of this release would of tests/conformance",
     )
     group.addoption("--slow", action="store_true", help="also run the tests marked slow")
+    group.addoption("--soak", action="store_true", help="also run tests/soak")
+    group.addoption("--soak-minutes", type=float, default=30.0, help="how long (default: 30)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,11 +40,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the slow tests unless asked for."""
-    if not config.getoption("--slow"):
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="slow: give --slow to run it"))
+    """Leaves out the slow tests and the soak unless asked for."""
+    for name in ("slow", "soak"):
+        if not config.getoption(f"--{name}"):
+            for item in items:
+                if item.get_closest_marker(name):
+                    item.add_marker(pytest.mark.skip(reason=f"{name}: give --{name} to run it"))
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,9 @@ class Daemon:
     @property
     def url(self) -> str:
         """The URL of its metrics."""
-        return self.wait_for("metrics_listening", self._listened_before + 1)[-1]["url"]
+        found = self.wait_for("metrics_listening", self._listened_before + 1)
+        assert len(found) > self._listened_before, self.process.communicate(timeout=60)[1].decode()
+        return found[-1]["url"]
 
 
 def events(path: Path, name: str | None = None) -> list[dict]:
