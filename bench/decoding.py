@@ -1,4 +1,4 @@
-"""How fast the decoder's commands are, as ratios within one run: `python bench/decoding.py`.
+"""How fast the decoder's commands are, as ratios within one run: `python -m bench.decoding`.
 
 * start: the whole process `excguard decode 2305845208236959491` against a bare `python -c 'import click'`;
   the bar is 2.5.
@@ -19,6 +19,12 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.row import Measure, Options, Row, has_valgrind, instructions, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 STARTS = 30
 FILES = 3000
@@ -106,8 +112,50 @@ def scans(folder: Path, every: int) -> None:
     print(f"  {min(spread) / min(ours):.1f} times the loop in {jobs} processes")
 
 
-if __name__ == "__main__":
+COMMANDS = {"--help": (["--help"], 1.25), "decode": (["decode", "2305845208236959491"], 1.1)}
+"""Commands whose start is counted -> arguments, and the highest ratio to `import click`."""
+
+PAIRS = """
+import random, sys
+from excguard import decode
+rng = random.Random(1)
+decode(0x2000020000002703, 0)  # what is loaded on first use is loaded
+for number in range(int(sys.argv[1])):
+    flavor = rng.choice([0x200, 0x100, 0x20, 1, 0xA])
+    decode(1 << 61 | flavor << 32 | rng.randrange(1 << 32), rng.randrange(1 << 64))
+"""
+
+
+def fresh_pair(python: str | Path) -> float:
+    """The instructions of `decode` for a pair that was not decoded before."""
+    few, many = 200, 1200
+    counts = [instructions([python, "-c", PAIRS, str(number)]) for number in (few, many)]
+    return (counts[1] - counts[0]) / (many - few)
+
+
+def rows(options: Options) -> Iterator[Row]:
+    """Starts, and the decoding of one pair, in instructions."""
+    if not has_valgrind():
+        return
+    bare = instructions([sys.executable, "-c", "import click"]) / 1e6
+    for name, (arguments, target) in COMMANDS.items():
+        ours = instructions([*EXCGUARD, *arguments]) / 1e6
+        yield Row(
+            f"excguard {name}", "python -c 'import click'", Measure.INSTRUCTIONS, ours, bare, target, "M"
+        )
+    if options.baseline:
+        ours, theirs = fresh_pair(sys.executable), fresh_pair(options.baseline)
+        peer = "the baseline build"
+        yield Row("excguard.decode of a new pair", peer, Measure.INSTRUCTIONS, ours, theirs, 0.25)
+
+
+def main() -> None:
+    """Prints the ratios of times."""
     starts()
     for every in (10, 1):
         with tempfile.TemporaryDirectory() as temporary:
             scans(Path(temporary), every)
+
+
+if __name__ == "__main__":
+    sys.exit(run(rows, main))

@@ -146,8 +146,8 @@ static void check_journal(struct excguard_journal *journal, const uint8_t *batch
 int main(int argc, char **argv) {
     static uint8_t batch[MESSAGES * MESSAGE_SIZE];
     char path[4096], error[512];
-    if (argc != 5) {
-        fprintf(stderr, "usage: hot_path BATCH CAPACITY ROUNDS DIRECTORY\n");
+    if (argc != 5 && argc != 6) {
+        fprintf(stderr, "usage: hot_path BATCH CAPACITY ROUNDS DIRECTORY [KIND]\n");
         return 2;
     }
     FILE *file = fopen(argv[1], "rb");
@@ -177,6 +177,9 @@ int main(int argc, char **argv) {
 
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
         size_t stride;
+        if (argc == 6 && strtoul(argv[5], NULL, 10) != k) {
+            continue;
+        }
         uint8_t *messages = received(batch, kinds[k].state, &stride);
         time_handler(handler, messages, stride);
         check_journal(journal, batch);

@@ -23,12 +23,17 @@ import json
 import statistics
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from bench.row import Measure, Options, Row, has_valgrind, instructions_in, run
 from tests.support import ROOT, compiler, toolchain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 BATCH = ROOT / "bench/data/mach_exc_bench_batch.bin"
 OPTIMIZATION = ["-O3", "-DNDEBUG"]  # CMake's Release, with which the extension is built
@@ -89,6 +94,28 @@ def time_native(cc: str, capacity: int, rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
+# Instructions a message of the server stub that Apple's MIG generates from mach_exc.defs (macOS 26.4 SDK), at
+# -O3: it checks the layout, calls the server's function, fills in the reply, and does nothing else.
+MIG = {"without thread state": (0, 67, 1.35), "with thread state, x86_64": (1, 106, 1.0)}
+"""What -> the kind in hot_path.c, MIG's instructions, the ratio that is not to be exceeded."""
+
+
+def rows(_options: Options) -> Iterator[Row]:
+    """The receiver's handling of a message, in instructions."""
+    if not has_valgrind():
+        return
+    rounds, slots = 20, 1024
+    with tempfile.TemporaryDirectory() as temporary:
+        cc = compiler.find() or "cc"
+        program = toolchain.build(cc, Path(temporary), ROOT / "bench/hot_path.c", "hot_path", *OPTIMIZATION)
+        for what, (kind, mig, target) in MIG.items():
+            command = [program, BATCH, str(slots), str(rounds), temporary, str(kind)]
+            passes = 1 + -(-slots // 1000) + rounds  # one to check the journal, one lap, and what is timed
+            taken = instructions_in("excguard_handle_message", command) / (passes * 1000)
+            name = f"parse, decode, record, count, reply {what}"
+            yield Row(name, "MIG's stub, which only dispatches", Measure.INSTRUCTIONS, taken, mig, target)
+
+
 def main() -> None:
     """Prints a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -120,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(rows, main))

@@ -9,6 +9,7 @@ are not ended, and their memory, descriptors and port names stay as they were.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import os
 import random
@@ -194,6 +195,7 @@ STEADY = {"kill_a_program": 6, "kill_a_guardian": 3, "reload": 4, "rotate_the_lo
 
 @pytest.mark.soak
 def test_counts_agree_and_nothing_grows(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    faulthandler.cancel_dump_traceback_later()  # it is meant to take long
     minutes = float(request.config.getoption("--soak-minutes"))
     seed = random.randrange(10**6)  # noqa: S311
     print(f"seed {seed}, {minutes:g} minutes")  # noqa: T201 - shown when it fails, and with -s
