@@ -35,8 +35,8 @@ extern "C" {
 /* ---- the wire ---- */
 
 #define EXCGUARD_RENDEZVOUS_VERSION 1
-#define EXCGUARD_RENDEZVOUS_REQUEST 0x65787271  /* 'exrq': struct excguard_rendezvous_request */
-#define EXCGUARD_RENDEZVOUS_REPLY 0x65787270    /* 'exrp': struct excguard_rendezvous_reply and the keys */
+#define EXCGUARD_RENDEZVOUS_REQUEST 0x65787271    /* 'exrq': struct excguard_rendezvous_request */
+#define EXCGUARD_RENDEZVOUS_REPLY 0x65787270      /* 'exrp': struct excguard_rendezvous_reply and the keys */
 #define EXCGUARD_RENDEZVOUS_REGISTERED 0x65786174 /* 'exat': struct excguard_rendezvous_registered */
 #define EXCGUARD_RENDEZVOUS_MAX_PORTS 32
 

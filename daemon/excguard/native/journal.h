@@ -92,7 +92,7 @@ struct excguard_hit_counter {
 };
 
 /*
- * Reply times: from mach_msg's return with the message to mach_msg's return from sending the reply.
+ * Reply times: from mach_msg's return with the message until the reply is ready to be sent.
  * Upper bounds in nanoseconds, inclusive; the last bucket has none. buckets[i] are not cumulative.
  */
 #define EXCGUARD_REPLY_BOUNDS 16u

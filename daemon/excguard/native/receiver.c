@@ -9,6 +9,7 @@
 
 #include <mach/notify.h>
 
+#include "kernel_forms.h"
 #include "message_handler.h"
 
 #define RECEIVE_OPTIONS                                                \
@@ -16,6 +17,13 @@
      MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT))
 
 #define STOP_ID 0x73746f70 /* "stop" */
+
+/* Task identity tokens are released together: many hits come from one task, whose token has one name. */
+#define TOKEN_SLOTS 8u
+#define TOKEN_BATCH 64u
+/* How long the thread waits for the next message of a burst before it releases the tokens of this one. */
+#define LINGER_MS 10
+#define RECEIVE_ERRORS 0x10004000 /* MACH_RCV_...: the reply of the same call was sent */
 #define NS_PER_SECOND UINT64_C(1000000000)
 
 union receive_buffer {
@@ -29,6 +37,12 @@ struct receiver_clock {
     uint64_t wall_ns;
 };
 
+/* Send rights to a task identity token, all under one name. */
+struct held_token {
+    mach_port_name_t name;
+    uint32_t count;
+};
+
 struct excguard_receiver {
     struct excguard_message_handler handler;
     _Alignas(64) union receive_buffer received;
@@ -38,6 +52,8 @@ struct excguard_receiver {
     mach_port_name_t control;
     pthread_t thread;
     struct receiver_clock clock;
+    struct held_token tokens[TOKEN_SLOTS]; /* the thread's */
+    uint32_t held;                         /* sum of their counts */
     int wake_fd;
 
     _Atomic bool stopping;
@@ -118,6 +134,46 @@ static void release_rights(struct excguard_receiver *receiver) {
     mach_msg_destroy(&receiver->received.header);
 }
 
+static void release_token(struct excguard_receiver *receiver, struct held_token *token) {
+    mach_port_delta_t delta = -(mach_port_delta_t)token->count;
+    if (token->count != 0 &&
+        mach_port_mod_refs(receiver->task, token->name, MACH_PORT_RIGHT_SEND, delta) != KERN_SUCCESS) {
+        mach_port_mod_refs(receiver->task, token->name, MACH_PORT_RIGHT_DEAD_NAME, delta);
+    }
+    receiver->held -= token->count;
+    token->count = 0;
+}
+
+static void release_tokens(struct excguard_receiver *receiver) {
+    for (uint32_t slot = 0; slot < TOKEN_SLOTS; slot++) {
+        release_token(receiver, &receiver->tokens[slot]);
+    }
+}
+
+/* Takes over the send right that a message brought; it is released later. */
+static void hold_token(struct excguard_receiver *receiver, mach_port_name_t name) {
+    struct held_token *token = &receiver->tokens[(name >> 8) % TOKEN_SLOTS]; /* MACH_PORT_INDEX */
+    if (!MACH_PORT_VALID(name)) {
+        return;
+    }
+    if (token->name != name || token->count == TOKEN_BATCH) {
+        release_token(receiver, token);
+    }
+    token->name = name;
+    token->count++;
+    receiver->held++;
+}
+
+/* A reply was not sent. Two errors give the message and its rights back (libsyscall/mach/mach_msg.c). */
+static void fail_reply(struct excguard_receiver *receiver, mach_msg_header_t *reply,
+                       mach_msg_return_t result) {
+    atomic_fetch_add_explicit(&receiver->reply_failures, 1, memory_order_relaxed);
+    atomic_store_explicit(&receiver->last_error, result, memory_order_relaxed);
+    if (result == MACH_SEND_INVALID_DEST || result == MACH_SEND_TIMED_OUT) {
+        mach_msg_destroy(reply);
+    }
+}
+
 /* Sends the reply, if there is a right to send it to, which it uses up. */
 static void send_reply(struct excguard_receiver *receiver, mach_msg_header_t *reply) {
     mach_msg_header_t *request = &receiver->received.header;
@@ -133,29 +189,21 @@ static void send_reply(struct excguard_receiver *receiver, mach_msg_header_t *re
                                         MACH_PORT_NULL, 0, MACH_PORT_NULL);
     request->msgh_remote_port = MACH_PORT_NULL;
     if (result != MACH_MSG_SUCCESS) {
-        atomic_fetch_add_explicit(&receiver->reply_failures, 1, memory_order_relaxed);
-        atomic_store_explicit(&receiver->last_error, result, memory_order_relaxed);
-        if (result == MACH_SEND_INVALID_DEST || result == MACH_SEND_TIMED_OUT) {
-            /*
-             * These two give the message and its rights back (libsyscall/mach/mach_msg.c,
-             * mach_msg_server_once).
-             */
-            mach_msg_destroy(reply);
-        }
+        fail_reply(receiver, reply, result);
         excguard_renew_replies(&receiver->handler);
     }
 }
 
 /* ---- the thread ---- */
 
-static void wake(struct excguard_receiver *receiver) {
-    /*
-     * The record is written before `armed` is read; excguard_receiver_arm does the
-     * reverse.
-     */
+static bool is_reader_waiting(struct excguard_receiver *receiver) {
+    /* The record is written before `armed` is read; excguard_receiver_arm does the reverse. */
     atomic_thread_fence(memory_order_seq_cst);
-    if (receiver->wake_fd < 0 || !atomic_load_explicit(&receiver->armed, memory_order_relaxed) ||
-        !atomic_exchange(&receiver->armed, false)) {
+    return receiver->wake_fd >= 0 && atomic_load_explicit(&receiver->armed, memory_order_relaxed);
+}
+
+static void wake(struct excguard_receiver *receiver) {
+    if (!is_reader_waiting(receiver) || !atomic_exchange(&receiver->armed, false)) {
         return;
     }
     while (write(receiver->wake_fd, "", 1) < 0 && errno == EINTR) {
@@ -192,27 +240,51 @@ static void handle_notification(struct excguard_receiver *receiver) {
     request_no_senders(receiver, atomic_load(&target->port), notify, notification->not_count + 1);
 }
 
-static void handle_message(struct excguard_receiver *receiver, uint64_t received_at) {
+/*
+ * A hit of the usual form brings a send-once right for the reply and the token, nothing else. Its reply takes
+ * the place of the request, and is sent by the call that receives the next message. If the reader waits to be
+ * woken it is sent before, so that the program does not wait for that. True: the reply is still to be sent.
+ */
+static bool finish_usual(struct excguard_receiver *receiver, const mach_msg_header_t *reply) {
+    uint8_t *request = receiver->received.bytes;
+    hold_token(receiver, excguard_load32(request + EXCGUARD_PROTECTED(task_id_token_t)));
+    memcpy(request, reply, EXCGUARD_REPLY_SIZE);
+    if (!is_reader_waiting(receiver)) {
+        return true;
+    }
+    mach_msg_return_t result = mach_msg(&receiver->received.header, MACH_SEND_MSG, EXCGUARD_REPLY_SIZE, 0,
+                                        MACH_PORT_NULL, MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL);
+    if (result != MACH_MSG_SUCCESS) {
+        fail_reply(receiver, &receiver->received.header, result);
+    }
+    wake(receiver);
+    return false;
+}
+
+/* True: a reply that is still to be sent is in the receive buffer. */
+static bool handle_message(struct excguard_receiver *receiver, uint64_t received_at) {
+    const mach_msg_header_t *request = &receiver->received.header;
     uint64_t now_ns = wall_time(&receiver->clock, received_at);
     struct excguard_handled_message handled =
         excguard_handle_message(&receiver->handler, receiver->received.bytes, now_ns);
     uint32_t verdict = handled.verdict;
-    if (verdict != EXCGUARD_NOTIFICATION) {
-        send_reply(receiver, &handled.reply->header);
-    }
     if (verdict == EXCGUARD_ACCEPTED) {
         excguard_journal_reply_time(receiver->handler.journal, steady_ns() - received_at);
-        mach_msg_destroy(&receiver->received.header); /* the task identity token */
-        wake(receiver);
-        return;
+        if (request->msgh_bits == EXCGUARD_KERNEL_BITS && MACH_PORT_VALID(request->msgh_remote_port)) {
+            return finish_usual(receiver, &handled.reply->header);
+        }
     }
-    if (verdict == EXCGUARD_NOTIFICATION) {
+    release_tokens(receiver); /* so that nothing of earlier messages is held once this one has its reply */
+    if (verdict != EXCGUARD_NOTIFICATION) {
+        send_reply(receiver, &handled.reply->header);
+    } else {
         handle_notification(receiver);
     }
     release_rights(receiver);
-    if (verdict == EXCGUARD_NOTIFICATION) {
+    if (verdict == EXCGUARD_ACCEPTED || verdict == EXCGUARD_NOTIFICATION) {
         wake(receiver);
     }
+    return false;
 }
 
 /* False: the port set is gone. */
@@ -238,13 +310,36 @@ static bool survives_error(struct excguard_receiver *receiver, mach_msg_return_t
     return true;
 }
 
+/* Sends the reply in the receive buffer, if there is one, and receives the next message: one call for both.
+ */
+static mach_msg_return_t next_message(struct excguard_receiver *receiver, bool reply) {
+    mach_msg_option_t options = RECEIVE_OPTIONS | (reply ? MACH_SEND_MSG : 0);
+    mach_msg_timeout_t timeout = MACH_MSG_TIMEOUT_NONE;
+    if (receiver->held != 0) {
+        options |= MACH_RCV_TIMEOUT;
+        timeout = LINGER_MS;
+    }
+    return mach_msg(&receiver->received.header, options, reply ? EXCGUARD_REPLY_SIZE : 0,
+                    sizeof receiver->received, receiver->port_set, timeout, MACH_PORT_NULL);
+}
+
 static void *run(void *argument) {
     struct excguard_receiver *receiver = argument;
+    bool reply = false;
     for (bool alive = true; alive;) {
-        mach_msg_return_t result =
-            mach_msg(&receiver->received.header, RECEIVE_OPTIONS, 0, sizeof receiver->received,
-                     receiver->port_set, MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL);
+        mach_msg_return_t result = next_message(receiver, reply);
         uint64_t received_at = steady_ns();
+        bool sent = result == MACH_MSG_SUCCESS || (result & RECEIVE_ERRORS) == RECEIVE_ERRORS;
+        if (reply && !sent) {
+            fail_reply(receiver, &receiver->received.header, result);
+            reply = false;
+            continue;
+        }
+        reply = false;
+        if (result == MACH_RCV_TIMED_OUT) {
+            release_tokens(receiver);
+            continue;
+        }
         /* From here to the end of the turn a target is either still there, or its removal waits. */
         atomic_fetch_add(&receiver->turns, 1);
         atomic_thread_fence(memory_order_seq_cst); /* the turn is seen before any target is looked at */
@@ -256,10 +351,11 @@ static void *run(void *argument) {
             alive = false;
         } else {
             atomic_fetch_add_explicit(&receiver->messages, 1, memory_order_relaxed);
-            handle_message(receiver, received_at);
+            reply = handle_message(receiver, received_at);
         }
         atomic_fetch_add(&receiver->turns, 1);
     }
+    release_tokens(receiver);
     atomic_store(&receiver->running, false);
     wake(receiver);
     return NULL;

@@ -4,7 +4,8 @@
  * A child that broke a rule is stopped until its exception message gets a reply. So the reply comes from a
  * thread that waits for Mach only: it never runs Python, shares no lock with it, allocates nothing,
  * and between receiving a message and replying makes only the calls that turn a thread it has not seen before
- * into a pid.
+ * into a pid, and one for every 64 hits of a task that releases their identity tokens. The reply and the next
+ * receive are one call, so a hit of a storm costs one kernel call (tests/native/test_receiver_calls.py).
  *
  * Each target (a watched child and its descendants) has an exception port of its own; all are members of one
  * port set that the thread receives from. The ports, the port set and the pipe stay the caller's: the

@@ -36,7 +36,7 @@ REPLIES = Family(
     "excguard_reply_seconds",
     "histogram",
     (),
-    "Time from receiving an exception message to replying to it: how long the program's thread waited.",
+    "Time from receiving an exception message until its reply is ready: what the program waits for excguard.",
     "17 buckets, sum and count",
 )
 _OTHERS = (

@@ -1,0 +1,39 @@
+"""How many kernel calls a hit costs the receiver: exact, without a kernel (receiver_calls.c)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import ROOT, compiler, toolchain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MESSAGES = 1000
+TOKEN_BATCH = 64  # receiver.c
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="on a Mac these functions are libSystem's")
+def test_a_hit_in_a_storm_costs_one_kernel_call(tmp_path: Path) -> None:
+    """The reply goes out with the next receive; the tokens of a task are released together."""
+    source = ROOT / "tests/native/receiver_calls.c"
+    receiver = str(toolchain.NATIVE / "receiver.c")
+    program = toolchain.build(
+        compiler.require(), tmp_path, source, "receiver_calls", "-O2", "-pthread", receiver
+    )
+    done = subprocess.run(
+        [program, tmp_path / "journal", str(MESSAGES)], check=True, capture_output=True, text=True
+    )
+    counts = {name: float(value) for name, value in (line.split() for line in done.stdout.splitlines())}
+
+    assert counts["replies"] == counts["timed"] == MESSAGES
+    # One receive before the first reply, one that ends the burst after 10 ms, one that waits for the next.
+    assert counts["mach_msg"] == MESSAGES + 2
+    assert counts["released"] == MESSAGES
+    assert counts["release_calls"] == -(-MESSAGES // TOKEN_BATCH)
+    # The pid by the token's name port, which is then released; the control port at the end.
+    assert counts["other"] == 4
