@@ -69,3 +69,10 @@ def test_an_alert_has_a_severity_a_text_and_a_runbook(rule):
     headings = re.findall(r"(?m)^## (.+)$", (ROOT / path).read_text())
     assert anchor == rule["alert"].lower()
     assert anchor in [heading.lower() for heading in headings]
+
+
+def test_the_page_about_dashboards_names_every_file():
+    page = (DASHBOARDS / "README.md").read_text()
+
+    for path in DASHBOARDS.iterdir():
+        assert path.name == "README.md" or f"| `{path.name}` |" in page
