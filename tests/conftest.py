@@ -48,6 +48,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                     item.add_marker(pytest.mark.skip(reason=f"{name}: give --{name} to run it"))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _state_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What programs keep between two starts is not the user's own."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture(scope="session")
 def session_kernel() -> Iterator[dict[str, str]]:
     """One kernel for all tests that call Mach in this process, which can belong to one kernel only.

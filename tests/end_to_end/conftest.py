@@ -54,3 +54,9 @@ def run(kernel: Kernel):
         )
 
     return start
+
+
+@pytest.fixture(autouse=True)
+def _state_of_this_test(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that one test kills is not recovered in another."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))

@@ -186,6 +186,43 @@ def test_truncated_journal_is_set_aside(serve, tmp_path: Path) -> None:
     assert daemon.stop() == 0
 
 
+def test_hits_of_a_run_that_was_killed_are_recovered(child: str, kernel, tmp_path: Path) -> None:
+    hits = 3000
+    (tmp_path / "c.toml").write_text("[log]\nfirst = 100000\n[crash_reports]\nenabled = false\n")
+    environ = {**os.environ, **kernel.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
+    read_end, write_end = os.pipe()  # which fills up
+    run = subprocess.Popen(
+        [
+            *(*EXCGUARD, "run", "--json", "--config", str(tmp_path / "c.toml"), "--metrics", "off", "--"),
+            *(
+                "sh",
+                "-c",
+                f"{child} raise {INVALID_NAME:#x} {hits}; touch {tmp_path / 'done'}; exec sleep 1000",
+            ),
+        ],
+        env=environ,
+        stderr=write_end,
+    )
+    os.close(write_end)
+    wait_until((tmp_path / "done").exists)
+    run.kill()
+    run.wait()
+    with os.fdopen(read_end, "rb") as pipe:
+        lines = [line for line in pipe.read().splitlines() if line.endswith(b"}")]
+
+    def excguard(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
+        return subprocess.run([*EXCGUARD, *arguments], env=environ, capture_output=True, check=True)
+
+    next_run = excguard("run", "--metrics", "off", "--", "true")
+    assert b"an earlier run of sh was killed" in next_run.stderr
+    recovered = excguard("recover", "--json")
+    lines += recovered.stdout.splitlines()
+    whole = [event for event in map(json.loads, lines) if event["event"] == "guard_hit"]
+    assert {event["seq"] for event in whole} == set(range(hits))
+    assert b"no run has left hits" in excguard("recover").stderr
+    assert list((tmp_path / "state/excguard/runs").iterdir()) == []
+
+
 def test_kernel_that_is_gone_ends_the_daemon_with_a_status_that_restarts_it(
     serve, kernel, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ _COMMANDS = {
     "serve": "Watch programs continuously: the daemon.",
     "attach": "Watch a process that runs already.",
     "demo": "Show what excguard reports: a program breaks rules on purpose.",
+    "recover": "Show the hits that a killed run has left.",
     "top": "Show hits live, in the terminal.",
     "decode": "Explain a code, a line of a report, or a whole report.",
     "doctor": "Say why guard hits are (not) seen on this machine.",

@@ -2,8 +2,8 @@
 
 import contextlib
 import os
+import shlex
 import signal
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from excguard import config as configuration
-from excguard.cli import gating, service_runner, simulated_kernel, summary
+from excguard.cli import gating, run_journal, service_runner, simulated_kernel, summary
 from excguard.cli import junit as junit_xml
 from excguard.cli.service_runner import Failure, report_error
 from excguard.config import Config, ConfigError, LogFormat, Reply, Restart, Target
@@ -225,6 +225,7 @@ class Run:
         self.exited: Exited | None = None
         self.start_failed: StartFailed | None = None
         self._failure: str | None = None
+        self._journal: Path | None = None  # that goes with the run
         self._form = form
         self._signal = 0
         self._service: Service | None = None
@@ -249,7 +250,7 @@ class Run:
                     sinks.append(open_standard_error(host, self._form, report_error, accepts))
                 service, feed = self._open(host, sinks)
                 self._service = service
-                stack.callback(service_runner.close, service)
+                stack.callback(self._close, service)
             if self._attach is not None and self._form == "console":
                 report_error(f"attached to {printable(self.name)} (pid {self._attach}); Ctrl-C detaches")
             try:
@@ -322,9 +323,29 @@ class Run:
 
         if self.config.journal.path:
             return open_at(Path(self.config.journal.path))
-        # A file that is open needs no name: without one there is nothing to clean up, however the run ends.
-        with tempfile.TemporaryDirectory(prefix="excguard-", ignore_cleanup_errors=True) as folder:
-            return open_at(Path(folder) / "journal")
+        complain = service_runner.report_error_as_json if self._form == "json" else report_error
+        for path, name, hits in run_journal.unfinished():
+            complain(
+                f"an earlier run of {printable(name)} was killed before it had logged {hits} hits; "
+                f"excguard recover {shlex.quote(str(path))}"
+            )
+        self._journal = run_journal.create(self.name, host)
+        try:
+            return open_at(self._journal)
+        except BaseException:
+            run_journal.remove(self._journal)
+            raise
+
+    def _close(self, service: Service) -> None:
+        """Close the service; its journal is kept if something in it was not logged."""
+        complete = service_runner.close(service)
+        if self._journal is not None:
+            if complete:
+                run_journal.remove(self._journal)
+            else:
+                report_error(
+                    "not everything could be logged; excguard recover " + shlex.quote(str(self._journal))
+                )
 
     def _forward(self, number: int) -> None:
         self._signal = number

@@ -124,9 +124,7 @@ class _Daemon:
 
     def serve(self, config: Config, pid_file: Path | None) -> bool:
         """Serve to the end. False when the log did not take everything."""
-        journal = Path(config.journal.path) if config.journal.path else configuration.default_journal_path()
-        if not config.journal.path:
-            journal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        journal = Path(config.journal.path) if config.journal.path else _default_journal()
         with contextlib.ExitStack() as stack:
             simulated_kernel.start_if_needed()
             self._host = mach_host.running()
@@ -240,6 +238,18 @@ def service_name() -> str:
     if job in labels:
         return job
     return (Kind.DAEMON if os.geteuid() == 0 else Kind.AGENT).label
+
+
+def _default_journal() -> Path:
+    """The journal in the state directory. One of excguard 0.1, beside the configuration, is moved there."""
+    journal = configuration.default_journal_path()
+    journal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    old = configuration.default_path().with_name("journal")
+    if old != journal and old.exists() and not journal.exists():
+        for path in old.parent.glob("journal*"):
+            with contextlib.suppress(OSError):  # on another disk, say: then a new one is made
+                path.rename(journal.parent / path.name)
+    return journal
 
 
 @contextlib.contextmanager

@@ -9,7 +9,14 @@ names the file, the key, what is wrong and what is allowed.
 """
 
 from excguard.config.checks import check, parse_listen
-from excguard.config.file import default_journal_path, default_path, load, parse
+from excguard.config.file import (
+    default_journal_path,
+    default_path,
+    load,
+    parse,
+    runs_directory,
+    state_directory,
+)
 from excguard.config.messages import ConfigError
 from excguard.config.settings import (
     MAX_TARGETS,
@@ -48,4 +55,6 @@ __all__ = [
     "load",
     "parse",
     "parse_listen",
+    "runs_directory",
+    "state_directory",
 ]

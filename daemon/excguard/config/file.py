@@ -1,5 +1,7 @@
 """Reading a configuration file: TOML, old names of keys, defaults of the top level, absolute paths."""
 
+import os
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,13 +27,34 @@ MAX_SIZE = 1 << 20
 
 
 def default_path() -> Path:
-    """Where ``serve`` looks when no ``--config`` is given: the user's directory for application data."""
-    return Path(click.get_app_dir("excguard")) / "config.toml"
+    """Where ``serve`` looks when no ``--config`` is given: the user's directory for configurations."""
+    return _directory("XDG_CONFIG_HOME", ".config") / "config.toml"
 
 
 def default_journal_path() -> Path:
     """Where the journal of ``serve`` lies when ``journal.path`` is empty."""
-    return Path(click.get_app_dir("excguard")) / "journal"
+    return state_directory() / "journal"
+
+
+def runs_directory() -> Path:
+    """Where ``run`` keeps its journals until it has logged everything."""
+    return state_directory() / "runs"
+
+
+def state_directory() -> Path:
+    """The user's directory for what programs keep between two starts."""
+    return _directory("XDG_STATE_HOME", ".local/state")
+
+
+def _directory(variable: str, default: str) -> Path:
+    """Excguard's directory in the one of the XDG base directory specification; on macOS in Apple's.
+
+    An empty or relative variable counts as unset, as the specification has it.
+    """
+    if sys.platform == "darwin":
+        return Path(click.get_app_dir("excguard"))
+    named = Path(os.environ.get(variable, ""))
+    return (named if named.is_absolute() else Path.home() / default) / "excguard"
 
 
 def load(path: Path, *, on_deprecated: Callable[[str], None] | None = None) -> Config:

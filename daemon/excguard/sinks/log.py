@@ -38,6 +38,7 @@ _VIOLATION_FIELDS = (
 )
 """What a line has of a violation, of what `Violation.to_dict` gives."""
 
+_STANDARD_OUTPUT = 1
 _STANDARD_ERROR = 2
 
 
@@ -185,6 +186,11 @@ def open_standard_error(
 ) -> EventLog:
     """A log on standard error, which stays open when the log is closed."""
     return _log(LineOutput(_STANDARD_ERROR, "standard error", complain), host, form, accepts, "stderr")
+
+
+def open_standard_output(host: Host, form: LogFormat, complain: Complain) -> EventLog:
+    """A log on standard output, which stays open when the log is closed."""
+    return _log(LineOutput(_STANDARD_OUTPUT, "standard output", complain), host, form, every_event, "stdout")
 
 
 def _log(output: LineOutput, host: Host, form: LogFormat, accepts: Filter, name: str) -> EventLog:
