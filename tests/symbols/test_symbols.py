@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path  # noqa: TC003 - pytest reads the annotations
 
 import pytest
+from click.testing import CliRunner
 
+from excguard.cli import main
 from excguard.symbols.atos import Atos
 from excguard.symbols.debug_files import DebugFiles
 from excguard.symbols.symbol import Image, Symbol
 from excguard.symbols.symbolizer import SymbolizerError, open_symbolizer
+from tests.support.samples import INVALID_NAME
 
 UUID = "AEEC3AC6-8B0B-3FB3-BBB5-9E12BD88ACA2"
 BREAKPAD = f"""MODULE mac arm64 {UUID.replace("-", "")}0 libfoo.dylib
@@ -133,3 +138,47 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
     with pytest.raises(SymbolizerError, match=r"excguard\[symbols\]"):
         open_symbolizer([tmp_path])
+
+
+def test_report_names_its_frames(tmp_path: Path) -> None:
+    """By the image's UUID and the offset; frames of other images stay as they are."""
+    pytest.importorskip("symbolic")
+    (tmp_path / "libfoo.sym").write_text(BREAKPAD)
+    frames = [
+        {"imageOffset": 4096, "symbol": "mach_msg2_trap", "symbolLocation": 8, "imageIndex": 0},
+        {"imageOffset": 0x1F24, "imageIndex": 1},
+    ]
+    images = [
+        {"name": "libsystem_kernel.dylib", "uuid": "0" * 32, "base": 1 << 32},
+        {
+            "name": "libfoo.dylib",
+            "uuid": UUID.lower(),
+            "arch": "arm64",
+            "base": 1 << 33,
+            "path": "/opt/libfoo.dylib",
+        },
+    ]
+    body = {
+        "procName": "App",
+        "exception": {"type": "EXC_GUARD", "subtype": "GUARD_TYPE_MACH_PORT", "rawCodes": [163587843, 0]},
+        "termination": {"namespace": "GUARD", "code": INVALID_NAME},
+        "threads": [{"triggered": True, "frames": frames}],
+        "usedImages": images,
+    }
+    path = tmp_path / "a.ips"
+    path.write_text(f'{{"bug_type":"309","os_version":"macOS 26.4 (25E246)"}}\n{json.dumps(body)}')
+
+    done = CliRunner().invoke(main, ["report", "--json", "--dsym", str(tmp_path), str(path)])
+
+    first, second = json.loads(done.stdout)["frames"]
+    assert (first["symbol"], first["source"]) == ("mach_msg2_trap", "")
+    assert (second["symbol"], second["symbol_offset"]) == ("foo_close", 0x24)
+    assert (second["source"], second["path"]) == ("/src/foo.c:13", "/opt/libfoo.dylib")
+
+
+def test_report_without_a_symbolizer_is_misuse(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "excguard", "report", "--dsym", str(tmp_path / "none"), "x.ips"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"excguard: {tmp_path}/none: not a directory")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,13 +12,16 @@ import msgspec
 from excguard import crash_reports
 from excguard.cli.closed_output import ends_with
 from excguard.cli.violation_text import labelled, listed, violation_lines
+from excguard.crash_reports.symbolicate import symbolicate as name_frames
 from excguard.files.escaping import printable
 from excguard.knowledge import releases
+from excguard.symbols.symbolizer import SymbolizerError, open_symbolizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from excguard.crash_reports import Report
+    from excguard.symbols.symbol import Symbolizer
 
 
 @click.command("report")
@@ -25,8 +29,26 @@ if TYPE_CHECKING:
 @click.option(
     "--os", "release", metavar="RELEASE", help="Read by this release, not by the one in the report."
 )
+@click.option(
+    "--symbolicate", is_flag=True, help="Name the frames: by atos on macOS, else by excguard[symbols]."
+)
+@click.option(
+    "--dsym",
+    "directories",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A directory with dSYMs or Breakpad files; can be repeated. Implies --symbolicate.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a document, one a line.")
-def command(files: tuple[str, ...], release: str | None, *, as_json: bool) -> None:
+def command(
+    files: tuple[str, ...],
+    release: str | None,
+    directories: tuple[Path, ...],
+    *,
+    symbolicate: bool,
+    as_json: bool,
+) -> None:
     """Explain the guard violations in crash reports: decoded in full, and checked against themselves.
 
     Takes .ips files, .crash and .txt reports since OS X 10.9, minidumps (.dmp), zip and tar archives of them,
@@ -35,13 +57,14 @@ def command(files: tuple[str, ...], release: str | None, *, as_json: bool) -> No
     \b
     Examples:
       excguard report ~/Library/Logs/DiagnosticReports/MyApp-*.ips
+      excguard report --dsym build/Release MyApp-2026-03-01-120000.ips
       pbpaste | excguard report -
 
     A text can hold several documents: reports, log lines, a debugger's output. Each is shown by itself.
 
     The JSON object: file, format, process, os, exception_type, violations (as `excguard decode --json`
     prints them), checks (name, ok, detail), frames (index, image, offset, address, symbol, symbol_offset),
-    error; and kind, pid, cpu, truncated, notes.
+    error; path, uuid, arch and source of frames; kind, pid, cpu, truncated, notes.
 
     \b
     Exit status:
@@ -54,10 +77,13 @@ def command(files: tuple[str, ...], release: str | None, *, as_json: bool) -> No
             releases.parse(release)
         except releases.ReleaseError as error:
             raise click.UsageError(str(error)) from None
+    symbolizer = _symbolizer(directories) if symbolicate or directories else None
     found = 0
     with ends_with(lambda: found > 0):
         for index, report in enumerate(_reports(files, release)):
             found += len(report.violations)
+            if symbolizer is not None:
+                name_frames(report, symbolizer)
             if as_json:
                 click.echo(msgspec.json.encode(report.to_dict()).decode())
             elif report.error:
@@ -68,6 +94,13 @@ def command(files: tuple[str, ...], release: str | None, *, as_json: bool) -> No
         if not as_json and len(files) > 1:
             click.echo("excguard: nothing found: none of the files has a guard violation", err=True)
         sys.exit(1)
+
+
+def _symbolizer(directories: tuple[Path, ...]) -> Symbolizer:
+    try:
+        return open_symbolizer(directories)
+    except SymbolizerError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _reports(files: tuple[str, ...], release: str | None) -> Iterator[Report]:

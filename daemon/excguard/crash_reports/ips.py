@@ -72,6 +72,9 @@ class _Frame(msgspec.Struct):
 class _Image(msgspec.Struct):
     name: str = ""
     base: int | None = None
+    path: str = ""
+    uuid: str = ""
+    arch: str = ""
 
 
 _decode_body = msgspec.json.Decoder(_Body).decode
@@ -305,7 +308,19 @@ def _frames(body: _Body | _LargeBody) -> list[Frame]:
             with suppress(*_UNREADABLE):
                 image = _decode_image(images[frame.image])
         address = image.base + frame.offset if image.base is not None and frame.offset is not None else None
-        found.append(Frame(index, image.name, frame.offset, address, frame.symbol, frame.symbol_offset))
+        found.append(
+            Frame(
+                index,
+                image.name,
+                frame.offset,
+                address,
+                frame.symbol,
+                frame.symbol_offset,
+                image.path,
+                image.uuid,
+                image.arch,
+            )
+        )
     return found
 
 

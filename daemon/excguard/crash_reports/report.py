@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from excguard.decoding.site import Place
 from excguard.decoding.violation import PartialViolation  # noqa: TC001 - msgspec reads the annotation
 
 
@@ -33,6 +34,10 @@ class Frame(msgspec.Struct, frozen=True):
         address: The program counter; None when not known.
         symbol: The function; "" when not known.
         symbol_offset: Bytes from the function's start; None when not known.
+        path: Of the image; "" when not known.
+        uuid: Of the image (LC_UUID); "" when not known.
+        arch: Of the image, "arm64e"; "" when not known.
+        source: "foo.c:12", where a symbolizer found it.
     """
 
     index: int
@@ -41,6 +46,15 @@ class Frame(msgspec.Struct, frozen=True):
     address: int | None = None
     symbol: str = ""
     symbol_offset: int | None = None
+    path: str = ""
+    uuid: str = ""
+    arch: str = ""
+    source: str = ""
+
+    @property
+    def place(self) -> Place:
+        """Where it is, for the identity of sites."""
+        return Place(self.path or self.image, self.uuid, self.offset, self.symbol, self.symbol_offset)
 
     def __str__(self) -> str:
         """The frame on one line: "0 libsystem_kernel.dylib+0x1214 mach_msg2_trap + 8"."""
@@ -50,7 +64,8 @@ class Frame(msgspec.Struct, frozen=True):
         elif self.address is not None:
             place += f" {self.address:#x}"
         symbol = f" {self.symbol}" + ("" if self.symbol_offset is None else f" + {self.symbol_offset}")
-        return f"{self.index} {place}{symbol if self.symbol else ''}"
+        source = f" ({self.source})" if self.source else ""
+        return f"{self.index} {place}{symbol if self.symbol else ''}{source}"
 
 
 class Report(msgspec.Struct, kw_only=True):

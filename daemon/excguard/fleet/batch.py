@@ -16,7 +16,7 @@ import pyarrow as pa
 from excguard import crash_reports
 from excguard.crash_reports import ips
 from excguard.crash_reports.metadata import Metadata, metadata
-from excguard.decoding.site import Place, Site, innermost
+from excguard.decoding.site import Site, innermost
 
 if TYPE_CHECKING:
     from excguard.crash_reports import Report
@@ -124,7 +124,7 @@ _SELECTED = ("code", "subcode", "flavor", "flavor_name", "guard_target", "severi
 
 
 def _row(report: Report, violation: PartialViolation, etag: str | None, about: Metadata) -> dict[str, Any]:
-    place = innermost([Place(f.image, "", f.offset, f.symbol, f.symbol_offset) for f in report.frames])
+    place = innermost([frame.place for frame in report.frames])
     flavor = violation.flavor_name or ("" if violation.flavor is None else f"{violation.flavor:#x}")
     site = Site(violation.guard_type_number or 0, flavor, place, report.process or "")
     major = _OS_MAJOR.search(report.os or "")
