@@ -19,6 +19,8 @@ def test_every_violation_of_a_paste_is_found_once(case: dict[str, Any]) -> None:
     found = [(report, violation) for report in reports for violation in report.violations]
 
     assert len(found) == len(case["expect"]), [report.to_dict() for report in reports]
+    assert case.get("kind") in {None, reports[0].kind}
+    assert all(check.ok for report in reports for check in report.checks)
     for (report, violation), expected in zip(found, case["expect"], strict=True):
         assert not violation.summary.startswith("None")
         for key, value in expected.items():

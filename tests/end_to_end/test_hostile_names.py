@@ -5,7 +5,7 @@ import urllib.request
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from excguard.sinks.console import printable
+from excguard.files.escaping import printable
 from tests.support.harness import scrape, total
 from tests.support.samples import INVALID_NAME
 from tests.support.waiting import wait_until

@@ -29,7 +29,7 @@ _SPACE = re.compile(rb"[\s,]*+")
 _KEY = re.compile(rb"(" + _CLOSED + rb")\s*+:\s*+")
 _START = re.compile(rb'[{](?=\s*+["}])|\[(?=\s*+[{\["])')
 _REOPENED = re.compile(rb"[{]\s*+$")
-_HEADER = re.compile(rb'[{]\s*+"(?:bug_type|app_name|timestamp|incident_id|os_version)"')
+_HEADER = re.compile(rb'[{][^{}\n]{0,4096}?"bug_type"')
 
 
 class Span(NamedTuple):
@@ -90,7 +90,9 @@ def _scan(data: bytes, start: int, end: int) -> Span:
             byte = data[at : at + 1] if at < end else b""
         if byte not in {b"{", b"["} or not byte or len(stack) >= MAX_DEPTH:
             return _broken(data, start, at, valid, stack)
-        if byte == b"{" and _HEADER.match(data, at, end):  # another report begins: this one was cut off
+        if (
+            byte == b"{" and data[at - 1 : at] == b"\n" and _HEADER.match(data, at, end)
+        ):  # another report begins: this one was cut off
             return _broken(data, start, at, valid, stack)
         stack += byte
         at += 1

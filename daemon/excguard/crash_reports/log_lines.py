@@ -21,10 +21,10 @@ KERNEL = re.compile(
     rf"(?:\s{{1,4}}flavor=({HEX}))?(?:\s{{1,4}}target=({HEX}))?(?:\s{{1,4}}code=({HEX}))?(?:\s{{1,4}}subcode=({HEX}))?"
 )
 _EXCEPTION = re.compile(
-    r"(?<![A-Za-z0-9_])EXC_GUARD(?![A-Z0-9_])|\b(?:type|exception|[Ee]xc(?:eption)?_?[Tt]ype)\s?[=:]?\s?(?:12|0xc)\b"
+    r"(?<![A-Za-z0-9_])EXC_GUARD(?![A-Z0-9_])|\b(?:type|[Ee]xception|[Ee]xc(?:eption)?_?[Tt]ype)\s?[=:]?\s?(?:12|0xc)\b"
 )
 _NAMED_NUMBER = re.compile(
-    rf"\b((?:exc_|mach_|exception_|exception)?(?:sub_?)?codes?)[ _]?(\[?\d\]?)?\s{{0,4}}[=:,]?\s{{0,4}}"
+    rf"\b((?:exc_|mach_|exception_|exception)?(?:sub_?)?codes?)([ _]?\[\d\]|\d)?\s{{0,4}}[=:,]?\s{{0,4}}"
     rf"(-?{HEX}|-?\d{{1,20}})(?![0-9a-zA-Z.])",
     re.IGNORECASE,
 )
@@ -122,7 +122,7 @@ def _role(name: str, index: str | None) -> str:
     """Whether a number is the "code", the "subcode", or at which index of a list of codes it is."""
     if "sub" in name:
         return "subcode"
-    return index.strip("[]") if index else "code"
+    return index.strip("[] _") if index else "code"
 
 
 def named_in_words(line: str, evidence: Evidence) -> bool:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from excguard.crash_reports.json_spans import Span
 
-MARKS = (b"GUARD", b"on mach port", b"on file descriptor", b"guarded with", b"namespc", b"code0", b"EXC_",
-         b"Exception Type", b'"exception"', b'"bug_type"', b'"termination"', b"guardId")  # fmt: skip
+_WORDS = (b"GUARD", b"EXC_", b"Exception Type", b"on mach port", b"on file descriptor", b"guarded with")
+_KEYS = (b'"exception"', b'"bug_type"', b'"termination"', b"guardId", b"namespc", b"code0", b"ception 12,")
+MARKS = _WORDS + _KEYS
 """A text without any of them holds no guard violation, but for a bare number."""
 
 _MAX_HEADER = 16384
@@ -155,7 +156,8 @@ class _Values:
             return
         if self._header and self._between(self._header[0].end, span, _BETWEEN):
             yield self._end(Value(self._header[0]), self._header[0].start, self._header[0].rest)
-        if not self._marks.any_in(span.start, span.rest) or self._takes_piece(span):
+        matters = self._header is not None or self._marks.any_in(span.start, span.rest)
+        if not matters or self._takes_piece(span):
             return
         if self._pieces:
             yield self._end_of_pieces(self._pieces, span.start)

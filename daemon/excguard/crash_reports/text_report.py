@@ -129,11 +129,13 @@ class TextReader:
     def _close(self) -> None:
         if self._open and self._block:
             report = self._open.report
-            if len(self._block.codes) > 1:
+            if len(self._block.codes) > 1 and self._block.subcode is None:
                 self._block.subcode = self._block.codes[1]
             self._block.release = report.os
             report.format = "minidump-stackwalk" if "Crash reason" in self._seen else "crash"
             report.exception_type = self._block.exception_type
+            if report.process is None and (path := self._header.get("Path", "")).startswith("/"):
+                report.process = path.rpartition("/")[2] or None
             report.truncated = bool(self._header.keys() & _WHOLE) and not self._in_images
             self._open.evidence.append(self._block)
         self._begin()
@@ -280,7 +282,8 @@ class TextReader:
             self._in_images, self._in_stack = True, None
             return True
         if line.lstrip(DECORATION).startswith("Crashed: "):  # Crashlytics
-            self._in_stack = self._report()
+            above = [draft for draft in self._drafts[-2:] if draft.line and not draft.report.frames]
+            self._in_stack = above[-1] if above and self._block is None else self._report()
             return True
         if "Thread" in line and (match := _THREAD.match(line)) and self._thread(match[1], match[2]):
             return True
@@ -334,18 +337,19 @@ class TextReader:
     def _adds_to_report(self, found: Line, line: str) -> bool:
         """Add a line that has a form of a report's own lines to the open report, where it lacks that."""
         block = self._block
-        if not found.part or block is None or self._open is None or self._open.report.frames:
+        if block is None or self._open is None or self._open.report.frames or "EXC_GUARD" in line:
             return False
-        if "EXC_GUARD" in line:
+        one = found.evidence
+        if one.code is None:
+            bare = block.target is None and block.guard is None and block.flavor_name is None
+            return found.part and bare and read_message(line, block)
+        # "Exception 12, Code ..., Subcode ...": Sentry prints it inside of a report
+        if block.code is not None or not (
+            found.part or (block.exception_type == "EXC_GUARD" and "12," in line)
+        ):
             return False
-        if found.evidence.code is not None:
-            if block.code is None:
-                block.code = found.evidence.code
-                return True
-            return False
-        if block.target is None and block.guard is None and block.flavor_name is None:
-            return read_message(line, block)
-        return False
+        block.code, block.subcode = one.code, block.subcode if one.subcode is None else one.subcode
+        return True
 
     def _line(self, found: Line) -> None:
         """Add a document of one line, or one line more to the document before."""

@@ -87,12 +87,15 @@ class _Walk:
         if len(text) > 8:
             for draft in self._read_text(text):
                 _complete(draft, context)
-                self.drafts.append(draft)
+                self._add(draft)
 
     def _add(self, draft: Draft) -> None:
+        if len(draft.evidence) != 1:
+            self.drafts.append(draft)
+            return
         one = draft.evidence[0]
         key = (one.code, one.subcode, one.guard_type, one.flavor_name)
-        if one.origin == "json" and key in self._seen:
+        if one.origin in {"json", "text"} and key in self._seen:
             return
         self._seen.add(key)
         self.drafts.append(draft)
