@@ -130,7 +130,10 @@ class LazyGroup(Group):
 
 def _complain(text: str) -> None:
     """One line on standard error; given up when that is not being read."""
-    standard_streams.write_error(f"{text}\n", patience=1.0)
+    if sys.stderr is sys.__stderr__:
+        standard_streams.write_error(f"{text}\n", patience=1.0)
+    else:  # a caller's own stream, as under click.testing
+        click.echo(text, err=True)
 
 
 def _line(error: click.ClickException) -> str:
