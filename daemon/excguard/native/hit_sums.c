@@ -28,3 +28,11 @@ void excguard_hit_sums(const struct excguard_hit_counter *counters, const struct
         }
     }
 }
+
+uint64_t excguard_hits_lost(const struct excguard_hit_counter *counters, uint32_t count) {
+    uint64_t lost = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        lost += counters[i].lost;
+    }
+    return lost;
+}

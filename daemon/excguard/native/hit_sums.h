@@ -30,4 +30,7 @@ bool excguard_hit_keys_equal(const struct excguard_hit_counter *counters, const 
 void excguard_hit_sums(const struct excguard_hit_counter *counters, const struct excguard_sum_members *of,
                        uint64_t *hits, uint64_t *last_ns);
 
+/* How many hits of `counters` have no record. */
+uint64_t excguard_hits_lost(const struct excguard_hit_counter *counters, uint32_t count);
+
 #endif

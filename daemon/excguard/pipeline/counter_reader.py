@@ -46,7 +46,7 @@ class CounterReader:
                 received=received,
                 rejected=live.rejected(),
                 replies=Replies(replies.bounds_ns, replies.counts, replies.sum_ns),
-                records_lost=sum(stream.journal.lost for stream in streams),
+                records_lost=hits.lost,
                 records_pending=live.pending,
                 records_capacity=live.capacity,
                 drain_lag=live.waiting_seconds,

@@ -42,6 +42,7 @@ class HitCounts(NamedTuple):
     hits: Sequence[int]
     last_ns: Sequence[int]  # time of the last hit since the epoch; 0: none
     last_ns_by_target: Mapping[str, int]
+    lost: int = 0  # how many of the hits have no record
 
 
 class Exemplar(NamedTuple):

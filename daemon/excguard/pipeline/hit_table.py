@@ -74,7 +74,8 @@ class HitTable:
                 for targets, sums in self._journal_targets
             ]
             last = dict(zip(self._targets, last_ns_by_target, strict=True))
-            return HitCounts(self._labels, hits, last_ns, last), by_target
+            lost = lib.excguard_hits_lost(self._counters, sum(counts))
+            return HitCounts(self._labels, hits, last_ns, last, lost), by_target
 
     def _relabel(self, counts: list[int]) -> None:
         """Find the series and the target of each counter."""

@@ -20,6 +20,14 @@ from excguard.native.closeable import Closeable
 Record = Any
 
 
+_REASONS = {
+    verdict: ffi.string(lib.excguard_verdict_name(verdict)).decode()
+    for verdict in range(lib.EXCGUARD_VERDICT_COUNT)
+    if verdict not in (lib.EXCGUARD_ACCEPTED, lib.EXCGUARD_NOTIFICATION)
+}
+"""The verdicts on messages that are rejected, and their names."""
+
+
 class JournalError(Exception):
     """The journal cannot be used; the text is one line with the file and what to do."""
 
@@ -181,11 +189,7 @@ class Journal(Closeable):
         counts = ffi.new("uint64_t[]", lib.EXCGUARD_VERDICT_COUNT)
         with self._open() as handle:
             lib.excguard_journal_rejected(handle, counts)
-        return {
-            ffi.string(lib.excguard_verdict_name(verdict)).decode(): counts[verdict]
-            for verdict in range(lib.EXCGUARD_VERDICT_COUNT)
-            if verdict not in (lib.EXCGUARD_ACCEPTED, lib.EXCGUARD_NOTIFICATION)
-        }
+        return {reason: counts[verdict] for verdict, reason in _REASONS.items()}
 
     def replies(self) -> ReplyTimes:
         """The histogram of reply times."""

@@ -8,7 +8,7 @@ exemplar: the ``seq`` of a hit that the log has in full.
 
 import itertools
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, cast
 
 from excguard.native import ffi, lib
@@ -35,9 +35,7 @@ class Exposition:
 
         Not thread-safe. Raises CountersClosedError.
         """
-        from prometheus_client.exposition import choose_encoder  # noqa: PLC0415 - 5 MB, for scrapes alone
-
-        _, content_type = choose_encoder(accept)
+        content_type = _content_type(accept)
         open_metrics = content_type.startswith("application/openmetrics-text")
         counters = self._source.counters()
         page = _Page()
@@ -88,6 +86,14 @@ class Exposition:
         if column is None or (column.labels is not labels and column.labels != labels):
             column = self._columns[name] = _Column(name, names, labels)
         return column
+
+
+@lru_cache(maxsize=32)
+def _content_type(accept: str) -> str:
+    """The content type of the best format that a header Accept allows."""
+    from prometheus_client.exposition import choose_encoder  # noqa: PLC0415 - 5 MB, for scrapes alone
+
+    return choose_encoder(accept)[1]
 
 
 class _Column:
