@@ -81,6 +81,16 @@ def test_terminal_control_characters_are_escaped(world, endpoint) -> None:
     assert "x" * 100 not in shown
 
 
+@pytest.mark.parametrize("name", ["[/x]", "[red]mail[/red]", "[link=http://evil.example]mail[/link]"])
+def test_markup_in_names_is_text(world, endpoint, name: str) -> None:
+    world.hit(IMMOVABLE, target=name)
+
+    shown = top("--url", endpoint.url, "--once", env={"COLUMNS": "200"})
+
+    assert shown.exit_code == 0
+    assert name[:20] in shown.output
+
+
 def test_errors_are_one_line_with_the_fix(endpoint, capfd) -> None:
     for url, words in (
         ("nonsense", "invalid address: nonsense"),

@@ -69,7 +69,7 @@ def command(url: str, user: str, ca: str, *, once: bool, as_json: bool) -> None:
     try:
         feed.apply(*next(stream))
     except (FeedError, StopIteration) as error:
-        raise Failure(str(error) or f"{url}: the feed ended") from None
+        raise Failure(printable(str(error)) or f"{url}: the feed ended") from None
     except (OSError, http.client.HTTPException) as error:
         raise Failure(f"{url}: {error}") from None
     if as_json:
@@ -160,7 +160,7 @@ def _title(feed: Feed, link: str) -> Text:
     return Text.assemble(
         ("excguard ", "bold"),
         (link, "green" if link == "live" else "dim" if link == "now" else "red"),
-        (f"  {feed.about.get('version', '')}  {feed.about.get('release', '')}  {kernel}", "dim"),
+        (printable(f"  {feed.about.get('version', '')}  {feed.about.get('release', '')}  {kernel}"), "dim"),
         ("" if link == "now" else "  q: quit", "dim"),
         no_wrap=True,
         overflow="ellipsis",
@@ -255,8 +255,9 @@ def _hit_table(feed: Feed, limit: int | None, width: int) -> Table:
         # A long name is shortened; the pid beside it stays.
         pid = f" {row['pid']}" if row.get("pid") else ""
         target = _short(feed.name(row["target"]), max(6, min(24, width // 3 - len(pid)))) + pid
-        cells: dict[str, str | Text] = {"time": f"{seen:%H:%M:%S}", "target": target, "rule": rule}
-        cells["what happened"] = printable(_what(row))
+        # As `Text`: rich would read markup in a plain string.
+        cells = {"time": Text(f"{seen:%H:%M:%S}"), "target": Text(target), "rule": rule}
+        cells["what happened"] = Text(printable(_what(row)))
         table.add_row(*(cell for name, cell in cells.items() if shown[name]))
     return table
 
