@@ -1,9 +1,9 @@
-"""What a scrape costs: 50 targets, every flavor of every target hit, over HTTP and without.
+"""The cost of a scrape: 50 targets, every flavor of every target hit, over HTTP and without.
 
     python -m bench.scrape
 
 Prints milliseconds for a scrape, beside prometheus_client's own writer on the same numbers in the same run;
-the bar is for the CPU time that excguard takes for one, HTTP and all. Then reply times of the receiver
+the bar is for the CPU time of excguard for one scrape over HTTP. Then reply times of the receiver
 under guard exceptions in a row, without scrapes and with 100 a second.
 """
 
@@ -108,10 +108,10 @@ def scrapes() -> Cost:
     """Measure the cost of a scrape."""
     host = mach_host.running()
     names = tuple(Target(name=f"target {number}", command=("/bin/true",)) for number in range(TARGETS))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         config = Config(target=names, journal=Journal(capacity=1 << 14))
         feed = LiveFeed(kernel=host.kernel, release=host.release)
-        service = Service.open(config, host, [feed], journal=Path(folder) / "journal")
+        service = Service.open(config, host, [feed], journal=Path(directory) / "journal")
         feed.connect(service)
         with service:
             hits = fill(service)
@@ -190,23 +190,23 @@ def report(name: str, best: float, median: float) -> float:
 def replies() -> None:
     """Measure the receiver's reply times, without scrapes and with 100 a second, in turn."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        program = harness.build_child(folder)
-        print(f"reply times of {HITS_IN_A_ROW} hits in a row, in microseconds: half, and nine of ten, within")
+        directory = Path(name)
+        program = harness.build_child(directory)
+        print(f"reply times of {HITS_IN_A_ROW} hits in a row, in microseconds: median, and 90th percentile")
         for _ in range(4):
             for rate in (0, 100):
-                half, most, made = answered(folder, program, rate)
-                print(f"  {made:4.0f} scrapes/s   {half:7.2f}   {most:7.2f}")
+                half, p90, made = reply_times(directory, program, rate)
+                print(f"  {made:4.0f} scrapes/s   {half:7.2f}   {p90:7.2f}")
 
 
-def answered(folder: Path, program: str, rate: int) -> tuple[float, float, float]:
-    """Run ``program`` under excguard while scraping ``rate`` times a second; what its replies took."""
-    config = folder / "excguard.toml"
-    log = folder / "log"
+def reply_times(directory: Path, program: str, rate: int) -> tuple[float, float, float]:
+    """Run ``program`` under excguard while scraping ``rate`` times a second; its reply times."""
+    config = directory / "excguard.toml"
+    log = directory / "log"
     log.unlink(missing_ok=True)
-    (folder / "journal").unlink(missing_ok=True)
+    (directory / "journal").unlink(missing_ok=True)
     config.write_text(
-        f'[log]\npath = "{log}"\n[journal]\npath = "{folder}/journal"\ncapacity = 1048576\n'
+        f'[log]\npath = "{log}"\n[journal]\npath = "{directory}/journal"\ncapacity = 1048576\n'
         f'[metrics]\nlisten = "127.0.0.1:0"\n[crash_reports]\nenabled = false\n'
         f'[[target]]\nname = "raiser"\nrestart = "never"\n'
         f'command = ["{program}", "raise", "{GUARD}", "{HITS_IN_A_ROW}"]\n'
@@ -243,7 +243,7 @@ def answered(folder: Path, program: str, rate: int) -> tuple[float, float, float
 
 
 def quantile(share: float, cumulative: list[tuple[float, float]]) -> float:
-    """Microseconds within which that share was answered, as Prometheus reckons it from the buckets."""
+    """The quantile in microseconds, as Prometheus computes it from the buckets."""
     wanted = share * cumulative[-1][1]
     below, under = 0.0, 0.0
     for bound, value in cumulative:
