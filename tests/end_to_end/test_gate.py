@@ -9,9 +9,10 @@ import sys
 import tomllib
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator  # noqa: TC003 - pytest reads the annotations
-from pathlib import Path  # noqa: TC003 - likewise
+from pathlib import Path
 
 import pytest
+import yaml
 
 from excsim import Kernel
 
@@ -143,3 +144,69 @@ def test_misuse_is_one_line_before_the_run(
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_results_on_standard_output(kernel: Kernel, tmp_path: Path) -> None:
+    report = run(kernel, tmp_path, "--report", "-", misuses=(FIRST,))
+    assert json.loads(report.stdout)["hits"] == 1
+
+    junit = run(kernel, tmp_path, "--junit", "-", misuses=(FIRST,))
+    assert ET.fromstring(junit.stdout)[0].get("tests") == "1"  # noqa: S314 - our own
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--report", "-", "--junit", "-"), "only one of them can go to standard output"),
+        (("--name", ""), "expected a name"),
+    ],
+)
+def test_contradictions_are_misuse(
+    kernel: Kernel, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    done = run(kernel, tmp_path, *options)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+
+
+ACTION = Path(__file__).parents[2] / ".github" / "actions" / "excguard" / "action.yml"
+
+
+@pytest.mark.parametrize(("strict", "misuses", "status"), [("false", (FIRST,), 0), ("true", (FIRST,), 3)])
+def test_the_action_runs_the_gate(
+    kernel: Kernel, baseline: Path, strict: str, misuses: tuple[str, ...], status: int
+) -> None:
+    """The step of the composite action, as the runner would start it; the baseline has two more sites."""
+    step = yaml.safe_load(ACTION.read_text())["runs"]["steps"][-1]
+    program = baseline / "excguard" / "bin" / "excguard"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m excguard "$@"\n')
+    program.chmod(0o755)
+    inputs = {
+        "COMMAND": f"'{sys.executable}' -m excguard.misuse --quiet {' '.join(misuses)}",
+        "FAIL_ON": "",
+        "BASELINE": "again.toml",
+        "STRICT": strict,
+        "JUNIT": "r.xml",
+        "REPORT": "r.json",
+    }
+    assert set(step["env"]) == set(inputs)
+    environment = {
+        **kernel.environ,
+        **inputs,
+        "RUNNER_TEMP": str(baseline),
+        "GITHUB_OUTPUT": str(baseline / "output"),
+        "GITHUB_STEP_SUMMARY": str(baseline / "summary.md"),
+    }
+    accept = [sys.executable, "-m", "excguard", "run", "--metrics", "off", "--baseline", "again.toml"]
+    accept += ["--update-baseline", "--", "bash", "-c", inputs["COMMAND"].replace(FIRST, " ".join(KNOWN))]
+    assert subprocess.run(accept, cwd=baseline, env=environment, check=False).returncode == 0
+
+    done = subprocess.run(["bash", "-c", step["run"]], cwd=baseline, env=environment, check=False)
+
+    assert done.returncode == status
+    assert (baseline / "output").read_text().endswith(f"status={status}\n")
+    assert json.loads((baseline / "r.json").read_text())["gate"]["failed"] is (status == 3)
+    assert "### excguard: bash" in (baseline / "summary.md").read_text()

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shlex
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,12 +37,19 @@ from excguard.targets.events import Event, Exited, StartFailed
 from excguard.web.live_feed import LiveFeed
 
 _FAIL_ON_MET = 3
+_STANDARD_OUTPUT = Path("-")
 
 # Events that people are told of in a sentence of its own.
 _SAID = ("target_start_failed", "metrics_unavailable")
 
 # Signals that are meant for the program: excguard passes them on.
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value == "":
+        raise click.BadParameter("expected a name of one character or more")
+    return value
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
@@ -52,7 +60,10 @@ _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, sign
     help="Configuration (TOML); its targets are not started.",
 )
 @click.option(
-    "--name", metavar="NAME", help="What logs and metrics call the program.  [default: its file name]"
+    "--name",
+    metavar="NAME",
+    callback=_not_empty,
+    help="What logs and metrics call the program.  [default: its file name]",
 )
 @click.option(
     "--behavior",
@@ -90,7 +101,9 @@ _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, sign
     help="JSON lines on standard error instead of text; the last one sums up the run.",
 )
 @click.option(
-    "--report", type=click.Path(path_type=Path), help="Write a summary of the run to this file, as JSON."
+    "--report",
+    type=click.Path(path_type=Path),
+    help="Write a summary of the run to this file, as JSON. - is standard output, after the program's.",
 )
 @click.option(
     "--junit",
@@ -154,6 +167,8 @@ def _run(  # noqa: PLR0913 - the options of the command
         configuration.check(config)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
+    if report == junit == _STANDARD_OUTPUT:
+        raise click.UsageError("--report - and --junit -: only one of them can go to standard output")
     gate = gating.Gate(config.ignore, fail_on=fail_on, **{name: options[name] for name in gating.NAMES})
     run = Run(config, "json" if as_json else "console")
     try:
@@ -161,7 +176,8 @@ def _run(  # noqa: PLR0913 - the options of the command
             # Made empty at the start: a run that is cut short must not leave the last one's results behind,
             # and a place that cannot be written is better known before the run than after it.
             for path in filter(None, (report, junit)):
-                path.write_bytes(b"")
+                if path != _STANDARD_OUTPUT:
+                    path.write_bytes(b"")
             run.execute()
     except ConfigError as error:
         raise click.UsageError(f"{config_path}: {error}" if config_path else str(error)) from None
@@ -206,9 +222,14 @@ def _matters(level: Level, name: str) -> bool:
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        path.write_bytes(content)
+        if path == _STANDARD_OUTPUT:
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
+        else:
+            path.write_bytes(content)
     except OSError as error:  # which names no file when it was the writing that failed
-        raise Failure(f"{path}: {error.strerror}") from None
+        name = "standard output" if path == _STANDARD_OUTPUT else path
+        raise Failure(f"{name}: {error.strerror}") from None
 
 
 class Run:
