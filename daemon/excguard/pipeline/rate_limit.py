@@ -9,6 +9,7 @@ wide), so beyond the first few hundred of a window a target's new sites share on
 from collections import Counter
 from typing import NamedTuple, Protocol
 
+from excguard.pipeline.batch import Batch
 from excguard.pipeline.hit import LIVE
 
 # Sites that a target can have in one window before new ones are counted together.
@@ -144,6 +145,37 @@ class SiteLimiter:
             else:
                 state.seqs.append([seq, seq])
         return False
+
+    def count(self, batch: Batch) -> bool:
+        """As `admit` for each record of ``batch``, if none of them is to be logged in full.
+
+        Returns:
+            False when one may be: then nothing has changed, and each record has to be asked for.
+        """
+        earliest, latest = min(batch.times), max(batch.times)
+        states = []
+        for site in batch.counts:
+            state = self._states.get(site)
+            if (
+                state is None
+                or state.whole < self._first
+                or earliest < state.start_ns
+                or latest - state.start_ns >= self._window_ns
+            ):
+                return False
+            states.append(state)
+        for (site, hits), state in zip(batch.counts.items(), states, strict=True):
+            last = batch.record(batch.last[site])
+            if not state.count:
+                first = batch.record(batch.first[site])
+                self._waiting[site] = state
+                state.code, state.subcode, state.release = first.code, first.subcode, first.release
+                state.first_seq, state.first_ns = first.seq, first.time_ns
+            state.count += hits
+            state.last_seq, state.last_ns = last.seq, last.time_ns
+            self.suppressed[site[0]] += hits
+        self._now_ns = batch.times[-1]
+        return True
 
     @property
     def waiting(self) -> bool:

@@ -10,12 +10,13 @@ second at most, and less when they fill half the ring.
 """
 
 from functools import partial
+from typing import Any
 
+from excguard.pipeline.batch import MIN_SIZE, Batches
 from excguard.pipeline.journal import Journal
 from excguard.pipeline.rate_limit import SiteLimiter
 from excguard.pipeline.record import RecordDecoder, site_of
 from excguard.pipeline.sink_worker import SinkWorker
-from excguard.pipeline.target_names import TargetNames
 
 BATCH = 2048
 """Records that are read at a time, between two looks at everything else that waits."""
@@ -36,22 +37,22 @@ class Reader:
         worker: SinkWorker,
         limiter: SiteLimiter,
         decoder: RecordDecoder,
-        names: TargetNames,
+        batches: Batches,
     ) -> None:
         """Begin at the oldest record of ``journal``."""
+        self._batches = batches
         self.position = self.written = journal.tail
         self.skipped = 0
         self.limiter = limiter
         self._journal = journal
         self._worker = worker
         self._decoder = decoder
-        self._names = names
         self._marked = self.position
         self._unreported = 0
 
-    def read(self) -> bool:
-        """Read some records, as many as the sink has room for. True when more can be read at once."""
-        room = min(self._worker.room, BATCH)
+    def read(self, until: int) -> bool:
+        """Read some records before ``until``, as many as the sink has room for. True when there were some."""
+        room = min(self._worker.room, BATCH, until - self.position)
         records, count = self._journal.read(self.position, room)
         if not count:
             return False
@@ -63,10 +64,12 @@ class Reader:
             count = min(count, until_new)
         elif until_new == 0:  # no summary is of recovered and new hits at once
             self.settle()
-        for index in range(count):
-            record = records[index]
-            if self.limiter.admit(site_of(record), record, recovered=recovered):
-                self._worker.hit(self._decoder.hit(record, recovered=recovered))
+        if (
+            recovered
+            or count < MIN_SIZE
+            or not self.limiter.count(self._batches.get(self.position, records, count))
+        ):
+            self._read_each(records, count, recovered=recovered)
         self.position += count
         if not self.limiter.waiting:
             self._mark()
@@ -74,12 +77,18 @@ class Reader:
             self.settle()
         return True
 
+    def _read_each(self, records: Any, count: int, *, recovered: bool) -> None:  # noqa: ANN401 - a cffi pointer
+        for index in range(count):
+            record = records[index]
+            if self.limiter.admit(site_of(record), record, recovered=recovered):
+                self._worker.hit(self._decoder.hit(record, recovered=recovered))
+
     def settle(self) -> None:
         """Hand over the counts that have gathered."""
         for group in self.limiter.take():
             self._worker.suppressed(
                 group._replace(source=self._decoder.source),
-                self._names.name(group.target_id),
+                self._decoder.names.name(group.target_id),
                 self._decoder.violation(group.code, group.subcode, group.release),
             )
         self._mark()

@@ -38,7 +38,7 @@ class RecordDecoder:
             processes: which processes were targets' own.
         """
         self.source = source
-        self._names = names
+        self.names = names
         self._host = host
         self._processes = processes
 
@@ -55,7 +55,7 @@ class RecordDecoder:
         release = self.release(record.release)
         return Hit(
             violation=decode(record.code, subcode, release),
-            target=self._names.name(record.target_id),
+            target=self.names.name(record.target_id),
             pid=None if flags & lib.EXCGUARD_RECORD_PID_UNKNOWN else record.pid,
             thread_id=record.thread_id if live else None,
             time_ns=record.time_ns,

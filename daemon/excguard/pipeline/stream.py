@@ -10,6 +10,7 @@ from collections.abc import Callable
 from excguard.config import Log
 from excguard.mach.host import Host
 from excguard.native.closeable import Closeable
+from excguard.pipeline.batch import MIN_SIZE, Batch, Batches
 from excguard.pipeline.exemplars import Exemplars
 from excguard.pipeline.journal import HitCounter, Journal, Record
 from excguard.pipeline.own_processes import OwnProcesses
@@ -35,6 +36,9 @@ class Stream(Closeable):
     observers: list[Callable[[Record], None]]
     """Called with each record as soon as it is read."""
 
+    kind_observers: list[Callable[[Record], None]]
+    """Called likewise; of records of one process and code read together, maybe with the last alone."""
+
     def __init__(  # noqa: PLR0913 - what it is made of
         self,
         source: str,
@@ -51,10 +55,12 @@ class Stream(Closeable):
         self.limiter = SiteLimiter(log.first, log.window)
         self.processes = OwnProcesses()
         self.observers = []
+        self.kind_observers = []
         self._names = names
         self._decoder = RecordDecoder(source, names, host, self.processes)
         self.tally = Tally(self._decoder, names)
         self._exemplars = exemplars
+        self._batches = Batches()
         self._readers: list[Reader] = []
         self._best_effort: list[SinkWorker] = []
         self._position = journal.tail
@@ -65,7 +71,7 @@ class Stream(Closeable):
         """Have a sink receive the hits from the oldest on that the journal has."""
         if worker.sink.durable:
             limiter = SiteLimiter(self._log.first, self._log.window)
-            self._readers.append(Reader(self.journal, worker, limiter, self._decoder, self._names))
+            self._readers.append(Reader(self.journal, worker, limiter, self._decoder, self._batches))
         else:
             self._best_effort.append(worker)
 
@@ -81,7 +87,7 @@ class Stream(Closeable):
         """Read some records for everything that can take some. True when more can be read at once."""
         more = self._observe()
         for reader in self._readers:
-            more = reader.read() or more
+            more = reader.read(self._position) or more
         self._release()
         return more
 
@@ -109,11 +115,17 @@ class Stream(Closeable):
 
     def _observe(self) -> bool:
         records, count = self.journal.read(self._position, BATCH)
+        if count >= MIN_SIZE and self._position >= self.journal.recovered_until:
+            batch = self._batches.get(self._position, records, count)
+            if self.limiter.count(batch):
+                self._observe_batch(batch)
+                self._position += count
+                return True
         recovered_until = self.journal.recovered_until
         for index in range(count):
             record = records[index]
             recovered = record.seq < recovered_until
-            for observer in self.observers:
+            for observer in (*self.observers, *self.kind_observers):
                 observer(record)
             if not recovered:
                 self.tally.add(record)
@@ -124,6 +136,19 @@ class Stream(Closeable):
                     worker.hit(hit)
         self._position += count
         return count > 0
+
+    def _observe_batch(self, batch: Batch) -> None:
+        """Observe hits none of which comes in full."""
+        if self.observers:
+            for index in range(batch.count):
+                for observer in self.observers:
+                    observer(batch.record(index))
+        if self.kind_observers:
+            for record in batch.kinds():
+                for observer in self.kind_observers:
+                    observer(record)
+        for site, hits in batch.counts.items():
+            self.tally.add(batch.record(batch.first[site]), hits)
 
     def _release(self) -> None:
         """Release what every place has passed; move on those that keep others from reading."""

@@ -37,15 +37,15 @@ class Tally:
         """The counts."""
         return list(self._sites.values())
 
-    def add(self, record: Record) -> None:
-        """Count a hit."""
+    def add(self, record: Record, hits: int = 1) -> None:
+        """Count hits of the site of ``record``, which is the first of them."""
         site = site_of(record)
         found = self._sites.get(site)
         if found is None:
             if len(self._sites) >= MAX_SITES:
                 site = (site[0], -1, 0)
             found = self._sites.setdefault(site, self._first(site, record))
-        found.hits += 1
+        found.hits += hits
 
     def _first(self, site: tuple[int, int, int], record: Record) -> SiteTally:
         return SiteTally(

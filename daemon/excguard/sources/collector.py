@@ -77,7 +77,9 @@ class Collector:
         self._changed = asyncio.Event()
         self._report_came = asyncio.Event()
         if self._sources:
-            pipeline.live.observers.append(self._live_hit)
+            # For crash reports it matters that there was a hit, not how many: storms cost nothing then.
+            live = pipeline.live
+            (live.observers if self._counts_each else live.kind_observers).append(self._live_hit)
 
     # ---- what is known of targets ----
 
@@ -99,7 +101,7 @@ class Collector:
         """A hit came to an exception port."""
         kind = (record.pid, record.code)
         if kind == self._last_live and not self._counts_each:
-            return  # for crash reports it matters that there was one, not how many: storms cost nothing here
+            return
         self._last_live = kind
         if record.flags & lib.EXCGUARD_RECORD_PID_UNKNOWN:
             return  # no other report can be matched with it
