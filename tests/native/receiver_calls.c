@@ -176,12 +176,30 @@ kern_return_t pid_for_task(mach_port_name_t task, int *pid) {
     return KERN_SUCCESS;
 }
 
+static uint64_t wall_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Reads what there is, so that there is room. Each record has the time of day at which it was made. */
+static void check_times(struct excguard_journal *journal, uint64_t first_ns) {
+    const uint64_t second = 1000000000;
+    const struct excguard_record *records;
+    uint32_t count = excguard_journal_peek(journal, &records, UINT32_MAX);
+    uint64_t now = wall_ns();
+    for (uint32_t i = 0; i < count; i++) {
+        MUST(records[i].time_ns + second > first_ns && records[i].time_ns < now + second);
+    }
+    excguard_journal_advance(journal, count);
+}
+
 int main(int argc, char **argv) {
     char error[512];
     struct excguard_journal *journal;
     struct excguard_receiver *receiver;
     struct excguard_reply_histogram times;
-    uint64_t counted = 0;
+    uint64_t counted = 0, first_ns = wall_ns();
     MUST(argc == 3);
     unsigned long messages = strtoul(argv[2], NULL, 10);
     MUST(excguard_journal_open(argv[1], 65536, 260400, &journal, error, sizeof error) == EXCGUARD_JOURNAL_OK);
@@ -191,6 +209,7 @@ int main(int argc, char **argv) {
     MUST(excguard_receiver_set_pid(receiver, 1, PID) == KERN_SUCCESS);
     atomic_store(&go, true);
     while (!atomic_load(&done)) {
+        check_times(journal, first_ns);
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
     excguard_receiver_stop(receiver);

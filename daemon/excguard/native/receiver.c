@@ -11,6 +11,7 @@
 
 #include "kernel_forms.h"
 #include "message_handler.h"
+#include "ticks.h"
 
 #define RECEIVE_OPTIONS                                                \
     (MACH_RCV_MSG | MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) | \
@@ -25,16 +26,20 @@
 #define LINGER_MS 10
 #define RECEIVE_ERRORS 0x10004000 /* MACH_RCV_...: the reply of the same call was sent */
 #define NS_PER_SECOND UINT64_C(1000000000)
+#define CALIBRATE_MIN_NS (NS_PER_SECOND / 10)
+#define CALIBRATE_MAX_NS (NS_PER_SECOND * 10)
 
 union receive_buffer {
     mach_msg_header_t header;
     uint8_t bytes[EXCGUARD_RECEIVE_SIZE];
 };
 
-/* A reading of the steady clock, and the time of day at that moment. */
+/* One moment by the processor's counter, the steady clock and the time of day; and what a tick is. */
 struct receiver_clock {
+    uint64_t ticks;
     uint64_t steady_ns;
     uint64_t wall_ns;
+    double tick_ns; /* 0: not measured yet */
 };
 
 /* Send rights to a task identity token, all under one name. */
@@ -80,22 +85,53 @@ static uint64_t clock_ns(clockid_t clock) {
 
 /*
  * On macOS this is mach_continuous_time, which goes on while the system sleeps; mach_absolute_time does not,
- * and times of day reckoned from it would be late by the sleep. Neither system needs a system call for it.
+ * and times of day computed from it would be late by the sleep. Neither system needs a system call for it.
  */
 static uint64_t steady_ns(void) {
     return clock_ns(CLOCK_MONOTONIC_RAW);
 }
 
-/*
- * The time of day at `steady`, from one reading of that clock a second: so a message costs one clock read
- * before its reply, and a clock that is set is followed within a second.
- */
-static uint64_t wall_time(struct receiver_clock *clock, uint64_t steady) {
-    if (clock->wall_ns == 0 || steady - clock->steady_ns >= NS_PER_SECOND) {
-        clock->steady_ns = steady;
-        clock->wall_ns = clock_ns(CLOCK_REALTIME);
+/* Reads all three. A tick is measured between two moments that are close enough that no sleep is likely
+ * between. */
+static void read_clocks(struct receiver_clock *clock) {
+    uint64_t width = UINT64_MAX, ticks = 0, steady = 0;
+    for (int i = 0; i < 3; i++) { /* the try with the least between its two reads of the counter */
+        uint64_t before = excguard_ticks(), now = steady_ns(), after = excguard_ticks();
+        if (after - before < width) {
+            width = after - before;
+            ticks = before + width / 2;
+            steady = now;
+        }
     }
-    return clock->wall_ns + (steady - clock->steady_ns);
+    uint64_t elapsed = steady - clock->steady_ns;
+    if (elapsed >= CALIBRATE_MIN_NS && elapsed <= CALIBRATE_MAX_NS && ticks > clock->ticks) {
+        clock->tick_ns = (double)elapsed / (double)(ticks - clock->ticks);
+    }
+    clock->ticks = ticks;
+    clock->steady_ns = steady;
+    clock->wall_ns = clock_ns(CLOCK_REALTIME);
+}
+
+/* The steady clock, by the counter once a tick is measured. */
+static uint64_t steady_time(const struct receiver_clock *clock) {
+    if (clock->tick_ns == 0) {
+        return steady_ns();
+    }
+    return clock->steady_ns +
+           (uint64_t)(int64_t)((double)(int64_t)(excguard_ticks() - clock->ticks) * clock->tick_ns);
+}
+
+/*
+ * The time of day at `*steady`, which was just read. The clocks are read once a second: so a message costs
+ * one read of the counter before its reply, and a clock that is set is followed within a second.
+ */
+static uint64_t wall_time(struct receiver_clock *clock, uint64_t *steady) {
+    uint64_t age = *steady - clock->steady_ns;
+    if (age >= (clock->tick_ns == 0 ? CALIBRATE_MIN_NS : NS_PER_SECOND)) {
+        read_clocks(clock);
+        *steady = clock->steady_ns;
+    }
+    return clock->wall_ns + (*steady - clock->steady_ns);
 }
 
 /* ---- rights ---- */
@@ -264,12 +300,14 @@ static bool finish_usual(struct excguard_receiver *receiver, const mach_msg_head
 /* True: a reply that is still to be sent is in the receive buffer. */
 static bool handle_message(struct excguard_receiver *receiver, uint64_t received_at) {
     const mach_msg_header_t *request = &receiver->received.header;
-    uint64_t now_ns = wall_time(&receiver->clock, received_at);
+    uint64_t now_ns = wall_time(&receiver->clock, &received_at);
     struct excguard_handled_message handled =
         excguard_handle_message(&receiver->handler, receiver->received.bytes, now_ns);
     uint32_t verdict = handled.verdict;
     if (verdict == EXCGUARD_ACCEPTED) {
-        excguard_journal_reply_time(receiver->handler.journal, steady_ns() - received_at);
+        uint64_t ready_at = steady_time(&receiver->clock);
+        excguard_journal_reply_time(receiver->handler.journal,
+                                    ready_at > received_at ? ready_at - received_at : 0);
         if (request->msgh_bits == EXCGUARD_KERNEL_BITS && MACH_PORT_VALID(request->msgh_remote_port)) {
             return finish_usual(receiver, &handled.reply->header);
         }
@@ -328,7 +366,7 @@ static void *run(void *argument) {
     bool reply = false;
     for (bool alive = true; alive;) {
         mach_msg_return_t result = next_message(receiver, reply);
-        uint64_t received_at = steady_ns();
+        uint64_t received_at = steady_time(&receiver->clock);
         bool sent = result == MACH_MSG_SUCCESS || (result & RECEIVE_ERRORS) == RECEIVE_ERRORS;
         if (reply && !sent) {
             fail_reply(receiver, &receiver->received.header, result);
@@ -400,6 +438,7 @@ kern_return_t excguard_receiver_start(struct excguard_journal *journal, mach_por
     receiver->task = mach_task_self();
     receiver->port_set = port_set;
     receiver->wake_fd = wake_fd;
+    read_clocks(&receiver->clock);
     pthread_mutex_init(&receiver->targets_lock, NULL);
     kern_return_t result = mach_port_allocate(receiver->task, MACH_PORT_RIGHT_RECEIVE, &receiver->control);
     if (result == KERN_SUCCESS) {
