@@ -13,15 +13,15 @@ from excguard import crash_reports
 from excguard.cli.closed_output import ends_with
 from excguard.cli.violation_text import labelled, listed, violation_lines
 from excguard.crash_reports.symbolicate import symbolicate as name_frames
+from excguard.crash_reports.symbols.symbolizer import SymbolizerError, open_symbolizer
 from excguard.files.escaping import printable
 from excguard.knowledge import releases
-from excguard.symbols.symbolizer import SymbolizerError, open_symbolizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from excguard.crash_reports import Report
-    from excguard.symbols.symbol import Symbolizer
+    from excguard.crash_reports.symbols.symbol import Symbolizer
 
 
 @click.command("report")

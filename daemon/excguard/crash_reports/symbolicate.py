@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from excguard.symbols.symbol import Image
+from excguard.crash_reports.symbols.symbol import Image
 
 if TYPE_CHECKING:
     from excguard.crash_reports.report import Frame, Report
-    from excguard.symbols.symbol import Symbolizer
+    from excguard.crash_reports.symbols.symbol import Symbolizer
 
 
 def symbolicate(report: Report, symbolizer: Symbolizer) -> int:

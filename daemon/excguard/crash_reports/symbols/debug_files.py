@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from excguard.symbols.symbol import Symbol
+from excguard.crash_reports.symbols.symbol import Symbol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from excguard.symbols.symbol import Image
+    from excguard.crash_reports.symbols.symbol import Image
 
 MAX_FILES = 100_000
 """Files of a directory tree that are looked at; a larger tree is not one of debug files."""

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from excguard.cli import main
-from excguard.symbols.atos import Atos
-from excguard.symbols.debug_files import DebugFiles
-from excguard.symbols.symbol import Image, Symbol
-from excguard.symbols.symbolizer import SymbolizerError, open_symbolizer
+from excguard.crash_reports.symbols.atos import Atos
+from excguard.crash_reports.symbols.debug_files import DebugFiles
+from excguard.crash_reports.symbols.symbol import Image, Symbol
+from excguard.crash_reports.symbols.symbolizer import SymbolizerError, open_symbolizer
 from tests.support.samples import INVALID_NAME
 
 UUID = "AEEC3AC6-8B0B-3FB3-BBB5-9E12BD88ACA2"

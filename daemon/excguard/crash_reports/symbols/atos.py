@@ -6,13 +6,13 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
-from excguard.symbols.symbol import Symbol
+from excguard.crash_reports.symbols.symbol import Symbol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from excguard.symbols.symbol import Image
+    from excguard.crash_reports.symbols.symbol import Image
 
 _TIMEOUT = 30.0  # seconds for one call of a tool
 _LOAD_ADDRESS = 0x1_0000_0000  # where atos is asked to place the image; any page will do

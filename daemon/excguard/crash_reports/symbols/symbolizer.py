@@ -6,14 +6,14 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from excguard.symbols.atos import Atos
-from excguard.symbols.debug_files import DebugFiles, SymbolicMissingError
+from excguard.crash_reports.symbols.atos import Atos
+from excguard.crash_reports.symbols.debug_files import DebugFiles, SymbolicMissingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from excguard.symbols.symbol import Symbolizer
+    from excguard.crash_reports.symbols.symbol import Symbolizer
 
 
 class SymbolizerError(RuntimeError):
