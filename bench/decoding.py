@@ -9,9 +9,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.row import Measure, Options, Row, has_valgrind, instructions, run
+from excguard import crash_reports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,8 +136,25 @@ def fresh_pair(python: str | Path) -> float:
     return (counts[1] - counts[0]) / (many - few)
 
 
+LOG = b"2026-01-01 12:00:00.123 E  kernel[0:23] some message about things: value=0x1234567 ok done\n"
+
+
+def splitting() -> Row:
+    """Reading 32 MiB of a log without a guard, against counting its lines with a regular expression."""
+    text = LOG * ((32 << 20) // len(LOG))
+    lines = re.compile(rb"[^\n]*+\n")
+    began = time.process_time()
+    sum(1 for _ in lines.finditer(text))
+    plain = time.process_time() - began
+    began = time.process_time()
+    crash_reports.read_documents(io.BytesIO(text))
+    ours = time.process_time() - began
+    return Row("reading 32 MiB of a log", "counting its lines with re", Measure.TIME, ours, plain, None, "s")
+
+
 def rows(options: Options) -> Iterator[Row]:
-    """Starts, and the decoding of one pair, in instructions."""
+    """A log without a guard; starts, and the decoding of one pair, in instructions."""
+    yield splitting()
     if not has_valgrind():
         return
     bare = instructions([sys.executable, "-c", "import click"]) / 1e6

@@ -1,4 +1,4 @@
-"""Reports of other layouts than the corpus has, reports that contradict themselves, and what is no report."""
+"""Other layouts than those of the corpus, reports that contradict themselves, and what is not a report."""
 
 import io
 import json

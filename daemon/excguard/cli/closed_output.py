@@ -1,4 +1,4 @@
-"""What a command does when nobody reads its output any more: `excguard scan --json ... | head -1`."""
+"""What a command does when its output is closed before its end: `excguard scan --json ... | head -1`."""
 
 from __future__ import annotations
 

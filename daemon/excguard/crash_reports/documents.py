@@ -79,9 +79,9 @@ def read(data: bytes, *, nesting: int = 0) -> list[Draft]:
     """
     if nesting and not may_have_guard(data):
         return []
-    data = unwrap(data)
     # Without any of the marks there is no guard in it; its head still shows which kind of report it is.
-    drafts = _Documents(data if may_have_guard(data) else data[:_HEAD_BYTES], nesting).read()
+    text = unwrap(data if may_have_guard(data) else data[:_HEAD_BYTES])
+    drafts = _Documents(text, nesting).read()
     if nesting == 0:
         drafts = _without_names(_without_translations(drafts))
         drafts += _lone(data, drafts)
@@ -164,8 +164,12 @@ class _Documents:
             else:
                 drafts = tool_json.documents(tree, lambda text: self._nested(text.encode("utf-8", "replace")))
         elif depth < _MAX_NESTING:
-            inner = json_spans.spans(data, span.start + 1, span.end)
-            return [draft for child in inner for draft in self._value(child, None, depth + 1)]
+            found: list[Draft] = []
+            for child in json_spans.spans(data, span.start + 1, span.end):
+                found += self._value(child, None, depth + 1)
+                if len(found) >= MAX_DOCUMENTS:
+                    break
+            return found
         else:
             drafts = _headed(ips_pieces.fragments(data[span.start : span.end]), header)
         for one in drafts:

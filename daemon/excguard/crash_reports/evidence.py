@@ -57,7 +57,7 @@ class Evidence:
         release: The system, as printed.
         simulated: Whether the process went on.
         unknown_type: Whether the text says that the guard type is unknown.
-        notes: What else there is to know.
+        notes: What else is known.
     """
 
     origin: str
@@ -108,12 +108,12 @@ def settle(evidence: Evidence, release: str | None) -> tuple[PartialViolation | 
         code = join(number, evidence.flavor, target)
         violation = decode(code, subcode, _release_of_words(evidence, code, at))
         return _noted(violation, evidence, at), _subcode_check(evidence)
-    told = decode_words(evidence.guard_type, _known_name(evidence), _assumed_target(evidence), subcode, at)
-    if evidence.flavor is not None and told.flavor is None:
-        kind = told.guard_type or "guard"
+    said = decode_words(evidence.guard_type, _known_name(evidence), _assumed_target(evidence), subcode, at)
+    if evidence.flavor is not None and said.flavor is None:
+        kind = said.guard_type or "guard"
         summary = f"{kind} violation of flavor {evidence.flavor:#x}, of a guard type that is not known."
-        told = msgspec.structs.replace(told, flavor=evidence.flavor, summary=summary)
-    return _noted(told, evidence, at), _subcode_check(evidence)
+        said = msgspec.structs.replace(said, flavor=evidence.flavor, summary=summary)
+    return _noted(said, evidence, at), _subcode_check(evidence)
 
 
 def unpack_crash(code: int) -> tuple[int, int, int]:

@@ -85,7 +85,7 @@ class Report(msgspec.Struct, kw_only=True):
         checks: What was compared.
         frames: The top frames of the thread.
         truncated: Whether the report was cut off; it is read as far as it goes.
-        notes: What else there is to know.
+        notes: What else is known.
         error: Why nothing could be read, in one line; None when something was.
     """
 

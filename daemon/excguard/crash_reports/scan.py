@@ -87,7 +87,7 @@ class Part(msgspec.Struct, frozen=True):
 def files(paths: Iterable[str], *, everything: bool = False) -> list[str]:
     """The files below directories, by name, and the files named themselves.
 
-    A directory that cannot be listed is among them, for reading it tells why.
+    A directory that cannot be listed is among them: reading it gives the reason.
 
     Args:
         paths: Directories and files.
@@ -102,10 +102,10 @@ def files(paths: Iterable[str], *, everything: bool = False) -> list[str]:
         if not Path(path).is_dir():
             found.append(path)
             continue
-        for folder, folders, names in os.walk(path, onerror=unlisted):
-            folders.sort()
+        for directory, directories, names in os.walk(path, onerror=unlisted):
+            directories.sort()
             found += [
-                os.path.join(folder, name)  # noqa: PTH118 - Path takes ten times as long
+                os.path.join(directory, name)  # noqa: PTH118 - Path takes ten times as long
                 for name in sorted(names)
                 if everything or name.lower().endswith(SUFFIXES)
             ]
@@ -159,7 +159,7 @@ def _reports(path: str, release: str | None, buffer: bytearray) -> list[Report]:
         finally:
             os.close(file)
     except OSError:
-        size = _BUFFER  # reading it again tells why
+        size = _BUFFER  # reading it again gives the reason
     if size < _BUFFER:
         return crash_reports.documents_of_bytes(view[:size], path, release)
     return crash_reports.documents_of_path(path, release)

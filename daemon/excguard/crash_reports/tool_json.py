@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 MAX_DEPTH = 128
+MAX_DOCUMENTS = 10_000
+"""Documents of one value that are read."""
 
 _PROCESS_KEYS = ("process_name", "processName", "procName", "app_name", "appName", "CFBundleExecutable")
 _CPU_KEYS = ("cpu_arch", "cpuType", "cpu")
@@ -65,7 +67,7 @@ class _Walk:
         self._walk(value, _around(value, _Context()), 0)
 
     def _walk(self, value: object, context: _Context, depth: int) -> None:
-        if depth > MAX_DEPTH:
+        if depth > MAX_DEPTH or len(self.drafts) >= MAX_DOCUMENTS:
             return
         if isinstance(value, str):
             self._string(value, context)
