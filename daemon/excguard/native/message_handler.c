@@ -212,12 +212,13 @@ handle_any(struct excguard_message_handler *handler, const uint8_t *bytes, uint6
 EXCGUARD_INLINE bool handle_form(struct excguard_message_handler *handler, const uint8_t *bytes,
                                  uint64_t now_ns, uint64_t state_key) {
     uint32_t port = excguard_load32(bytes + offsetof(mach_msg_header_t, msgh_local_port));
-    const struct excguard_target *target = &handler->targets[target_home(port)];
+    const struct excguard_target *target = ELEMENT(handler->targets, target_home(port) * sizeof *target);
     if (__builtin_expect(atomic_load_explicit(&target->port, memory_order_acquire) != port, 0)) {
         return false;
     }
     uint64_t thread_id = excguard_load64(bytes + EXCGUARD_PROTECTED(thread_id));
-    const struct excguard_thread *thread = &handler->threads[thread_id % EXCGUARD_THREAD_SLOTS];
+    const struct excguard_thread *thread =
+        ELEMENT(handler->threads, thread_id % EXCGUARD_THREAD_SLOTS * sizeof *thread);
     uint64_t owner = atomic_load_explicit(&target->owner, memory_order_relaxed);
     if (__builtin_expect(thread->thread_id != thread_id, 0) || __builtin_expect(thread->owner != owner, 0)) {
         return false;
