@@ -36,9 +36,12 @@ from excguard.sources.collector import Collector
 from excguard.sources.registry import SOURCES
 from excguard.targets.attachment import Attachment
 from excguard.targets.events import Event, Exited, Started
+from excguard.targets.log_need import with_log_where_needed
+from excguard.targets.program import Program
 from excguard.targets.rendezvous import TargetRendezvous
 from excguard.targets.supervisor import Supervisor
 from excguard.targets.target_set import TargetSet
+from excguard.targets.visibility import Visibility
 
 _TICK: Final = 1.0  # seconds between two summaries
 _COALESCE: Final = 0.02  # seconds that hits wait for others after some were read
@@ -138,6 +141,7 @@ class Service(Closeable):
             UnsupportedReleaseError: the running system is too old for a target's behavior.
             MachError: the kernel refuses a port.
         """
+        config = with_log_where_needed(config, host)
         with contextlib.ExitStack() as stack:
             pipeline = stack.enter_context(Pipeline(config, host, journal, sinks, SOURCES))
             collector = Collector(config, pipeline, SOURCES)
@@ -196,6 +200,14 @@ class Service(Closeable):
     def forward(self, signal: int) -> None:
         """Pass a signal on to the targets."""
         self._supervisor.forward(signal)
+
+    def visibility(self, target: str) -> Visibility | None:
+        """Where the hits of a target can be seen, as it is known by now; None before its first start."""
+        return self._targets.visibility(target)
+
+    def program(self, target: str) -> Program | None:
+        """The last start of a target's program; None before the first."""
+        return self._targets.program(target)
 
     def ready(self) -> bool:
         """Whether exceptions are being received."""
@@ -291,6 +303,7 @@ class Service(Closeable):
             JournalError: the names of new targets cannot be written; nothing has changed then.
         """
         self.pipeline.names.number(target.name for target in config.target)
+        config = with_log_where_needed(config, self._host)
         self._config = config
         self.pipeline.limit(config.log)
         self._collector.reload(config)

@@ -7,14 +7,18 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from excguard.cli import gating, junit
+from excguard.cli.outcome import Outcome
 from excguard.config import parse
-from excguard.gate.verdict import Verdict
+from excguard.knowledge.guard_behavior import GuardBehavior
+from excguard.mach.host import Host
 from excguard.pipeline.tally import SiteTally
 from excguard.service import needs_restart
+from excguard.targets.visibility import Circumstances, visibility
 from excsim import Kernel
 from tests.support.samples import INVALID_NAME, THREAD_SET_STATE
 
@@ -33,20 +37,34 @@ def tally(code: int, **changes: object) -> SiteTally:
     return SiteTally(code=code, **{**fields, **changes})
 
 
-def verdict(*tallies: SiteTally, fail_on: str = "soft") -> Verdict:
-    gate = gating.Gate((), fail_on=fail_on, **NO_OPTIONS)
-    return gate.judge("my.app", tallies, []).verdict
+def outcome(*sites: SiteTally, name: str = "my.app", fail_on: str = "soft", **changes: object) -> Outcome:
+    """A run that is over, as far as JUnit looks at it."""
+    run = {
+        "name": name,
+        "sites": sites,
+        "total": sum(site.hits for site in sites),
+        "lost": 0,
+        "error": None,
+        "death": None,
+        "exited": None,
+        "visibility": None,
+        "seconds": 1.5,
+        "status": 0,
+        **changes,
+    }
+    verdict = gating.Gate((), fail_on=fail_on, **NO_OPTIONS).judge("my.app", sites, [])
+    return Outcome(SimpleNamespace(**run), verdict, fail_on)
 
 
-def suite(*sites: SiteTally, lost: int = 0, error: str | None = None, fail_on: str = "soft") -> ET.Element:
-    found = verdict(*sites, fail_on=fail_on)
-    rendered = junit.render("my.app", found, seconds=1.5, lost=lost, started=STARTED, error=error)
-    document = ET.fromstring(rendered)  # noqa: S314
+def suite(*sites: SiteTally, **changes: object) -> ET.Element:
+    document = ET.fromstring(junit.render(outcome(*sites, **changes), started=STARTED))  # noqa: S314
     assert document.tag == "testsuites"
     (found,) = document
-    assert int(found.get("tests", "")) == len(found)
-    assert int(found.get("failures", "")) == len(found.findall("testcase/failure"))
-    assert len({case.get("name") for case in found}) == len(found)
+    cases = found.findall("testcase")
+    assert int(found.get("tests", "")) == len(cases)
+    for attribute, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        assert int(found.get(attribute, "")) == len(found.findall(f"testcase/{kind}"))
+    assert len({case.get("name") for case in cases}) == len(cases)
     return found
 
 
@@ -54,7 +72,7 @@ def test_each_site_is_a_failure_with_its_explanation() -> None:
     found = suite(tally(INVALID_NAME), tally(THREAD_SET_STATE, pc=0x1000))
 
     assert (found.get("failures"), found.get("time"), found.get("timestamp")) == ("2", "1.500", STARTED)
-    worst = found[0]
+    worst = found.findall("testcase")[0]
     assert re.fullmatch(r"THREAD_SET_STATE in my\.app \[[0-9a-f]{12}\]", worst.get("name"))
     assert worst.get("classname") == "excguard.my_app"
     failure = worst[0]
@@ -66,42 +84,63 @@ def test_each_site_is_a_failure_with_its_explanation() -> None:
 
 
 def test_names_depend_on_neither_ports_nor_program_counters() -> None:
-    (first,) = suite(tally(INVALID_NAME, pc=0x1000))
-    (second,) = suite(tally(INVALID_NAME + 0x500, pc=0x2000))
+    (first,) = suite(tally(INVALID_NAME, pc=0x1000)).findall("testcase")
+    (second,) = suite(tally(INVALID_NAME + 0x500, pc=0x2000)).findall("testcase")
 
     assert first.get("name") == second.get("name")
 
 
 def test_sites_below_fail_on_pass() -> None:
-    failed, passed = suite(tally(INVALID_NAME), tally(THREAD_SET_STATE), fail_on="fatal")
+    found = suite(tally(INVALID_NAME), tally(THREAD_SET_STATE), fail_on="fatal")
+    failed, passed = found.findall("testcase")
 
     assert ([child.tag for child in failed], [child.tag for child in passed]) == (["failure"], ["system-out"])
 
 
 def test_run_without_hits_is_one_test_that_passed() -> None:
-    (case,) = suite()
+    (case,) = suite().findall("testcase")
 
     assert (case.get("name"), list(case)) == ("no guard exceptions", [])
 
 
 def test_program_that_could_not_be_started_is_an_error_and_no_pass() -> None:
-    (case,) = found = suite(error="cannot start /app: no such program")
+    found = suite(error="cannot start /app: no such program")
+    (case,) = found.findall("testcase")
 
     assert (found.get("errors"), found.get("failures")) == ("1", "0")
     assert (case[0].tag, case[0].get("message")) == ("error", "cannot start /app: no such program")
 
 
 def test_hits_without_a_site_are_a_failure_too() -> None:
-    (case,) = suite(lost=7)
+    (case,) = suite(lost=7, total=7).findall("testcase")
 
     assert case[0].get("message") == "7 more guard hits"
 
 
+def test_a_program_that_was_killed_is_an_error_though_nothing_was_seen() -> None:
+    found = suite(death="killed by SIGKILL")
+
+    assert (found.get("errors"), found.get("failures")) == ("1", "0")
+    assert found.find("testcase/error").get("message") == "my.app was killed by SIGKILL"
+
+
+def test_what_could_not_be_seen_is_skipped_and_never_passed() -> None:
+    host = Host("26.4", "", "xnu-1", "arm64", developer_mode=True, guard_behavior=0x99)
+    seen = visibility(host, Circumstances(GuardBehavior(0), undelivered="it is setuid"))
+    found = suite(visibility=seen)
+
+    assert {case.get("name"): [child.tag for child in case] for case in found.findall("testcase")} == {
+        "optional guard exceptions": ["skipped"],
+        "soft guard exceptions": ["skipped"],
+        "no fatal guard exceptions": [],
+    }
+    assert "it is setuid" in found.find("testcase/skipped").get("message")
+    assert found.find("properties/property[@name='visibility.soft']").get("value") == "nothing"
+
+
 @pytest.mark.parametrize("name", ["\x00\x1b[31m<&\"'>", "\ud800", "\N{SNOWMAN}" * 300])
 def test_any_name_makes_xml(name: str) -> None:
-    document = junit.render(
-        name, verdict(tally(0xE000000000000000, target=name)), seconds=0, lost=0, started=STARTED
-    )
+    document = junit.render(outcome(tally(0xE000000000000000, target=name), name=name), started=STARTED)
 
     assert ET.fromstring(document) is not None  # noqa: S314 - our own
 

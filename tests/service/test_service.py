@@ -3,16 +3,21 @@
 import asyncio
 import os
 import signal
+from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 
 import pytest
 
 from excguard import config
-from excguard.config import Config, CrashReports, Journal, Log, Metrics, Target
+from excguard.config import Config, CrashReports, Delivery, Journal, Log, Metrics, Target
+from excguard.knowledge.guard_behavior import GuardBehavior
 from excguard.native import lib
 from excguard.pipeline.journal import HitCounter
 from excguard.service import Parts, ReceiverStoppedError, Service, needs_restart
+from excguard.targets.delivery import Plan
 from excguard.targets.events import Exited, ExitReason, Started
+from excguard.targets.executable import Executable
+from excguard.targets.program import Program
 from tests.support.streams import HOST
 from tests.support.waiting import until
 
@@ -247,7 +252,8 @@ def test_reports_are_waited_for_unless_it_was_stopped(make, *, stopped: bool) ->
 
 def test_events_of_targets_reach_collector_targets_and_caller_in_that_order(make) -> None:
     parts = make(on_event=lambda event: parts.calls.append(("caller", type(event).__name__)))
-    parts.service.handle(Started(TARGET, 100, None))
+    program = Program(Plan(Delivery.NONE, Executable(Path("/mail")), GuardBehavior(0)))
+    parts.service.handle(Started(TARGET, 100, program))
     parts.service.handle(Exited(TARGET, 100, None, signal.SIGKILL, ExitReason.KILLED, 1.0))
 
     assert parts.calls == [

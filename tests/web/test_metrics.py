@@ -63,7 +63,12 @@ COUNTERS = Counters(
     source_failures={("unified_log", "garbled"): 2},
     targets={
         "mail": TargetState(
-            up=True, starts=3, exits={"exited": 1, "killed": 1}, version="16.0", build="3826.200.121"
+            up=True,
+            starts=3,
+            exits={"exited": 1, "killed": 1},
+            version="16.0",
+            build="3826.200.121",
+            visibility={"soft": "nothing"},
         ),
         "quiet": TargetState(exits={"exited": 0}),
     },
@@ -156,6 +161,7 @@ def test_all_metrics_in_both_formats(accept: str, content_type: str, parse) -> N
         ("excguard_target_up", of(target="quiet")): 0,
         ("excguard_target_starts_total", of(target="mail")): 3,
         ("excguard_target_starts_total", of(target="quiet")): 0,
+        ("excguard_target_visibility", of(target="mail", severity="soft", by="nothing")): 1,
         ("excguard_target_exits_total", of(target="mail", reason="exited")): 1,
         ("excguard_target_exits_total", of(target="mail", reason="killed")): 1,
         ("excguard_target_exits_total", of(target="quiet", reason="exited")): 0,

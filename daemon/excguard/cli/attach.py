@@ -8,8 +8,8 @@ import click
 
 from excguard import config as configuration
 from excguard.cli import service_runner, summary
+from excguard.cli.one_run import Run
 from excguard.cli.process_id import process_id
-from excguard.cli.run import Run
 from excguard.cli.service_runner import Failure, report_error
 from excguard.config import Config, ConfigError, CrashReports, Log, Metrics, Reply, Target
 from excguard.doctor.examination import attaching

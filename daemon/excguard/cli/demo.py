@@ -7,7 +7,7 @@ import msgspec
 
 from excguard import misuse
 from excguard.cli import service_runner, summary
-from excguard.cli.run import Run
+from excguard.cli.one_run import Run
 from excguard.cli.service_runner import Failure
 from excguard.config import Config, Metrics, Restart, Target
 from excguard.sinks.console import terminal_width, wants_color

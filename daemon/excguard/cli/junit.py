@@ -1,54 +1,58 @@
 """A run as JUnit XML, which build servers show as tests: one a site, failed, skipped or passed by the gate.
 
 The form is the one that Jenkins, GitLab and GitHub's reporters read:
-``testsuites/testsuite/testcase/failure``.
+``testsuites/testsuite/testcase/failure``. A program that was killed is an
+error; severities whose hits could not be seen are skipped tests.
 """
 
 import xml.etree.ElementTree as ET
 
+from excguard.cli.outcome import Outcome
 from excguard.files.escaping import printable
-from excguard.gate.verdict import SiteResult, Standing, Verdict
+from excguard.gate.verdict import SiteResult, Standing
 from excguard.knowledge.severity import Severity
+from excguard.targets.visibility import SEVERITIES
 
 
-def render(  # noqa: PLR0913 - what there is to tell of a run
-    target: str,
-    verdict: Verdict,
-    *,
-    seconds: float,
-    lost: int,
-    started: str,
-    error: str | None = None,
-) -> bytes:
+def render(outcome: Outcome, *, started: str) -> bytes:
     """The XML document.
 
     Args:
-        target: what the program is called.
-        verdict: on the sites where it broke rules; without any, one test that passed says so.
-        seconds: how long it ran.
-        lost: hits that belong to no site because the journal was full.
+        outcome: of the run.
         started: when it was started, RFC 3339.
-        error: why it could not be.
     """
+    run = outcome.run
+    target = run.name
     suite = ET.Element("testsuite", name=f"excguard: {printable(target)}", timestamp=started)
-    failing = {site.id for site in verdict.failing}
-    for site in verdict.sites:
-        _case(suite, site, failed=site.id in failing)
-    if lost:
-        name = "hits that could not be told apart"
-        case = ET.SubElement(suite, "testcase", classname=_class(target), name=name)
-        failure = ET.SubElement(case, "failure", type="lost", message=f"{lost} more guard hits")
+    _properties(suite, outcome)
+    failing = {site.id for site in outcome.gate.verdict.failing}
+    for site in outcome.gate.verdict.sites:
+        _site(suite, site, failed=site.id in failing)
+    if run.lost:
+        case = _case(suite, target, "hits that belong to no site")
+        failure = ET.SubElement(case, "failure", type="lost", message=f"{run.lost} more guard hits")
         failure.text = "The journal was full. Give it a greater capacity: [journal] in the configuration."
-    if error is not None:
-        case = ET.SubElement(suite, "testcase", classname=_class(target), name="start of the program")
-        ET.SubElement(case, "error", type="start", message=printable(error))
-    elif not len(suite):
-        ET.SubElement(suite, "testcase", classname=_class(target), name="no guard exceptions")
-    suite.set("tests", str(len(suite)))
-    suite.set("failures", str(len(suite.findall("testcase/failure"))))
-    suite.set("skipped", str(len(suite.findall("testcase/skipped"))))
-    suite.set("errors", str(int(error is not None)))
-    suite.set("time", f"{seconds:.3f}")
+    if run.error is not None:
+        case = _case(suite, target, "start of the program")
+        ET.SubElement(case, "error", type="start", message=printable(run.error))
+    elif run.death is not None:
+        case = _case(suite, target, "end of the program")
+        ET.SubElement(case, "error", type="end", message=f"{printable(target)} was {run.death}")
+    if run.visibility is not None:
+        for severity in run.visibility.unseen:
+            case = _case(suite, target, f"{severity} guard exceptions")
+            reason = run.visibility.of(severity).reason
+            ET.SubElement(case, "skipped", message=f"could not be seen: {printable(reason)}")
+    if run.error is None and not run.total:
+        unseen = run.visibility.unseen if run.visibility else []
+        seen = [severity.value for severity in SEVERITIES if severity not in unseen]
+        if seen:
+            severities = f"{' or '.join(seen)} " if unseen else ""
+            _case(suite, target, f"no {severities}guard exceptions")
+    suite.set("tests", str(len(suite.findall("testcase"))))
+    for attribute, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        suite.set(attribute, str(len(suite.findall(f"testcase/{kind}"))))
+    suite.set("time", f"{run.seconds:.3f}")
     suites = ET.Element("testsuites")
     suites.append(suite)
     ET.indent(suites)
@@ -56,10 +60,23 @@ def render(  # noqa: PLR0913 - what there is to tell of a run
     return document + b"\n"
 
 
-def _case(suite: ET.Element, site: SiteResult, *, failed: bool) -> None:
+def _properties(suite: ET.Element, outcome: Outcome) -> None:
+    exited, seen = outcome.run.exited, outcome.run.visibility
+    found: dict[str, object] = {"exit_status": outcome.status}
+    if exited is not None:
+        found |= {"program_status": exited.status, "program_signal": exited.signal}
+    if seen is not None:
+        found |= {f"visibility.{severity}": seen.of(severity).by for severity in SEVERITIES}
+    properties = ET.SubElement(suite, "properties")
+    for name, value in found.items():
+        if value is not None:
+            ET.SubElement(properties, "property", name=name, value=str(value))
+
+
+def _site(suite: ET.Element, site: SiteResult, *, failed: bool) -> None:
     """One site. The name is the same in every run: no port name, no program counter, no process id."""
     name = f"{site.flavor} in {printable(site.place or site.executable)} [{site.id}]"
-    case = ET.SubElement(suite, "testcase", classname=_class(site.target), name=name)
+    case = _case(suite, site.target, name)
     severity = Severity.of(site.severity)
     lines = [
         site.summary,
@@ -79,6 +96,7 @@ def _case(suite: ET.Element, site: SiteResult, *, failed: bool) -> None:
         ET.SubElement(case, "skipped", message=f"{site.standing}: {printable(site.summary)}")
 
 
-def _class(target: str) -> str:
+def _case(suite: ET.Element, target: str, name: str) -> ET.Element:
     # Build servers split class names at dots.
-    return "excguard." + printable(target).replace(".", "_")
+    classname = "excguard." + printable(target).replace(".", "_")
+    return ET.SubElement(suite, "testcase", classname=classname, name=name)

@@ -68,6 +68,7 @@ class TargetState(Struct):
     exits: dict[str, int] = {}
     version: str = ""  # of its app, when it was last started; "": not known
     build: str = ""
+    visibility: dict[str, str] = {}  # by severity: what receives its hits; empty before the first start
 
 
 class Counters(NamedTuple):

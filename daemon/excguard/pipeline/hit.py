@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import Any
 
 from msgspec import Struct
@@ -34,6 +35,10 @@ class Hit(Struct, frozen=True, kw_only=True):
     pc: int | None = None
     lr: int | None = None
     sp: int | None = None
+    executable: str | None = None  # the path of the process's program; None when it is not known
+    image: str | None = None  # the path of the file that `pc` lies in; None when it is not known
+    image_uuid: str | None = None
+    image_offset: int | None = None  # of `pc`
 
     def to_dict(self) -> dict[str, Any]:
         """Everything: `Violation.to_dict`, with the hit's own fields over it.
@@ -65,8 +70,16 @@ class Hit(Struct, frozen=True, kw_only=True):
             "recovered": self.recovered,
             "inherited": self.inherited,
         }
+        if self.executable is not None:
+            found |= {"process": PurePath(self.executable).name, "executable": self.executable}
         if self.pc is not None:
             found |= {"pc": f"{self.pc:#x}", "lr": f"{self.lr or 0:#x}", "sp": f"{self.sp or 0:#x}"}
+        if self.image is not None:
+            found |= {
+                "image": self.image,
+                "image_uuid": self.image_uuid,
+                "image_offset": f"{self.image_offset or 0:#x}",
+            }
         return found
 
 

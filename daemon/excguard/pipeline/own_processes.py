@@ -5,13 +5,43 @@ its pid. So whether a hit is the program's own or of a process that inherited it
 """
 
 from collections import deque
+from typing import NamedTuple, Protocol
+
+
+class Place(NamedTuple):
+    """A place in the code of a process.
+
+    Attributes:
+        image: the path of the file that is mapped there.
+        uuid: of its build; empty when it has none.
+        offset: from its beginning.
+    """
+
+    image: str
+    uuid: str
+    offset: int
+
+
+class ProcessNames(Protocol):
+    """What is known of the processes of targets, beside their numbers."""
+
+    def executable(self, target_id: int, pid: int) -> str:
+        """The path of the program of a target's process; empty when it is not known."""
+
+    def place(self, target_id: int, pid: int, address: int) -> Place | None:
+        """The place of an address in a target's process; None when it is not known."""
 
 
 class OwnProcesses:
-    """The processes of each target, of which records may still be unread."""
+    """The processes of each target, of which records may still be unread.
+
+    Attributes:
+        names: what is known of processes; None: nothing.
+    """
 
     def __init__(self) -> None:
         """Begin without processes."""
+        self.names: ProcessNames | None = None
         self._pids: dict[int, dict[int, int]] = {}  # by target number: how many starts of a pid are kept
         self._ended: deque[tuple[int, int, int]] = deque()  # seq, target number, pid
 

@@ -51,12 +51,16 @@ class RecordDecoder:
         if live and not recovered and not flags & lib.EXCGUARD_RECORD_PID_UNKNOWN:
             # A program, and what it starts, can break a rule before the receiver has the program's pid.
             inherited = not self._processes.own(record.target_id, record.pid)
+        pid = None if flags & lib.EXCGUARD_RECORD_PID_UNKNOWN else record.pid
+        # A pid of an earlier excguard's hit may be another process's by now.
+        names = None if recovered or pid is None else self._processes.names
+        place = names.place(record.target_id, record.pid, record.pc) if names and registers else None
         subcode = None if flags & lib.EXCGUARD_RECORD_NO_SUBCODE else record.subcode
         release = self.release(record.release)
         return Hit(
             violation=decode(record.code, subcode, release),
             target=self.names.name(record.target_id),
-            pid=None if flags & lib.EXCGUARD_RECORD_PID_UNKNOWN else record.pid,
+            pid=pid,
             thread_id=record.thread_id if live else None,
             time_ns=record.time_ns,
             behavior=_BEHAVIORS.get(record.behavior, str(record.behavior)) if live else None,
@@ -70,6 +74,10 @@ class RecordDecoder:
             pc=record.pc if registers else None,
             lr=record.lr if registers else None,
             sp=record.sp if registers else None,
+            executable=(names.executable(record.target_id, record.pid) or None) if names else None,
+            image=place.image if place else None,
+            image_uuid=place.uuid if place else None,
+            image_offset=place.offset if place else None,
         )
 
     def violation(self, code: int, subcode: int, release: int) -> Violation:

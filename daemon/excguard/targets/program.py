@@ -49,6 +49,7 @@ class Program:
         plan: how its hits are delivered.
         token: identifies it in reports of the inserted library.
         pid: its first process; 0 before it is started.
+        ended: whether that has ended, so that a report that has not come will not come.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -56,6 +57,7 @@ class Program:
         self.plan = plan
         self.token = secrets.randbits(64)
         self.pid = 0
+        self.ended = False
         self._lock = threading.Lock()
         self._processes: dict[int, _Process] = {}
         self._registered: str | None = None
@@ -126,7 +128,10 @@ class Program:
         return self._processes.get(self.pid) or _Process("")
 
     def circumstances(self) -> Circumstances:
-        """What its visibility depends on, as far as it is known by now; of the sources nothing is read."""
+        """What its visibility depends on, as far as it is known by now; that no source is read is assumed.
+
+        While it runs, a library that was inserted without a doubt is taken to have set the flags.
+        """
         plan = self.plan
         circumstances = Circumstances(
             plan.flags, undelivered=plan.undelivered, refused=plan.refused, fix=plan.fix
@@ -137,6 +142,8 @@ class Program:
                     failure = self._first.failure
                     reason = f"the kernel refused to set them: {failure}" if failure else ""
                     return replace(circumstances, flags=flags, undelivered=reason)
+                if not self.ended and not plan.undelivered:
+                    return replace(circumstances, flags=plan.flags | DELIVER)
                 reason = f": {plan.undelivered}" if plan.undelivered else ""
                 return replace(circumstances, undelivered=f"the inserted library has not reported{reason}")
             if self._registered == "":

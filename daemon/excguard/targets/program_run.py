@@ -11,14 +11,14 @@ from typing import Final, Protocol
 from excguard.config import Registration, Reply
 from excguard.mach.errors import MachError
 from excguard.mach.host import Host
-from excguard.mach.rendezvous import Launch, environment
+from excguard.mach.rendezvous import environment
 from excguard.mach.spawn import find_program, spawn
 from excguard.process.guardian import ProcessGroup
 from excguard.process.terminal import Terminal
 from excguard.targets.delivery import plan
 from excguard.targets.events import Event, Exited, ExitReason, GroupEnded, Started, StartFailed
 from excguard.targets.program import Program
-from excguard.targets.rendezvous import TargetRendezvous
+from excguard.targets.rendezvous import TargetLaunch, TargetRendezvous
 from excguard.targets.supervised_target import SupervisedTarget
 
 _FIRST_LOOK: Final = 0.1  # seconds between two looks at a program's processes, at first
@@ -163,7 +163,7 @@ class ProgramRun:
 
     def _launch(
         self, program: Program
-    ) -> contextlib.AbstractContextManager[tuple[Launch | None, dict[str, str]]]:
+    ) -> contextlib.AbstractContextManager[tuple[TargetLaunch | None, dict[str, str]]]:
         if self._rendezvous is None:
             return contextlib.nullcontext((None, {}))
         return self._rendezvous.launch(self.supervised.target, program, self.supervised.port)

@@ -50,6 +50,21 @@ class Started:
     program: Program
 
 
+class TargetLaunch:
+    """A program that is being started, and may fetch its exception port."""
+
+    def __init__(self, launch: Launch, started: Started, pids: dict[int, Started]) -> None:
+        """Use `TargetRendezvous.launch`."""
+        self._launch = launch
+        self._started = started
+        self._pids = pids
+
+    def register(self, pid: int) -> None:
+        """The program was started as ``pid``."""
+        self._pids[pid] = self._started  # first: it may have ended already, which is reported at once
+        self._launch.register(pid)
+
+
 class TargetRendezvous:
     """The rendezvous server of the daemon, made when the first target needs it."""
 
@@ -65,7 +80,7 @@ class TargetRendezvous:
     @contextlib.contextmanager
     def launch(
         self, target: Target, program: Program, port: ReceiveRight
-    ) -> Iterator[tuple[Launch | None, dict[str, str]]]:
+    ) -> Iterator[tuple[TargetLaunch | None, dict[str, str]]]:
         """Prepare the start of a target's program, which happens in the block.
 
         Yields the launch, which the pid is registered with, and the variables that the program needs. The
@@ -100,10 +115,7 @@ class TargetRendezvous:
         )
         ports = {key: Port.make_send(port), lib.EXCGUARD_KEY_CONTROL: server.control_port()}
         with server.launch(ports) as launch:
-            yield launch, variables
-            # The child gets its reply only when the lock is released, so what it reports has a target.
-            if launch.pid:
-                self._pids[launch.pid] = started
+            yield TargetLaunch(launch, started, self._pids), variables
 
     def forget(self, pid: int) -> None:
         """The process was reaped; its pid may be that of another process next."""

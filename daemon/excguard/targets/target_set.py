@@ -1,21 +1,34 @@
 """The targets that are watched at present: their exception ports, their numbers, and what became of them."""
 
 import asyncio
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from excguard.config import Target
+from excguard.mach import processes
 from excguard.mach.errors import MachError
 from excguard.mach.host import Host
 from excguard.pipeline.counters import TargetState
+from excguard.pipeline.own_processes import Place
 from excguard.pipeline.pipeline import Pipeline
 from excguard.pipeline.receiver import Receiver
 from excguard.targets.attachment import Attachment
 from excguard.targets.bundle import bundle_version
-from excguard.targets.events import Event, Exited, ExitReason, Restarting, Started, StartFailed
+from excguard.targets.events import (
+    Event,
+    Exited,
+    ExitReason,
+    GroupEnded,
+    Restarting,
+    Started,
+    StartFailed,
+)
+from excguard.targets.program import Program
 from excguard.targets.supervised_target import SupervisedTarget
 from excguard.targets.supervisor import Supervisor
+from excguard.targets.visibility import SEVERITIES, Visibility, visibility
 
 
 @dataclass(eq=False)
@@ -25,6 +38,9 @@ class _Entry:
     target: Target
     number: int
     supervised: SupervisedTarget | None  # None: a process that was not started here
+    program: Program | None = None  # the last one that was started
+    visibility: Visibility | None = None
+    unseen: set[str] = field(default_factory=set)  # programs without the library that were logged
     no_senders: int = 0  # no-senders notifications that were logged
     state: TargetState = field(
         default_factory=lambda: TargetState(exits={reason.value: 0 for reason in ExitReason})
@@ -41,11 +57,43 @@ class TargetSet:
         self._supervisor = supervisor
         self._receiver = receiver
         self._entries: dict[str, _Entry] = {}
+        for stream in pipeline.streams:
+            stream.processes.names = self
 
     @property
     def states(self) -> Mapping[str, TargetState]:
         """The state of each target; the mapping is a new one each time."""
         return {name: entry.state for name, entry in self._entries.items()}
+
+    def visibility(self, name: str) -> Visibility | None:
+        """Where the hits of a target can be seen, as it is known by now; None before its first start."""
+        entry = self._entries[name]
+        if entry.program is None:
+            return None
+        circumstances = dataclasses.replace(
+            entry.program.circumstances(),
+            reads_log="unified_log" in self._pipeline.external,
+            reads_reports="crash_report" in self._pipeline.external,
+        )
+        return visibility(self._host, circumstances)
+
+    def program(self, name: str) -> Program | None:
+        """The last start of a target's program; None before the first."""
+        return self._entries[name].program
+
+    def executable(self, target_id: int, pid: int) -> str:
+        """See `ProcessNames`."""
+        program = self._program_of(target_id)
+        return program.path_of(pid) if program is not None else processes.path(pid)
+
+    def place(self, target_id: int, pid: int, address: int) -> Place | None:
+        """See `ProcessNames`."""
+        program = self._program_of(target_id)
+        image = program.image_at(pid, address) if program is not None else None
+        return Place(image.path, image.uuid, address - image.address) if image is not None else None
+
+    def _program_of(self, target_id: int) -> Program | None:
+        return next((one.program for one in self._entries.values() if one.number == target_id), None)
 
     def number(self, name: str) -> int:
         """The number of a target, as in records."""
@@ -118,15 +166,31 @@ class TargetSet:
         name, emit = event.target.name, self._pipeline.emit
         entry = self._entries[name]
         match event:
-            case Started(pid=pid):
+            case Started(pid=pid, program=program):
+                entry.program = program
+                entry.visibility = self.visibility(name)
+                entry.unseen.clear()
                 entry.state.up = True
                 entry.state.starts += 1
                 entry.state.version, entry.state.build = bundle_version(Path(entry.target.command[0]))
                 self._pipeline.live.processes.started(entry.number, pid)
                 self._receiver.set_pid(entry.number, pid)
-                emit("info", "target_started", target=name, pid=pid)
+                seen = entry.visibility.fields() if entry.visibility else {}
+                emit(
+                    "info",
+                    "target_started",
+                    target=name,
+                    pid=pid,
+                    executable=str(program.plan.executable.path),
+                    delivery=program.plan.delivery.value,
+                    delivery_children=program.plan.children,
+                    visibility=seen,
+                )
+                self._set_state(entry)
             case Exited(pid=pid, reason=reason):
                 entry.state.up = False
+                if entry.program is not None:
+                    entry.program.ended = True
                 entry.state.exits[reason.value] += 1
                 self._receiver.set_pid(entry.number, 0)
                 self._pipeline.live.processes.ended(entry.number, pid, self._pipeline.live.journal.head)
@@ -140,7 +204,12 @@ class TargetSet:
                     status=event.status,
                     signal=event.signal,
                     seconds=round(event.seconds, 3),
+                    left=event.left,
                 )
+            case GroupEnded(detached=detached):
+                self._report_program(name, entry)
+                if detached:
+                    emit("warning", "target_processes_detached", target=name)
             case StartFailed(reason=why):
                 emit("error", "target_start_failed", target=name, error=why)
             case Restarting(delay=delay):
@@ -153,3 +222,25 @@ class TargetSet:
             if times > entry.no_senders:
                 self._pipeline.emit("info", "target_no_senders", target=name)
             entry.no_senders = times
+            self._report_program(name, entry)
+
+    def _report_program(self, name: str, entry: _Entry) -> None:
+        """Log what became known of a program: what is seen of it, and which of its programs are not."""
+        if entry.program is None:
+            return
+        now = self.visibility(name)
+        if now != entry.visibility and now is not None:
+            entry.visibility = now
+            self._pipeline.emit("info", "target_visibility", target=name, visibility=now.fields())
+            self._set_state(entry)
+        for path in entry.program.unseen:
+            if path not in entry.unseen:
+                entry.unseen.add(path)
+                self._pipeline.emit("warning", "descendant_not_seen", target=name, executable=path)
+
+    @staticmethod
+    def _set_state(entry: _Entry) -> None:
+        if entry.visibility is not None:
+            entry.state.visibility = {
+                severity.value: entry.visibility.of(severity).by.value for severity in SEVERITIES
+            }

@@ -153,6 +153,13 @@ _OTHERS = (
         "one for each target",
     ),
     Family(
+        "excguard_target_visibility",
+        "gauge",
+        ("target", "severity", "by"),
+        "What receives hits of a severity: handler, unified_log, crash_report or nothing. Always 1.",
+        "three for each target that was started",
+    ),
+    Family(
         "excguard_build",
         "info",
         ("version", "python_version", "kernel", "release"),
@@ -204,6 +211,12 @@ def values(counters: Counters, build: tuple[str, ...]) -> Iterator[Values]:
     yield Values(_BY_NAME["excguard_target_exits"], exits, counts, started)
     versions = [(name, state.version, state.build) for name, state in counters.targets.items()]
     yield Values(_BY_NAME["excguard_target"], versions, [1] * len(versions))
+    visible = [
+        (name, severity, by)
+        for name, state in counters.targets.items()
+        for severity, by in state.visibility.items()
+    ]
+    yield Values(_BY_NAME["excguard_target_visibility"], visible, [1] * len(visible))
     yield Values(_BY_NAME["excguard_build"], [build], [1])
 
 
