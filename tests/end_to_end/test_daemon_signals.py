@@ -122,7 +122,7 @@ def test_changed_target_is_started_anew(serve, tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("[journal]", "[journal]\ncapacity = 2048"))
     daemon.process.send_signal(signal.SIGHUP)
     assert daemon.wait_for("configuration_reloaded", 2)[1]["needs_restart"] == ["journal"]
-    assert daemon.stop() == 0
+    assert daemon.stop() == 0, daemon.stderr
 
 
 def test_metrics_move_to_another_port(serve, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_metrics_move_to_another_port(serve, tmp_path: Path) -> None:
     assert total(scrape(after), "excguard_target_up") == 1
     with pytest.raises(OSError, match="refused"):
         scrape(before)
-    assert daemon.stop() == 0
+    assert daemon.stop() == 0, daemon.stderr
 
 
 def test_rotation(storm: Storm) -> None:

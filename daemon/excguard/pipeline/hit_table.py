@@ -6,6 +6,7 @@ is new, which is rare.
 
 import itertools
 import threading
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -117,16 +118,17 @@ class _Sums:
         self._ends = ffi.new("uint32_t[]", list(itertools.accumulate(map(len, groups))))
         self._of = ffi.new("struct excguard_sum_members *", [self._members, self._ends, len(groups)])
 
-    def of(self, counters: Any) -> tuple[memoryview, memoryview]:  # noqa: ANN401 - a cffi array
+    def of(self, counters: Any) -> tuple["array[int]", "array[int]"]:  # noqa: ANN401 - a cffi array
         """For each sum its hits, and when the last of them was, in nanoseconds since the epoch (0: none)."""
         count = self._of.sums
         hits, last_ns = ffi.new("uint64_t[]", max(count, 1)), ffi.new("uint64_t[]", max(count, 1))
         lib.excguard_hit_sums(counters, self._of, hits, last_ns)
-        return _view(hits)[:count], _view(last_ns)[:count]
+        return _copy(hits, count), _copy(last_ns, count)
 
 
-def _view(numbers: Any) -> memoryview:  # noqa: ANN401 - a cffi array of uint64_t
-    return memoryview(ffi.buffer(numbers)).cast("B").cast("Q")
+def _copy(numbers: Any, count: int) -> "array[int]":  # noqa: ANN401 - a cffi array of uint64_t
+    # Views of views of a cffi buffer that are in a cycle crash CPython 3.11 when it collects them at its end.
+    return array("Q", ffi.buffer(numbers)[: count * 8])
 
 
 def expected_flavors(release: int) -> list[tuple[str, str, str]]:

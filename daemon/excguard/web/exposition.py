@@ -7,6 +7,7 @@ exemplar: the ``seq`` of a hit that the log has in full.
 """
 
 import itertools
+from array import array
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, cast
@@ -123,8 +124,8 @@ class _Column:
     ) -> None:
         """Set the values; ``decimals`` and ``created`` as of `Values`."""
         numbers = (
-            ffi.from_buffer("uint64_t[]", values)
-            if isinstance(values, memoryview)
+            ffi.from_buffer("uint64_t[]", values)  # type: ignore[arg-type]  # it is a buffer
+            if isinstance(values, array)
             else ffi.new("uint64_t[]", values)
         )
         when = ffi.NULL if created is None else ffi.new("char[]", f"{created:.3f}".encode())
@@ -165,13 +166,13 @@ _uncleared = ffi.new_allocator(should_clear_after_alloc=False)
 
 def _exemplars(exemplars: Mapping[Labels, Exemplar], numbers: Mapping[Labels, int]) -> Any:  # noqa: ANN401
     """An array of ``struct excguard_exemplar`` for the series of ``numbers``."""
-    array = ffi.new("struct excguard_exemplar[]", max(len(numbers), 1))
-    fields = memoryview(ffi.buffer(array)).cast("B").cast("Q")
+    found = ffi.new("struct excguard_exemplar[]", max(len(numbers), 1))
+    fields = memoryview(ffi.buffer(found)).cast("B").cast("Q")
     for labels, exemplar in dict(exemplars).items():  # a copy: another thread adds some
         number = numbers.get(labels)
         if number is not None:  # None: of a target whose counters were reset
             fields[2 * number], fields[2 * number + 1] = exemplar.seq, exemplar.time_ns // 1000
-    return array
+    return found
 
 
 @cache
