@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from excguard.gate import baseline, code_quality, github
 from excguard.gate.baseline import Baseline, BaselineError, Entry
-from excguard.gate.verdict import IgnoreRule, SiteResult, Standing, judge
+from excguard.gate.site_result import SiteResult, Standing
+from excguard.gate.verdict import IgnoreRule, judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,8 @@ from excguard.files.escaping import printable
 from excguard.gate import baseline as baseline_file
 from excguard.gate import code_quality, github
 from excguard.gate.baseline import Baseline, BaselineError
-from excguard.gate.verdict import SiteResult, Standing, Verdict, judge
+from excguard.gate.site_result import SiteResult, Standing
+from excguard.gate.verdict import Verdict, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

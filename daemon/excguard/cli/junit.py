@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 
 from excguard.cli.outcome import Outcome
 from excguard.files.escaping import printable
-from excguard.gate.verdict import SiteResult, Standing
+from excguard.gate.site_result import SiteResult, Standing
 from excguard.knowledge.severity import Severity
 from excguard.targets.visibility import SEVERITIES
 

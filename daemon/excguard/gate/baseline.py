@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from excguard.gate.verdict import SiteResult
+    from excguard.gate.site_result import SiteResult
 
 MAX_BYTES = 4 << 20
 """A baseline of tens of thousands of sites is smaller; a larger file is something else."""

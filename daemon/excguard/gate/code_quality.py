@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from excguard.gate.verdict import Standing, Verdict
+from excguard.gate.site_result import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from excguard.gate.verdict import Verdict
 
 _SEVERITIES: Mapping[str | None, str] = {
     "fatal": "critical",

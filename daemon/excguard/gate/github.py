@@ -7,7 +7,8 @@ annotation of a kind counts what it stands for. The summary page takes 1 MiB a s
 
 from collections.abc import Iterator, Sequence
 
-from excguard.gate.verdict import SiteResult, Standing, Verdict
+from excguard.gate.site_result import SiteResult, Standing
+from excguard.gate.verdict import Verdict
 
 MAX_ANNOTATIONS = 10
 """Of each kind a step."""
