@@ -89,11 +89,11 @@ def starts() -> None:
     )
 
 
-def scans(folder: Path, every: int) -> None:
-    """Print the ratios of files a second; one file in `every` tells of a guard violation."""
+def scans(directory: Path, every: int) -> None:
+    """Print the ratios of files a second; one file in `every` is of a guard violation."""
     paths = []
     for number in range(FILES):
-        paths.append(folder / f"{number}.ips")
+        paths.append(directory / f"{number}.ips")
         paths[-1].write_text(report(number % 50, guard=number % every == 0))
     jobs = os.cpu_count() or 1
     loop, spread, ours = [], [], []
@@ -105,7 +105,7 @@ def scans(folder: Path, every: int) -> None:
         with ProcessPoolExecutor(jobs) as pool:
             hits = sum(pool.map(loads, paths, chunksize=64))
         spread.append(time.perf_counter() - began)
-        ours.append(took([*EXCGUARD, "scan", "--json", str(folder)]))
+        ours.append(took([*EXCGUARD, "scan", "--json", str(directory)]))
     size = paths[0].stat().st_size >> 10
     print(f"scan: {FILES} files of {size} KiB, {hits} of them of guard violations; files a second:")
     print(

@@ -79,7 +79,7 @@ def read(data: bytes, *, nesting: int = 0) -> list[Draft]:
     """
     if nesting and not may_have_guard(data):
         return []
-    # Without any of the marks there is no guard in it; its head still shows which kind of report it is.
+    # Text without any of the marks holds no guard; its head still shows which kind of report it is.
     text = unwrap(data if may_have_guard(data) else data[:_HEAD_BYTES])
     drafts = _Documents(text, nesting).read()
     if nesting == 0:
@@ -96,6 +96,7 @@ class _Documents:
         self._nesting = nesting
         self._drafts: list[Draft] = []
         self._reader = TextReader()
+        self._read_until = 0  # up to there lines can be of interest
 
     def read(self) -> list[Draft]:
         """All documents."""
@@ -140,9 +141,10 @@ class _Documents:
         """Where the next line begins that can be of interest, or the lines end that are not."""
         blank = _BLANK.match(self._data, at, end)
         at = blank.end() if blank else at
-        while at < end and not self._reader.takes_any_line:
+        while self._read_until <= at < end and not self._reader.takes_any_line:
             part = self._data.find(b"\n", at + _PART, at + 2 * _PART) + 1
             if part == 0 or part > end or may_be_read(self._data[at:part]):
+                self._read_until = part or at + _PART  # line by line
                 break
             at = part
         return at
@@ -260,7 +262,7 @@ def _without_names(drafts: list[Draft]) -> list[Draft]:
 
 
 def _lone(data: bytes, drafts: list[Draft]) -> list[Draft]:
-    """Whole codes in text that is of no violation otherwise; only those that a table knows."""
+    """Whole codes in text that is of no violation otherwise; only those that are in a table."""
     if any(draft.evidence for draft in drafts):
         return []
     found: list[Draft] = []
