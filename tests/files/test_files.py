@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from excguard.files import atomic, bounded, errors
+from excguard.files import atomic, bounded, errors, ownership
 
 
 @pytest.mark.parametrize(
@@ -118,3 +118,27 @@ def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path, kind: str
         bounded.read(path, 1 << 20)
 
     assert sum(1 for _ in Path("/dev/fd").iterdir()) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_files_that_other_users_can_change_are_found(tmp_path: Path) -> None:
+    directory = tmp_path / "a b"
+    directory.mkdir(mode=0o755)
+    path = directory / "file"
+    path.touch(mode=0o644)
+    assert ownership.problem(path) is None
+    assert ownership.problem(directory / "none") is None
+    path.chmod(0o664)
+    assert ownership.problem(path) == (
+        f"{path}: can be written by other users than root; chmod go-w '{path}'"
+    )
+    path.chmod(0o644)
+    directory.chmod(0o777)
+    assert "chmod go-w" in (ownership.problem(path) or "")
+    directory.chmod(0o1777)
+    assert ownership.problem(path) is None
+    os.chown(path, 65534, -1)
+    assert f"{path}: belongs to user 65534" in (ownership.problem(path) or "")
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    assert f"{path}: belongs to user 65534" in (ownership.problem(link) or "")

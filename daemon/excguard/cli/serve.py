@@ -14,10 +14,11 @@ from excguard import config as configuration
 from excguard.cli import service_runner, simulated_kernel
 from excguard.cli.service_runner import Failure, report_error
 from excguard.config import Config, ConfigError
-from excguard.files import atomic
+from excguard.files import atomic, ownership
 from excguard.files.off_loop import OffLoop
 from excguard.launchd.job import Kind
 from excguard.mach import host as mach_host
+from excguard.pipeline.journal import JournalError
 from excguard.process import interrupt
 from excguard.service import needs_restart
 from excguard.sinks.log import EventLog, open_standard_error
@@ -107,6 +108,9 @@ class _Daemon:
 
     def read_config(self) -> Config:
         """The configuration, with what the command line says on top. Raises ConfigError."""
+        # Its commands are run.
+        if (problem := ownership.problem_for_this_process(self._path)) is not None:
+            raise ConfigError(problem)
         config = configuration.load(
             self._path, on_deprecated=service_runner.report_deprecated(as_json=self._as_json)
         )
@@ -125,6 +129,8 @@ class _Daemon:
     def serve(self, config: Config, pid_file: Path | None) -> bool:
         """Serve to the end. False when the log did not take everything."""
         journal = Path(config.journal.path) if config.journal.path else _default_journal()
+        if (problem := ownership.problem_for_this_process(journal)) is not None:
+            raise JournalError(problem)
         with contextlib.ExitStack() as stack:
             simulated_kernel.start_if_needed()
             self._host = mach_host.running()
