@@ -90,6 +90,19 @@ def test_memory_is_bounded() -> None:
     assert len(deduplicator._newest[1].kinds) == 512
 
 
+def test_memory_is_bounded_when_every_process_misbehaves_in_many_places() -> None:
+    deduplicator = Deduplicator()
+    for pid in range(200):
+        deduplicator.live(1000, INVALID_NAME, 7, pid * S)  # the oldest, and busy all the time
+        for subcode in range(600):
+            deduplicator.live(pid, INVALID_NAME, subcode, pid * S)
+
+    kinds = [len(process.kinds) for process in deduplicator._all]
+    assert kinds[-1] == 512
+    assert 8192 < sum(kinds) <= 16_384
+    assert not deduplicator.line(1000, INVALID_NAME, 7, 200 * S)
+
+
 @given(
     st.lists(
         st.tuples(

@@ -17,9 +17,11 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 # What is remembered: enough processes for the longest wait for a crash report (minutes), enough kinds of hit
-# for one that misbehaves in many places. Beyond that the oldest is forgotten.
+# for one that misbehaves in many places, and fewer processes when all of them do. Beyond that the oldest is
+# forgotten. A kind takes about 250 bytes.
 _PROCESSES = 4096
 _KINDS = 512
+_ALL_KINDS = 16_384
 
 # How far the start of a process, as seen here, may lie from the one that a crash report names.
 SAME_START_NS = 2_000_000_000
@@ -65,6 +67,7 @@ class Deduplicator:
         """Begin without processes."""
         self._newest: dict[int, _Process] = {}  # by pid
         self._all: deque[_Process] = deque()
+        self._kinds = 0  # of all processes
 
     def started(self, pid: int, time_ns: int) -> None:
         """A process was started under this pid, which may have been another's before."""
@@ -74,7 +77,7 @@ class Deduplicator:
         """A hit came to an exception port, and is counted."""
         process = self._newest.get(pid) or self._new(pid)
         process.last_ns = time_ns
-        seen = process.seen((code, subcode))
+        seen = self._seen(process, (code, subcode))
         seen.live += 1
         seen.counted = max(seen.counted, seen.live)
 
@@ -82,7 +85,7 @@ class Deduplicator:
         """Whether a line of the unified log is a hit that was not counted; from now on it is counted."""
         process = self._newest.get(pid) or self._new(pid)
         process.last_ns = time_ns
-        seen = process.seen((code, subcode))
+        seen = self._seen(process, (code, subcode))
         seen.lines += 1
         if seen.lines <= seen.counted:
             return False
@@ -105,7 +108,7 @@ class Deduplicator:
         process.reported = True
         process.last_ns = max(process.last_ns, time_ns)
         if not known:
-            process.seen((code, subcode)).counted = 1
+            self._seen(process, (code, subcode)).counted = 1
         return not known
 
     def _new(self, pid: int) -> _Process:
@@ -113,7 +116,27 @@ class Deduplicator:
         self._newest[pid] = process
         self._all.append(process)
         if len(self._all) > _PROCESSES:
-            oldest = self._all.popleft()
-            if self._newest.get(oldest.pid) is oldest:
-                del self._newest[oldest.pid]
+            self._forget_oldest()
         return process
+
+    def _seen(self, process: _Process, kind: Kind) -> _Seen:
+        before = len(process.kinds)
+        seen = process.seen(kind)
+        self._kinds += len(process.kinds) - before
+        if self._kinds > _ALL_KINDS:
+            self._forget_quietest()
+        return seen
+
+    def _forget_quietest(self) -> None:
+        """Forget the kinds of the processes that have had no hit for longest, until half is free."""
+        for process in sorted(self._all, key=lambda each: each.last_ns):
+            if self._kinds <= _ALL_KINDS // 2:
+                break
+            self._kinds -= len(process.kinds)
+            process.kinds.clear()
+
+    def _forget_oldest(self) -> None:
+        oldest = self._all.popleft()
+        self._kinds -= len(oldest.kinds)
+        if self._newest.get(oldest.pid) is oldest:
+            del self._newest[oldest.pid]
