@@ -41,11 +41,11 @@ class Bench:
         self.unclaimed = 0
         self.child = child
         self.output = output
-        self.server = RendezvousServer(f"org.excguard.bench.{os.getpid()}", on_event=self._told)
+        self.server = RendezvousServer(f"org.excguard.bench.{os.getpid()}", on_event=self._on_event)
         self.environment = {**os.environ, **self.server.environment}
         self.port = ReceiveRight.construct()
 
-    def _told(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         self.claims += isinstance(event, Claimed)
         self.unclaimed += isinstance(event, Unclaimed)
 

@@ -46,8 +46,8 @@ class Fake:
         }
         self.port: str | None = None
         self.excguard_listens = False
-        self.unwritable_folders: dict[Path, str] = {}
-        self.unreadable_folders: dict[str, str] = {}
+        self.unwritable_directories: dict[Path, str] = {}
+        self.unreadable_directories: dict[str, str] = {}
         self.task_error: str | None = None
 
     def run(self, *command: str) -> Answer | None:
@@ -68,10 +68,10 @@ class Fake:
         return self.excguard_listens
 
     def unwritable(self, directory: Path) -> str | None:
-        return self.unwritable_folders.get(directory)
+        return self.unwritable_directories.get(directory)
 
     def unreadable(self, directory: Path) -> str | None:
-        return self.unreadable_folders.get(str(directory))
+        return self.unreadable_directories.get(str(directory))
 
     def task_for_pid(self, _pid: int) -> str | None:
         return self.task_error
@@ -115,7 +115,7 @@ def test_developer_mode_off_is_a_problem_since_14_1(mac, release: str) -> None:
 
     assert finding.status is Status.PROBLEM
     assert finding.found == "off"
-    assert "told to no handler" in finding.meaning
+    assert "reach no handler" in finding.meaning
     assert "DevToolsSecurity -enable" in finding.advice
     assert "[crash_reports]" in finding.advice
 
@@ -134,7 +134,7 @@ def test_developer_mode_on_or_of_no_consequence(mac, release: str, mode) -> None
         (
             0x99,  # xnu's own default
             (Status.WARNING, "VM_DELIVER|VM_FATAL|MP_DELIVER|MP_FATAL", "optional Mach port guards"),
-            (Status.WARNING, "NONE", "told to nobody"),
+            (Status.WARNING, "NONE", "not delivered"),
         ),
         (
             0x3311,
@@ -171,7 +171,7 @@ def test_mp_fatal_says_which_exits_to_expect(mac) -> None:
 def test_once_says_where_the_rest_is_to_be_had(mac) -> None:
     _, second = examination.guard_flags(mac(guard_behavior=0x3111))
 
-    assert "only its first is told" in second.meaning
+    assert "only the first of a process is delivered" in second.meaning
     assert "[unified_log]" in second.advice
 
 
@@ -225,7 +225,7 @@ def test_where_the_kernel_is_simulated_only_what_can_be_seen_is_reported(mac, tm
         "guard flags of other programs",
         "configuration",
         "metrics port",
-        "journal folder",
+        "journal directory",
         "attach",
     }
     assert next(f for f in findings if f.check == "developer mode").status is Status.PROBLEM
@@ -271,21 +271,21 @@ def test_port_switched_off(mac, tmp_path) -> None:
     assert only(examination.metrics_port(mac(), config('[metrics]\nlisten = ""', tmp_path))).found == "off"
 
 
-def test_folders(mac, tmp_path) -> None:
+def test_directories(mac, tmp_path) -> None:
     machine = mac()
     found = config('[log]\npath = "/logs/a.jsonl"\n[journal]\npath = "/data/journal"', tmp_path)
-    assert [finding.status for finding in examination.folders(machine, found)] == [Status.OK, Status.OK]
-    machine.unwritable_folders = {Path("/logs"): "no permission to write"}
-    log, journal = examination.folders(machine, found)
+    assert [finding.status for finding in examination.directories(machine, found)] == [Status.OK, Status.OK]
+    machine.unwritable_directories = {Path("/logs"): "no permission to write"}
+    log, journal = examination.directories(machine, found)
 
     assert (log.status, log.found) == (Status.PROBLEM, "/logs: no permission to write")
     assert journal.status is Status.OK
 
 
-def test_report_folders(mac, tmp_path) -> None:
+def test_report_directories(mac, tmp_path) -> None:
     machine = mac()
-    machine.unreadable_folders = {"/Library/Logs/DiagnosticReports": "no permission to read"}
-    own, system = examination.report_folders(machine, Config())
+    machine.unreadable_directories = {"/Library/Logs/DiagnosticReports": "no permission to read"}
+    own, system = examination.report_directories(machine, Config())
     assert (own.status, own.found) == (Status.OK, f"{tmp_path}/Library/Logs/DiagnosticReports")
     assert (system.status, system.found) == (
         Status.WARNING,
@@ -293,9 +293,9 @@ def test_report_folders(mac, tmp_path) -> None:
     )
 
     given = config('[crash_reports]\ndirectories = ["/reports"]', tmp_path)
-    assert only(examination.report_folders(machine, given)).found == "/reports"
+    assert only(examination.report_directories(machine, given)).found == "/reports"
     off = config("[crash_reports]\nenabled = false", tmp_path)
-    assert only(examination.report_folders(machine, off)).found == "off"
+    assert only(examination.report_directories(machine, off)).found == "off"
 
 
 def test_behavior_that_the_release_does_not_have(mac, tmp_path) -> None:

@@ -32,7 +32,7 @@ def run(kernel: Kernel, *arguments: str, home: Path) -> tuple[int, dict[str, dic
 @pytest.mark.parametrize(
     ("options", "check", "status", "part"),
     [
-        ({"developer_mode": False}, "developer mode", "problem", "told to no handler"),
+        ({"developer_mode": False}, "developer mode", "problem", "reach no handler"),
         (
             {"task_exc_guard": DELIVER | MP_FATAL},
             "guard flags of other programs",

@@ -53,12 +53,12 @@ def test_directories(machine, tmp_path, monkeypatch) -> None:
     (tmp_path / "file").touch()
 
     assert machine.unwritable(tmp_path / "made" / "later") is None
-    assert machine.unwritable(tmp_path / "file" / "in") == f"{tmp_path / 'file'} is no folder"
+    assert machine.unwritable(tmp_path / "file" / "in") == f"{tmp_path / 'file'} is not a directory"
     assert machine.unreadable(tmp_path) is None
     monkeypatch.setattr("os.access", lambda *_: False)
-    assert machine.unreadable(tmp_path) == "no leave to read"
+    assert machine.unreadable(tmp_path) == "no permission to read"
     assert machine.unreadable(tmp_path / "nowhere") is None
-    assert machine.unwritable(tmp_path) == "no leave to write"
+    assert machine.unwritable(tmp_path) == "no permission to write"
 
 
 def test_programs_of_the_system(machine) -> None:

@@ -42,37 +42,37 @@ def report(pid: int, started: str, code: int = THREAD_SET_STATE) -> str:
     )
 
 
-def deadly(child: str, folder: Path, wait: float = 0.0) -> str:
-    """A target that dies of a fatal guard, and the folder where its report will be."""
+def deadly(child: str, directory: Path, wait: float = 0.0) -> str:
+    """A target that dies of a fatal guard, and the directory where its report will be."""
     return (
         f'[[target]]\nname = "deadly"\ncommand = ["{child}", "raise", "{THREAD_SET_STATE:#x}", "1"]\n'
-        f'restart = "never"\n[crash_reports]\ndirectories = ["{folder}"]\nwait = {wait}\n'
+        f'restart = "never"\n[crash_reports]\ndirectories = ["{directory}"]\nwait = {wait}\n'
     )
 
 
 def test_fatal_hit_without_developer_mode_is_learnt_from_its_report(child: str, tmp_path: Path) -> None:
     """The report comes late and in two pieces; one hit, counted once."""
-    folder = tmp_path / "DiagnosticReports"
-    folder.mkdir()
+    directory = tmp_path / "DiagnosticReports"
+    directory.mkdir()
     quiet = '[[target]]\nname = "quiet"\ncommand = ["sleep", "1000"]\n'
     with Kernel(developer_mode=False) as kernel:
-        daemon = Daemon(tmp_path, kernel.environ, deadly(child, folder) + quiet)
+        daemon = Daemon(tmp_path, kernel.environ, deadly(child, directory) + quiet)
         try:
             (exited,) = daemon.wait_for("target_exited", target="deadly")
             assert exited["signal"] == 9
             assert daemon.events("guard_hit") == []
             (started,) = daemon.wait_for("target_started", target="deadly")
             whole = report(started["pid"], started["timestamp"])
-            path = folder / "child-2026-11-21-101010.ips"
+            path = directory / "child-2026-11-21-101010.ips"
             path.write_text(whole[:300])
-            other = folder / "other.ips"  # once this one is told, the first has been looked at
+            other = directory / "other.ips"  # once this one is logged, the first has been looked at
             other.write_text(report(started["pid"] + 1, started["timestamp"]))
             wait_until(lambda: scrape(daemon.url))
             with path.open("a") as file:
                 file.write(whole[300:])
             (hit,) = daemon.wait_for("guard_hit")
-            (folder / "Retired").mkdir()
-            path.rename(folder / "Retired" / path.name)
+            (directory / "Retired").mkdir()
+            path.rename(directory / "Retired" / path.name)
             samples = scrape(daemon.url)
             assert daemon.stop() == 0
         finally:
@@ -89,15 +89,15 @@ def test_fatal_hit_without_developer_mode_is_learnt_from_its_report(child: str, 
 
 
 def test_report_of_a_hit_that_was_seen_live_is_old_news(serve, child: str, tmp_path: Path) -> None:
-    folder = tmp_path / "DiagnosticReports"
-    folder.mkdir()
+    directory = tmp_path / "DiagnosticReports"
+    directory.mkdir()
     quiet = '[[target]]\nname = "quiet"\ncommand = ["sleep", "1000"]\n'
-    daemon: Daemon = serve(deadly(child, folder).replace("wait = 0.0", 'processes = ["*"]') + quiet)
+    daemon: Daemon = serve(deadly(child, directory).replace("wait = 0.0", 'processes = ["*"]') + quiet)
     (started,) = daemon.wait_for("target_started", target="deadly")
     daemon.wait_for("target_exited", target="deadly")
-    (folder / "a.ips").write_text(report(started["pid"], started["timestamp"]))
-    # A report of somebody else's, to know when both have been read.
-    (folder / "b.ips").write_text(report(started["pid"] + 1, started["timestamp"]))
+    (directory / "a.ips").write_text(report(started["pid"], started["timestamp"]))
+    # A report of another process, whose event means that both have been read.
+    (directory / "b.ips").write_text(report(started["pid"] + 1, started["timestamp"]))
     daemon.wait_for("guard_hit", 2)
     assert daemon.stop() == 0
 
@@ -108,9 +108,9 @@ def test_report_of_a_hit_that_was_seen_live_is_old_news(serve, child: str, tmp_p
 
 
 def test_run_waits_for_the_report_of_its_program(child: str, tmp_path: Path) -> None:
-    folder = tmp_path / "DiagnosticReports"
-    folder.mkdir()
-    (tmp_path / "c.toml").write_text(f'[crash_reports]\ndirectories = ["{folder}"]\nwait = 60.0\n')
+    directory = tmp_path / "DiagnosticReports"
+    directory.mkdir()
+    (tmp_path / "c.toml").write_text(f'[crash_reports]\ndirectories = ["{directory}"]\nwait = 60.0\n')
     log = tmp_path / "log.jsonl"
     with Kernel(developer_mode=False) as kernel:
         run = subprocess.Popen(
@@ -125,11 +125,11 @@ def test_run_waits_for_the_report_of_its_program(child: str, tmp_path: Path) -> 
         )
         wait_until(lambda: events(log, "target_exited"))
         (started,) = events(log, "target_started")
-        (folder / "a.ips").write_text(report(started["pid"], started["timestamp"]))
-        _, told = run.communicate(timeout=60)
+        (directory / "a.ips").write_text(report(started["pid"], started["timestamp"]))
+        _, output = run.communicate(timeout=60)
 
     assert run.returncode == 3
-    assert "THREAD_SET_STATE" in told
+    assert "THREAD_SET_STATE" in output
     assert 'failures="1"' in (tmp_path / "junit.xml").read_text()
 
 

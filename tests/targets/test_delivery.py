@@ -82,7 +82,7 @@ def test_what_is_configured_is_done(
     assert reason in found.undelivered
 
 
-def test_a_library_that_is_missing_is_told(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_is_missing_is_reported(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> Path:
         raise FileNotFoundError("it is not built")
 

@@ -99,11 +99,11 @@ def test_a_mode_that_changes_the_user(tmp_path: Path, mode: int, *, set_id: bool
         (thin(signed=b"\0" * 12), "damaged: magic number 0x0"),
     ],
 )
-def test_a_file_that_is_no_program_is_told_so(tmp_path: Path, contents: bytes, problem: str) -> None:
+def test_a_file_that_is_not_a_program_is_reported(tmp_path: Path, contents: bytes, problem: str) -> None:
     assert problem in Executable.of(write(tmp_path / "app", contents)).problem
 
 
-def test_a_missing_file_is_told_so(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     assert Executable.of(tmp_path / "none").problem == "no such file or directory"
 
 

@@ -48,7 +48,7 @@ def library(tmp_path: Path) -> Path:
         ),
         (thin(signed=signature(flags=0x2000)), Effect.FATAL, "library validation"),
         (universal(thin("arm64"), thin("arm64e")), Effect.FATAL, "arm64e"),
-        # nobody can say
+        # not decidable
         (thin(signed=signature(entitlements={}, der_only=True)), Effect.UNKNOWN, "entitlements"),
         (thin(signed=signature(entitlements={"app-sandbox": True})), Effect.UNKNOWN, "sandbox"),
         (b"\x7fNOT", Effect.UNKNOWN, "neither a Mach-O nor"),

@@ -63,7 +63,7 @@ def test_a_crash_report_is_seen_when_it_is_read() -> None:
     assert read.unseen == []
 
 
-def test_severities_with_the_same_reason_are_told_together() -> None:
+def test_severities_with_the_same_reason_are_stated_together() -> None:
     found = visibility(mac(developer_mode=False), Circumstances(FLAGS(0), undelivered="it is setuid"))
 
     assert found.gaps() == [
@@ -92,7 +92,7 @@ def test_without_developer_mode_soft_hits_alone_are_not_all_hits() -> None:
     assert not visibility(mac(developer_mode=False), Circumstances(DELIVER)).sees(Severity.SOFT)
 
 
-def test_what_a_handler_misses_is_told() -> None:
+def test_what_a_handler_misses_is_stated() -> None:
     once = visibility(mac(), Circumstances(DELIVER | FLAGS.MP_ONCE))
     ports = visibility(mac(), Circumstances(FLAGS.MP_DELIVER))
 
@@ -102,7 +102,7 @@ def test_what_a_handler_misses_is_told() -> None:
     assert ports.fatal.reason == ""
 
 
-def test_the_fix_is_told_where_something_is_missing() -> None:
+def test_the_fix_is_stated_where_something_is_missing() -> None:
     missing = visibility(mac(developer_mode=False), Circumstances(FLAGS(0), fix="sign it otherwise"))
 
     assert missing.fix.startswith("sign it otherwise; turn Developer Mode on")

@@ -113,7 +113,7 @@ class Gate:
         verdict = judge(
             sites, self._baseline, self._rules, today=_today(), strict=self._strict and not self._update
         )
-        # Hits that the journal had no room for belong to no site: nobody can have accepted them.
+        # Hits that the journal had no room for belong to no site, so they cannot have been accepted.
         exact = sum(one.hits for one in counters if summary.meets([one.severity], self.fail_on))
         lost = exact - sum(site.hits for site in verdict.sites if site.meets_fail_on)
         return Outcome(verdict, lost)

@@ -38,7 +38,7 @@ def explained(tallies: Iterable[SiteTally]) -> list[tuple[SiteTally, Violation]]
 def meets(severities: Iterable[str | None], fail_on: str) -> bool:
     """Whether one of the hits' severities is as bad as ``fail_on`` says ("never": none is).
 
-    "soft" is met by any hit at all, also by one whose severity no table knows.
+    "soft" is met by any hit at all, also by one whose severity is in no table.
     """
     if fail_on == "never":
         return False
@@ -72,7 +72,7 @@ def _in_short(advice: str) -> str:
 
 
 def table(title: str, tallies: Iterable[SiteTally], *, width: int, color: bool) -> str:
-    """One row a site: how often, how severe, which rule, what that means and how to mend it."""
+    """One row a site: how often, how severe, which rule, what that means and how to fix it."""
     sites = explained(tallies)
     rows = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, expand=False)
     rows.add_column("hits", justify="right")

@@ -6,4 +6,4 @@
 from pathlib import Path
 from typing import Final
 
-FOLDER: Final = Path(__file__).parent
+DIRECTORY: Final = Path(__file__).parent

@@ -2,6 +2,6 @@
 
 import sys
 
-from excguard.client import FOLDER
+from excguard.client import DIRECTORY
 
-sys.stdout.write(f"{FOLDER}\n")
+sys.stdout.write(f"{DIRECTORY}\n")

@@ -14,7 +14,7 @@ Run = Callable[..., Answer | None]
 
 @dataclass(frozen=True)
 class Signature:
-    """What codesign tells of a program.
+    """What codesign prints about a program.
 
     Attributes:
         runtime: signed with the hardened runtime.
@@ -48,7 +48,7 @@ class Signature:
 
 
 def read(run: Run, program: Path) -> Signature | None:
-    """The signature of a program; None when it has none. codesign(1) tells about it on standard error."""
+    """The signature of a program; None when it has none. codesign(1) prints it on standard error."""
     shown = run("codesign", "-d", "--verbose=2", str(program))
     if shown is None or shown.status != 0:
         return None

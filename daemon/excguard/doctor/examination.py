@@ -23,14 +23,14 @@ from excguard.launchd.refusals import refusals
 from excguard.mach.host import version
 from excguard.sources.crash_reports import DEFAULT_DIRECTORIES
 
-# osfmk/kern/exception.c of xnu-10002.41.9: from here on a fatal guard is told to no handler without Developer
+# osfmk/kern/exception.c of xnu-10002.41.9: from here on a fatal guard reaches no handler without Developer
 # Mode.
 _NEEDS_DEVELOPER_MODE = version("14.1")
 # The oldest release with a protected behavior.
 _OLDEST = version(Behavior.IDENTITY_PROTECTED.since)
 # osfmk/kern/thread.c of the macOS 26 kernel writes one line for each guard into the unified log.
 _LOGS_GUARDS = version("26")
-# The folders that System Integrity Protection keeps for Apple.
+# The directories that System Integrity Protection keeps for Apple.
 _APPLES = ("/System/", "/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/", "/usr/libexec/")
 
 
@@ -67,7 +67,7 @@ def examine(system: System, config_path: Path | None = None, pid: int | None = N
     Args:
         system: who answers.
         config_path: the configuration; None for the default one, which need not be there.
-        pid: a process that somebody wants to attach to.
+        pid: a process to attach to.
     """
     findings: list[Finding] = []
     for probe in (platform, developer_mode, integrity_protection, guard_flags, unified_log):
@@ -79,8 +79,8 @@ def examine(system: System, config_path: Path | None = None, pid: int | None = N
         findings += behaviors(system, config)
         findings += targets(system, config)
         findings += metrics_port(system, config)
-        findings += folders(system, config)
-        findings += report_folders(system, config)
+        findings += directories(system, config)
+        findings += report_directories(system, config)
     findings += attaching(system, pid)
     for kind in Kind:
         findings += launchd_job(system, kind)
@@ -116,7 +116,7 @@ def platform(system: System) -> Iterator[Finding]:
 
 
 def developer_mode(system: System) -> Iterator[Finding]:
-    """Are fatal guards told to a handler."""
+    """Are fatal guards delivered to a handler."""
     host = system.host
     if host.developer_mode is None or host.version < _NEEDS_DEVELOPER_MODE:
         yield Finding(
@@ -132,7 +132,7 @@ def developer_mode(system: System) -> Iterator[Finding]:
             "developer mode",
             Status.PROBLEM,
             "off",
-            "fatal guards kill the program and are told to no handler (macOS 14.1 and later): excguard "
+            "fatal guards kill the program and reach no handler (macOS 14.1 and later): excguard "
             "sees the program die, and the hit only when the crash report comes",
             "turn it on (System Settings, Privacy & Security, Developer Mode; or `sudo DevToolsSecurity "
             "-enable`) and restart, or have excguard watch crash reports ([crash_reports] in the "
@@ -210,22 +210,24 @@ def _flags(who: str, flags: GuardBehavior, value: int) -> Finding:
             if flag in flags
         )
         meaning.append(
-            f"ONCE: of soft and optional {kinds} guards a process has only its first is told, so counts are "
+            f"ONCE: of soft and optional {kinds} guards only the first of a process is delivered, so counts are "
             "too low"
         )
         advice.append("take later ones from the unified log ([unified_log], macOS 26 and later)")
     if GuardBehavior.MP_CORPSE in flags or GuardBehavior.VM_CORPSE in flags:
-        meaning.append("CORPSE: such guards are told of a copy of the process, whose pid is another")
+        meaning.append("CORPSE: such guards are delivered for a copy of the process, with another pid")
     if GuardBehavior.MP_DELIVER not in flags:
         meaning.append(
-            "without MP_DELIVER soft and optional Mach port guards are told to nobody; fatal ones are"
+            "without MP_DELIVER soft and optional Mach port guards are not delivered; fatal ones are"
         )
         advice.append(
             "let the program call task_set_exc_guard_behavior(mach_task_self(), TASK_EXC_GUARD_MP_DELIVER) "
             "in its test builds, or take them from the unified log ([unified_log], macOS 26 and later)"
         )
     if not meaning:
-        return Finding(check, Status.OK, found, "each guard is told, and only fatal ones end the program")
+        return Finding(
+            check, Status.OK, found, "each guard is delivered, and only fatal ones end the program"
+        )
     return Finding(check, Status.WARNING, found, "; ".join(meaning), "; ".join(advice))
 
 
@@ -252,7 +254,7 @@ def unified_log(system: System) -> Iterator[Finding]:
         )
     else:
         yield Finding(
-            "unified log", Status.OK, "readable", "[unified_log] also sees programs that nobody watches"
+            "unified log", Status.OK, "readable", "[unified_log] also sees programs that are not watched"
         )
 
 
@@ -273,7 +275,7 @@ def read_config(path: Path, *, required: bool = True) -> tuple[Config | None, Fi
             Status.PROBLEM,
             str(error),
             "excguard does not start with it; one that runs keeps its old configuration",
-            "mend the line that is named, and run this again",
+            "fix the line that is named, and run this again",
         )
     names = ", ".join(target.name for target in config.target) or "no targets"
     return config, Finding("configuration", Status.OK, str(path), f"valid; watches {names}")
@@ -386,50 +388,50 @@ def metrics_port(system: System, config: Config) -> Iterator[Finding]:
             check,
             Status.PROBLEM,
             f"{config.metrics.listen}: {reason}",
-            "excguard serve does not start: somebody else has the port, or it is not this machine's",
+            "excguard serve does not start: another program has the port, or the address is not this machine's",
             f"see who has it (`lsof -nP -iTCP:{listen[1]}`), or set metrics.listen",
         )
 
 
-def folders(system: System, config: Config) -> Iterator[Finding]:
+def directories(system: System, config: Config) -> Iterator[Finding]:
     """Can the log and the journal be written."""
-    wanted = {"log folder": config.log.path, "journal folder": config.journal.path}
+    wanted = {"log directory": config.log.path, "journal directory": config.journal.path}
     for check, path in wanted.items():
-        if not path and check == "log folder":
+        if not path and check == "log directory":
             continue  # standard error
-        folder = (Path(path) if path else configuration.default_journal_path()).parent
-        reason = system.unwritable(folder)
+        directory = (Path(path) if path else configuration.default_journal_path()).parent
+        reason = system.unwritable(directory)
         if reason is None:
-            yield Finding(check, Status.OK, str(folder), "can be written to")
+            yield Finding(check, Status.OK, str(directory), "can be written to")
         else:
             yield Finding(
                 check,
                 Status.PROBLEM,
-                f"{folder}: {reason}",
+                f"{directory}: {reason}",
                 "excguard serve does not start",
                 f"make it writable for user id {system.uid}, or name another in the configuration",
             )
 
 
-def report_folders(system: System, config: Config) -> Iterator[Finding]:
+def report_directories(system: System, config: Config) -> Iterator[Finding]:
     """Can crash reports be read."""
     check = "crash reports"
     if not config.crash_reports.enabled:
         yield Finding(
-            check, Status.OK, "off", "hits that only they tell of are not seen; [crash_reports] is off"
+            check, Status.OK, "off", "hits that are only in them are not seen; [crash_reports] is off"
         )
         return
     names = config.crash_reports.directories or (() if system.host.simulated else DEFAULT_DIRECTORIES)
     for name in names:
-        folder = Path(name.replace("~", str(system.home), 1) if name.startswith("~/") else name)
-        reason = system.unreadable(folder)
+        directory = Path(name.replace("~", str(system.home), 1) if name.startswith("~/") else name)
+        reason = system.unreadable(directory)
         if reason is None:
-            yield Finding(check, Status.OK, str(folder), "new reports in it are read")
+            yield Finding(check, Status.OK, str(directory), "new reports in it are read")
         else:
             yield Finding(
                 check,
                 Status.WARNING,
-                f"{folder}: {reason}",
+                f"{directory}: {reason}",
                 "reports of what root runs are there, and administrators alone can read them",
                 "run excguard as an administrator or as a daemon, if you watch such programs",
             )
@@ -476,7 +478,7 @@ def why_no_task_port(system: System, pid: int) -> tuple[str, str]:  # noqa: PLR0
     owner, program = words[0], Path(words[1].strip())
     if str(program).startswith(_APPLES):
         return (
-            f"{program} is part of macOS: System Integrity Protection gives its task port to nobody",
+            f"{program} is part of macOS: System Integrity Protection gives its task port to no process",
             run_it,
         )
     if system.uid not in (0, int(owner)):
@@ -487,7 +489,7 @@ def why_no_task_port(system: System, pid: int) -> tuple[str, str]:  # noqa: PLR0
     signed = code_signature.read(system.run, program)
     if signed and signed.runtime and not signed.has("com.apple.security.get-task-allow"):
         return (
-            f"{program} has the hardened runtime and no get-task-allow: its task port is given to nobody",
+            f"{program} has the hardened runtime and no get-task-allow: no process gets its task port",
             f"sign test builds with com.apple.security.get-task-allow, or {run_it}",
         )
     if system.uid != 0:

@@ -30,16 +30,16 @@ class System(Protocol):
         """Run a program of the system; None where there is no such program."""
 
     def taken(self, host: str, port: int) -> str | None:
-        """Why nobody can listen there now; None when one can."""
+        """Why it is not possible to listen there now; None when one can."""
 
     def answers(self, host: str, port: int) -> bool:
         """Whether an excguard listens there."""
 
-    def unwritable(self, folder: Path) -> str | None:
-        """Why no file can be made in a folder (or made along with it); None when one can."""
+    def unwritable(self, directory: Path) -> str | None:
+        """Why no file can be made in a directory (or made along with it); None when one can."""
 
-    def unreadable(self, folder: Path) -> str | None:
-        """Why the files of a folder cannot be listed; None when they can, or there is no such folder."""
+    def unreadable(self, directory: Path) -> str | None:
+        """Why the files of a directory cannot be listed; None when they can, or there is no such directory."""
 
     def task_for_pid(self, pid: int) -> str | None:
         """The error that the kernel refuses a task port with; None when it would give one."""
@@ -103,18 +103,22 @@ class Machine:
             return True
         return False
 
-    def unwritable(self, folder: Path) -> str | None:
+    def unwritable(self, directory: Path) -> str | None:
         """See `System`."""
-        existing = folder
+        existing = directory
         while not existing.exists() and existing != existing.parent:
             existing = existing.parent
         if not existing.is_dir():
-            return f"{existing} is no folder"
-        return None if os.access(existing, os.W_OK | os.X_OK) else "no leave to write"
+            return f"{existing} is not a directory"
+        return None if os.access(existing, os.W_OK | os.X_OK) else "no permission to write"
 
-    def unreadable(self, folder: Path) -> str | None:
+    def unreadable(self, directory: Path) -> str | None:
         """See `System`."""
-        return "no leave to read" if folder.exists() and not os.access(folder, os.R_OK | os.X_OK) else None
+        return (
+            "no permission to read"
+            if directory.exists() and not os.access(directory, os.R_OK | os.X_OK)
+            else None
+        )
 
     def task_for_pid(self, pid: int) -> str | None:
         """See `System`. The port is given back at once."""

@@ -13,7 +13,7 @@ def write(path: Path, contents: bytes, *, mode: int = PRIVATE) -> None:
     """Replace the file at ``path``, or make it; a symbolic link there is replaced, not followed.
 
     The contents are on the disk when this returns. The temporary file lies in the same directory and is made
-    by `tempfile.mkstemp`, with ``O_EXCL`` and ``O_NOFOLLOW`` under a name that nobody can foresee, so that
+    by `tempfile.mkstemp`, with ``O_EXCL`` and ``O_NOFOLLOW`` under a name that cannot be predicted, so that
     another user of a shared directory cannot redirect it.
 
     Args:

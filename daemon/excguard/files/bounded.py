@@ -1,4 +1,4 @@
-"""Reading a file that somebody else may have put there.
+"""Reading a file that another user may have put there.
 
 A name in a directory that others can write may be a FIFO that no one writes to, a device without an end, or
 a file of any size. Opened and read as usual, each of them stops the reader or fills its memory.

@@ -33,7 +33,7 @@ def render(verdict: Verdict) -> bytes:
             "check_name": f"excguard/{site.flavor}",
             "fingerprint": site.id,
             "severity": _SEVERITIES[site.severity],
-            # A path is required; the image is the nearest thing to a file that a program's run knows.
+            # A path is required; the image is the nearest thing to a file that is known of a run.
             "location": {"path": site.image or site.executable, "lines": {"begin": 1}},
         }
         for site in verdict.sites

@@ -21,7 +21,7 @@ from typing import Any
 # invalid configuration costs one start in this time, and a corrected one is read within it.
 THROTTLE_SECONDS = 10
 # From SIGTERM to SIGKILL: the longest stop_timeout of a target, and this for everything else. launchd's
-# default is "system-defined", and 0 would be for ever.
+# default is "system-defined", and 0 would mean without a limit.
 EXIT_SECONDS = 25
 # launchd's default is 256; this is enough for 128 targets. The watched programs inherit it.
 OPEN_FILES = 1024

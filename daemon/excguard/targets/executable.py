@@ -39,7 +39,7 @@ class Executable:
 
     @classmethod
     def of(cls, program: Path) -> "Executable":
-        """Look at the file of a program. Whatever is wrong with it is told by `problem`."""
+        """Look at the file of a program. `problem` states what is wrong with it."""
         script = None
         path = program
         try:

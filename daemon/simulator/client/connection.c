@@ -132,7 +132,7 @@ static ssize_t exchange(struct connection *connection, const struct wire_request
 }
 
 /* In place of entitlements, which are what hardens a program of macOS, and of the kernel's boot arguments. */
-static void become_as_told(struct connection *connection) {
+static void apply_settings(struct connection *connection) {
     const char *level = getenv(EXCSIM_HARDENED), *pinned = getenv(EXCSIM_PINNED);
     if (level && *level) {
         struct wire_request request = {
@@ -156,7 +156,7 @@ static int greet(struct connection *connection) {
     }
     memcpy(&reply, connection->packet, sizeof reply);
     connection->thread_id = reply.value[0];
-    become_as_told(connection);
+    apply_settings(connection);
     return reply.result == KERN_SUCCESS;
 }
 

@@ -52,7 +52,7 @@ def parsed(message: bytes) -> InsertionReport:
     return found
 
 
-def test_a_first_report_tells_flags_and_images() -> None:
+def test_a_first_report_has_flags_and_images() -> None:
     found = parsed(report(image(), image(b"/lib/odd\xff.dylib")))
 
     assert (found.sender.pid, found.token, found.start) == (4711, 0xFEDCBA9876543210, True)
