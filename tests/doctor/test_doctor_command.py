@@ -39,7 +39,7 @@ def run(kernel: Kernel, *arguments: str, home: Path) -> tuple[int, dict[str, dic
             "warning",
             "MP_FATAL: optional",
         ),
-        ({"task_exc_guard": DELIVER | MP_ONCE}, "guard flags of other programs", "warning", "only its first"),
+        ({"task_exc_guard": DELIVER | MP_ONCE}, "guard flags of other programs", "warning", "only the first"),
         ({"release": "11.0"}, "platform", "warning", "simulated kernel"),
     ],
 )

@@ -29,8 +29,8 @@ def command(config_path: Path | None, pid: int | None, *, as_json: bool) -> int:
     """Look at all that decides whether guard hits are seen on this machine, and say what to do.
 
     The release and its kernel, Developer Mode, System Integrity Protection, the flags that new programs start
-    with, the signatures of the configured programs, the port of the metrics, directories, the configuration, and
-    the launchd jobs. Nothing is changed.
+    with, the signatures of the configured programs, the port of the metrics, directories, the configuration,
+    and the launchd jobs. Nothing is changed.
 
     \b
     Examples:

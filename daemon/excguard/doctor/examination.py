@@ -210,8 +210,8 @@ def _flags(who: str, flags: GuardBehavior, value: int) -> Finding:
             if flag in flags
         )
         meaning.append(
-            f"ONCE: of soft and optional {kinds} guards only the first of a process is delivered, so counts are "
-            "too low"
+            f"ONCE: of soft and optional {kinds} guards only the first of a process is delivered, so counts "
+            "are too low"
         )
         advice.append("take later ones from the unified log ([unified_log], macOS 26 and later)")
     if GuardBehavior.MP_CORPSE in flags or GuardBehavior.VM_CORPSE in flags:
@@ -388,7 +388,7 @@ def metrics_port(system: System, config: Config) -> Iterator[Finding]:
             check,
             Status.PROBLEM,
             f"{config.metrics.listen}: {reason}",
-            "excguard serve does not start: another program has the port, or the address is not this machine's",
+            "excguard serve does not start: another program has the port, or the address is not of this Mac",
             f"see who has it (`lsof -nP -iTCP:{listen[1]}`), or set metrics.listen",
         )
 

@@ -39,7 +39,7 @@ class System(Protocol):
         """Why no file can be made in a directory (or made along with it); None when one can."""
 
     def unreadable(self, directory: Path) -> str | None:
-        """Why the files of a directory cannot be listed; None when they can, or there is no such directory."""
+        """Why the files of a directory cannot be listed; None when they can, or it does not exist."""
 
     def task_for_pid(self, pid: int) -> str | None:
         """The error that the kernel refuses a task port with; None when it would give one."""

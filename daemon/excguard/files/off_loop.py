@@ -49,7 +49,7 @@ class OffLoop:
             if len(self._abandoned) >= MAX_ABANDONED:
                 raise TimeoutError(f"{len(self._abandoned)} earlier calls have not ended")
             future: Future[_Result] = Future()
-            future.set_running_or_notify_cancel()  # so that it cannot be cancelled while the thread works on it
+            future.set_running_or_notify_cancel()  # from here on it cannot be cancelled
             threading.Thread(target=run, name="excguard-off-loop", daemon=True).start()
             try:
                 async with asyncio.timeout(self._seconds):

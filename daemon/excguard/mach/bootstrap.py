@@ -8,8 +8,8 @@ from excguard.native import ffi, lib
 def check_in(name: str) -> ReceiveRight:
     """Take over the port of a service that this process offers.
 
-    What is sent to it before a process has checked in waits in its queue. Such a port is launchd's: it must never
-    become an exception port (see `excguard.mach.exception_ports.construct_exception_port`).
+    What is sent to it before a process has checked in waits in its queue. Such a port is launchd's: it must
+    never become an exception port (see `excguard.mach.exception_ports.construct_exception_port`).
 
     Raises:
         MachError: ``BOOTSTRAP_SERVICE_ACTIVE``: another process offers it; ``BOOTSTRAP_NOT_PRIVILEGED``.
