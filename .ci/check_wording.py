@@ -35,7 +35,9 @@ WORDS = [
     Word("tell|tells|telling|told", "report, log, deliver, state"),
     Word("nobody|anybody|somebody|everybody", "the process, user or program that is meant"),
     Word("mend|mends|mended|mending", "fix"),
-    Word("(?<!there )(?<!there's )(is|are|was|were) no (?!longer|more|less|later|earlier)", "is not a"),
+    Word(
+        "(?<!there )(?<!there's )(is|are|was|were) no (?!longer|more|less|later|earlier|[\"']?$)", "is not a"
+    ),
     Word("knows|knew", "has, reads, recognizes"),
     Word("bells?", "wakeup pipe"),
     Word("intake", "collector"),
