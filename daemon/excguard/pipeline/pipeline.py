@@ -1,5 +1,6 @@
 """From the journals to the sinks: the streams of all sources, and the sinks that they end in."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -24,6 +25,7 @@ from excguard.pipeline.target_names import TargetNames
 
 _EXTERNAL_CAPACITY: Final = 8192  # records of an external source that can wait
 _LOOK: Final = 0.25  # seconds between two looks at sinks that are waited for
+_SLOW: Final = 3  # times the usual timeout for sinks that are slow, and not stuck
 _CLOSING: Final = 1.0  # seconds that sinks have to close what they hold
 
 
@@ -171,13 +173,14 @@ class Pipeline(Closeable):
         """Read everything, and wait until the sinks have written it.
 
         Args:
-            timeout: seconds.
-            from_progress: count them from the last progress of any sink; otherwise from now.
+            timeout: seconds without progress of any sink after which it returns.
+            from_progress: for as long as there is progress; otherwise no longer than some times ``timeout``.
 
         Returns:
             Whether the durable sinks have written everything.
         """
-        end, seen = time.monotonic() + timeout, -1
+        end, seen = time.monotonic() + timeout, sum(worker.sink.progress for worker in self._workers)
+        last = math.inf if from_progress else time.monotonic() + _SLOW * timeout
         while True:
             self._progressed.clear()
             self.drain()
@@ -187,8 +190,8 @@ class Pipeline(Closeable):
                 return True
             progress = sum(worker.sink.progress for worker in self._workers)
             now = time.monotonic()
-            if from_progress and progress != seen:
-                end, seen = now + timeout, progress
+            if progress != seen:
+                end, seen = min(now + timeout, last), progress
             if now >= end:
                 return self._written() and not any(worker.sink.durable for worker in busy)
             self._progressed.wait(min(end - now, _LOOK))
