@@ -7,6 +7,7 @@ the text wherever they are, and so are the keys that identify the report.
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -102,12 +103,13 @@ def _fill(draft: Draft, held: dict[bytes, bytes]) -> None:
 
 def _objects(data: bytes) -> list[tuple[int, str, int]]:
     """Where objects of interest are: the start of their key, their name, and their opening brace."""
-    found = [(match.start(), match[1].decode(), match.end()) for match in _OBJECT.finditer(data)]
+    matches = islice(_OBJECT.finditer(data), MAX_OBJECTS)
+    found = [(match.start(), match[1].decode(), match.end()) for match in matches]
     if not found and (key := UNNAMED.search(data)):  # an exception object that was quoted without its key
         opening = data.rfind(b"{", 0, key.start())
         if opening >= 0:
             found.append((opening, "exception", opening))
-    return found[:MAX_OBJECTS]
+    return found
 
 
 _MEMBER = re.compile(
