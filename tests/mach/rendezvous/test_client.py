@@ -91,7 +91,7 @@ ONE = [(7, 0x1103, SEND)]
         (own(ONE)[:56] + struct.pack("=II44x", 1, 52) + bytes(8), Outcome.BAD_REPLY),
         (own(ONE)[:56] + struct.pack("=II44x", 0, 8) + bytes(8), Outcome.BAD_REPLY),
         (own(ONE).replace(struct.pack("=I", 4242), struct.pack("=I", 4243)), Outcome.WRONG_SERVER),
-        (seeds.requests()[3][1] + bytes(8), Outcome.NO_ANSWER),
+        (seeds.requests()[5][1] + bytes(8), Outcome.NO_ANSWER),
         (
             wire.HEADER.pack(0, 24, 0, 77, 0, 71) + seeds.TRAILER + bytes(8),
             Outcome.BAD_REPLY,

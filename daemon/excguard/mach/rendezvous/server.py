@@ -38,6 +38,9 @@ from excguard.native.closeable import Closeable
 MAX_PORTS: Final = int(lib.EXCGUARD_RENDEZVOUS_MAX_PORTS)
 """As many as a client takes."""
 
+_QUEUE_LIMIT: Final = 256
+"""Messages that wait while the loop is busy: each process of a large program may report at the same time."""
+
 _MAX_KEY: Final = 0xFFFFFFFF
 
 
@@ -129,6 +132,7 @@ class RendezvousServer(Closeable):
             for name, protocol in names.items():
                 port = stack.enter_context(check_in(name))
                 port.move_to(self._set)
+                port.set_queue_limit(_QUEUE_LIMIT)
                 self._protocols[port.name] = protocol
                 self._services.append(port)
             self._thread = threading.Thread(target=self._serve, name="rendezvous", daemon=True)
@@ -278,8 +282,7 @@ class RendezvousServer(Closeable):
         while True:
             result = lib.mach_msg(header, options, 0, wire.RECEIVE_SIZE, self._set.name, 0, 0)
             if self._closing:
-                if result == lib.KERN_SUCCESS:
-                    _discard(header, bytes(ffi.buffer(buffer)))
+                self._take_reports(buffer, header, result)
                 return
             if result == lib.KERN_SUCCESS:
                 # No message may end the loop, whatever is in it.
@@ -296,6 +299,18 @@ class RendezvousServer(Closeable):
                     lib.mach_msg_destroy(header)
                 else:
                     return  # the set is gone
+
+    def _take_reports(self, buffer: Any, header: Any, result: int) -> None:  # noqa: ANN401 (C pointers)
+        """Empty the queues when the server closes: what was reported before counts, requests get no reply."""
+        options = lib.MACH_RCV_MSG | lib.MACH_RCV_TIMEOUT | lib.EXCGUARD_RCV_AUDIT_TRAILER
+        while result == lib.KERN_SUCCESS:
+            received = bytes(ffi.buffer(buffer))
+            with suppress(MalformedError):
+                message = wire.parse(received, self._protocols[header.msgh_local_port])
+                if isinstance(message, InsertionReport):
+                    self._on_event(Inserted(message.sender.pid, message))
+            _discard(header, received)
+            result = lib.mach_msg(header, options, 0, wire.RECEIVE_SIZE, self._set.name, 0, 0)
 
     def _handle(self, header: Any, received: bytes) -> None:  # noqa: ANN401 (a C pointer)
         try:
