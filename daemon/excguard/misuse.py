@@ -21,12 +21,14 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from excguard.knowledge import flavors, releases
 from excguard.knowledge.exception_behavior import Behavior
-from excguard.mach import exception_ports, host
-from excguard.mach.errors import symbolic_name
+from excguard.knowledge.guard_behavior import GuardBehavior
+from excguard.mach import exception_ports, guard_behavior, host
+from excguard.mach.errors import MachError, symbolic_name
 from excguard.mach.ports import SendRight
 from excguard.native import ffi, lib
 
@@ -65,6 +67,10 @@ class Misuse(NamedTuple):
     def ordinary(self) -> bool:
         """Whether any program can do it, without a second one."""
         return not self.environment and self.accomplice is None
+
+    def exists(self, release: int) -> bool:
+        """Whether a release (as numbered by `knowledge.releases`) has the guard."""
+        return any(one.name == self.flavor and one.first <= release <= one.last for one in flavors.table())
 
     @property
     def mistake(self) -> str:
@@ -336,6 +342,8 @@ def _change_registers(receive: Receive) -> None:
 @_misuse("MACH_EXC_THREAD_SET_STATE", accomplice=_change_registers)
 def have_registers_changed() -> Answer:
     """Have an exception handled by another program that replies with changed registers."""
+    if GuardBehavior.MP_DELIVER not in guard_behavior.get():
+        raise SystemExit("no exception would be delivered: this program's flags do not have MP_DELIVER")
     here = host.running()
     handler = SendRight(_ask())
     before = exception_ports.swap(here, handler, Behavior.STATE_IDENTITY_PROTECTED)
@@ -453,6 +461,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("misuse", nargs="*", help='what to do, in this order; "all" is each of them one time')
     parser.add_argument("--times", type=int, default=1, metavar="N", help="how many times (default: 1)")
     parser.add_argument("--quiet", action="store_true", help="do not print the kernel's result")
+    parser.add_argument(
+        "--deliver",
+        action="store_true",
+        help="first add MP_DELIVER and VM_DELIVER to this program's flags, so that every hit is delivered",
+    )
     parser.add_argument("--list", action="store_true", help="list the misuses")
     options = parser.parse_args(arguments)
     if options.list:
@@ -466,46 +479,68 @@ def main(arguments: list[str] | None = None) -> int:
             if unknown
             else "no misuse given; --list shows all"
         )
+    if options.deliver:
+        deliver = GuardBehavior.MP_DELIVER | GuardBehavior.VM_DELIVER
+        try:
+            guard_behavior.set_flags(guard_behavior.get() | deliver)
+        except MachError as error:
+            print(f"--deliver: {error}", file=sys.stderr)  # noqa: T201 - for people
+    switches = [name for name in ("--quiet", "--deliver") if getattr(options, name[2:])]
     for _ in range(options.times):
         for name in options.misuse:
-            if name != "all":
-                _commit(name, quiet=options.quiet)
-                continue
-            for one, misuse in MISUSES.items():
-                if misuse.fatal:
-                    _commit_elsewhere(one, {}, quiet=options.quiet)
-                else:
-                    _commit(one, quiet=options.quiet)
+            if name == "all":
+                _commit_all(switches)
+            else:
+                _commit(name, switches)
     return 0
 
 
-def _commit(name: str, *, quiet: bool) -> None:
+def _commit_all(switches: Sequence[str]) -> None:
+    release = releases.parse(host.running().release).version
+    for name, misuse in MISUSES.items():
+        if misuse.exists(release):
+            _commit_in_child(name, switches)
+        else:
+            print(f"{name}: this release has no {misuse.flavor}", file=sys.stderr)  # noqa: T201 - for people
+
+
+def _commit(name: str, switches: Sequence[str]) -> None:
     misuse = MISUSES[name]
     if misuse.accomplice is not None and not os.environ.get(_ACCOMPLICE):
-        _help(name, misuse, misuse.accomplice, quiet=quiet)
+        _help(name, misuse, misuse.accomplice, switches)
         return
     if not misuse.environment.items() <= os.environ.items():
-        _commit_elsewhere(name, misuse.environment, quiet=quiet)
-        return
+        with _start(name, misuse.environment, switches):
+            return
     answer = misuse.commit()
-    if not quiet:
+    if "--quiet" not in switches:
         result = f"{answer.function} -> {symbolic_name(answer.kern_return)}"
         print(f"{name}: pid {os.getpid()}, port {answer.port:#x}: {result}", flush=True)  # noqa: T201
 
 
-def _commit_elsewhere(name: str, environment: Mapping[str, str], *, quiet: bool) -> None:
-    """In a process of its own, which the kernel may end."""
-    with _start(name, environment, quiet=quiet):
-        pass
+def _commit_in_child(name: str, switches: Sequence[str]) -> None:
+    """Commit a misuse in a process of its own, which the kernel may end, and which has its own first hit."""
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        return
+    status = 1
+    try:
+        _commit(name, switches)
+        status = 0
+    except SystemExit as error:
+        print(f"{name}: {error}", file=sys.stderr, flush=True)  # noqa: T201 - for people
+    finally:
+        os._exit(status)
 
 
-def _help(name: str, misuse: Misuse, accomplice: Callable[[Receive], None], *, quiet: bool) -> None:
+def _help(name: str, misuse: Misuse, accomplice: Callable[[Receive], None], switches: Sequence[str]) -> None:
     """Be the second program while a process of its own commits the misuse."""
     service = f"{_SERVICE}.{os.getpid()}"
     port = ffi.new("mach_port_t *")
     _must(lib.bootstrap_check_in(lib.bootstrap_port, service.encode(), port))
     try:
-        with _start(name, {**misuse.environment, _ACCOMPLICE: service}, quiet=quiet) as other:
+        with _start(name, {**misuse.environment, _ACCOMPLICE: service}, switches) as other:
 
             def receive(own: int | None) -> Message:
                 while (message := _receive(own or port[0], milliseconds=200)) is None:
@@ -522,8 +557,8 @@ def _help(name: str, misuse: Misuse, accomplice: Callable[[Receive], None], *, q
         _must(lib.mach_port_mod_refs(_self(), port[0], lib.MACH_PORT_RIGHT_RECEIVE, -1))
 
 
-def _start(name: str, environment: Mapping[str, str], *, quiet: bool) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "excguard.misuse", name, *(["--quiet"] if quiet else [])]
+def _start(name: str, environment: Mapping[str, str], switches: Sequence[str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "excguard.misuse", name, *switches]
     return subprocess.Popen(command, env={**os.environ, **environment})  # noqa: S603 - ourselves
 
 
