@@ -6,8 +6,6 @@ Members are read one at a time and never unpacked to disk. The `._` files that m
 
 from __future__ import annotations
 
-import tarfile
-import zipfile
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -19,16 +17,6 @@ SUFFIXES = (".ips", ".crash", ".txt", ".dmp", ".synced", ".json", ".log")
 MAX_MEMBERS = 10_000
 MAX_TOTAL = 1 << 30
 """Bytes of all members together that are read: more is in none but a hostile archive."""
-
-_ERRORS = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    EOFError,
-    OSError,
-    ValueError,
-    NotImplementedError,
-    RuntimeError,
-)
 
 
 class Member(NamedTuple):
@@ -57,6 +45,10 @@ def members(file: IO[bytes], most: int) -> Iterator[Member]:
         file: The archive, seekable.
         most: Bytes of a member that are read.
     """
+    import tarfile  # noqa: PLC0415 - plain reports do not need it
+    import zipfile  # noqa: PLC0415 - likewise
+
+    unreadable = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError)
     found = _zipped(file, most) if file.read(2) == b"PK" else _tarred(file, most)
     left = MAX_TOTAL
     try:
@@ -66,7 +58,7 @@ def members(file: IO[bytes], most: int) -> Iterator[Member]:
                 yield Member("", error="more than is read of an archive: unpack it and scan the directory")
                 return
             yield member
-    except _ERRORS as error:
+    except unreadable as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         yield Member("", error=f"the archive cannot be read: {reason[:200]}")
 
@@ -78,6 +70,8 @@ def _is_report(name: str) -> bool:
 
 
 def _zipped(file: IO[bytes], most: int) -> Iterator[Member]:
+    import zipfile  # noqa: PLC0415 - plain reports do not need it
+
     with zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
             if not entry.is_dir() and _is_report(entry.filename):
@@ -86,6 +80,8 @@ def _zipped(file: IO[bytes], most: int) -> Iterator[Member]:
 
 
 def _tarred(file: IO[bytes], most: int) -> Iterator[Member]:
+    import tarfile  # noqa: PLC0415 - plain reports do not need it
+
     file.seek(0)
     with tarfile.open(fileobj=file, mode="r:*") as archive:
         for entry in archive:
