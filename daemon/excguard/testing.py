@@ -20,9 +20,9 @@ from excguard.decoding.pages import suggest
 from excguard.decoding.violation import Violation
 from excguard.knowledge import flavors, guards, releases
 from excguard.pipeline.hit import Hit
-from excguard.pipeline.rate_limit import Suppressed
 from excguard.pipeline.sink import Level, Sink
 from excguard.pipeline.source import ExternalHit, Reporter
+from excguard.pipeline.suppressed import Suppressed
 
 __all__ = ["FakeReporter", "FakeSink", "FakeSource", "simulated_hit"]
 

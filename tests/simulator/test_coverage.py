@@ -34,7 +34,7 @@ KERNEL = TESTS.parent / "daemon" / "simulator" / "kernel"
 
 ELSEWHERE = {
     r"excsim_dl\w+": "dlopen and dlsym for code signing requirements: tests/mach/rendezvous",
-    r"proc_(listchildpids|pidpath)": "of libproc, no part of Mach: here they read /proc",
+    r"proc_(listchildpids|listpgrppids|pidpath)": "of libproc, no part of Mach: here they read /proc",
     r"audit_token_to_\w+": "of libbsm, which the product does not use; a Mac links it only by name",
 }
 """Functions (regular expressions) that no program of tests/conformance calls -> why."""

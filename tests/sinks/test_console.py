@@ -9,7 +9,7 @@ import pytest
 
 from excguard.decoding.decode import decode
 from excguard.files.escaping import printable
-from excguard.pipeline.rate_limit import Site, Suppressed
+from excguard.pipeline.suppressed import Site, Suppressed
 from excguard.sinks.console import ConsoleForm, wants_color
 from tests.support.samples import INVALID_NAME
 

@@ -7,7 +7,7 @@ import pytest
 
 from excguard.decoding.decode import decode
 from excguard.pipeline.hit import rfc3339
-from excguard.pipeline.rate_limit import Site, Suppressed
+from excguard.pipeline.suppressed import Site, Suppressed
 from tests.support.samples import INVALID_NAME
 
 CONTRACT = [

@@ -7,7 +7,7 @@ import pytest
 
 from excguard.pipeline.counters import Counters, HitCounts, Replies, TargetState, labels_of
 from excguard.pipeline.exemplars import Exemplars
-from excguard.pipeline.rate_limit import Site, Suppressed
+from excguard.pipeline.suppressed import Site, Suppressed
 from excguard.web.endpoint import Endpoint
 from excguard.web.exposition import Exposition
 from excguard.web.live_feed import LiveFeed

@@ -7,7 +7,7 @@ import pytest
 from excguard.decoding.code import join
 from excguard.decoding.decode import decode
 from excguard.pipeline.counters import TargetState, labels_of
-from excguard.pipeline.rate_limit import Site, Suppressed
+from excguard.pipeline.suppressed import Site, Suppressed
 from excguard.web import live_feed
 
 

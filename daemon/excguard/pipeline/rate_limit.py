@@ -7,21 +7,13 @@ wide), so beyond the first few hundred of a window a target's new sites share on
 """
 
 from collections import Counter
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from excguard.pipeline.batch import Batch
-from excguard.pipeline.hit import LIVE
+from excguard.pipeline.suppressed import Site, Suppressed
 
 # Sites that a target can have in one window before new ones are counted together.
 SITES_PER_TARGET = 512
-
-
-class Site(NamedTuple):
-    """Where hits of one kind come from. ``guard`` is the upper half of the code: guard type and flavor."""
-
-    target_id: int
-    guard: int
-    pc: int
 
 
 class Record(Protocol):
@@ -46,23 +38,6 @@ class Record(Protocol):
     @property
     def release(self) -> int:
         """On which release."""
-
-
-class Suppressed(NamedTuple):
-    """The hits of one site that were counted instead of logged."""
-
-    site: Site | None  # None: of several sites
-    target_id: int
-    code: int  # of the first of them
-    subcode: int
-    release: int  # that it was raised on, as the journal has it
-    hits: int
-    first_seq: int
-    last_seq: int
-    first_ns: int
-    last_ns: int
-    seqs: tuple[tuple[int, int], ...]  # recovered hits only: the ranges of all their sequence numbers
-    source: str = LIVE  # what reported them
 
 
 class _State:

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from excguard.decoding.violation import Violation
 from excguard.knowledge.severity import LogLevel
 from excguard.pipeline.hit import Hit
-from excguard.pipeline.rate_limit import Suppressed
+from excguard.pipeline.suppressed import Suppressed
 
 Level = LogLevel
 

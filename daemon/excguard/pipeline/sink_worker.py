@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from excguard.decoding.violation import Violation
 from excguard.pipeline.hit import Hit
-from excguard.pipeline.rate_limit import Suppressed
 from excguard.pipeline.sink import Level, Sink
+from excguard.pipeline.suppressed import Suppressed
 
 CAPACITY: Final = 4096
 """Hits that can wait for a sink."""

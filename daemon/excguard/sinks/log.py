@@ -17,8 +17,8 @@ from excguard.decoding.violation import PER_HIT, Violation
 from excguard.knowledge.severity import Severity
 from excguard.mach.host import Host
 from excguard.pipeline.hit import Hit, rfc3339
-from excguard.pipeline.rate_limit import Suppressed
 from excguard.pipeline.sink import Level, Sink
+from excguard.pipeline.suppressed import Suppressed
 from excguard.sinks.console import ConsoleForm, terminal_width, wants_color
 from excguard.sinks.lean_structlog import structlog
 from excguard.sinks.line_output import Complain, LineOutput

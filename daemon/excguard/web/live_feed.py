@@ -29,8 +29,8 @@ from excguard.pipeline.counters import (
     TargetState,
 )
 from excguard.pipeline.hit import Hit, rfc3339
-from excguard.pipeline.rate_limit import Suppressed
 from excguard.pipeline.sink import Sink
+from excguard.pipeline.suppressed import Suppressed
 
 ROWS = 200  # the latest hits, in full
 TICK = 0.25  # seconds between two updates
