@@ -7,19 +7,15 @@ from pathlib import Path
 import pytest
 
 from excguard.config import Config
-from excguard.doctor import examination
-from excguard.doctor.examination import Finding, Status
+from excguard.doctor import configuration, examination, kernel
+from excguard.doctor.attaching import attaching
+from excguard.doctor.finding import Finding, Status
+from excguard.doctor.launchd_job import launchd_job
 from excguard.launchd.job import Kind, Layout
 from excguard.launchd.launchctl import Answer
 from excguard.mach.host import Host
-
-CODESIGN = """Executable=/Applications/Mail.app/Contents/MacOS/Mail
-Identifier=com.example.mail
-Format=app bundle with Mach-O universal (x86_64 arm64)
-CodeDirectory v=20500 size=3210 flags={flags} hashes=90+7 location=embedded
-Signature size=9000
-TeamIdentifier={team}
-"""
+from excguard.targets import insertion
+from tests.support.mach_o_files import ADHOC, RUNTIME, signature, thin, write
 
 
 class Fake:
@@ -49,17 +45,14 @@ class Fake:
         self.unwritable_directories: dict[Path, str] = {}
         self.unreadable_directories: dict[str, str] = {}
         self.task_error: str | None = None
+        self.program = home / "not known"
 
     def run(self, *command: str) -> Answer | None:
         words = " ".join(command)
         return next((answer for start, answer in self.answered.items() if words.startswith(start)), None)
 
-    def sign(self, flags: str = "0x10000(runtime)", team: str = "ABCDE12345", **entitlements: object) -> None:
-        names = {
-            f"com.apple.security.{name.replace('_', '-')}": value for name, value in entitlements.items()
-        }
-        self.answered["codesign -d --verbose"] = Answer(0, "", CODESIGN.format(flags=flags, team=team))
-        self.answered["codesign -d --ent"] = Answer(0, plistlib.dumps(names).decode() if names else "", "")
+    def path_of(self, _pid: int) -> str:
+        return str(self.program)
 
     def taken(self, _host: str, _port: int) -> str | None:
         return self.port
@@ -91,7 +84,7 @@ def only(findings) -> Finding:
 
 
 def config(text: str, directory: Path) -> Config:
-    found, _ = examination.read_config(written(text, directory))
+    found, _ = configuration.read_config(written(text, directory))
     assert found is not None
     return found
 
@@ -111,7 +104,7 @@ def test_nothing_stands_in_the_way_on_a_good_mac(mac, tmp_path) -> None:
 
 @pytest.mark.parametrize("release", ["14.1", "15.4", "26.4"])
 def test_developer_mode_off_is_a_problem_since_14_1(mac, release: str) -> None:
-    finding = only(examination.developer_mode(mac(developer_mode=False, release=release)))
+    finding = only(kernel.developer_mode(mac(developer_mode=False, release=release)))
 
     assert finding.status is Status.PROBLEM
     assert finding.found == "off"
@@ -124,7 +117,7 @@ def test_developer_mode_off_is_a_problem_since_14_1(mac, release: str) -> None:
     ("release", "mode"), [("14.0", False), ("12.3", None), ("14.1", True), ("26.4", True)]
 )
 def test_developer_mode_on_or_of_no_consequence(mac, release: str, mode) -> None:
-    assert only(examination.developer_mode(mac(developer_mode=mode, release=release))).status is Status.OK
+    assert only(kernel.developer_mode(mac(developer_mode=mode, release=release))).status is Status.OK
 
 
 @pytest.mark.parametrize(
@@ -150,7 +143,7 @@ def test_developer_mode_on_or_of_no_consequence(mac, release: str, mode) -> None
     ],
 )
 def test_guard_flags_in_words(mac, value: int, hardened, others) -> None:
-    first, second = examination.guard_flags(mac(guard_behavior=value))
+    first, second = kernel.guard_flags(mac(guard_behavior=value))
 
     for finding, (status, found, meaning) in ((first, hardened), (second, others)):
         assert finding.status is status
@@ -161,7 +154,7 @@ def test_guard_flags_in_words(mac, value: int, hardened, others) -> None:
 
 
 def test_mp_fatal_says_which_exits_to_expect(mac) -> None:
-    first, _ = examination.guard_flags(mac(guard_behavior=0x1199))
+    first, _ = kernel.guard_flags(mac(guard_behavior=0x1199))
 
     assert "INVALID_NAME, end the program" in first.meaning
     assert "SIGKILL" in first.advice
@@ -169,14 +162,14 @@ def test_mp_fatal_says_which_exits_to_expect(mac) -> None:
 
 
 def test_once_says_where_the_rest_is_to_be_had(mac) -> None:
-    _, second = examination.guard_flags(mac(guard_behavior=0x3111))
+    _, second = kernel.guard_flags(mac(guard_behavior=0x3111))
 
     assert "only the first of a process is delivered" in second.meaning
     assert "[unified_log]" in second.advice
 
 
 def test_guard_flags_that_cannot_be_read(mac) -> None:
-    assert only(examination.guard_flags(mac(guard_behavior=None))).status is Status.WARNING
+    assert only(kernel.guard_flags(mac(guard_behavior=None))).status is Status.WARNING
 
 
 @pytest.mark.parametrize(
@@ -193,7 +186,7 @@ def test_integrity_protection(mac, said, status, found) -> None:
     machine.answered.pop("csrutil status")
     if said is not None:
         machine.answered["csrutil status"] = Answer(0, said, "")
-    finding = only(examination.integrity_protection(machine))
+    finding = only(kernel.integrity_protection(machine))
 
     assert (finding.status, finding.found) == (status, found)
 
@@ -207,7 +200,7 @@ def test_integrity_protection(mac, said, status, found) -> None:
     ],
 )
 def test_platform(mac, host, status, part) -> None:
-    finding = only(examination.platform(mac(**host)))
+    finding = only(kernel.platform(mac(**host)))
 
     assert finding.status is status
     assert part in finding.found
@@ -242,8 +235,8 @@ def test_broken_configuration_names_the_line_to_fix(mac, tmp_path) -> None:
 
 
 def test_missing_configuration(tmp_path) -> None:
-    _, wanted = examination.read_config(tmp_path / "none.toml")
-    _, default = examination.read_config(tmp_path / "none.toml", required=False)
+    _, wanted = configuration.read_config(tmp_path / "none.toml")
+    _, default = configuration.read_config(tmp_path / "none.toml", required=False)
 
     assert wanted.status is Status.PROBLEM
     assert default.status is Status.OK
@@ -252,7 +245,7 @@ def test_missing_configuration(tmp_path) -> None:
 def test_port_taken_by_another(mac) -> None:
     machine = mac()
     machine.port = "taken by another program"
-    finding = only(examination.metrics_port(machine, Config()))
+    finding = only(configuration.metrics_port(machine, Config()))
 
     assert finding.status is Status.PROBLEM
     assert finding.found == "127.0.0.1:12012: taken by another program"
@@ -264,19 +257,19 @@ def test_port_of_an_excguard_that_runs(mac) -> None:
     machine.port = "taken by another program"
     machine.excguard_listens = True
 
-    assert only(examination.metrics_port(machine, Config())).status is Status.OK
+    assert only(configuration.metrics_port(machine, Config())).status is Status.OK
 
 
 def test_port_switched_off(mac, tmp_path) -> None:
-    assert only(examination.metrics_port(mac(), config('[metrics]\nlisten = ""', tmp_path))).found == "off"
+    assert only(configuration.metrics_port(mac(), config('[metrics]\nlisten = ""', tmp_path))).found == "off"
 
 
 def test_directories(mac, tmp_path) -> None:
     machine = mac()
     found = config('[log]\npath = "/logs/a.jsonl"\n[journal]\npath = "/data/journal"', tmp_path)
-    assert [finding.status for finding in examination.directories(machine, found)] == [Status.OK, Status.OK]
+    assert [finding.status for finding in configuration.directories(machine, found)] == [Status.OK, Status.OK]
     machine.unwritable_directories = {Path("/logs"): "no permission to write"}
-    log, journal = examination.directories(machine, found)
+    log, journal = configuration.directories(machine, found)
 
     assert (log.status, log.found) == (Status.PROBLEM, "/logs: no permission to write")
     assert journal.status is Status.OK
@@ -285,7 +278,7 @@ def test_directories(mac, tmp_path) -> None:
 def test_report_directories(mac, tmp_path) -> None:
     machine = mac()
     machine.unreadable_directories = {"/Library/Logs/DiagnosticReports": "no permission to read"}
-    own, system = examination.report_directories(machine, Config())
+    own, system = configuration.report_directories(machine, Config())
     assert (own.status, own.found) == (Status.OK, f"{tmp_path}/Library/Logs/DiagnosticReports")
     assert (system.status, system.found) == (
         Status.WARNING,
@@ -293,32 +286,37 @@ def test_report_directories(mac, tmp_path) -> None:
     )
 
     given = config('[crash_reports]\ndirectories = ["/reports"]', tmp_path)
-    assert only(examination.report_directories(machine, given)).found == "/reports"
+    assert only(configuration.report_directories(machine, given)).found == "/reports"
     off = config("[crash_reports]\nenabled = false", tmp_path)
-    assert only(examination.report_directories(machine, off)).found == "off"
+    assert only(configuration.report_directories(machine, off)).found == "off"
 
 
 def test_behavior_that_the_release_does_not_have(mac, tmp_path) -> None:
     found = config('behavior = "state_identity_protected"\n[[target]]\nname = "a"\ncommand = ["a"]', tmp_path)
 
-    assert only(examination.behaviors(mac(release="14.4"), found)).status is Status.PROBLEM
-    assert list(examination.behaviors(mac(release="15.0"), found)) == []
+    assert only(configuration.behaviors(mac(release="14.4"), found)).status is Status.PROBLEM
+    assert list(configuration.behaviors(mac(release="15.0"), found)) == []
 
 
-@pytest.fixture
-def app(tmp_path) -> Path:
-    path = tmp_path / "app"
-    path.touch()
-    return path
+@pytest.fixture(autouse=True)
+def library(tmp_path, monkeypatch) -> None:
+    path = write(tmp_path / "library", thin(kind=6))
+    monkeypatch.setattr(insertion, "library_path", lambda: path)
+
+
+def signed(path: Path, *, flags: int = RUNTIME, team: str = "ABCDE12345", **entitlements: object) -> Path:
+    """A program that is signed so."""
+    names = {name.replace("_", "-"): value for name, value in entitlements.items()}
+    return write(path, thin(signed=signature(flags=flags, team=team, entitlements=names)))
 
 
 @pytest.mark.parametrize(
-    ("signed", "status", "parts"),
+    ("settings", "status", "parts"),
     [
         (None, Status.OK, ["not signed", "watched and attached to"]),
         ({}, Status.OK, ["team ABCDE12345, hardened runtime", "`excguard attach` is refused"]),
         ({"get_task_allow": True}, Status.OK, ["get-task-allow", "and attached to"]),
-        ({"flags": "0x2(adhoc)", "team": "not set"}, Status.OK, ["signed ad hoc", "and attached to"]),
+        ({"flags": ADHOC, "team": ""}, Status.OK, ["signed ad hoc", "and attached to"]),
         ({"only_one_exception_port": True}, Status.PROBLEM, ["KERN_DENIED", "[crash_reports]"]),
         (
             {"hardened_process.platform_restrictions_string": "2"},
@@ -328,12 +326,44 @@ def app(tmp_path) -> Path:
         ({"hardened_process.platform_restrictions": 1}, Status.OK, ["platform restrictions: more misuse"]),
     ],
 )
-def test_signature_of_a_target(mac, app, tmp_path, *, signed, status, parts) -> None:
-    machine = mac()
-    if signed is not None:
-        machine.sign(**signed)
+def test_signature_of_a_target(mac, tmp_path, *, settings, status, parts) -> None:
+    app = tmp_path / "app"
+    if settings is None:
+        write(app, thin())
+    else:
+        signed(app, **settings)
     found = config(f'[[target]]\nname = "a"\ncommand = ["{app}"]', tmp_path)
-    finding = only(examination.targets(machine, found))
+    finding, _ = configuration.targets(mac(), found)
+
+    assert finding.status is status
+    for part in parts:
+        assert part in f"{finding.found} {finding.meaning} {finding.advice}"
+
+
+@pytest.mark.parametrize(
+    ("contents", "flags", "status", "parts"),
+    [
+        (thin(), 0x0099, Status.OK, ["starts with NONE", "dyld takes the library"]),
+        (thin(), 0x1199, Status.OK, ["VM_DELIVER|MP_DELIVER", "delivered as it is"]),
+        (
+            thin(signed=signature(flags=RUNTIME)),
+            0x0099,
+            Status.WARNING,
+            ["dyld ignores inserted libraries", "hardened runtime", "allow-dyld-environment-variables"],
+        ),
+        (thin(signed=signature(flags=0x2000)), 0x0099, Status.WARNING, ["dyld would end the program"]),
+        (
+            thin(signed=signature(entitlements={"app-sandbox": True})),
+            0x0099,
+            Status.WARNING,
+            ["is not certain", "excguard_client_watch_self"],
+        ),
+    ],
+)
+def test_whether_dyld_takes_the_library(mac, tmp_path, *, contents, flags, status, parts) -> None:
+    app = write(tmp_path / "app", contents)
+    findings = examination.examine(mac(guard_behavior=flags), written("", tmp_path), command=[str(app)])
+    finding = only(finding for finding in findings if finding.check == "program: delivery")
 
     assert finding.status is status
     for part in parts:
@@ -342,15 +372,25 @@ def test_signature_of_a_target(mac, app, tmp_path, *, signed, status, parts) -> 
 
 def test_targets_that_cannot_be(mac, tmp_path) -> None:
     found = config('[[target]]\nname = "a"\ncommand = ["/nowhere/app"]', tmp_path)
-    assert "no such file" in only(examination.targets(mac(), found)).found
+    assert "no such file" in only(configuration.targets(mac(), found)).found
 
-    finding = examination.signature(mac(), "target a", Path("/usr/bin/true"))
+    apples = config('[[target]]\nname = "a"\ncommand = ["/usr/bin/true"]', tmp_path)
+    finding, _ = configuration.targets(mac(), apples)
     assert finding.status is Status.WARNING
     assert "part of macOS" in finding.found
 
 
+def test_a_process_with_one_exception_port_is_not_attached_to(mac, tmp_path) -> None:
+    machine = mac()
+    machine.program = signed(tmp_path / "app", only_one_exception_port=True)
+    finding = only(attaching(machine, 7))
+
+    assert finding.status is Status.PROBLEM
+    assert "EXCEPTION_BEHAVIOR_ENFORCE" in finding.meaning
+
+
 @pytest.mark.parametrize(
-    ("ps", "uid", "signed", "parts"),
+    ("ps", "uid", "settings", "parts"),
     [
         ("", 501, None, ["no process 7"]),
         ("  501 /usr/bin/ssh\n", 501, None, ["part of macOS", "excguard run"]),
@@ -360,19 +400,20 @@ def test_targets_that_cannot_be(mac, tmp_path) -> None:
             None,
             ["belongs to user id 502", "sudo excguard attach 7"],
         ),
-        ("  501 /a/b\n", 501, {}, ["no get-task-allow", "sign test builds"]),
-        ("  501 /a/b\n", 501, {"get_task_allow": True}, ["cs.debugger", "sudo excguard attach 7"]),
-        ("  501 /a/b\n", 0, {"get_task_allow": True}, ["did not say why"]),
+        ("  501 {app}\n", 501, {}, ["no get-task-allow", "sign test builds"]),
+        ("  501 {app}\n", 501, {"get_task_allow": True}, ["cs.debugger", "sudo excguard attach 7"]),
+        ("  501 {app}\n", 0, {"get_task_allow": True}, ["did not say why"]),
     ],
 )
-def test_why_attaching_is_forbidden(mac, *, ps, uid, signed, parts) -> None:
+def test_why_attaching_is_forbidden(mac, tmp_path, *, ps, uid, settings, parts) -> None:
     machine = mac()
     machine.uid = uid
     machine.task_error = "KERN_FAILURE"
-    machine.answered["ps -o uid=,comm= -p 7"] = Answer(0, ps, "")
-    if signed is not None:
-        machine.sign(**signed)
-    finding = only(examination.attaching(machine, 7))
+    app = tmp_path / "app"
+    machine.answered["ps -o uid=,comm= -p 7"] = Answer(0, ps.replace("{app}", str(app)), "")
+    if settings is not None:
+        signed(app, **settings)
+    finding = only(attaching(machine, 7))
 
     assert (finding.status, finding.found) == (Status.PROBLEM, "task_for_pid: KERN_FAILURE")
     for part in parts:
@@ -380,11 +421,11 @@ def test_why_attaching_is_forbidden(mac, *, ps, uid, signed, parts) -> None:
 
 
 def test_attaching_allowed(mac) -> None:
-    assert only(examination.attaching(mac(), 7)).status is Status.OK
-    assert only(examination.attaching(mac(), None)).status is Status.WARNING
+    assert only(attaching(mac(), 7)).status is Status.OK
+    assert only(attaching(mac(), None)).status is Status.WARNING
     root = mac()
     root.uid = 0
-    assert only(examination.attaching(root, None)).status is Status.OK
+    assert only(attaching(root, None)).status is Status.OK
 
 
 @pytest.mark.parametrize(
@@ -401,7 +442,7 @@ def test_unified_log(mac, release, uid, groups, status) -> None:
     machine.uid = uid
     machine.answered["id -Gn"] = Answer(0, groups, "")
 
-    assert only(examination.unified_log(machine)).status is status
+    assert only(kernel.unified_log(machine)).status is status
 
 
 LOADED = "gui/501/org.excguard.agent = {\n\tstate = running\n\tpid = 77\n}\n"
@@ -429,7 +470,7 @@ def test_launchd_job(mac, tmp_path, *, answer, installed, status, part) -> None:
         path.parent.mkdir(parents=True)
         path.write_bytes(plistlib.dumps({"Label": "org.excguard.agent", "Program": "/bin/sh"}))
         path.chmod(0o644)
-    finding = only(examination.launchd_job(machine, Kind.AGENT))
+    finding = only(launchd_job(machine, Kind.AGENT))
 
     assert finding.status is status
     assert part in finding.found
@@ -440,7 +481,7 @@ def test_launchd_job_that_would_be_refused(mac, tmp_path) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(plistlib.dumps({"Label": "org.excguard.agent", "Program": "/bin/sh"}))
     path.chmod(0o666)
-    refused, _ = examination.launchd_job(mac(), Kind.AGENT)
+    refused, _ = launchd_job(mac(), Kind.AGENT)
 
     assert refused.status is Status.PROBLEM
     assert refused.advice == f"chmod 644 {path}"

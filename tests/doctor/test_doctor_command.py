@@ -91,3 +91,12 @@ def test_for_people(tmp_path) -> None:
     assert done.returncode == 1
     assert "problem developer mode: off\n" in done.stdout
     assert "-> turn it on" in done.stdout
+
+
+def test_a_program_is_looked_at_and_not_started(tmp_path) -> None:
+    with Kernel(task_exc_guard=0) as kernel:
+        code, found = run(kernel, "--", "touch", str(tmp_path / "started"), home=tmp_path)
+
+    assert code == 0
+    assert "dyld takes the library" in found["program: delivery"]["meaning"]
+    assert not (tmp_path / "started").exists()

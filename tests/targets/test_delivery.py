@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from excguard.config import Delivery, Registration, Target
+from excguard.knowledge.exception_behavior import Behavior
 from excguard.knowledge.guard_behavior import GuardBehavior
 from excguard.mach.host import Host
-from excguard.targets import insertion
+from excguard.targets import attachment, insertion
 from excguard.targets.delivery import DELIVER, Plan, offers_client, plan
 from tests.support.mach_o_files import RUNTIME, signature, thin, universal, write
 
@@ -161,3 +162,13 @@ def test_who_may_fetch_the_port(app: Path, hardened: Path) -> None:
     assert not offered(app)
     assert offered(hardened)
     assert offered(app, registration=Registration.BOTH)
+
+
+def test_a_process_with_one_exception_port_is_not_attached_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = write(tmp_path / "one", thin(signed=signature(entitlements={"only-one-exception-port": True})))
+    monkeypatch.setattr(attachment.processes, "path", lambda _pid: str(program))
+
+    with pytest.raises(PermissionError, match="cannot attach: the program accepts no exception port but its"):
+        attachment.Attachment(mac(), 7, Behavior.IDENTITY_PROTECTED, None)  # type: ignore[arg-type]

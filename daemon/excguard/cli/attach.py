@@ -12,7 +12,7 @@ from excguard.cli.one_run import Run
 from excguard.cli.process_id import process_id
 from excguard.cli.service_runner import Failure, report_error
 from excguard.config import Config, ConfigError, CrashReports, Log, Metrics, Reply, Target
-from excguard.doctor.examination import attaching
+from excguard.doctor.attaching import attaching
 from excguard.doctor.machine import Machine
 from excguard.files.escaping import printable
 from excguard.knowledge.exception_behavior import Behavior

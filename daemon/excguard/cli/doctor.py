@@ -11,7 +11,8 @@ from excguard.cli import service_runner, simulated_kernel
 from excguard.cli.process_id import process_id
 from excguard.cli.service_runner import Failure
 from excguard.cli.simulated_kernel import SimulatedKernelError
-from excguard.doctor.examination import Finding, Status, examine
+from excguard.doctor.examination import examine
+from excguard.doctor.finding import Finding, Status
 from excguard.doctor.machine import Machine
 from excguard.sinks.console import terminal_width, wants_color
 
@@ -19,24 +20,27 @@ _STYLES = {Status.OK: "green", Status.WARNING: "yellow", Status.PROBLEM: "bold r
 _STDOUT = 1
 
 
-@click.command("doctor")
+@click.command("doctor", context_settings={"allow_interspersed_args": False})
 @click.option(
     "--config", "config_path", type=click.Path(path_type=Path), help="Look at this configuration (TOML)."
 )
 @click.option("--pid", type=process_id, metavar="PID", help="Say whether this process could be attached to.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def command(config_path: Path | None, pid: int | None, *, as_json: bool) -> int:
+@click.argument("program", nargs=-1, type=click.UNPROCESSED, metavar="[-- PROGRAM [ARGUMENT]...]")
+def command(config_path: Path | None, pid: int | None, program: tuple[str, ...], *, as_json: bool) -> int:
     """Look at all that decides whether guard hits are seen on this machine, and say what to do.
 
     The release and its kernel, Developer Mode, System Integrity Protection, the flags that new programs start
     with, the signatures of the configured programs, the port of the metrics, directories, the configuration,
-    and the launchd jobs. Nothing is changed.
+    and the launchd jobs. With PROGRAM also whether its hits can be seen, and whether dyld takes the library
+    that excguard inserts for that. Nothing is changed, and PROGRAM is not started.
 
     \b
     Examples:
       excguard doctor
       excguard doctor --config excguard.toml
       excguard doctor --pid 4711
+      excguard doctor -- ./My.app/Contents/MacOS/My
 
     \b
     Exit status:
@@ -48,7 +52,7 @@ def command(config_path: Path | None, pid: int | None, *, as_json: bool) -> int:
         machine = Machine()
     except (*service_runner.SYSTEM_ERRORS, SimulatedKernelError) as error:
         raise Failure(service_runner.reason(error)) from None
-    findings = examine(machine, config_path, pid)
+    findings = examine(machine, config_path, pid, program)
     if as_json:
         click.echo(msgspec.json.encode({"findings": findings}).decode())
     else:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from excguard.launchd.launchctl import Answer
 from excguard.mach import host as mach_host
-from excguard.mach import tasks
+from excguard.mach import processes, tasks
 from excguard.mach.errors import MachError
 from excguard.mach.host import Host
 
@@ -40,6 +40,9 @@ class System(Protocol):
 
     def unreadable(self, directory: Path) -> str | None:
         """Why the files of a directory cannot be listed; None when they can, or it does not exist."""
+
+    def path_of(self, pid: int) -> str:
+        """The path of a process's program; empty when it is not known."""
 
     def task_for_pid(self, pid: int) -> str | None:
         """The error that the kernel refuses a task port with; None when it would give one."""
@@ -119,6 +122,10 @@ class Machine:
             if directory.exists() and not os.access(directory, os.R_OK | os.X_OK)
             else None
         )
+
+    def path_of(self, pid: int) -> str:
+        """See `System`."""
+        return processes.path(pid)
 
     def task_for_pid(self, pid: int) -> str | None:
         """See `System`. The port is given back at once."""

@@ -12,15 +12,19 @@ excguard starts:
 """
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from excguard.knowledge.exception_behavior import Behavior
-from excguard.mach import exception_ports, tasks
+from excguard.mach import exception_ports, processes, tasks
 from excguard.mach.errors import MachError
 from excguard.mach.host import Host
 from excguard.mach.ports import PortSet, ReceiveRight
 from excguard.native.closeable import Closeable
+from excguard.targets.delivery import refused
+from excguard.targets.executable import Executable
 
 _POLL = 0.25  # seconds between two checks whether the process still exists
 
@@ -38,9 +42,14 @@ class Attachment(Closeable):
 
         Raises:
             UnsupportedReleaseError: the running system does not have ``behavior``.
+            PermissionError: the process accepts no exception port but its own; the kernel may end whoever
+                tries to register another one, so nothing was tried.
             MachError: the port cannot be made.
         """
         exception_ports.check_supported(behavior, host)
+        path = processes.path(pid)
+        if reason := refused(Executable.of(Path(path)), host):
+            raise PermissionError(errno.EACCES, f"cannot attach: {reason}", path)
         self.pid = pid
         self.port: ReceiveRight = exception_ports.construct_exception_port(host)
         self._host = host

@@ -79,25 +79,25 @@ def plan(target: Target, program: Path, host: Host, environment: Mapping[str, st
     """
     executable = Executable.of(program)
     flags = default_flags(host, hardened=_hardened(executable, host, environment))
-    refused = _refused(executable, host)
+    no_port = refused(executable, host)
     wanted = target.delivery
     if wanted is Delivery.AUTO and DELIVER in flags:
-        return Plan(Delivery.NONE, executable, flags, refused=refused)
+        return Plan(Delivery.NONE, executable, flags, refused=no_port)
     if wanted is Delivery.NONE:
         return Plan(
             Delivery.NONE,
             executable,
             flags,
             undelivered='delivery is "none"',
-            refused=refused,
+            refused=no_port,
             fix='set delivery = "auto"',
         )
     if wanted is Delivery.CLIENT:
-        return _by_client(executable, flags, Verdict(Effect.IGNORED, 'delivery is "client"'), refused)
+        return _by_client(executable, flags, Verdict(Effect.IGNORED, 'delivery is "client"'), no_port)
     try:
         library = insertion.library_path()
     except FileNotFoundError as error:
-        return _by_client(executable, flags, Verdict(Effect.UNKNOWN, str(error)), refused)
+        return _by_client(executable, flags, Verdict(Effect.UNKNOWN, str(error)), no_port)
     verdict = insertion.judge(executable, library, host, environment)
     if verdict.effect is Effect.LOADED or wanted is Delivery.INSERT:
         reason = ""
@@ -111,20 +111,20 @@ def plan(target: Target, program: Path, host: Host, environment: Mapping[str, st
             children=target.delivery_children and not reason,
             children_reason=reason,
             undelivered=verdict.reason,
-            refused=refused,
+            refused=no_port,
             fix=verdict.fix,
         )
-    return _by_client(executable, flags, verdict, refused)
+    return _by_client(executable, flags, verdict, no_port)
 
 
-def _by_client(executable: Executable, flags: GuardBehavior, verdict: Verdict, refused: str) -> Plan:
+def _by_client(executable: Executable, flags: GuardBehavior, verdict: Verdict, no_port: str) -> Plan:
     fix = "have the program call excguard_client_watch_self (excguard_client.c)"
     return Plan(
         Delivery.CLIENT,
         executable,
         flags,
         undelivered=verdict.reason,
-        refused=refused,
+        refused=no_port,
         fix=f"{verdict.fix}, or {fix}" if verdict.fix else fix,
     )
 
@@ -145,7 +145,7 @@ def _hardened(executable: Executable, host: Host, environment: Mapping[str, str]
     return host.version >= version("14.4") and any(signature.runtime for signature in signatures)
 
 
-def _refused(executable: Executable, host: Host) -> str:
+def refused(executable: Executable, host: Host) -> str:
     """Why the program accepts no exception port of excguard's; empty when it does."""
     slices = [] if host.simulated else executable.running_slices(host.machine)
     if any(one.signature and one.signature.has(_ONE_PORT) for one in slices):
