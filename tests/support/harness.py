@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from excguard.pipeline.events import check
 from tests.support import compiler, simulator
 from tests.support.waiting import wait_until
 
@@ -94,6 +95,8 @@ def events(path: Path, name: str | None = None) -> list[dict]:
             found.append(json.loads(line))
         except ValueError:  # half a line, of a daemon that was killed while writing it
             assert not line.endswith(b"}")
+        else:
+            check(found[-1])
     return [event for event in found if name is None or event["event"] == name]
 
 

@@ -32,6 +32,7 @@ _COMMANDS = {
     "report": "List the guard violations in crash reports.",
     "scan": "Count the guard violations in directories of crash reports.",
     "fleet": "Find the guard violations in crash reports by the million.",
+    "events": "List the events of the JSON log, or print their schema.",
     "sim": "Run a program under a simulated Mach kernel.",
     "completion": "Print a script that completes command lines in a shell.",
     "help": "Print the help of a command.",

@@ -27,7 +27,7 @@ Event = MutableMapping[str, Any]
 Form = Callable[[Event], str]
 Filter = Callable[[Level, str], bool]
 
-_VIOLATION_FIELDS = (
+VIOLATION_FIELDS = (
     "guard_type",
     "flavor",
     "flavor_name",
@@ -108,7 +108,7 @@ class EventLog(Sink):
 
     def hit(self, hit: Hit) -> None:
         """``guard_hit``: one hit, in full."""
-        fields = hit.select(_VIOLATION_FIELDS)
+        fields = hit.select(VIOLATION_FIELDS)
         if self._advise:
             fields["advice"] = hit.violation.advice
         self._write(Severity.of(hit.violation.severity), "guard_hit", fields)
@@ -122,7 +122,7 @@ class EventLog(Sink):
         if group.site is None:
             fields["summary"] = "Hits of many different sites; the metrics count them by flavor."
         else:
-            fields |= violation.select(name for name in _VIOLATION_FIELDS if name not in PER_HIT)
+            fields |= violation.select(name for name in VIOLATION_FIELDS if name not in PER_HIT)
             if group.site.pc:
                 fields["pc"] = f"{group.site.pc:#x}"
         fields |= {
