@@ -13,7 +13,6 @@ frame outside of the system's libraries, and its id hashes, in this order of pre
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Literal, NamedTuple
 
@@ -103,6 +102,8 @@ class Site(NamedTuple):
     @property
     def id(self) -> str:
         """Twelve hexadecimal digits: the first 48 bits of the SHA-256 of what the site consists of."""
+        import hashlib  # noqa: PLC0415 - loads OpenSSL, which most users of this module do not need
+
         parts = [self.precision, str(self.guard_type), self.flavor]
         place = self.place
         if place is None or self.precision == "executable":
