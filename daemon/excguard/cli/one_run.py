@@ -22,6 +22,7 @@ from excguard.service import ReceiverStoppedError, Service
 from excguard.sinks.log import every_event, open_standard_error
 from excguard.sinks.registry import open_sinks
 from excguard.targets.events import Event, Exited, GroupEnded, Started, StartFailed
+from excguard.targets.handover import handed_over
 from excguard.web.live_feed import LiveFeed
 
 if TYPE_CHECKING:
@@ -247,6 +248,8 @@ class Run:
                 if self._timeout is not None:
                     asyncio.get_running_loop().call_later(self._timeout, self._end)
                 self._report_blindness()
+                if self._form == "console" and (reason := handed_over(self.config.target[0].command)):
+                    report_error(printable(reason))
             case Exited():
                 self.exited = event
             case GroupEnded(detached=detached):

@@ -25,6 +25,7 @@ from excguard.targets.events import (
     Started,
     StartFailed,
 )
+from excguard.targets.handover import handed_over
 from excguard.targets.program import Program
 from excguard.targets.supervised_target import SupervisedTarget
 from excguard.targets.supervisor import Supervisor
@@ -185,6 +186,7 @@ class TargetSet:
                     delivery=program.plan.delivery.value,
                     delivery_children=program.plan.children,
                     visibility=seen,
+                    handed_over=handed_over(entry.target.command) or None,
                 )
                 self._set_state(entry)
             case Exited(pid=pid, reason=reason):
