@@ -34,6 +34,7 @@ _COMMANDS = {
     "fleet": "Find the guard violations in crash reports by the million.",
     "events": "List the events of the JSON log, or print their schema.",
     "sim": "Run a program under a simulated Mach kernel.",
+    "uninstall-data": "Remove the files that excguard keeps for this user.",
     "completion": "Print a script that completes command lines in a shell.",
     "help": "Print the help of a command.",
     "version": "Print the version.",
@@ -60,7 +61,7 @@ class LazyGroup(Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
-        found = import_module(f"excguard.cli.{cmd_name}").command
+        found = import_module(f"excguard.cli.{cmd_name.replace('-', '_')}").command
         assert isinstance(found, click.Command)  # noqa: S101 - each module of the table has one
         found.short_help = _COMMANDS[cmd_name]
         return found

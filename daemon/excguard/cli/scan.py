@@ -75,7 +75,7 @@ def command(  # noqa: PLR0913 - one a command line option
     A row, in JSON and in files: file, format, kind, process, pid, os, cpu, guard_type, flavor, flavor_name,
     severity, target, code, subcode, release, summary, top_frame, error, guard_target (the same as target). A
     file that cannot be read is a row with its name and the error. Parquet needs pyarrow:
-    pip install 'excguard[parquet]'.
+    pip install pyarrow.
 
     \b
     Exit status:
@@ -194,7 +194,7 @@ def _pyarrow() -> tuple[Any, Any]:
     try:
         return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError:
-        raise click.UsageError("Parquet needs pyarrow: pip install 'excguard[parquet]'") from None
+        raise click.UsageError("Parquet needs pyarrow: pip install pyarrow") from None
 
 
 _WRITERS: dict[str, Callable[[list[Row], Path], None]] = {
