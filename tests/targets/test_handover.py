@@ -1,4 +1,4 @@
-"""Commands that hand over to a program of launchd's are told apart from others."""
+"""Commands that have launchd start another program are distinguished from the other ones."""
 
 import pytest
 
