@@ -40,6 +40,7 @@ SAMPLES: dict[str, Any] = {
     "command": ["./app"],
     "count": 12,
     "delay": 2.0,
+    "handed_over": None,
     "delivery": "insert",
     "delivery_children": True,
     "descendants_detached": False,

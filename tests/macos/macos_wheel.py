@@ -59,7 +59,7 @@ def join(builds: dict[str, Path], directory: Path) -> dict[str, Path]:
     """Joins the BINARIES of several builds (architecture -> where they are installed)."""
     joined = {name: directory / name for name in cross.BINARIES}
     for name, path in joined.items():
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         universal.merge({arch: installed / name for arch, installed in builds.items()}, path)
     return joined
 

@@ -324,6 +324,10 @@ class TargetStarted(Event, tag="target_started"):
     ]
     delivery_children: Annotated[bool, Meta(description="and those of the processes that it starts")]
     visibility: Visibility | None
+    handed_over: Annotated[
+        str | None,
+        Meta(description="why the program that matters may be another one, which launchd starts; or null"),
+    ]
 
 
 class TargetVisibility(Event, tag="target_visibility"):
