@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from excguard.crash_reports import Report
     from excguard.decoding.violation import PartialViolation
 
-_OPTION = re.compile(r"--?[a-z][a-z-]*(=.*)?")
+_OPTION = r"--?[a-z][a-z-]*(=.*)?"
 """What click hands on since negative numbers begin like options: text never is such a word alone."""
 
 
@@ -104,7 +104,7 @@ def _find(words: tuple[str, ...], release: str | None) -> list[PartialViolation]
     whole = " ".join(words)
     if numbers := parse_numbers(whole):
         return [decode(numbers[0], numbers[1] if len(numbers) > 1 else None, release)]
-    if unknown := next((word for word in words if _OPTION.fullmatch(word)), None):
+    if unknown := next((word for word in words if re.fullmatch(_OPTION, word)), None):
         raise click.UsageError(f"No such option '{unknown}'")
     from excguard import crash_reports  # noqa: PLC0415 - likewise
     from excguard.decoding import pages  # noqa: PLC0415 - likewise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from excguard.knowledge import guards
 
@@ -67,7 +66,11 @@ def parse_numbers(text: str) -> list[int]:
         if (digits := text.strip()).isdecimal():
             raise DecodeError(f"a number of {len(digits)} digits does not fit 64 bits")
         return []
-    stripped = unicodedata.normalize("NFKC", text).replace("\u2212", "-").strip().strip('()[]{}"`;,')
+    if not text.isascii():
+        import unicodedata  # noqa: PLC0415 - a library of its own, for the few numbers with such digits
+
+        text = unicodedata.normalize("NFKC", text).replace("\u2212", "-")
+    stripped = text.strip().strip('()[]{}"`;,')
     words = stripped.split()
     if not words or not all(_BEGINS.match(word) for word in words):
         return []

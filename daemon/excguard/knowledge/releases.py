@@ -15,14 +15,14 @@ from typing import NamedTuple
 NEWEST = 2**32 - 1
 """Compares above every release: look-ups with it give the newest meaning."""
 
-_NUMBERS = re.compile(r"(\d{1,3})(?:\.(\d{1,3}))?(?:\.(\d{1,3}))?")
-_BUILD = re.compile(r"(\d{2})([A-Z])(\d{1,5})[a-z]?", re.IGNORECASE)
-_XNU = re.compile(r"xnu-(\d{3,6})((?:\.\d{1,4})*)", re.IGNORECASE)
-_DARWIN = re.compile(r"darwin(?:\s+kernel)?(?:\s+version)?[\s/]*(\d{1,2})(?:\.(\d{1,2}))?", re.IGNORECASE)
-_SYSTEM = re.compile(
-    r"(mac\s?os(?:\s?x)?|os\s?x|iphone\s?os|ipados|ios|tvos|apple\s?tv\s?os|watchos|watch\s?os|visionos|xros|bridgeos)"
-    r"[^\d]{0,24}(\d.*)",
-    re.IGNORECASE | re.DOTALL,
+# Compiled by `re` when first used: most commands that import this module never place a release.
+_NUMBERS = r"(\d{1,3})(?:\.(\d{1,3}))?(?:\.(\d{1,3}))?"
+_BUILD = r"(?i)(\d{2})([A-Z])(\d{1,5})[a-z]?"
+_XNU = r"(?i)xnu-(\d{3,6})((?:\.\d{1,4})*)"
+_DARWIN = r"(?i)darwin(?:\s+kernel)?(?:\s+version)?[\s/]*(\d{1,2})(?:\.(\d{1,2}))?"
+_SYSTEM = (
+    r"(?is)(mac\s?os(?:\s?x)?|os\s?x|iphone\s?os|ipados|ios|tvos|apple\s?tv\s?os|watchos|watch\s?os|visionos|xros"
+    r"|bridgeos)[^\d]{0,24}(\d.*)"
 )
 
 
@@ -66,7 +66,7 @@ def show(version: int) -> str:
 
 def parse_version(text: str) -> int:
     """The packed version of dotted numbers ("14.4.1"); raises ReleaseError otherwise."""
-    match = _NUMBERS.fullmatch(text)
+    match = re.fullmatch(_NUMBERS, text)
     if not match:
         raise ReleaseError(f"not a version: {text!r}")
     return pack(*(int(part or 0) for part in match.groups()))
@@ -123,16 +123,16 @@ def parse(text: str) -> Release:
         ReleaseError: nothing in the text can be placed.
     """
     stripped = " ".join(text.split())[:200]
-    if match := _XNU.search(stripped):
+    if match := re.search(_XNU, stripped):
         return _from_xnu(match)
-    if match := _DARWIN.match(stripped):
+    if match := re.match(_DARWIN, stripped):
         return _from_darwin(int(match[1]), int(match[2] or 0), match[0])
-    if match := _SYSTEM.search(stripped):
+    if match := re.search(_SYSTEM, stripped):
         return _from_system(match[1], match[2])
-    if match := _BUILD.fullmatch(stripped):
+    if match := re.fullmatch(_BUILD, stripped):
         return _from_build(match)
     # "14.4 (23E214)", and "Version 14.4 (Build 23E214)" as NSProcessInfo says it
-    if match := re.fullmatch(rf"(?:version\s+)?({_NUMBERS.pattern}(?:\s*\(.*\))?)", stripped, re.IGNORECASE):
+    if match := re.fullmatch(rf"(?:version\s+)?({_NUMBERS}(?:\s*\(.*\))?)", stripped, re.IGNORECASE):
         return _from_system("macOS", match[1])
     raise ReleaseError(
         f"cannot place the release {text[:60]!r}: "
@@ -141,7 +141,7 @@ def parse(text: str) -> Release:
 
 
 def _from_system(system: str, rest: str) -> Release:
-    numbers = _NUMBERS.match(rest)
+    numbers = re.match(_NUMBERS, rest)
     if numbers is None:
         raise ReleaseError(f"no version in {system} {rest!r}")
     major, minor, patch = (int(part or 0) for part in numbers.groups())
@@ -150,7 +150,7 @@ def _from_system(system: str, rest: str) -> Release:
     if name.startswith(("macos", "osx")):
         if not (major == 10 or 11 <= major <= 15 or major >= 26):
             raise ReleaseError(f"there is no macOS {written}: after 10.15 come 11 to 15, then 26")
-        build = _BUILD.search(rest, numbers.end())
+        build = re.compile(_BUILD).search(rest, numbers.end())
         if build:
             placed = _from_build(build)
             if placed.version // 10000 != major or (

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import select
 import sys
 from typing import Final
 
@@ -31,6 +30,8 @@ def write_error(text: str, *, patience: float | None = None) -> None:
             read must not keep the process from ending; None for no limit.
     """
     rest = text.encode("utf-8", "backslashreplace")
+    import select  # noqa: PLC0415 - a library of its own, which most commands never need
+
     poll = select.poll()
     poll.register(_STANDARD_ERROR, select.POLLOUT)
     with contextlib.suppress(OSError):
