@@ -429,7 +429,7 @@ class TestScan:
         result = run("scan", str(directory), "--output", "x.parquet")
 
         assert (result.exit_code, result.stdout) == (2, "")
-        assert "pip install 'excguard[parquet]'" in result.stderr
+        assert "Parquet needs pyarrow: pip install pyarrow" in result.stderr
 
     def test_many_files_in_processes_come_out_the_same(self, tmp_path: Path) -> None:
         for number in range(300):

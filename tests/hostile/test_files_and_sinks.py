@@ -69,12 +69,26 @@ def test_log_that_is_not_read_stops_neither_programs_nor_the_end(child: str, ker
     assert events(log, "journal_recovered")
 
 
+def until_watched(daemon: Daemon, directory: Path) -> None:
+    """Write a report now and then until one counts: those from before the directory is watched do not."""
+    looks = iter(range(10_000))
+
+    def found() -> list[dict]:
+        look = next(looks)
+        if look % 50 == 0:
+            (directory / f"probe{look}.ips").write_text(report(pid=50_000 + look))
+        return daemon.events("guard_hit")
+
+    daemon.wait_for("target_started")
+    wait_until(found)
+
+
 @pytest.mark.parametrize("kind", ["fifo", "link", "device"])
 def test_report_that_is_not_a_regular_file_is_not_opened(serve, tmp_path: Path, kind: str) -> None:
     directory = tmp_path / "reports"
     directory.mkdir()
     daemon: Daemon = serve(QUIET + reports(directory))
-    daemon.wait_for("target_started")
+    until_watched(daemon, directory)
     path = directory / "a.ips"
     match kind:
         case "fifo":
@@ -83,8 +97,8 @@ def test_report_that_is_not_a_regular_file_is_not_opened(serve, tmp_path: Path, 
             path.symlink_to("/dev/zero")
         case "device":
             path.symlink_to("/proc/self/mem")
-    (directory / "b.ips").write_text(report())
-    daemon.wait_for("guard_hit")
+    (directory / "b.ips").write_text(report(pid=77))
+    daemon.wait_for("guard_hit", pid=77)
     daemon.wait_for("source_unreadable", kind="unreadable")
     samples = scrape(daemon.url)
 
@@ -106,7 +120,7 @@ def test_report_with_numbers_out_of_range_costs_at_most_itself(serve, tmp_path: 
     directory = tmp_path / "reports"
     directory.mkdir()
     daemon: Daemon = serve(QUIET + reports(directory))
-    daemon.wait_for("target_started")
+    until_watched(daemon, directory)
     (directory / "a.ips").write_text(report(**changes))
     (directory / "b.ips").write_text(report(pid=77))
     daemon.wait_for("guard_hit", pid=77)
@@ -119,7 +133,7 @@ def test_report_older_than_1970_by_its_file_time(serve, tmp_path: Path) -> None:
     directory = tmp_path / "reports"
     directory.mkdir()
     daemon: Daemon = serve(QUIET + reports(directory))
-    daemon.wait_for("target_started")
+    until_watched(daemon, directory)
     path = tmp_path / "a.ips"
     path.write_text(report(captureTime="never"))
     os.utime(path, (-1000, -1000))
