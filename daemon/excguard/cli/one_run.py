@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import shlex
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from excguard.cli import run_journal, service_runner, simulated_kernel
+from excguard.cli.event_stream import EventStream
 from excguard.cli.service_runner import Failure, report_error
 from excguard.config import Config, LogFormat
 from excguard.files.escaping import printable
@@ -59,7 +61,7 @@ def _matters(level: Level, name: str) -> bool:
 class Run:
     """One run of one program; what came of it is there after `execute`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what differs between run and attach
         self,
         config: Config,
         form: LogFormat | None,
@@ -67,6 +69,7 @@ class Run:
         attach: int | None = None,
         timeout: float | None = None,
         must_see: Severity | None = None,
+        streams: Sequence[EventStream] = (),
     ) -> None:
         """Prepare to run the one target of ``config``.
 
@@ -76,11 +79,13 @@ class Run:
             attach: the target is this process, and signals end the run instead of going to it.
             timeout: seconds after which the program is ended.
             must_see: when the program starts, and hits of this severity cannot be seen, say so.
+            streams: receive every event.
         """
         self.config = config
         self._attach = attach
         self._timeout = timeout
         self._must_see = must_see
+        self._streams = streams
         self.timed_out = False
         self.detached = False
         self.kernel = ""
@@ -112,6 +117,7 @@ class Run:
                 if self._form:
                     accepts = every_event if as_json else _matters
                     sinks.append(open_standard_error(host, self._form, report_error, accepts))
+                sinks += [stream.sink(host) for stream in self._streams]
                 service, feed = self._open(host, sinks)
                 self._service = service
                 stack.callback(self._close, service)

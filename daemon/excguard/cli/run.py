@@ -1,6 +1,5 @@
 """`excguard run`: one program, watched from its first instruction to its last."""
 
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,23 +10,21 @@ import msgspec
 
 from excguard import config as configuration
 from excguard.cli import gating, service_runner
-from excguard.cli import junit as junit_xml
 from excguard.cli.one_run import Run
 from excguard.cli.outcome import Outcome, text
+from excguard.cli.results import Results
 from excguard.cli.service_runner import Failure, report_error
-from excguard.config import Config, ConfigError, Delivery, Reply, Restart, Target
+from excguard.config import Config, ConfigError, Delivery, LogFormat, Reply, Restart, Target
 from excguard.gate.baseline import BaselineError
 from excguard.knowledge.exception_behavior import Behavior
 from excguard.knowledge.severity import Severity
 from excguard.pipeline.hit import rfc3339
 from excguard.targets.visibility import SEVERITIES
 
-_STANDARD_OUTPUT = Path("-")
-
 
 def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     if value == "":
-        raise click.BadParameter("expected a name of one character or more")
+        raise click.BadParameter("expected one character or more")
     return value
 
 
@@ -119,13 +116,22 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str 
     help="JSON lines on standard error instead of text; the last one sums up the run.",
 )
 @click.option(
+    "--events",
+    metavar="FILE|DESCRIPTOR",
+    callback=_not_empty,
+    help="Write these JSON lines to a file or an open descriptor (a number), apart from the program's own "
+    "output. ./3 is a file.",
+)
+@click.option(
     "--report",
-    type=click.Path(path_type=Path),
+    metavar="FILE",
+    callback=_not_empty,
     help="Write a summary of the run to this file, as JSON. - is standard output, after the program's.",
 )
 @click.option(
     "--junit",
-    type=click.Path(path_type=Path),
+    metavar="FILE",
+    callback=_not_empty,
     help="Write one as JUnit XML, for build servers: each broken rule a failed test, those below --fail-on "
     "passed; what could not be seen is skipped.",
 )
@@ -176,8 +182,9 @@ def _run(  # noqa: PLR0913 - the options of the command
     fail_on: str | None,
     *,
     as_json: bool,
-    report: Path | None,
-    junit: Path | None,
+    report: str | None,
+    junit: str | None,
+    events: str | None,
     require_visible: str | None,
     timeout: float | None,
     **options: Any,  # noqa: ANN401 - the rest goes to `_adapted`
@@ -190,30 +197,26 @@ def _run(  # noqa: PLR0913 - the options of the command
         configuration.check(config)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
-    if report == junit == _STANDARD_OUTPUT:
-        raise click.UsageError("--report - and --junit -: only one of them can go to standard output")
     gate = gating.Gate(config.ignore, fail_on=fail_on, **{name: options[name] for name in gating.NAMES})
     must_see = _least(require_visible, gate.fail_on)
-    run = Run(config, "json" if as_json else "console", timeout=timeout, must_see=must_see)
-    try:
-        with service_runner.one_line_errors():
-            # Emptied at the start: a run that is cut short must not leave the results of the last one, and a
-            # path that cannot be written is better reported before the run than after it.
-            for path in filter(None, (report, junit)):
-                if path != _STANDARD_OUTPUT:
-                    path.write_bytes(b"")
-            run.execute()
-    except ConfigError as error:
-        raise click.UsageError(f"{config_path}: {error}" if config_path else str(error)) from None
-    verdict = gate.judge(text(Path(arguments[0]).name), run.sites, run.hits)
-    outcome = Outcome(run, verdict, gate.fail_on, gate.updates, require_visible)
-    outcome.report(as_json=as_json)
-    if run.error is None:
-        _publish(gate, run.name, verdict, as_json=as_json)
-    if report is not None:
-        _write(report, msgspec.json.format(msgspec.json.encode(outcome.to_dict())) + b"\n")
-    if junit is not None:
-        _write(junit, junit_xml.render(outcome, started=started))
+    with Results(report=report, junit=junit, events=events) as results:
+        form: LogFormat = "json" if as_json else "console"
+        run = Run(config, form, timeout=timeout, must_see=must_see, streams=results.streams)
+        try:
+            with service_runner.one_line_errors():
+                results.open()
+                run.execute()
+        except ConfigError as error:
+            raise click.UsageError(f"{config_path}: {error}" if config_path else str(error)) from None
+        except click.ClickException as error:
+            results.failed(error.message)
+            raise
+        verdict = gate.judge(text(Path(arguments[0]).name), run.sites, run.hits)
+        outcome = Outcome(run, verdict, gate.fail_on, gate.updates, require_visible)
+        outcome.report(as_json=as_json)
+        if run.error is None:
+            _publish(gate, run.name, verdict, as_json=as_json)
+        results.write(outcome, started=started)
     return outcome.status
 
 
@@ -234,18 +237,6 @@ def _least(*severities: str | None) -> Severity | None:
     """The least severe of some severities, "never" and None left out; None without any."""
     named = [Severity(severity) for severity in severities if severity not in (None, "never")]
     return min(named, key=lambda severity: severity.order, default=None)
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        if path == _STANDARD_OUTPUT:
-            sys.stdout.buffer.write(content)
-            sys.stdout.buffer.flush()
-        else:
-            path.write_bytes(content)
-    except OSError as error:  # an error of writing names no file
-        name = "standard output" if path == _STANDARD_OUTPUT else path
-        raise Failure(f"{name}: {error.strerror}") from None
 
 
 def _adapted(config: Config, arguments: tuple[str, ...], options: Mapping[str, Any]) -> Config:

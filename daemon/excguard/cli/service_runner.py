@@ -56,8 +56,13 @@ def report_error_as_json(text: str) -> None:
 
 def write_event(level: Level, name: str, error: str) -> None:
     """One event on standard error, in the form of the log's."""
-    event = {"timestamp": rfc3339(time.time_ns()), "level": level, "event": name, "error": error}
+    event = error_event(error, level, name)
     standard_streams.write_error(f"{msgspec.json.encode(event).decode()}\n", patience=_PATIENCE)
+
+
+def error_event(error: str, level: Level = "error", name: str = "excguard_error") -> dict[str, str]:
+    """An event about an error."""
+    return {"timestamp": rfc3339(time.time_ns()), "level": level, "event": name, "error": error}
 
 
 def report_deprecated(*, as_json: bool) -> Callable[[str], None]:

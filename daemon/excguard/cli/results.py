@@ -1,0 +1,110 @@
+"""What `excguard run` leaves beside its lines on standard error: report, JUnit file, stream of events."""
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Final, Self
+
+import click
+import msgspec
+
+from excguard.cli import junit as junit_xml
+from excguard.cli.event_stream import EventStream
+from excguard.cli.outcome import Outcome
+from excguard.cli.service_runner import Failure, error_event
+
+_STANDARD_OUTPUT: Final = "-"
+
+
+class Results:
+    """The destinations that the options name. Use as a context manager, which closes them.
+
+    Attributes:
+        streams: what receives the events of the run as they happen; filled by `open`.
+    """
+
+    def __init__(self, *, report: str | None, junit: str | None, events: str | None) -> None:
+        """Take what the options say; nothing is opened before `open`.
+
+        Raises:
+            click.UsageError: two of them name standard output.
+        """
+        named = {"--report": report, "--junit": junit, "--events": events}
+        both = [f"{option} -" for option, value in named.items() if value == _STANDARD_OUTPUT]
+        if len(both) > 1:
+            raise click.UsageError(f"{' and '.join(both)}: only one of them can go to standard output")
+        self.streams: list[EventStream] = []
+        self._report = report
+        self._junit = junit
+        self._events = events
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        """The results themselves."""
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Close the streams."""
+        self._stack.close()
+
+    def open(self) -> None:
+        """Empty the files, and open the streams.
+
+        A run that is cut short must not leave the results of the last one, and a path that cannot be written
+        is better reported before the run than after it.
+
+        Raises:
+            click.UsageError: a descriptor is not open.
+            OSError: a file cannot be written.
+        """
+        for path in (self._report, self._junit):
+            if path not in (None, _STANDARD_OUTPUT):
+                Path(path).write_bytes(b"")
+        if self._events is not None:
+            number = "1" if self._events == _STANDARD_OUTPUT else self._events
+            if number.isascii() and number.isdecimal():
+                self._add(EventStream.on_descriptor(int(number)))
+            else:
+                self._add(EventStream.in_file(Path(self._events), "events"))
+
+    def failed(self, error: str) -> None:
+        """Write to the streams why there is no run."""
+        with contextlib.suppress(OSError):  # the error is reported on standard error
+            for stream in self.streams:
+                stream.write(error_event(error))
+
+    def write(self, outcome: Outcome, *, started: str) -> None:
+        """Write everything that there is to write at the end.
+
+        Args:
+            outcome: of the run.
+            started: when it was started, RFC 3339.
+
+        Raises:
+            Failure: something cannot be written.
+        """
+        if self._report is not None:
+            _write(self._report, msgspec.json.format(msgspec.json.encode(outcome.to_dict())) + b"\n")
+        if self._junit is not None:
+            _write(self._junit, junit_xml.render(outcome, started=started))
+        for stream in self.streams:
+            try:
+                stream.write(outcome.to_dict())
+            except OSError as error:
+                raise Failure(f"{error.filename}: {error.strerror}") from None
+
+    def _add(self, stream: EventStream) -> None:
+        self._stack.callback(stream.close)
+        self.streams.append(stream)
+
+
+def _write(path: str, content: bytes) -> None:
+    try:
+        if path == _STANDARD_OUTPUT:
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
+        else:
+            Path(path).write_bytes(content)
+    except OSError as error:  # an error of writing names no file
+        name = "standard output" if path == _STANDARD_OUTPUT else path
+        raise Failure(f"{name}: {error.strerror}") from None
