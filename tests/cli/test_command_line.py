@@ -121,3 +121,21 @@ def test_completion_of_commands_imports_none_of_them() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("arguments", [["decode", "2305845208236959491"], ["--help"]])
+def test_commands_for_people_start_without_what_the_daemon_needs(arguments: list[str]) -> None:
+    script = (
+        "import sys\n"
+        "from excguard.__main__ import main\n"
+        f"sys.argv = ['excguard', *{arguments!r}]\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "print(*sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "click" in loaded
+    assert not loaded & {"_cffi_backend", "asyncio", "h11", "logging", "pathlib", "rich", "structlog"}

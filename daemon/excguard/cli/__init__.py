@@ -1,5 +1,6 @@
 """The command line: one module a command, imported when the command runs."""
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -86,6 +87,9 @@ class LazyGroup(Group):
         """The command that ``args`` name. It runs next: from here on there can be resources to release."""
         found = super().resolve_command(ctx, args)
         interrupt.is_an_exception()
+        if not gc.isenabled():  # as the program's start has left it
+            gc.freeze()  # modules stay: no collection has to look at them
+            gc.enable()
         return found
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as in click

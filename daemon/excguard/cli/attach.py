@@ -17,7 +17,7 @@ from excguard.doctor.machine import Machine
 from excguard.files.escaping import printable
 from excguard.knowledge.exception_behavior import Behavior
 from excguard.mach.errors import MachError
-from excguard.sinks.console import terminal_width, wants_color
+from excguard.process.terminal_output import terminal_width, wants_color
 
 
 @click.command("attach")

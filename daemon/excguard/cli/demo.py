@@ -14,7 +14,7 @@ from excguard.config import Config, Delivery, Metrics, Restart, Target
 from excguard.knowledge import releases
 from excguard.knowledge.guard_behavior import GuardBehavior
 from excguard.mach import host as mach_host
-from excguard.sinks.console import terminal_width, wants_color
+from excguard.process.terminal_output import terminal_width, wants_color
 from excguard.targets.visibility import default_flags, developer_mode_hides_fatal
 
 

@@ -14,7 +14,7 @@ from excguard.cli.simulated_kernel import SimulatedKernelError
 from excguard.doctor.examination import examine
 from excguard.doctor.finding import Finding, Status
 from excguard.doctor.machine import Machine
-from excguard.sinks.console import terminal_width, wants_color
+from excguard.process.terminal_output import terminal_width, wants_color
 
 _STYLES = {Status.OK: "green", Status.WARNING: "yellow", Status.PROBLEM: "bold red"}
 _STDOUT = 1

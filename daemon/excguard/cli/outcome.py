@@ -14,7 +14,7 @@ from excguard.cli.service_runner import report_error
 from excguard.files.escaping import printable
 from excguard.knowledge.severity import Severity
 from excguard.pipeline.hit import rfc3339
-from excguard.sinks.console import terminal_width, wants_color
+from excguard.process.terminal_output import terminal_width, wants_color
 from excguard.targets.visibility import SEVERITIES, Visibility
 
 FAIL_ON_MET: Final = 3

@@ -23,7 +23,7 @@ from rich.text import Text
 from excguard.cli.service_runner import Failure
 from excguard.files.escaping import printable
 from excguard.knowledge.severity import Severity
-from excguard.sinks.console import wants_color
+from excguard.process.terminal_output import wants_color
 from excguard.web.feed_client import Feed, FeedError, messages
 
 DEFAULT_URL = "http://127.0.0.1:12012"

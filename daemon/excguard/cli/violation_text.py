@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import click
 from excguard.files.escaping import printable
 from excguard.knowledge import guards
 from excguard.knowledge.severity import Severity
+from excguard.process.terminal_output import terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from excguard.decoding.violation import PartialViolation
 
 _LABEL = 10
+_STDOUT = 1
 
 
 def violation_lines(violation: PartialViolation) -> Iterator[str]:
@@ -58,7 +59,7 @@ def _code(violation: PartialViolation) -> str:
 
 def labelled(label: str, text: str, color: str | None = None) -> Iterator[str]:
     """Text beside its label, wrapped to the terminal."""
-    width = max(60, min(shutil.get_terminal_size((100, 24)).columns, 120))
+    width = max(60, terminal_width(_STDOUT))
     text = printable(" ".join(text.split()))
     lines = textwrap.wrap(text, width - _LABEL - 2, break_on_hyphens=False) or [""]
     for index, line in enumerate(lines):

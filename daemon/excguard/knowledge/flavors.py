@@ -11,13 +11,11 @@ Headers were read for some releases only (`releases.csv`, column `read`), so a l
 
 from __future__ import annotations
 
-import csv
 import re
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
-from excguard.knowledge import releases
+from excguard.knowledge import releases, tables
 from excguard.knowledge.severity import Severity
 
 
@@ -85,11 +83,6 @@ class SeverityRange(NamedTuple):
     source: str
 
 
-def _rows(name: str) -> list[dict[str, str]]:
-    with Path(__file__).with_name(name).open(newline="", encoding="ascii") as file:
-        return list(csv.DictReader(file))
-
-
 @cache
 def table() -> tuple[Flavor, ...]:
     """Every row of flavors.csv, in its order."""
@@ -106,7 +99,7 @@ def table() -> tuple[Flavor, ...]:
             row["role"],
             Severity(row["severity"]) if row["severity"] else None,
         )
-        for row in _rows("flavors.csv")
+        for row in tables.rows("flavors.csv")
     )
 
 
@@ -148,7 +141,7 @@ def spans(guard_type: str, value: int) -> list[Span]:
 @cache
 def severity_table() -> tuple[SeverityRange, ...]:
     """Every row of severity.csv with the release before the guard type's next set of ranges as its end."""
-    rows = _rows("severity.csv")
+    rows = tables.rows("severity.csv")
     starts: dict[str, set[int]] = {}
     for row in rows:
         starts.setdefault(row["guard_type"], set()).add(releases.parse_version(row["first_macos"]))

@@ -6,12 +6,10 @@ was introduced, except where a table is split by era.
 
 from __future__ import annotations
 
-import csv
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from excguard.knowledge import releases
+from excguard.knowledge import releases, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -444,8 +442,7 @@ def bits(value: int, table: Mapping[int, str]) -> str:
 
 @cache
 def _syscalls() -> dict[tuple[str, int], str]:
-    with Path(__file__).with_name("syscalls.csv").open(newline="", encoding="ascii") as file:
-        return {(row["kind"], int(row["number"])): row["name"] for row in csv.DictReader(file)}
+    return {(row["kind"], int(row["number"])): row["name"] for row in tables.rows("syscalls.csv")}
 
 
 def syscall(number: int, *, mach_trap: bool) -> str | None:
@@ -457,11 +454,10 @@ def syscall(number: int, *, mach_trap: bool) -> str | None:
 def _port_types() -> list[tuple[int, int, dict[int, str]]]:
     """(first release, last release, names) of each table, oldest first."""
     found: dict[tuple[int, int], dict[int, str]] = {}
-    with Path(__file__).with_name("port_types.csv").open(newline="", encoding="ascii") as file:
-        for row in csv.DictReader(file):
-            last = releases.parse_version(row["last_macos"]) if row["last_macos"] else releases.NEWEST
-            era = (releases.parse_version(row["first_macos"]), last)
-            found.setdefault(era, {})[int(row["number"])] = row["name"]
+    for row in tables.rows("port_types.csv"):
+        last = releases.parse_version(row["last_macos"]) if row["last_macos"] else releases.NEWEST
+        era = (releases.parse_version(row["first_macos"]), last)
+        found.setdefault(era, {})[int(row["number"])] = row["name"]
     return [(*era, types) for era, types in sorted(found.items())]
 
 
@@ -473,11 +469,11 @@ def port_type(number: int, release: int) -> str:
 
     The numbers are not stable: they changed with macOS 26.0, and again between 26.1 and 26.4.
     """
-    tables = _port_types()
-    earlier = [types for first, _, types in tables if first <= release] or [tables[0][2]]
-    last = max((last for first, last, _ in tables if first <= release), default=0)
+    eras = _port_types()
+    earlier = [types for first, _, types in eras if first <= release] or [eras[0][2]]
+    last = max((last for first, last, _ in eras if first <= release), default=0)
     named = earlier[-1].get(number)
-    later = next((types for first, _, types in tables if first > release), None)
+    later = next((types for first, _, types in eras if first > release), None)
     if later is not None and release > releases.covers_until(last) and (other := later.get(number)) != named:
         return f"{named or 'an unknown port type'} or {other or 'an unknown port type'} ({number})"
     return named or f"unknown port type {number}"

@@ -6,11 +6,11 @@ so that releases compare as numbers in Python and in the generated C alike.
 
 from __future__ import annotations
 
-import csv
 import re
 from functools import cache, lru_cache
-from pathlib import Path
 from typing import NamedTuple
+
+from excguard.knowledge import tables
 
 NEWEST = 2**32 - 1
 """Compares above every release: look-ups with it give the newest meaning."""
@@ -80,17 +80,15 @@ def covers_until(release: int) -> int:
 @cache
 def known() -> tuple[KnownRelease, ...]:
     """Every release of releases.csv, oldest first."""
-    with Path(__file__).with_name("releases.csv").open(newline="", encoding="ascii") as file:
-        rows = [
-            KnownRelease(
-                parse_version(row["macos"]),
-                row["macos"],
-                tuple(int(part) for part in row["xnu"].split(".")) if row["xnu"] else (),
-                frozenset(row["read"].split()),
-            )
-            for row in csv.DictReader(file)
-        ]
-    return tuple(rows)
+    return tuple(
+        KnownRelease(
+            parse_version(row["macos"]),
+            row["macos"],
+            tuple(int(part) for part in row["xnu"].split(".")) if row["xnu"] else (),
+            frozenset(row["read"].split()),
+        )
+        for row in tables.rows("releases.csv")
+    )
 
 
 def span(first: int, last: int) -> str:

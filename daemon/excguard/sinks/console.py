@@ -8,7 +8,6 @@ Whatever comes from a watched program or a configuration (names, arguments) is s
 characters escaped: it can be hostile, and this goes to a terminal.
 """
 
-import os
 import textwrap
 from collections.abc import Mapping, MutableMapping
 from typing import Any
@@ -22,19 +21,6 @@ _LEVEL_COLORS = {"error": "red", "warning": "yellow"}
 # What is of no use at a terminal.
 _QUIET = {"timestamp", "level", "event", "kernel", "release"}
 _INDENT = " " * 4
-
-
-def wants_color(fd: int) -> bool:
-    """Whether to write colours to ``fd``: a terminal, unless NO_COLOR is set (https://no-color.org)."""
-    return os.isatty(fd) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def terminal_width(fd: int) -> int:
-    """The columns of the terminal on ``fd``, 120 at most; 100 when there is none."""
-    try:
-        return min(os.get_terminal_size(fd).columns, 120) or 100
-    except OSError:
-        return 100
 
 
 class ConsoleForm:

@@ -19,7 +19,8 @@ from excguard.mach.host import Host
 from excguard.pipeline.hit import Hit, rfc3339
 from excguard.pipeline.sink import Level, Sink
 from excguard.pipeline.suppressed import Suppressed
-from excguard.sinks.console import ConsoleForm, terminal_width, wants_color
+from excguard.process.terminal_output import terminal_width, wants_color
+from excguard.sinks.console import ConsoleForm
 from excguard.sinks.lean_structlog import structlog
 from excguard.sinks.line_output import Complain, LineOutput
 
