@@ -1,7 +1,5 @@
 """The log for people."""
 
-import os
-import pty
 import re
 
 import click
@@ -10,7 +8,7 @@ import pytest
 from excguard.decoding.decode import decode
 from excguard.files.escaping import printable
 from excguard.pipeline.suppressed import Site, Suppressed
-from excguard.sinks.console import ConsoleForm, wants_color
+from excguard.sinks.console import ConsoleForm
 from tests.support.samples import INVALID_NAME
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -118,21 +116,3 @@ def test_control_characters_never_reach_the_terminal(make_log, make_hit, name: s
 
     assert all(line.isprintable() for line in text.splitlines())
     assert printable(name) in text
-
-
-def test_color_is_for_terminals_that_want_it(monkeypatch) -> None:
-    master, slave = pty.openpty()
-    read_end, write_end = os.pipe()
-    try:
-        monkeypatch.setenv("TERM", "xterm")
-        monkeypatch.delenv("NO_COLOR", raising=False)
-        assert wants_color(slave)
-        assert not wants_color(write_end)
-        monkeypatch.setenv("TERM", "dumb")
-        assert not wants_color(slave)
-        monkeypatch.setenv("TERM", "xterm")
-        monkeypatch.setenv("NO_COLOR", "1")
-        assert not wants_color(slave)
-    finally:
-        for fd in (master, slave, read_end, write_end):
-            os.close(fd)
