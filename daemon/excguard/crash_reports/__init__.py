@@ -211,7 +211,8 @@ def _finish(draft: Draft, name: str, release: str | None) -> Report:
     if report.violations or report.error:
         return report
     if report.kind not in {"crash", "simulated"}:
-        report.notes.append(f"a {report.kind} report: it has no exception")
+        other = f"{report.exception_type}, not a guard violation" if report.exception_type else "no exception"
+        report.notes.append(f"a {report.kind} report: it has {other}")
     elif report.exception_type:
         report.notes.append(f"a crash by {report.exception_type}, not a guard violation")
     elif report.format == "ips":

@@ -19,6 +19,7 @@ from excguard.crash_reports.evidence import Evidence, settle
 from excguard.crash_reports.numbers import number
 from excguard.crash_reports.splitter import (
     UNREADABLE,
+    Header,
     Lines,
     Pieces,
     Records,
@@ -109,6 +110,9 @@ class _Documents:
                     self._add(self._nested(_unescape(self._data[start + 1 : end - 1])))
                 case Records(text):
                     self._add(self._nested(text))
+                case Header(value=value):
+                    self._add([])
+                    self._reader.head(value)
                 case Pieces(start, end):
                     self._add(ips_pieces.fragments(self._data[start:end]))
                 case Value(span, header):

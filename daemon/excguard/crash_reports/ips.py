@@ -15,10 +15,9 @@ import msgspec
 from excguard.crash_reports import kinds
 from excguard.crash_reports.draft import TOP_FRAMES, Draft
 from excguard.crash_reports.evidence import Evidence
-from excguard.crash_reports.messages import read_message, termination_code
+from excguard.crash_reports.messages import ending_note, read_message, termination_code
 from excguard.crash_reports.numbers import number, whole
 from excguard.crash_reports.report import Frame, Report
-from excguard.knowledge import names
 
 _MAX_HEADER = 16384
 MAX_OBJECT = 65536
@@ -50,6 +49,8 @@ class _Keys(msgspec.Struct):
     simulated: msgspec.Raw = msgspec.field(default=_NULL, name="isSimulated")
     faulting: msgspec.Raw = msgspec.field(default=_NULL, name="faultingThread")
     bug_type: msgspec.Raw = _NULL
+    fault: msgspec.Raw = msgspec.field(default=_NULL, name="os_fault")
+    panic: msgspec.Raw = msgspec.field(default=_NULL, name="panicString")
 
 
 class _Body(_Keys):
@@ -108,13 +109,19 @@ def well_formed(data: bytes | memoryview, header: dict[str, Any] | None = None) 
         return None
     draft = Draft()
     _identify(draft.report, body, head)
+    report = draft.report
     if not exception and not ending:
+        if report.kind == "panic":
+            draft.evidence += _panic(report, _text(_value(body.panic)) or "")
         return None if UNNAMED.search(data) else draft
-    draft.report.exception_type = _text(exception.get("type"))
+    report.exception_type = _text(exception.get("type"))
+    report.kind = kinds.of_exception(report.kind, report.exception_type, exception.get("subtype"))
     evidence = gather(exception, ending)
-    evidence.release = draft.report.os
-    evidence.simulated = draft.report.kind == "simulated"
-    draft.report.frames = _frames(body)
+    if fault := _fault(_object(body.fault)):
+        evidence.notes.append(fault)
+    evidence.release = report.os
+    evidence.simulated = report.kind == kinds.SIMULATED
+    report.frames = _frames(body)
     draft.evidence.append(evidence)
     return draft
 
@@ -163,7 +170,8 @@ def gather(exception: dict[str, Any], ending: dict[str, Any]) -> Evidence:
     evidence.guard_type = _guard_type(exception)
     listed = exception.get("violations") or exception.get("flavors")
     if isinstance(listed, list) and listed and isinstance(listed[0], str):
-        evidence.flavor_name = listed[0][:200]
+        if not read_message(listed[0][:200], evidence):  # "Unknown GUARD_TYPE_FD flavor 128"
+            evidence.flavor_name = listed[0][:200]
         if len(listed) > 1:
             evidence.notes.append(f"the report lists {len(listed)} violations; the first is shown")
     said = read_message(_text(exception.get("message")) or "", evidence)
@@ -173,7 +181,7 @@ def gather(exception: dict[str, Any], ending: dict[str, Any]) -> Evidence:
     if ending.get("namespace") == "GUARD":
         termination_code(whole(ending.get("code"), 64), evidence)
     elif namespace := _text(ending.get("namespace")):
-        evidence.notes.append(_ending(namespace, ending, evidence))
+        evidence.notes.append(ending_note(namespace[:64], _said(namespace, ending), evidence))
     return evidence
 
 
@@ -206,7 +214,28 @@ def _rejected(exception: dict[str, Any], evidence: Evidence) -> None:
         evidence.guard = whole(exception.get("number"), 64) if call is None else call
 
 
-def _ending(namespace: str, ending: dict[str, Any], evidence: Evidence) -> str:
+def _panic(report: Report, panic: str) -> list[Evidence]:
+    """The violation that ended the first process, and with it the system."""
+    from excguard.crash_reports.log_lines import read_line  # noqa: PLC0415 - crash reports do not need it
+
+    found = read_line(panic[:4096])
+    if found is None:
+        return []
+    if "initproc" in panic:
+        report.process, report.pid = report.process or "launchd", 1
+    report.exception_type = found.evidence.exception_type
+    found.evidence.release = report.os
+    return [found.evidence]
+
+
+def _fault(fault: dict[str, Any]) -> str | None:
+    """What a program said of a fault of its own; None when it said nothing."""
+    keys = ("subsystem", "category", "message")
+    said = [f"{key} {text[:200]}" for key in keys if (text := _text(fault.get(key)))]
+    return f"os_fault: {', '.join(said)}" if said else None
+
+
+def _said(namespace: str, ending: dict[str, Any]) -> str:
     """A termination reason of another namespace than GUARD, in words."""
     said = [namespace[:64]]
     if (code := whole(ending.get("code"), 64)) is not None:
@@ -214,15 +243,7 @@ def _ending(namespace: str, ending: dict[str, Any], evidence: Evidence) -> str:
     reasons = ending.get("reasons")
     texts = (ending.get("indicator"), *(reasons if isinstance(reasons, list) else [reasons])[:5])
     said += [shown[:200] for text in texts if (shown := _text(text))]
-    own = evidence.guard_type == "USER" and (
-        evidence.target is None or names.NAMESPACES.get(evidence.target) == namespace
-    )
-    reason = ", ".join(said)
-    return (
-        f"termination reason: {reason}"
-        if own
-        else f"the termination reason is of another namespace: {reason}"
-    )
+    return ", ".join(said)
 
 
 def _guard_type(exception: dict[str, Any]) -> str | None:
@@ -262,12 +283,9 @@ def _split(data: bytes | memoryview) -> tuple[dict[str, Any], bytes | memoryview
 
 def _identify(report: Report, body: _Keys, head: dict[str, Any]) -> None:
     report.format = "ips"
-    kind = _text(head.get("bug_type")) or _text(_value(body.bug_type))
-    report.kind = kinds.of_bug_type(kind)
-    if body.exception != _NULL and report.kind.startswith("bug_type"):
-        report.kind = "crash"
+    report.kind = kinds.of_bug_type(_number_text(head.get("bug_type")) or _number_text(_value(body.bug_type)))
     if _value(body.simulated) or head.get("is_simulated") in {1, "1"}:
-        report.kind = "simulated"
+        report.kind = kinds.SIMULATED
     report.process = _text(_value(body.process)) or _text(head.get("app_name")) or _text(head.get("name"))
     report.pid = whole(_value(body.pid), 32)
     system = _object(body.os_version)
@@ -283,10 +301,10 @@ def identify_by_header(report: Report, head: dict[str, Any]) -> None:
     report.os = report.os or _text(head.get("os_version"))
     report.process = report.process or _text(head.get("app_name")) or _text(head.get("name"))
     if report.kind == "crash":
-        kind = kinds.of_bug_type(_text(head.get("bug_type")))
+        kind = kinds.of_bug_type(_number_text(head.get("bug_type")))
         report.kind = "crash" if kind.startswith("bug_type") else kind
     if head.get("is_simulated") in {1, "1"}:
-        report.kind = "simulated"
+        report.kind = kinds.SIMULATED
 
 
 def _frames(body: _Body | _LargeBody) -> list[Frame]:
@@ -365,6 +383,10 @@ def _codes(exception: dict[str, Any]) -> tuple[int, ...]:
     else:
         codes = [number(part) for part in (_text(exception.get("codes")) or "").split(",")[:2]]
     return tuple(code for code in codes if code is not None)
+
+
+def _number_text(value: object) -> str | None:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
 
 def _text(value: object) -> str | None:

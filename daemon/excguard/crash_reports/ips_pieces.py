@@ -23,7 +23,7 @@ MAX_OBJECTS = 10_000
 _OBJECT = re.compile(rb'"(exception|termination)"\s*+:\s*+(?=\{)')
 _KEYS = re.compile(
     rb'"(procName|app_name|name|os_version|train|build|cpuType|bug_type)"\s*+:\s*+"([^"\\\n]{1,400})"'
-    rb'|"(pid)"\s*+:\s*+(\d{1,10})\b|"(isSimulated|is_simulated)"\s*+:\s*+(?:1|true)\b'
+    rb'|"(pid|bug_type)"\s*+:\s*+(\d{1,10})\b|"(isSimulated|is_simulated)"\s*+:\s*+(?:1|true)\b'
 )
 
 
@@ -48,7 +48,8 @@ def fragments(data: bytes) -> list[Draft]:
             drafts[-1].report.format = "ips"
         _fill(drafts[-1], held)
         limit = objects[index + 1][0] if index + 1 < len(objects) else len(data)
-        part[name], at = _value_at(data, opening, limit)
+        part[name], at, whole = _value_at(data, opening, limit)
+        drafts[-1].report.truncated |= not whole and at >= len(data)
     if drafts:
         _fill(drafts[-1], _held(data, at, len(data)))
     _complete(drafts, part)
@@ -62,9 +63,11 @@ def _complete(drafts: list[Draft], part: dict[str, dict[str, Any]]) -> None:
     exception = part.get("exception", {})
     evidence = gather(exception, part.get("termination", {}))
     draft = drafts[-1]
-    evidence.release = draft.report.os
-    evidence.simulated = draft.report.kind == "simulated"
-    draft.report.exception_type = evidence.exception_type
+    report = draft.report
+    report.exception_type = evidence.exception_type
+    report.kind = kinds.of_exception(report.kind, report.exception_type, exception.get("subtype"))
+    evidence.release = report.os
+    evidence.simulated = report.kind == kinds.SIMULATED
     draft.evidence.append(evidence)
 
 
@@ -95,10 +98,8 @@ def _fill(draft: Draft, held: dict[bytes, bytes]) -> None:
         report.pid = int(held[b"pid"])
     if b"bug_type" in held and report.kind == "crash":
         report.kind = kinds.of_bug_type(text(b"bug_type"))
-        if report.kind.startswith("bug_type"):
-            report.kind = "crash"
     if b"isSimulated" in held or b"is_simulated" in held:
-        report.kind = "simulated"
+        report.kind = kinds.SIMULATED
 
 
 def _objects(data: bytes) -> list[tuple[int, str, int]]:
@@ -114,14 +115,17 @@ def _objects(data: bytes) -> list[tuple[int, str, int]]:
 
 _MEMBER = re.compile(
     rb'"(type|subtype|codes|message|namespace|port|guardId|code|namespc|reason|fd|pid|offset|process|machTrap'
-    rb'|syscall|number|indicator)"\s*+:\s*+(?:"((?:[^"\\\n]++|\\[^\n])*+)|(\d{1,20})(?=[\s,}\]]|\Z))'
+    rb'|syscall|number|indicator)"\s*+:\s*+(?:"((?:[^"\\\n]++|\\[^\n])*+)|(-?\d{1,20})(?=[\s,}\]]))'
 )
-_FIRST_NAME = re.compile(rb'"(violations|flavors)"\s*+:\s*+\[\s*+"([A-Za-z_]{1,100})"')
-_RAW_CODES = re.compile(rb'"rawCodes"\s*+:\s*+\[\s*+(\d{1,20})(?:\s*+,\s*+(\d{1,20})\s*+\])?')
+_FIRST_NAME = re.compile(rb'"(violations|flavors)"\s*+:\s*+\[\s*+"([A-Za-z_][\w ]{0,100})"')
+_RAW_CODES = re.compile(rb'"rawCodes"\s*+:\s*+\[\s*+(-?\d{1,20})\s*+[,\]](?:\s*+(-?\d{1,20})\s*+\])?')
 
 
-def _value_at(data: bytes, start: int, limit: int) -> tuple[dict[str, Any], int]:
-    """The object at `start` and where it ends; what can be made out of one that is cut off or broken."""
+def _value_at(data: bytes, start: int, limit: int) -> tuple[dict[str, Any], int, bool]:
+    """The object at `start`, where it ends, and whether its bracket is closed.
+
+    Of one that is cut off or broken it has what can be made out.
+    """
     end = min(start + MAX_OBJECT, limit)
     span = next(json_spans.spans(data, start, end), None)
     if span is not None and span.start == start:
@@ -130,7 +134,7 @@ def _value_at(data: bytes, start: int, limit: int) -> tuple[dict[str, Any], int]
         except _UNREADABLE:
             value = None
         if isinstance(value, dict) and span.whole:
-            return value, span.end
+            return value, span.end, True
     window = data[start:end]
     stop = window.find(b"}")
     window = window if stop < 0 else window[: stop + 1]
@@ -143,4 +147,4 @@ def _value_at(data: bytes, start: int, limit: int) -> tuple[dict[str, Any], int]
         value[named[1].decode()] = [named[2].decode()]
     if codes := _RAW_CODES.search(window):
         value["rawCodes"] = [int(code) for code in codes.groups() if code is not None]
-    return value, start + len(window)
+    return value, start + len(window), stop >= 0

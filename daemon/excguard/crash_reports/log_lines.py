@@ -10,15 +10,17 @@ import re
 from typing import NamedTuple
 
 from excguard.crash_reports.evidence import Evidence
-from excguard.crash_reports.messages import read_message, read_termination
+from excguard.crash_reports.messages import read_message, read_stackwalk, read_termination, termination_code
 from excguard.crash_reports.numbers import HEX, NUMBER, number, word32
 from excguard.knowledge import guards
 from excguard.knowledge.flavors import canonical
 
 # "ERROR: [Mail:4711] EXC_GUARD AST: type=0x1 flavor=0x200 ...": macOS 26 (guard_ast, osfmk/kern/thread.c)
 KERNEL = re.compile(
-    rf"(?:\[([^\[\]]{{1,64}}):(\d{{1,10}})\]\s?)?EXC_GUARD AST:\s{{0,4}}type=({HEX})"
-    rf"(?:\s{{1,4}}flavor=({HEX}))?(?:\s{{1,4}}target=({HEX}))?(?:\s{{1,4}}code=({HEX}))?(?:\s{{1,4}}subcode=({HEX}))?"
+    rf"(?:(?:ERROR: \[(.{{1,64}}?)|\[([^\[\]]{{1,64}})):(\d{{1,10}})\]\s?)?"
+    rf"EXC_GUARD AST:\s{{0,4}}type=({NUMBER})"
+    rf"(?:\s{{1,4}}flavor=({NUMBER}))?(?:\s{{1,4}}target=({NUMBER}))?(?:\s{{1,4}}code=({NUMBER}))?"
+    rf"(?:\s{{1,4}}subcode=({NUMBER}))?"
 )
 _EXCEPTION = re.compile(
     r"(?<![A-Za-z0-9_])EXC_GUARD(?![A-Z0-9_])|\b(?:type|[Ee]xception|[Ee]xc(?:eption)?_?[Tt]ype)\s?[=:]?\s?(?:12|0xc)\b"
@@ -29,6 +31,13 @@ _NAMED_NUMBER = re.compile(
     re.IGNORECASE,
 )
 _CODE_LIST = re.compile(rf"\bcodes?\[2\]\s{{0,4}}[=:]?\s{{0,4}}({NUMBER}),?\s{{0,4}}({NUMBER})")
+# "EXC_GUARD code zero: 0x9C02703 -> 0x2000020000002703", a line of ReportCrash's log: printed and whole code
+_REPORTCRASH = re.compile(rf"\bEXC_GUARD code zero: {HEX} -> ({HEX})\b")
+# The exit reason of a process; namespace 23 is OS_REASON_GUARD (bsd/sys/reason.h), its code is the guard's:
+# "domain:guard(23) code:0x20..." of runningboardd, "namespace 23 subcode 0x20..." of panics
+_EXIT_REASON = re.compile(
+    rf"\b(?:domain:\s?guard\(23\)|namespace:?\s?23\b)[\s,]{{0,4}}(?:sub)?code:?\s{{0,4}}({NUMBER})"
+)
 _SERVICE = re.compile(rf"(?<![A-Za-z0-9_])EXC_GUARD:?\s{{1,4}}({HEX})(?![0-9a-zA-Z])")
 _LLDB = re.compile(r"stop reason|\(code=|Thread \d+: EXC_")
 _PID = re.compile(r"\bpid[ =:]{1,3}(\d{1,10})\b")
@@ -57,7 +66,7 @@ class Line(NamedTuple):
 def read_line(line: str) -> Line | None:
     """The violation that a line is of; None when it is of none."""
     if "EXC_GUARD AST" in line and (match := KERNEL.search(line)):
-        return Line(_kernel(match), match[1], int(match[2]) if match[2] else None)
+        return Line(_kernel(match), match[1] or match[2], int(match[3]) if match[3] else None)
     if found := _numbers(line):
         return found
     evidence = Evidence(origin="text", exception_type="EXC_GUARD")
@@ -71,18 +80,20 @@ def read_line(line: str) -> Line | None:
     if match := _SERVICE.search(line):
         evidence.guard = number(match[1])
         return Line(evidence)
-    if "GUARD" in line:
+    if match := _REPORTCRASH.search(line) or _EXIT_REASON.search(line):
+        termination_code(number(match[1]), evidence)
+    elif "GUARD" in line:
         read_termination(line, evidence)
     return Line(evidence, part=True) if evidence.code is not None else None
 
 
 def _kernel(match: re.Match[str]) -> Evidence:
     evidence = Evidence(origin="kernel-log", exception_type="EXC_GUARD")
-    evidence.code, evidence.subcode = number(match[6]), number(match[7])
-    kind, evidence.flavor, evidence.target = word32(match[3]), word32(match[4]), word32(match[5])
+    evidence.code, evidence.subcode = number(match[7]), number(match[8])
+    kind, evidence.flavor, evidence.target = word32(match[4]), word32(match[5]), word32(match[6])
     evidence.guard_type = guards.NAMES.get(kind or 0)
     if evidence.guard_type is None and evidence.code is None:
-        evidence.notes.append(f"the line says guard type {match[3]}, which is not known")
+        evidence.notes.append(f"the line says guard type {match[4]}, which is not known")
     return evidence
 
 
@@ -134,6 +145,7 @@ def named_in_words(line: str, evidence: Evidence) -> bool:
     kind = _GUARD_TYPE.search(line)
     if kind and kind[1] in guards.NUMBERS:
         evidence.guard_type = evidence.guard_type or kind[1]
+        read_stackwalk(line, evidence)
     for match in _NAME.finditer(line):
         if match[1].startswith(("GUARD_TYPE_", "EXC_", "SIG", "KERN_SUCCESS")) or match[1] == "GUARD":
             continue

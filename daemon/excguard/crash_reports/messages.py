@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from excguard.crash_reports.numbers import HEX, NUMBER, number, word32
+from excguard.knowledge import names
 
 if TYPE_CHECKING:
     from excguard.crash_reports.evidence import Evidence
@@ -25,6 +26,7 @@ _GUARDED = re.compile(rf"\(guarded with ({HEX}|\d{{1,20}})\b")
 # "Unknown GUARD_TYPE_MACH_PORT flavor 11 on mach port 4611 (guarded with 0x7)": newer than that ReportCrash
 _UNKNOWN_FLAVOR = re.compile(
     rf"[Uu]nknown GUARD_TYPE_([A-Z_]*[A-Z]) flavor ({NUMBER})(?: on [a-z ]{{1,24}}?({NUMBER}))?"
+    rf"(?: in code ({NUMBER}))?"
 )
 _UNKNOWN_TYPE = re.compile(rf"[Uu]nknown guard type \(({NUMBER}),\s*({NUMBER})\)")
 # "id=0xdeadbeef, pid=512, process=cleaner, flavor=0x00000004 (VNG_UNLINK)": the pid is the offender's
@@ -39,8 +41,18 @@ _TRAP = re.compile(rf"\bmach_trap (\d{{1,10}}) number ({NUMBER})")
 _NAMESPACE = re.compile(rf"\bnamespc (\d{{1,10}}) reason_code ({NUMBER})")
 _LEGACY_TRAP = re.compile(r"\bmach_msg\w*\(\) called with msgh_id (-?\d{1,10})\b")
 
+# "EXC_GUARD / GUARD_TYPE_FD / GUARD_EXC_CLOSE file descriptor: 11 guard identifier: 3735928559", decimal; for
+# flavors that it does not have the whole code and subcode (rust-minidump, minidump/src/minidump.rs)
+_STACKWALK = re.compile(r"\bEXC_GUARD / GUARD_TYPE_[A-Z_]{1,20} ?/ ")
+_STACKWALK_TARGET = re.compile(r"\b(?:port name|file descriptor|namespace|pid): (\d{1,10})\b")
+_STACKWALK_PAYLOAD = re.compile(r"\b(?:guard identifier|subcode|offset|syscall): (\d{1,20})\b")
+_STACKWALK_CODES = re.compile(rf" / ({HEX}) / ({HEX})\b")
+
 _TERMINATION = re.compile(rf"\bGUARD\b[\s,:]{{0,8}}(?:[Cc]ode\s{{0,4}}:?\s{{0,4}})?({NUMBER})")
 
+_ENDING = re.compile(
+    r"(?:Namespace\s{1,4})?([A-Z][A-Z_]{1,40}|<0x[0-9A-F]{1,8}>),?\s{1,4}(?:Code\s{1,4})?(?:0x|\d)"
+)
 _MARKS = re.compile(
     r"on mach port|on file descriptor|guard type|GUARD_TYPE_|\bid=|offset=|syscall |mach_trap |namespc "
     r"|called with msgh_id"
@@ -55,17 +67,6 @@ def read_message(message: str, evidence: Evidence) -> bool:  # noqa: C901, PLR09
         evidence.code, evidence.subcode = number(match[1]), number(match[2])
         evidence.unknown_type = True
         return evidence.code is not None
-    if match := _UNKNOWN_FLAVOR.search(message):
-        evidence.guard_type = evidence.guard_type or match[1]
-        evidence.flavor, evidence.target = word32(match[2]), word32(match[3])
-        _guarded(message, match.end(), evidence)
-        return True
-    if match := _ON_TARGET.search(message):
-        evidence.guard_type = evidence.guard_type or ("MACH_PORT" if match[2] == "mach port" else "FD")
-        evidence.flavor_name = evidence.flavor_name or match[1]
-        evidence.target = word32(match[3])
-        _guarded(message, match.end(), evidence)
-        return True
     if match := _VNODE.search(message):
         evidence.guard_type = evidence.guard_type or "VN"
         evidence.guard, evidence.target = number(match[1]), word32(match[2])
@@ -78,6 +79,18 @@ def read_message(message: str, evidence: Evidence) -> bool:  # noqa: C901, PLR09
         evidence.guard_type = evidence.guard_type or "VIRT_MEMORY"
         evidence.guard, evidence.flavor = number(match[1]), word32(match[2])
         evidence.flavor_name = evidence.flavor_name or match[3]
+        return True
+    if match := _UNKNOWN_FLAVOR.search(message):
+        evidence.guard_type = evidence.guard_type or match[1]
+        evidence.flavor, evidence.target = word32(match[2]), word32(match[3])
+        evidence.code = number(match[4])
+        _guarded(message, match.end(), evidence)
+        return True
+    if match := _ON_TARGET.search(message):
+        evidence.guard_type = evidence.guard_type or ("MACH_PORT" if match[2] == "mach port" else "FD")
+        evidence.flavor_name = evidence.flavor_name or match[1]
+        evidence.target = word32(match[3])
+        _guarded(message, match.end(), evidence)
         return True
     if match := _TRAP.search(message):
         evidence.guard_type = evidence.guard_type or "REJECTED_SC"
@@ -105,10 +118,39 @@ def _guarded(message: str, at: int, evidence: Evidence) -> None:
         evidence.guard = number(match[1])
 
 
+def read_stackwalk(reason: str, evidence: Evidence) -> None:
+    """Put into `evidence` the numbers of a crash reason of minidump-stackwalk."""
+    if not _STACKWALK.search(reason):
+        return
+    if codes := _STACKWALK_CODES.search(reason):
+        evidence.code, evidence.subcode = number(codes[1]), number(codes[2])
+    if target := _STACKWALK_TARGET.search(reason):
+        evidence.target = word32(target[1])
+    if payload := _STACKWALK_PAYLOAD.search(reason):
+        evidence.guard = number(payload[1])
+
+
 def read_termination(reason: str, evidence: Evidence) -> None:
     """Put into `evidence` the code of a termination reason whose namespace is GUARD."""
     if match := _TERMINATION.search(reason):
         termination_code(number(match[1]), evidence)
+
+
+def other_namespace(reason: str) -> str | None:
+    """The namespace of a termination reason, where it is not GUARD: "LIBXPC" of "LIBXPC 2 XPC_EXIT_..."."""
+    match = _ENDING.match(reason)
+    return match[1] if match and match[1] != "GUARD" else None
+
+
+def ending_note(namespace: str, said: str, evidence: Evidence) -> str:
+    """What to note of a termination reason of another namespace than GUARD.
+
+    That of a USER guard is its own.
+    """
+    own = evidence.guard_type == "USER" and (
+        evidence.target is None or names.NAMESPACES.get(evidence.target) == namespace
+    )
+    return f"termination reason: {said}" if own else f"the termination reason is of another namespace: {said}"
 
 
 def termination_code(code: int | None, evidence: Evidence) -> None:

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
     from excguard.crash_reports.json_spans import Span
 
-_WORDS = (b"GUARD", b"EXC_", b"Exception Type", b"on mach port", b"on file descriptor", b"guarded with")
+_WORDS = (
+    b"GUARD",
+    b"EXC_",
+    b"Exception Type",
+    b"on mach port",
+    b"on file descriptor",
+    b"guarded with",
+    b"guard(23)",
+    b"namespace 23",
+)
 _KEYS = (b'"exception"', b'"bug_type"', b'"termination"', b"guardId", b"namespc", b"code0", b"ception 12,")
 MARKS = _WORDS + _KEYS
 """A text without any of them holds no guard violation, but for a bare number."""
@@ -75,6 +84,15 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Header:
+    """The header line of a report whose body is not JSON."""
+
+    start: int
+    end: int
+    value: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Pieces:
     """Members of a JSON object whose braces are not there."""
 
@@ -89,7 +107,7 @@ class Records:
     text: bytes
 
 
-Segment = Lines | String | Value | Pieces | Records
+Segment = Lines | String | Value | Header | Pieces | Records
 
 
 def may_have_guard(data: bytes) -> bool:
@@ -155,7 +173,7 @@ class _Values:
             self._count += 1
             return
         if self._header and self._between(self._header[0].end, span, _BETWEEN):
-            yield self._end(Value(self._header[0]), self._header[0].start, self._header[0].rest)
+            yield self._end_of_header(*self._header)
         matters = self._header is not None or self._marks.any_in(span.start, span.rest)
         if not matters or self._takes_piece(span):
             return
@@ -173,7 +191,7 @@ class _Values:
         if self._record:
             yield self._end_of_records(self._record)
         if self._header:
-            yield self._end(Value(self._header[0]), self._header[0].start, self._header[0].rest)
+            yield self._end_of_header(*self._header)
         if self._pieces:
             yield self._end_of_pieces(self._pieces, len(self._data))
 
@@ -196,6 +214,9 @@ class _Values:
         self._done, self._header, self._pieces, self._record = end, None, None, None
         self._records, self._count = bytearray(), 0
         return segment, start, end
+
+    def _end_of_header(self, span: Span, head: dict[str, Any]) -> tuple[Segment, int, int]:
+        return self._end(Header(span.start, span.rest, head), span.start, span.rest)
 
     def _end_of_records(self, record: tuple[int, Span]) -> tuple[Segment, int, int]:
         start, last = record

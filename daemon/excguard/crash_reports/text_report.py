@@ -7,16 +7,17 @@ document begins where a key of a report's header or of its exception comes again
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 
-from excguard.crash_reports import kinds
+from excguard.crash_reports import ips, kinds
 from excguard.crash_reports.draft import TOP_FRAMES, Draft
 from excguard.crash_reports.evidence import Evidence
 from excguard.crash_reports.keys import DECORATION, HINTS, cells, pairs
 from excguard.crash_reports.log_lines import Line, named_in_words, names_guard, read_line
-from excguard.crash_reports.messages import read_message, read_termination
-from excguard.crash_reports.numbers import NUMBER, number
+from excguard.crash_reports.messages import ending_note, other_namespace, read_message, read_termination
+from excguard.crash_reports.numbers import NUMBER, number, ungrouped
 from excguard.crash_reports.stack_text import parse_frame
 
 MAX_LINE = 4096
@@ -28,18 +29,26 @@ MAX_EVIDENCE = 1000
 
 _CODES = re.compile(rf"({NUMBER})(?:[`\s]{{0,40}}(?:,|at)[`\s]{{0,40}}({NUMBER}))?")
 _EXCEPTION_NAME = re.compile(r"\bEXC_[A-Z_]+[A-Z]")
+_RESOURCE_TYPE = re.compile(r"RESOURCE_TYPE_([A-Z]+)")
 _TYPE_NAME = re.compile(r"GUARD_TYPE_([A-Z_]*[A-Z])")
 _PROCESS = re.compile(r"(.{1,400}?)\s{0,8}\[(\d{1,10})\]")
 _STOPPED = re.compile(r"\bProcess (\d{1,10}) (?:stopped|launched: '([^'\n]{1,1000})')")
+_SESSION = re.compile(
+    r"\(lldb\) |\bTarget \d{1,4}: \((.{1,255})\) stopped|\bExecutable module set to \"([^\"\n]{1,1000})\""
+)
 _THREAD = re.compile(r"[\s>|*#+\-]{0,40}Thread ?\[?(\d{1,6})\]?(.*)")
 _IMAGE = re.compile(r"[\s>|*#+\-]{0,60}(0x[0-9a-fA-F]{1,16})\s++-\s++(0x[0-9a-fA-F]{1,16})\b")
 _SYSTEM_VERSION = re.compile(r"\s{2,}(\d{1,3}\.\d{1,3}(?:\.\d{1,3})?)(?:\s+(\w{4,10}))?\s*")
 _ESCAPED = re.compile(r"\\([_\[\]()#*<>~`|+.!-])")
 _PANIC = re.compile(r"\bpanic\(cpu \d{1,3} caller")
 _INTEREST = re.compile(
-    r"[:|=\t]|GUARD|0x|code|Thread|Process |Full Report|panic|syscall|mach|on file|namespc"
+    r"[:|=\t]|GUARD|0x|code|Thread|Process |Full Report|panic|syscall|mach|on file|namespc|lldb"
+    r"|Executable module"
 )
-_LINE_HINTS = ("GUARD", "Thread", "code", "syscall", "mach", "on file", "namespc", "panic", "Images")
+_LINE_HINTS = (
+    *("GUARD", "Thread", "code", "syscall", "mach", "on file", "namespc", "panic", "Images"),
+    *("guard(23)", "lldb", "Executable module", "Target "),
+)
 _HINTS = tuple(
     hint.encode() for hint in (*HINTS, *_LINE_HINTS, "id=", "offset=", "type=", "type =", "\\n", "{\\")
 )
@@ -74,6 +83,7 @@ class TextReader:
         self._drafts: list[Draft] = []
         self._columns: list[str] = []
         self._stopped: tuple[int, str] | None = None
+        self._asked = False  # whether the debugger shows more of the stop before
         self._in_stack: Draft | None = None
         self._names: set[tuple[str | None, str | None]] = set()
         self._begin()
@@ -83,6 +93,7 @@ class TextReader:
         self._header: dict[str, str] = {}
         self._block: Evidence | None = None  # the exception of the open report
         self._seen: set[str] = set()  # its keys
+        self._subtype = self._ending = ""
         self._waiting: str | None = None  # a key whose value is on the next line
         self._crashed = ""
         self._thread_seen = False
@@ -90,11 +101,20 @@ class TextReader:
         self._in_images = False
         self._in_stack = None
 
+    def head(self, header: dict[str, Any]) -> None:
+        """Begin with the header line of a report whose body is text."""
+        ips.identify_by_header(self._report().report, header)
+
     def feed(self, line: str) -> None:
         """Read one more line."""
         if len(self._drafts) >= MAX_DOCUMENTS or not (self.takes_any_line or _INTEREST.search(line)):
             return
         self._below += 1
+        if "GUARD" in line:
+            line = ungrouped(line)
+        if "panic(" in line and _PANIC.search(line):
+            self._panic(line)
+            return
         if "\\" in line:
             line = _ESCAPED.sub(r"\1", line)  # as Markdown has it
         if self._keyed(line) or self._continued(line) or self._stack(line):
@@ -132,8 +152,11 @@ class TextReader:
             if len(self._block.codes) > 1 and self._block.subcode is None:
                 self._block.subcode = self._block.codes[1]
             self._block.release = report.os
+            if self._block.exception_type == "EXC_GUARD" and (other := other_namespace(self._ending)):
+                self._block.notes.append(ending_note(other, self._ending, self._block))
             report.format = "minidump-stackwalk" if "Crash reason" in self._seen else "crash"
             report.exception_type = self._block.exception_type
+            report.kind = kinds.of_exception(report.kind, report.exception_type, self._subtype)
             if report.process is None and (path := self._header.get("Path", "")).startswith("/"):
                 report.process = path.rpartition("/")[2] or None
             report.truncated = bool(self._header.keys() & _WHOLE) and not self._in_images
@@ -246,6 +269,9 @@ class TextReader:
                 self._codes(value, block)
             case "Termination Reason":
                 read_termination(value, block)
+                self._ending = value[:400]
+            case "Exception Subtype":
+                self._subtype = value
             case "Exception Note" if "SIMULATED" in value:
                 block.simulated = True
                 block.notes.append("a simulated report: the process was not killed")
@@ -266,6 +292,8 @@ class TextReader:
         if not names_guard(value):
             name = _EXCEPTION_NAME.search(value)
             report.exception_type = name[0] if name else None
+            resource = _RESOURCE_TYPE.search(value)
+            report.kind = kinds.of_exception(report.kind, report.exception_type, resource and resource[1])
             return
         self._block = Evidence(origin="report", exception_type="EXC_GUARD")
         self._seen.add("Crash reason")
@@ -359,9 +387,13 @@ class TextReader:
         report = draft.report
         report.format, report.exception_type = evidence.origin, evidence.exception_type
         report.process, report.pid = found.process, found.pid
-        if evidence.origin == "lldb" and self._stopped:
-            report.pid, report.process = self._stopped[0], self._stopped[1] or None
-            self._stopped = None
+        if evidence.origin == "lldb":
+            if self._asked and self._stopped is None and (shown := self._last_stop(evidence)):
+                self._in_stack = shown
+                return
+            if self._stopped:
+                report.pid, report.process = self._stopped[0], self._stopped[1] or None
+            self._stopped, self._asked = None, False
         at = len(self._drafts)
         if header:
             evidence.release = report.os = header.os
@@ -376,6 +408,14 @@ class TextReader:
             last = draft
         if evidence.origin == "lldb":
             self._in_stack = last
+
+    def _last_stop(self, evidence: Evidence) -> Draft | None:
+        """The document of the stop before, where a line of a debugger is of that too."""
+        last = self._drafts[-1] if self._drafts else None
+        if last is None or last.report.format != "lldb":
+            return None
+        one = last.evidence[-1]
+        return last if (one.code, one.subcode) == (evidence.code, evidence.subcode) else None
 
     def _name(self, line: str) -> None:
         """Read a line that names the exception: names without numbers."""
@@ -401,14 +441,35 @@ class TextReader:
             if self._stopped and self._stopped[0] == int(match[1]):
                 name = name or self._stopped[1]
             self._stopped = (int(match[1]), name)
+        elif ("lldb" in line or '"' in line or "Target " in line) and (match := _SESSION.search(line)):
+            self._debugger(match[1], match[2])
         elif "Full Report Below" in line:  # Console: a readable report, with its JSON behind it
             self._close()
             self._report().translated = True
         elif "Full Report" in line and line.strip(DECORATION) == "Full Report":
             for draft in self._drafts[-1:]:
                 draft.translated = not draft.line and not draft.weak
-        elif "panic(" in line and _PANIC.search(line):
-            self._report().report.kind = "panic"
+        elif "/usr/bin/sample" in line and "Analysis Tool" in line:
+            self._report().report.kind = "sample"
+
+    def _panic(self, line: str) -> None:
+        """Read the first line of a panic: the end of the first process, by a guard or not, is one."""
+        draft = self._report()
+        draft.report.kind = "panic"
+        if found := read_line(line):
+            draft.evidence.append(found.evidence)
+            draft.report.exception_type = found.evidence.exception_type
+            if "initproc" in line:
+                draft.report.process, draft.report.pid = "launchd", 1
+
+    def _debugger(self, target: str | None, module: str | None) -> None:
+        """Read lines that a debugger prints below a stop."""
+        self._asked = True
+        if module and self._stopped:
+            self._stopped = (self._stopped[0], module.rpartition("/")[2])
+        last = self._drafts[-1].report if self._drafts else None
+        if target and last and last.format == "lldb" and last.process is None:
+            last.process = target
 
 
 def _read_rest(rest: str, block: Evidence) -> None:
