@@ -52,18 +52,18 @@ def document() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(page: pages.Page) -> str:
+def _row(page: pages.Explanation) -> str:
     era = page.timeline[-1]
     gone = f" (until {era.last})" if era.last else ""
     name = f"[{page.name}](#{_anchor(page)})"
     return f"| `{era.value:#x}`{gone} | {name} | {era.severity} | {_escaped(page.rule)} |"
 
 
-def _anchor(page: pages.Page) -> str:
+def _anchor(page: pages.Explanation) -> str:
     return f"{page.guard_type}-{page.name}".lower()
 
 
-def _section(page: pages.Page) -> Iterator[str]:
+def _section(page: pages.Explanation) -> Iterator[str]:
     yield ""
     yield f'<a id="{_anchor(page)}"></a>'
     yield ""

@@ -347,7 +347,7 @@ def test_bad_input_is_one_clear_error(data: bytes, said: str) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    assert "cannot be read: No such file" in str(crash_reports.read(tmp_path / "none.ips").error)
+    assert "cannot be read: no such file" in str(crash_reports.read(tmp_path / "none.ips").error)
     for place in (tmp_path, str(tmp_path)):
         assert "a directory; `excguard scan` reads" in str(crash_reports.read(place).error)
 

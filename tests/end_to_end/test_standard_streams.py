@@ -55,7 +55,7 @@ def test_output_that_cannot_be_written_is_reported_in_one_line(arguments: list[s
     done = shell(">/dev/full", *EXCGUARD, *arguments)
 
     assert done.returncode == 125
-    assert done.stderr == "excguard: standard output: No space left on device\n"
+    assert done.stderr == "excguard: standard output: no space left on device\n"
 
 
 def test_a_closed_pipe_on_standard_output_ends_it_quietly() -> None:
@@ -68,4 +68,4 @@ def test_report_that_cannot_be_written_is_named(run) -> None:
     done = run("--report", "/dev/full", "--", "true")
 
     assert done.returncode == 125
-    assert done.stderr.endswith("excguard: /dev/full: No space left on device\n")
+    assert done.stderr.endswith("excguard: /dev/full: no space left on device\n")

@@ -187,7 +187,7 @@ def test_a_program_that_is_missing_is_named_once_and_leaves_nothing_behind(host:
 def test_a_failure_without_a_file_name_names_the_program() -> None:
     target = Target(name="x", command=("odd\udcff", "argument"))
 
-    assert StartFailed(target, OSError(24, "Too many open files")).reason == "odd\\xff: Too many open files"
+    assert StartFailed(target, OSError(24, "Too many open files")).reason == "odd\\xff: too many open files"
     assert StartFailed(target, ValueError("no NUL in an argument")).reason == "no NUL in an argument"
 
 

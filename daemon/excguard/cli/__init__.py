@@ -11,6 +11,7 @@ import click
 
 import excguard
 from excguard.cli.group import Group
+from excguard.files import errors
 from excguard.process import interrupt, standard_streams
 
 if TYPE_CHECKING:
@@ -128,8 +129,7 @@ class LazyGroup(Group):
             # Errors of files are reported where they are opened, so this is the output. What it did not take
             # is discarded: the interpreter would try to flush it at exit, and exit with a status of its own.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            place = error.filename or "standard output"
-            _complain(f"excguard: {place}: {error.strerror or error}")
+            _complain(f"excguard: {errors.message(error, 'standard output')}")
             sys.exit(FAILED)
         sys.exit(status if isinstance(status, int) else 0)
 

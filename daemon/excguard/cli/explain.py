@@ -81,7 +81,9 @@ def _nothing(asked: str, placed: releases.Release | None) -> str:
     return f"no guard has the name or number {shown!r}{hint}"
 
 
-def _print(found: list[pages.Page], placed: releases.Release | None, *, as_json: bool, short: bool) -> None:
+def _print(
+    found: list[pages.Explanation], placed: releases.Release | None, *, as_json: bool, short: bool
+) -> None:
     if as_json:
         for page in found:
             click.echo(msgspec.json.encode(page).decode())
@@ -96,14 +98,14 @@ def _print(found: list[pages.Page], placed: releases.Release | None, *, as_json:
                 click.echo(line)
 
 
-def _line(page: pages.Page, placed: releases.Release | None) -> str:
+def _line(page: pages.Explanation, placed: releases.Release | None) -> str:
     era = _era(page, placed)
     value = "-" if era is None or era.value is None else f"{era.value:#x}"
     severity = (era.severity if era else None) or "-"
     return f"{page.guard_type:<12} {value:<10} {page.name:<40} {severity:<9} {page.rule}"
 
 
-def _era(page: pages.Page, placed: releases.Release | None) -> pages.Era | None:
+def _era(page: pages.Explanation, placed: releases.Release | None) -> pages.Era | None:
     """The newest era, or the one of a release."""
     if placed is None:
         return page.timeline[-1]
@@ -115,7 +117,7 @@ def _era(page: pages.Page, placed: releases.Release | None) -> pages.Era | None:
     return None
 
 
-def _page_lines(page: pages.Page, placed: releases.Release | None) -> Iterator[str]:
+def _page_lines(page: pages.Explanation, placed: releases.Release | None) -> Iterator[str]:
     yield click.style(f"{page.name}: {page.rule}.", bold=True)
     yield from labelled("also", ", ".join(page.aliases) or "-")
     yield from _timeline(page)
@@ -139,7 +141,7 @@ def _page_lines(page: pages.Page, placed: releases.Release | None) -> Iterator[s
     yield from listed("sources", page.sources)
 
 
-def _on(page: pages.Page, placed: releases.Release) -> Iterator[str]:
+def _on(page: pages.Explanation, placed: releases.Release) -> Iterator[str]:
     era = _era(page, placed)
     if era is None:
         yield from labelled("", f"not on {placed.text}", "yellow")
@@ -149,7 +151,7 @@ def _on(page: pages.Page, placed: releases.Release) -> Iterator[str]:
         yield from labelled("", placed.note)
 
 
-def _timeline(page: pages.Page) -> Iterator[str]:
+def _timeline(page: pages.Explanation) -> Iterator[str]:
     """One bar an era: ├─ 0x40000 optional ─┤."""
     width = max(len(era.first) for era in page.timeline)
     for index, era in enumerate(page.timeline):
@@ -160,12 +162,12 @@ def _timeline(page: pages.Page) -> Iterator[str]:
         yield from labelled("macOS" if index == 0 else "", bar + (f"  {era.kernel_name}" if renamed else ""))
 
 
-def _code_boxes(page: pages.Page, era: pages.Era) -> list[tuple[int, int, str]]:
+def _code_boxes(page: pages.Explanation, era: pages.Era) -> list[tuple[int, int, str]]:
     flavor = f"flavor {era.value:#x}" if era.value is not None else "not used"
     return [(63, 61, f"type {page.guard_type_number}"), (60, 32, flavor), (31, 0, page.target)]
 
 
-def _payload(page: pages.Page, *, every: bool) -> Iterator[str]:
+def _payload(page: pages.Explanation, *, every: bool) -> Iterator[str]:
     """The layouts of the payload as boxes; without `every` the current ones, and the others in words."""
     drawn = [layout for layout in page.layouts if every or layout.current]
     shapes: dict[tuple[tuple[int, int, str], ...], list[str]] = {}

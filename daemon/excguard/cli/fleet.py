@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from excguard.cli import FAILED
+from excguard.files import errors
 from excguard.files.escaping import printable
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def report(directory: Path, page: Path | None, top: int, *, as_json: bool) -> in
             text = summary.page(found, f"Guard violations in {directory.name}")
             page.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise click.ClickException(f"{page}: {error.strerror}") from None
+            raise click.ClickException(f"{page}: {errors.reason(error)}") from None
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
     else:

@@ -12,6 +12,7 @@ from excguard.cli import junit as junit_xml
 from excguard.cli.event_stream import EventStream
 from excguard.cli.outcome import Outcome
 from excguard.cli.service_runner import Failure, error_event
+from excguard.files import errors
 
 _STANDARD_OUTPUT: Final = "-"
 
@@ -91,7 +92,7 @@ class Results:
             try:
                 stream.write(outcome.to_dict())
             except OSError as error:
-                raise Failure(f"{error.filename}: {error.strerror}") from None
+                raise Failure(errors.message(error)) from None
 
     def _add(self, stream: EventStream) -> None:
         self._stack.callback(stream.close)
@@ -107,4 +108,4 @@ def _write(path: str, content: bytes) -> None:
             Path(path).write_bytes(content)
     except OSError as error:  # an error of writing names no file
         name = "standard output" if path == _STANDARD_OUTPUT else path
-        raise Failure(f"{name}: {error.strerror}") from None
+        raise Failure(f"{name}: {errors.reason(error)}") from None

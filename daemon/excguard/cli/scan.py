@@ -14,6 +14,7 @@ import msgspec
 
 from excguard.cli.closed_output import ends_with
 from excguard.crash_reports.scan import Row, files, scan
+from excguard.files import errors
 from excguard.files.escaping import csv_cell, printable
 from excguard.knowledge import releases
 
@@ -166,7 +167,7 @@ def _write(rows: list[Row], output: Path) -> None:
     try:
         _WRITERS[output.suffix](rows, output)
     except OSError as error:
-        raise click.ClickException(f"cannot write {output}: {error.strerror or error}") from None
+        raise click.ClickException(f"cannot write {output}: {errors.reason(error)}") from None
 
 
 def _write_jsonl(rows: list[Row], output: Path) -> None:

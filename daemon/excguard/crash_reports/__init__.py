@@ -22,6 +22,7 @@ from excguard.crash_reports import archive, ips, minidump
 from excguard.crash_reports.draft import Draft
 from excguard.crash_reports.evidence import settle
 from excguard.crash_reports.report import Check, Frame, Report
+from excguard.files import errors
 
 if TYPE_CHECKING:
     import os
@@ -113,7 +114,7 @@ def documents_of_path(path: str | os.PathLike[str], release: str | None = None) 
     except IsADirectoryError:
         return [Report(file=str(path), error="a directory; `excguard scan` reads the reports below one")]
     except OSError as error:
-        return [Report(file=str(path), error=f"cannot be read: {error.strerror or error}")]
+        return [Report(file=str(path), error=f"cannot be read: {errors.reason(error)}")]
 
 
 def read_documents(file: IO[bytes], name: str = "-", release: str | None = None) -> list[Report]:

@@ -35,7 +35,7 @@ class Era(msgspec.Struct, frozen=True):
     source: str
 
 
-class Page(msgspec.Struct, frozen=True):
+class Explanation(msgspec.Struct, frozen=True):
     """All that is known of one guard.
 
     Attributes:
@@ -75,7 +75,7 @@ class Page(msgspec.Struct, frozen=True):
     layouts: tuple[drawing.Layout, ...]
 
 
-def every() -> list[Page]:
+def every() -> list[Explanation]:
     """Every page: by guard type, flavors by their newest number."""
     found = []
     for kind in guards.TYPES:
@@ -88,7 +88,7 @@ def every() -> list[Page]:
     return found
 
 
-def of(guard_type: str, name: str | None, release: releases.Release | None = None) -> Page:
+def of(guard_type: str, name: str | None, release: releases.Release | None = None) -> Explanation:
     """The page of a flavor, or of a guard type without flavors (name None). Raises MissingPageError.
 
     With a release that has the flavor, layouts and targets are those of that release only.
@@ -113,7 +113,7 @@ def of(guard_type: str, name: str | None, release: releases.Release | None = Non
     placed = release if has_it else None
     layouts = drawing.layouts(kind.payload_rows(name), placed)
     targets = drawing.targets(kind.target_rows(name), placed)
-    return Page(
+    return Explanation(
         guard_type=guard_type,
         guard_type_number=kind.number,
         name=name or guard_type,
@@ -140,7 +140,7 @@ def payload_text(layouts: list[drawing.Layout]) -> str:
     return "always 0" if layouts else "no source says"
 
 
-def find(text: str, release: releases.Release | None = None) -> list[Page]:
+def find(text: str, release: releases.Release | None = None) -> list[Explanation]:
     """The pages that a name, an alias, a flavor number or a whole code stands for.
 
     Args:
@@ -168,7 +168,7 @@ def suggest(text: str) -> list[str]:
     return list(dict.fromkeys(names[key] for key in (*inside, *close)))[:5]
 
 
-def _named(name: str, guard_type: str | None, release: releases.Release | None) -> list[Page]:
+def _named(name: str, guard_type: str | None, release: releases.Release | None) -> list[Explanation]:
     wanted = flavors.canonical(name)
     keys = dict.fromkeys((f.guard_type, f.name) for f in guards.named(name, guard_type))
     # A name of its own goes before another's alias: WEAK_REPLY_PORT was PROVISIONAL_REPLY_PORT.
@@ -176,7 +176,7 @@ def _named(name: str, guard_type: str | None, release: releases.Release | None) 
     return [of(*key, release) for key in own or keys]
 
 
-def _numbered(text: str, guard_type: str | None, release: releases.Release | None) -> list[Page]:
+def _numbered(text: str, guard_type: str | None, release: releases.Release | None) -> list[Explanation]:
     try:
         numbers = parse_numbers(text)
     except DecodeError:

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Protocol
 
+from excguard.files import errors
 from excguard.launchd.launchctl import Answer
 from excguard.mach import host as mach_host
 from excguard.mach import processes, tasks
@@ -89,7 +90,7 @@ class Machine:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 return "taken by another program"
-            return (error.strerror or str(error)).lower()
+            return errors.reason(error)
         return None
 
     def answers(self, host: str, port: int) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from excguard.config import Delivery, Target
 from excguard.doctor.finding import Finding, Status
 from excguard.doctor.machine import System
+from excguard.files import errors
 from excguard.mach.spawn import find_program
 from excguard.targets import insertion
 from excguard.targets.code_signature import Signature
@@ -21,7 +22,7 @@ def program(system: System, check: str, target: Target) -> Iterator[Finding]:
     try:
         path = Path(find_program(target.command, environment, target.directory))
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = errors.reason(error) if isinstance(error, OSError) else str(error)
         yield Finding(check, Status.PROBLEM, f"{target.command[0]}: {reason}", "it cannot be started")
         return
     chosen = plan(target, path, system.host, environment)

@@ -8,14 +8,18 @@ def reason(error: OSError) -> str:
     return (error.strerror or str(error) or type(error).__name__).lower()
 
 
-def message(error: OSError) -> str:
-    """What went wrong, after the file where the error names one: ``/tmp/log: no such file or directory``.
+def message(error: OSError, otherwise: str = "") -> str:
+    """What went wrong, after the file that the error names: ``/tmp/log: no such file or directory``.
 
     A file name may be any bytes; those that are not UTF-8 are escaped.
+
+    Args:
+        error: The error.
+        otherwise: What to name where the error names no file; "" for nothing.
     """
-    if error.filename is None or error.filename == "":
+    name = otherwise if error.filename in {None, ""} else error.filename
+    if name == "":
         return reason(error)
-    name = error.filename
     if isinstance(name, int):  # a descriptor
         return f"descriptor {name}: {reason(error)}"
     return f"{os.fsencode(name).decode('utf-8', 'backslashreplace')}: {reason(error)}"

@@ -1,11 +1,11 @@
 """What happens to a target: its program starts, cannot be started, ends, waits for its restart."""
 
 import enum
-import os
 from dataclasses import dataclass
 from typing import Self
 
 from excguard.config import Target
+from excguard.files import errors
 from excguard.mach.errors import MachError
 from excguard.targets.program import Program
 
@@ -49,10 +49,9 @@ class StartFailed:
     @property
     def reason(self) -> str:
         """The program, or its directory, and what is wrong with it."""
-        if not isinstance(self.error, OSError) or not self.error.strerror:
+        if not isinstance(self.error, OSError):
             return str(self.error)
-        place = os.fsencode(self.error.filename or self.target.command[0])
-        return f"{place.decode('utf-8', 'backslashreplace')}: {self.error.strerror}"
+        return errors.message(self.error, self.target.command[0])
 
 
 @dataclass(frozen=True)

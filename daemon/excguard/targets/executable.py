@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from excguard.files import errors
 from excguard.targets import mach_o
 from excguard.targets.mach_o import MachOError, Slice
 
@@ -62,7 +63,7 @@ class Executable:
         except MachOError as error:
             return cls(path, script, problem=str(error))
         except OSError as error:
-            return cls(path, script, problem=(error.strerror or str(error)).lower())
+            return cls(path, script, problem=errors.reason(error))
 
     def running_slices(self, machine: str) -> list[Slice]:
         """The slices that the kernel of a machine may choose from: native ones, or for Rosetta the others."""
