@@ -247,22 +247,32 @@ class Service(Closeable):
         """Read records whenever the receiver or a sink says that there is something to do."""
         loop = asyncio.get_running_loop()
         self.pipeline.on_progress = lambda: _call_soon(loop, self._wakeup.set)
-        loop.add_reader(self._receiver.wakeup, self._wakeup.set)
+        loop.add_reader(self._receiver.wakeup, self._woken)
         try:
             while True:
                 self._wakeup.clear()
-                self._receiver.arm()
-                busy = False
-                while self.pipeline.read():
-                    busy = True
-                    await asyncio.sleep(0)  # a storm must not keep everything else waiting
-                if busy:
-                    # The first hit after a silence is read at once; those that follow it come together.
-                    await asyncio.sleep(_COALESCE)
-                else:
-                    await self._wakeup.wait()
+                if not await self._drain():
+                    self._receiver.arm()
+                    if not await self._drain():
+                        await self._wakeup.wait()
+                        continue
+                # The first hit after a silence is read at once; those that follow it come together, and
+                # the receiver does not have to wake anybody for them.
+                await asyncio.sleep(_COALESCE)
         finally:
             loop.remove_reader(self._receiver.wakeup)
+
+    def _woken(self) -> None:
+        self._receiver.acknowledge()
+        self._wakeup.set()
+
+    async def _drain(self) -> bool:
+        """Read records until there are no more; False when there were none."""
+        found = False
+        while self.pipeline.read():
+            found = True
+            await asyncio.sleep(0)  # a storm must not keep everything else waiting
+        return found
 
     async def _tick(self) -> None:
         while True:

@@ -1,10 +1,10 @@
 /*
  * The receiver without a kernel: every Mach function that it calls is here, and counted.
  *
- *     receiver_calls JOURNAL MESSAGES
+ *     receiver_calls JOURNAL MESSAGES TOKENS
  *
- * Has it receive so many hits of one target, each from the same thread, and prints how often it called what,
- * and the nanoseconds a message, as `name value` lines.
+ * Has it receive so many hits of one target, each from the same thread, with so many different tokens by
+ * turns, and prints how often it called what, and the nanoseconds a message, as `name value` lines.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -20,11 +20,11 @@
 #include "receiver.h"
 #include "wire.h"
 
-enum { PORT_SET = 0x103, CONTROL = 0x203, PORT = 0x303, TOKEN = 0x403, REPLY = 0x503, PID = 4242 };
+enum { PORT_SET = 0x103, CONTROL = 0x203, PORT = 0x303, REPLY = 0x503, TOKEN = 0x10003, PID = 4242 };
 
 mach_port_t mach_task_self_ = 0x3;
 
-static unsigned long left, mach_msg_calls, replies, released, release_calls, other_calls;
+static unsigned long left, tokens, mach_msg_calls, replies, released, release_calls, other_calls;
 static double started, ended;
 static _Atomic bool done;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -51,7 +51,7 @@ static void fill(uint8_t *message) {
     struct excguard_raise_identity_protected_request request = {
         .Head = header,
         .msgh_body = {1},
-        .task_id_token_t = {.name = TOKEN,
+        .task_id_token_t = {.name = TOKEN + ((mach_port_name_t)(left % tokens) << 8),
                             .disposition = MACH_MSG_TYPE_PORT_SEND,
                             .type = MACH_MSG_PORT_DESCRIPTOR},
         .thread_id = 77,
@@ -114,7 +114,7 @@ mach_msg_return_t mach_msg(mach_msg_header_t *message, mach_msg_option_t option,
 }
 
 static void release(mach_port_name_t name, unsigned long count) {
-    if (name == TOKEN) {
+    if (name >= TOKEN) {
         released += count;
         release_calls++;
     } else {
@@ -200,10 +200,11 @@ int main(int argc, char **argv) {
     struct excguard_receiver *receiver;
     struct excguard_reply_histogram times;
     uint64_t counted = 0, first_ns = wall_ns();
-    MUST(argc == 3);
+    MUST(argc == 4);
     unsigned long messages = strtoul(argv[2], NULL, 10);
     MUST(excguard_journal_open(argv[1], 65536, 260400, &journal, error, sizeof error) == EXCGUARD_JOURNAL_OK);
     left = messages;
+    tokens = strtoul(argv[3], NULL, 10);
     MUST(excguard_receiver_start(journal, PORT_SET, -1, &receiver) == KERN_SUCCESS);
     MUST(excguard_receiver_add_target(receiver, PORT, 1, EXCGUARD_REPLY_FORWARD) == KERN_SUCCESS);
     MUST(excguard_receiver_set_pid(receiver, 1, PID) == KERN_SUCCESS);

@@ -9,37 +9,33 @@
 
 #include <mach/notify.h>
 
+#include "journal_inline.h"
 #include "kernel_forms.h"
 #include "message_handler.h"
-#include "ticks.h"
+#include "receiver_clock.h"
 
 #define RECEIVE_OPTIONS                                                \
     (MACH_RCV_MSG | MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) | \
      MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT))
 
-#define STOP_ID 0x73746f70 /* "stop" */
+/* Messages to the control port. */
+#define STOP_ID 0x73746f70 /* "stop": the thread ends */
+#define TURN_ID 0x7475726e /* "turn": the thread counts it */
 
-/* Task identity tokens are released together: many hits come from one task, whose token has one name. */
-#define TOKEN_SLOTS 8u
+/*
+ * Task identity tokens are released when a burst is over: in a storm one for each hit, for the kernel makes a
+ * token for each exception (task_create_identity_token, osfmk/kern/task_ident.c), and several with one call
+ * if they have one name.
+ */
+#define TOKEN_SLOTS 64u
 #define TOKEN_BATCH 64u
 /* How long the thread waits for the next message of a burst before it releases the tokens of this one. */
 #define LINGER_MS 10
 #define RECEIVE_ERRORS 0x10004000 /* MACH_RCV_...: the reply of the same call was sent */
-#define NS_PER_SECOND UINT64_C(1000000000)
-#define CALIBRATE_MIN_NS (NS_PER_SECOND / 10)
-#define CALIBRATE_MAX_NS (NS_PER_SECOND * 10)
 
 union receive_buffer {
     mach_msg_header_t header;
     uint8_t bytes[EXCGUARD_RECEIVE_SIZE];
-};
-
-/* One moment by the processor's counter, the steady clock and the time of day; and what a tick is. */
-struct receiver_clock {
-    uint64_t ticks;
-    uint64_t steady_ns;
-    uint64_t wall_ns;
-    double tick_ns; /* 0: not measured yet */
 };
 
 /* Send rights to a task identity token, all under one name. */
@@ -56,14 +52,14 @@ struct excguard_receiver {
     mach_port_name_t port_set;
     mach_port_name_t control;
     pthread_t thread;
-    struct receiver_clock clock;
+    struct excguard_receiver_clock clock;  /* the thread's */
     struct held_token tokens[TOKEN_SLOTS]; /* the thread's */
     uint32_t held;                         /* sum of their counts */
     int wake_fd;
 
     _Atomic bool stopping;
     _Atomic bool armed;
-    _Atomic uint64_t turns;       /* odd while a message is being handled */
+    _Atomic uint64_t turns;       /* TURN_ID messages that were handled */
     pthread_mutex_t targets_lock; /* among callers; the thread never takes it */
 
     _Atomic uint64_t messages;
@@ -74,65 +70,6 @@ struct excguard_receiver {
     _Atomic int32_t last_error;
     _Atomic bool running;
 };
-
-/* ---- time ---- */
-
-static uint64_t clock_ns(clockid_t clock) {
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
-}
-
-/*
- * On macOS this is mach_continuous_time, which goes on while the system sleeps; mach_absolute_time does not,
- * and times of day computed from it would be late by the sleep. Neither system needs a system call for it.
- */
-static uint64_t steady_ns(void) {
-    return clock_ns(CLOCK_MONOTONIC_RAW);
-}
-
-/* Reads all three. A tick is measured between two moments that are close enough that no sleep is likely
- * between. */
-static void read_clocks(struct receiver_clock *clock) {
-    uint64_t width = UINT64_MAX, ticks = 0, steady = 0;
-    for (int i = 0; i < 3; i++) { /* the try with the least between its two reads of the counter */
-        uint64_t before = excguard_ticks(), now = steady_ns(), after = excguard_ticks();
-        if (after - before < width) {
-            width = after - before;
-            ticks = before + width / 2;
-            steady = now;
-        }
-    }
-    uint64_t elapsed = steady - clock->steady_ns;
-    if (elapsed >= CALIBRATE_MIN_NS && elapsed <= CALIBRATE_MAX_NS && ticks > clock->ticks) {
-        clock->tick_ns = (double)elapsed / (double)(ticks - clock->ticks);
-    }
-    clock->ticks = ticks;
-    clock->steady_ns = steady;
-    clock->wall_ns = clock_ns(CLOCK_REALTIME);
-}
-
-/* The steady clock, by the counter once a tick is measured. */
-static uint64_t steady_time(const struct receiver_clock *clock) {
-    if (clock->tick_ns == 0) {
-        return steady_ns();
-    }
-    return clock->steady_ns +
-           (uint64_t)(int64_t)((double)(int64_t)(excguard_ticks() - clock->ticks) * clock->tick_ns);
-}
-
-/*
- * The time of day at `*steady`, which was just read. The clocks are read once a second: so a message costs
- * one read of the counter before its reply, and a clock that is set is followed within a second.
- */
-static uint64_t wall_time(struct receiver_clock *clock, uint64_t *steady) {
-    uint64_t age = *steady - clock->steady_ns;
-    if (age >= (clock->tick_ns == 0 ? CALIBRATE_MIN_NS : NS_PER_SECOND)) {
-        read_clocks(clock);
-        *steady = clock->steady_ns;
-    }
-    return clock->wall_ns + (*steady - clock->steady_ns);
-}
 
 /* ---- rights ---- */
 
@@ -232,13 +169,13 @@ static void send_reply(struct excguard_receiver *receiver, mach_msg_header_t *re
 
 /* ---- the thread ---- */
 
-static bool is_reader_waiting(struct excguard_receiver *receiver) {
-    /* The record is written before `armed` is read; excguard_receiver_arm does the reverse. */
-    atomic_thread_fence(memory_order_seq_cst);
+static bool is_reader_waiting(const struct excguard_receiver *receiver) {
     return receiver->wake_fd >= 0 && atomic_load_explicit(&receiver->armed, memory_order_relaxed);
 }
 
 static void wake(struct excguard_receiver *receiver) {
+    /* The record is written before `armed` is read; excguard_receiver_arm does the reverse. */
+    atomic_thread_fence(memory_order_seq_cst);
     if (!is_reader_waiting(receiver) || !atomic_exchange(&receiver->armed, false)) {
         return;
     }
@@ -280,11 +217,18 @@ static void handle_notification(struct excguard_receiver *receiver) {
  * A hit of the usual form brings a send-once right for the reply and the token, nothing else. Its reply takes
  * the place of the request, and is sent by the call that receives the next message. If the reader waits to be
  * woken it is sent before, so that the program does not wait for that. True: the reply is still to be sent.
+ *
+ * The processor may read `armed` before others see the record, and so miss a reader that arms in that very
+ * moment. A fence would prevent it, at a fifth of the turn. With a token held none is needed: then the thread
+ * waits LINGER_MS at most for the next message, and looks again.
  */
 static bool finish_usual(struct excguard_receiver *receiver, const mach_msg_header_t *reply) {
     uint8_t *request = receiver->received.bytes;
     hold_token(receiver, excguard_load32(request + EXCGUARD_PROTECTED(task_id_token_t)));
     memcpy(request, reply, EXCGUARD_REPLY_SIZE);
+    if (receiver->held == 0) {
+        atomic_thread_fence(memory_order_seq_cst);
+    }
     if (!is_reader_waiting(receiver)) {
         return true;
     }
@@ -298,16 +242,17 @@ static bool finish_usual(struct excguard_receiver *receiver, const mach_msg_head
 }
 
 /* True: a reply that is still to be sent is in the receive buffer. */
-static bool handle_message(struct excguard_receiver *receiver, uint64_t received_at) {
+static bool handle_message(struct excguard_receiver *receiver) {
     const mach_msg_header_t *request = &receiver->received.header;
-    uint64_t now_ns = wall_time(&receiver->clock, &received_at);
+    uint64_t received_at = excguard_ticks();
+    uint64_t now_ns = excguard_time_of_day(&receiver->clock, received_at);
     struct excguard_handled_message handled =
         excguard_handle_message(&receiver->handler, receiver->received.bytes, now_ns);
     uint32_t verdict = handled.verdict;
     if (verdict == EXCGUARD_ACCEPTED) {
-        uint64_t ready_at = steady_time(&receiver->clock);
-        excguard_journal_reply_time(receiver->handler.journal,
-                                    ready_at > received_at ? ready_at - received_at : 0);
+        uint64_t ready_at = excguard_ticks();
+        uint64_t taken = ready_at > received_at ? ready_at - received_at : 0;
+        excguard_journal_reply_time(receiver->handler.journal, excguard_ticks_ns(&receiver->clock, taken));
         if (request->msgh_bits == EXCGUARD_KERNEL_BITS && MACH_PORT_VALID(request->msgh_remote_port)) {
             return finish_usual(receiver, &handled.reply->header);
         }
@@ -361,12 +306,20 @@ static mach_msg_return_t next_message(struct excguard_receiver *receiver, bool r
                     sizeof receiver->received, receiver->port_set, timeout, MACH_PORT_NULL);
 }
 
+/* A message to the control port. False: the thread is to end. */
+static bool obey(struct excguard_receiver *receiver) {
+    bool stop = atomic_load_explicit(&receiver->stopping, memory_order_acquire);
+    mach_msg_destroy(&receiver->received.header);
+    atomic_fetch_add(&receiver->turns, 1);
+    return !stop;
+}
+
 static void *run(void *argument) {
     struct excguard_receiver *receiver = argument;
     bool reply = false;
+    excguard_start_clock(&receiver->clock);
     for (bool alive = true; alive;) {
         mach_msg_return_t result = next_message(receiver, reply);
-        uint64_t received_at = steady_time(&receiver->clock);
         bool sent = result == MACH_MSG_SUCCESS || (result & RECEIVE_ERRORS) == RECEIVE_ERRORS;
         if (reply && !sent) {
             fail_reply(receiver, &receiver->received.header, result);
@@ -376,22 +329,17 @@ static void *run(void *argument) {
         reply = false;
         if (result == MACH_RCV_TIMED_OUT) {
             release_tokens(receiver);
+            wake(receiver); /* finish_usual */
             continue;
         }
-        /* From here to the end of the turn a target is either still there, or its removal waits. */
-        atomic_fetch_add(&receiver->turns, 1);
-        atomic_thread_fence(memory_order_seq_cst); /* the turn is seen before any target is looked at */
         if (result != MACH_MSG_SUCCESS) {
             alive = survives_error(receiver, result);
-        } else if (receiver->received.header.msgh_local_port == receiver->control &&
-                   atomic_load_explicit(&receiver->stopping, memory_order_acquire)) {
-            mach_msg_destroy(&receiver->received.header);
-            alive = false;
+        } else if (receiver->received.header.msgh_local_port == receiver->control) {
+            alive = obey(receiver);
         } else {
-            atomic_fetch_add_explicit(&receiver->messages, 1, memory_order_relaxed);
-            reply = handle_message(receiver, received_at);
+            excguard_bump(&receiver->messages, 1);
+            reply = handle_message(receiver);
         }
-        atomic_fetch_add(&receiver->turns, 1);
     }
     release_tokens(receiver);
     atomic_store(&receiver->running, false);
@@ -438,7 +386,6 @@ kern_return_t excguard_receiver_start(struct excguard_journal *journal, mach_por
     receiver->task = mach_task_self();
     receiver->port_set = port_set;
     receiver->wake_fd = wake_fd;
-    read_clocks(&receiver->clock);
     pthread_mutex_init(&receiver->targets_lock, NULL);
     kern_return_t result = mach_port_allocate(receiver->task, MACH_PORT_RIGHT_RECEIVE, &receiver->control);
     if (result == KERN_SUCCESS) {
@@ -505,10 +452,27 @@ kern_return_t excguard_receiver_set_pid(struct excguard_receiver *receiver, uint
     return target != NULL ? KERN_SUCCESS : KERN_INVALID_NAME;
 }
 
-/* Waits until the turn that the thread is in, if it is in one, is over. */
+static mach_msg_return_t send_control(const struct excguard_receiver *receiver, mach_msg_id_t id) {
+    mach_msg_header_t message = {
+        .msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, 0),
+        .msgh_size = sizeof message,
+        .msgh_remote_port = receiver->control,
+        .msgh_id = id,
+    };
+    return mach_msg(&message, MACH_SEND_MSG, sizeof message, 0, MACH_PORT_NULL, MACH_MSG_TIMEOUT_NONE,
+                    MACH_PORT_NULL);
+}
+
+/*
+ * Returns when the thread has dealt with whatever it had received before, and sees what the caller has
+ * stored. It handles a message for that: so its usual turns need no atomic operation. The lock is held.
+ */
 static void wait_for_turn(struct excguard_receiver *receiver) {
-    uint64_t turn = atomic_load(&receiver->turns);
-    while (turn % 2 == 1 && atomic_load(&receiver->turns) == turn) {
+    uint64_t before = atomic_load(&receiver->turns);
+    if (send_control(receiver, TURN_ID) != MACH_MSG_SUCCESS) {
+        return; /* no kernel any more, and so no message either */
+    }
+    while (atomic_load(&receiver->turns) == before && atomic_load(&receiver->running)) {
         nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
     }
 }
@@ -589,15 +553,8 @@ void excguard_receiver_stop(struct excguard_receiver *receiver) {
     if (receiver == NULL) {
         return;
     }
-    mach_msg_header_t message = {
-        .msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, 0),
-        .msgh_size = sizeof message,
-        .msgh_remote_port = receiver->control,
-        .msgh_id = STOP_ID,
-    };
     atomic_store_explicit(&receiver->stopping, true, memory_order_release);
-    mach_msg(&message, MACH_SEND_MSG, sizeof message, 0, MACH_PORT_NULL, MACH_MSG_TIMEOUT_NONE,
-             MACH_PORT_NULL);
+    send_control(receiver, STOP_ID);
     pthread_join(receiver->thread, NULL);
     free_receiver(receiver);
 }

@@ -4,8 +4,9 @@
  * A child that broke a rule is stopped until its exception message gets a reply. So the reply comes from a
  * thread that waits for Mach only: it never runs Python, shares no lock with it, allocates nothing,
  * and between receiving a message and replying makes only the calls that turn a thread it has not seen before
- * into a pid, and one for every 64 hits of a task that releases their identity tokens. The reply and the next
- * receive are one call, so a hit of a storm costs one kernel call (tests/native/test_receiver_calls.py).
+ * into a pid, and, in a burst of more than 64 hits, the one that releases the identity token of an earlier
+ * one. The reply and the next receive are one call, so a hit of a storm costs two kernel calls
+ * (tests/native/test_receiver_calls.py).
  *
  * Each target (a watched child and its descendants) has an exception port of its own; all are members of one
  * port set that the thread receives from. The ports, the port set and the pipe stay the caller's: the
@@ -50,8 +51,8 @@ struct excguard_receiver_stats {
 /*
  * Starts the thread on `port_set`, writing to `journal` (which must stay open until excguard_receiver_stop).
  * `wake_fd`: write end of a pipe, non-blocking; -1: none. It gets one byte when there is something to read
- * and excguard_receiver_arm was called since the last one. The reader reads the pipe empty, arms, then
- * drains; drained empty it waits for the pipe. The receiver adds a control port of its own to the set.
+ * and excguard_receiver_arm was called since the last one. The reader arms, then reads the journal, and waits
+ * for the pipe when that was empty. The receiver adds a control port of its own to the set.
  */
 kern_return_t excguard_receiver_start(struct excguard_journal *journal, mach_port_t port_set, int wake_fd,
                                       struct excguard_receiver **out);

@@ -84,11 +84,13 @@ class Receiver(Closeable):
         return symbolic_name(self._stats().last_error)
 
     def arm(self) -> None:
-        """Empty the wakeup pipe, and ask for a byte at the next hit. Read the journal, and only then wait."""
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self.wakeup, 4096):
-                pass
+        """Ask for a byte in the wakeup pipe at the next hit. Then read the journal, and only then wait."""
         lib.excguard_receiver_arm(self._handle)
+
+    def acknowledge(self) -> None:
+        """Take what is in the wakeup pipe."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.wakeup, 4096)
 
     def _stats(self) -> Any:  # noqa: ANN401 - a cffi pointer
         stats = ffi.new("struct excguard_receiver_stats *")
