@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -32,7 +33,7 @@ def group() -> Iterator[ProcessGroup]:
     group = ProcessGroup(0.05)
     yield group
     group.end()
-    if not group._ended:
+    if not group._reaped:
         finish(group)
 
 
@@ -55,7 +56,7 @@ def start(group: ProcessGroup, text: str, setpgroup: int | None = None) -> int:
 def finish(group: ProcessGroup) -> int:
     """Wait for the guardian; its exit status."""
     _, status = os.waitpid(group.number, 0)
-    group._ended = True
+    group._reaped = True
     return os.waitstatus_to_exitcode(status)
 
 
@@ -114,6 +115,9 @@ def test_a_guardian_that_was_killed_is_noticed(group: ProcessGroup) -> None:
     assert group.poll()
     with pytest.raises(BrokenPipeError):
         group.register(1)
+    group.withdraw()
+    group.reap()
+    assert not Path(f"/proc/{group.number}").exists()
 
 
 @pytest.mark.parametrize("text", [WILLING, DEAF, f"({WILLING}) & ({DEAF}) & wait"])

@@ -228,6 +228,7 @@ class mach_timebase_info_data_t(Struct):
 
 class siginfo_t(Struct):
     si_pid: int
+    si_status: int
 
 class sigset_t(Struct):
     ...
@@ -638,6 +639,7 @@ class Lib:
     WEXITED: int
     WNOHANG: int
     WNOWAIT: int
+    WSTOPPED: int
     def bootstrap_check_in(self, bootstrap: int, name: CString, port: Pointer[int], /) -> int: ...
     def bootstrap_look_up(self, bootstrap: int, name: CString, port: Pointer[int], /) -> int: ...
     bootstrap_port: int

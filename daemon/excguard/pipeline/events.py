@@ -350,6 +350,16 @@ class TargetProcessesDetached(Event, tag="target_processes_detached"):
     target: Target
 
 
+class TargetNotEnded(Event, tag="target_not_ended"):
+    """A process of a target did not end after SIGKILL, and was given up.
+
+    Another process traces it, or it waits for a device in the kernel.
+    """
+
+    target: Target
+    pid: Pid
+
+
 class TargetAttached(Event, tag="target_attached"):
     """excguard attached to a process that was running already."""
 

@@ -98,6 +98,17 @@ class GroupEnded:
 
 
 @dataclass(frozen=True)
+class NotEnded:
+    """A process of the target did not end after SIGKILL, and was given up.
+
+    Another process traces it, or it waits for a device in the kernel.
+    """
+
+    target: Target
+    pid: int
+
+
+@dataclass(frozen=True)
 class Restarting:
     """The target is started again in `delay` seconds."""
 
@@ -105,4 +116,4 @@ class Restarting:
     delay: float
 
 
-Event = Started | StartFailed | Exited | GroupEnded | Restarting
+Event = Started | StartFailed | Exited | GroupEnded | NotEnded | Restarting

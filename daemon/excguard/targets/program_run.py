@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from excguard.config import Registration, Reply
+from excguard.mach import children, processes
 from excguard.mach.errors import MachError
 from excguard.mach.host import Host
 from excguard.mach.rendezvous import environment
@@ -16,7 +17,7 @@ from excguard.mach.spawn import find_program, spawn
 from excguard.process.guardian import ProcessGroup
 from excguard.process.terminal import Terminal
 from excguard.targets.delivery import plan
-from excguard.targets.events import Event, Exited, ExitReason, GroupEnded, Started, StartFailed
+from excguard.targets.events import Event, Exited, ExitReason, GroupEnded, NotEnded, Started, StartFailed
 from excguard.targets.program import Program
 from excguard.targets.rendezvous import TargetLaunch, TargetRendezvous
 from excguard.targets.supervised_target import SupervisedTarget
@@ -25,6 +26,8 @@ _FIRST_LOOK: Final = 0.1  # seconds between two looks at a program's processes, 
 _LAST_LOOK: Final = 2.0  # and in the end
 _LEFT: Final = 0.02  # seconds between two looks for processes that are left
 _RELEASING: Final = 25  # such looks after the end of a group
+_GUARDIAN: Final = 2.5  # seconds beyond its grace for a guardian, which waits 2 of them after SIGKILL
+_KILLING: Final = 1.0  # seconds that all may take to end after SIGKILL from here
 
 
 class Clock(Protocol):
@@ -76,8 +79,13 @@ class ProgramRun:
         self._program: Program | None = None
         self._looking: asyncio.Task[None] | None = None
         self._waiting: asyncio.Task[None] | None = None
+        self._hastening: asyncio.Task[None] | None = None
         self._stopped = False
         self._began = 0.0
+        self._seconds: float | None = None  # how long the program has run, once it has ended
+        self._left = 0
+        self._unreaped = 0  # the program's pid, when it was given up
+        self._asked = False  # whether the end of the group had begun before
         self._group = ProcessGroup(supervised.target.stop_timeout)
 
     def start(self) -> None:
@@ -112,7 +120,7 @@ class ProgramRun:
                     launch.register(self.pid)
         except (OSError, MachError, ValueError) as error:
             self._terminal.take_back()
-            self._group.end()
+            self.end()
             self._on_event(StartFailed(target, error))
             return
         self._began = self._clock.time()
@@ -130,16 +138,56 @@ class ProgramRun:
     def end(self) -> None:
         """Begin to end the program and its group. Returns at once; `ended` is set later."""
         self._group.end()
+        if self._hastening is None:
+            with contextlib.suppress(RuntimeError):  # without a loop nothing waits for the end
+                loop = asyncio.get_running_loop()
+                self._hastening = loop.create_task(self._hasten())
+
+    @property
+    def running(self) -> bool:
+        """Whether the program runs."""
+        return self.pid != 0 and self._seconds is None
 
     def poll(self) -> None:
         """Look at the program and at its group, after a SIGCHLD."""
-        self._poll_program()
-        if self._group.poll():
-            if self.pid:
-                # The guardian was killed from outside, or left the program behind in another group.
-                self.signal(signal.SIGKILL, whole_group=True)
-            else:
-                self.ended.set()
+        if self.running:
+            self._poll_program()
+        if not self._group.poll() or self.ended.is_set():
+            return
+        # A guardian that was killed has left members behind.
+        self._kill()
+        if not self.running:
+            self._finish()
+
+    def reap(self) -> bool:
+        """Reap what was given up when `finished` was set; False when that has still not ended."""
+        if self._unreaped and children.reap(self._unreaped) is not None:
+            self._unreaped = 0
+        return self._group.reap() and not self._unreaped
+
+    async def _hasten(self) -> None:
+        """End the group from here when the guardian does not: a program can stop it, or trace it."""
+        await asyncio.sleep(self.supervised.target.stop_timeout + _GUARDIAN)
+        self._kill()
+        await asyncio.sleep(_KILLING)
+        if not self.ended.is_set():
+            self._on_event(NotEnded(self.supervised.target, self.pid or self._group.number))
+            self._finish()
+
+    def _kill(self) -> None:
+        """End everything with SIGKILL, which also ends what is stopped or traced."""
+        self._group.kill()
+        if self.pid:
+            for kill in (os.killpg, os.kill):  # its number is its own, and that of the group that it leads
+                with _may_have_died():
+                    kill(self.pid, signal.SIGKILL)
+
+    def _finish(self) -> None:
+        """Everything has ended, or will not: reap it."""
+        if self.pid:
+            self._reap()
+        self._group.reap()
+        self.ended.set()
 
     def signal(self, number: int, *, whole_group: bool) -> None:
         """Send a signal to the program, which is not reaped yet, so that its number is still its own."""
@@ -152,7 +200,7 @@ class ProgramRun:
 
     def continued(self) -> None:
         """After SIGCONT to this process: lend the terminal if it is ours now, and continue the program."""
-        if not self.supervised.foreground or not self.pid:
+        if not self.supervised.foreground or not self.running:
             return
         with _may_have_died():
             group = os.getpgid(self.pid)
@@ -187,13 +235,13 @@ class ProgramRun:
         """End the group when no process of the program is left."""
         while self._some_left(program):  # noqa: ASYNC110 - there is no event for processes of others
             await asyncio.sleep(_LEFT)
-        self._group.end()
+        self.end()
 
     async def finish(self) -> None:
         """End the program and its group, and wait for that; an event reports it."""
-        self._group.end()
+        self.end()
         await self.ended.wait()
-        for task in (self._looking, self._waiting):
+        for task in (self._looking, self._waiting, self._hastening):
             if task is not None:
                 task.cancel()
         if self._program is not None:
@@ -213,34 +261,47 @@ class ProgramRun:
         self._on_event(GroupEnded(self.supervised.target, program, detached))
 
     def _poll_program(self) -> None:
-        if not self.pid:
+        if not children.has_ended(self.pid):
+            if number := children.stop_signal(self.pid):
+                self._program_stopped(number)
             return
-        pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED)
-        if not pid:
-            return
-        if os.WIFSTOPPED(status):
-            self._program_stopped(os.WSTOPSIG(status))
-            return
+        self._seconds = self._clock.time() - self._began
+        self._left = self._program.left(self._group.number) if self._program else 0
+        self._asked = self._group.ending
         if self._rendezvous is not None:
-            self._rendezvous.forget(pid)
+            self._rendezvous.forget(self.pid)
+        if self.supervised.foreground:
+            self._terminal.take_back()
+        # The guardian ends the members of a group that it leads by its number.
+        led = set(processes.group(self.pid)) - {self.pid}
+        if not led:
+            self._group.withdraw()
+        if self.supervised.target.wait_all and self._program and not self._asked:
+            self._waiting = asyncio.get_running_loop().create_task(self._wait_for_all(self._program))
+        else:
+            self.end()
+        if not led:
+            self._reap()
+
+    def _reap(self) -> None:
+        """Reap the program; an event reports how it has ended."""
         supervised = self.supervised
-        code = os.waitstatus_to_exitcode(status)
-        self.pid = supervised.pid = 0
+        pid, self.pid, supervised.pid = self.pid, 0, 0
+        code = children.reap(pid)
+        if code is None:
+            self._unreaped = pid
+            code = -signal.SIGKILL  # which it was sent
+        if self._seconds is None:
+            self._seconds, self._asked = self._clock.time() - self._began, True
         self.exited = Exited(
             supervised.target,
             pid,
             status=code if code >= 0 else None,
             signal=-code if code < 0 else None,
-            reason=ExitReason.STOPPED if self._group.ending else ExitReason.of(code),
-            seconds=self._clock.time() - self._began,
-            left=self._program.left(self._group.number) if self._program else 0,
+            reason=ExitReason.STOPPED if self._asked else ExitReason.of(code),
+            seconds=self._seconds,
+            left=self._left,
         )
-        if supervised.foreground:
-            self._terminal.take_back()
-        if supervised.target.wait_all and self._program and not self._group.ending:
-            self._waiting = asyncio.get_running_loop().create_task(self._wait_for_all(self._program))
-        else:
-            self._group.end()
         self._on_event(self.exited)
 
     def _program_stopped(self, number: int) -> None:

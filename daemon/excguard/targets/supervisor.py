@@ -82,6 +82,7 @@ class Supervisor(Closeable):
         self._targets: list[SupervisedTarget] = []
         self._tasks: asyncio.TaskGroup | None = None  # while `run` runs
         self._runs: set[ProgramRun] = set()
+        self._given_up: list[ProgramRun] = []
         self._stopping = asyncio.Event()
         self.port_set = PortSet.allocate()
 
@@ -164,7 +165,7 @@ class Supervisor(Closeable):
         Those of the keyboard go to its whole group, as they would from the terminal: a shell that waits for a
         command leaves it to that command to end.
         """
-        running = [run for run in self._runs if run.pid]
+        running = [run for run in self._runs if run.running]
         if not running:
             self.stop()
         for run in running:
@@ -229,12 +230,15 @@ class Supervisor(Closeable):
         finally:
             await run.finish()
             self._runs.remove(run)
+            if not run.reap():
+                self._given_up.append(run)
         return run.exited
 
     def _children_changed(self) -> None:
         """Handle SIGCHLD. Signals of several children may have become one, so all are polled."""
         for run in list(self._runs):
             run.poll()
+        self._given_up = [run for run in self._given_up if not run.reap()]
 
     def _continued(self) -> None:
         """Handle SIGCONT."""

@@ -21,6 +21,7 @@ from excguard.targets.events import (
     Exited,
     ExitReason,
     GroupEnded,
+    NotEnded,
     Restarting,
     Started,
     StartFailed,
@@ -212,6 +213,8 @@ class TargetSet:
                 self._report_program(name, entry)
                 if detached:
                     emit("warning", "target_processes_detached", target=name)
+            case NotEnded(pid=pid):
+                emit("error", "target_not_ended", target=name, pid=pid)
             case StartFailed(reason=why):
                 emit("error", "target_start_failed", target=name, error=why)
             case Restarting(delay=delay):

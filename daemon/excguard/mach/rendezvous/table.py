@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from excguard.mach import children
 from excguard.mach.ports import ReceiveRight
 from excguard.mach.rendezvous.events import Unclaimed
 from excguard.mach.rendezvous.port import Port, type_of
@@ -109,7 +110,7 @@ class Table:
             entry = Entry(pid)
             # The kernel gives no name port of another user's process, such as a child that is setuid: its
             # end is noticed at the next look-up, or by `forget`.
-            if not self._watch(entry) and not _is_running_child(pid):
+            if not self._watch(entry) and not children.is_running(pid):
                 return None
             self._entries[pid] = entry
             return entry
@@ -126,7 +127,7 @@ class Table:
         if entry.task_name:
             here = not type_of(entry.task_name) & lib.MACH_PORT_TYPE_DEAD_NAME
         else:
-            here = _is_running_child(pid)
+            here = children.is_running(pid)
         return entry if here else self._task_has_gone(entry)
 
     def task_name_died(self, name: int) -> None:
@@ -144,7 +145,7 @@ class Table:
 
     def _task_has_gone(self, entry: Entry) -> Entry | None:
         """The process has ended, and its entry goes; or it runs another program, which has another task."""
-        if _is_running_child(entry.pid):
+        if children.is_running(entry.pid):
             self._unwatch(entry)
             if self._watch(entry):
                 return entry
@@ -194,10 +195,3 @@ def destroy(ports: dict[int, Port]) -> None:
     """Release what is this task's own among the ports."""
     for port in ports.values():
         port.destroy()
-
-
-def _is_running_child(pid: int) -> bool:
-    """Whether this process has a child of that pid that has not ended; asking does not reap it."""
-    info = ffi.new("siginfo_t *")  # zeroed: si_pid stays 0 while the child runs
-    options = lib.WEXITED | lib.WNOHANG | lib.WNOWAIT
-    return bool(lib.waitid(lib.P_PID, pid, info, options) == 0 and info.si_pid == 0)

@@ -1,10 +1,13 @@
 """Process groups that end when this process releases them or dies, for any reason (see `guardian.c`)."""
 
+import contextlib
 import os
 import signal
 import sys
 from pathlib import Path
 from typing import Final
+
+from excguard.mach import children
 
 PROGRAM: Final = "excguard-guardian"
 _SIZEOF_PID: Final = 4  # of pid_t, on Linux and macOS
@@ -15,7 +18,7 @@ class ProcessGroup:
 
     A program joins it when it is started with this `number` as its process group. The group ends when `end`
     is called or this process ends. Then the guardian ends last, which `poll` reports (after a SIGCHLD); until
-    it does, no other process or group can have this number.
+    it was reaped, no other process or group can have this number.
 
     Attributes:
         number: the group's, and the guardian's process id.
@@ -28,7 +31,7 @@ class ProcessGroup:
             OSError: it cannot be started.
         """
         program = _program()
-        self._ended = False
+        self._reaped = False
         reading, self._lifeline = os.pipe()
         try:
             self.number = os.posix_spawn(
@@ -57,13 +60,19 @@ class ProcessGroup:
         """
         os.write(self._lifeline, program.to_bytes(_SIZEOF_PID, sys.byteorder))
 
+    def withdraw(self) -> None:
+        """Take back what was registered; to be called before that process is reaped."""
+        if not self.ending:
+            with contextlib.suppress(BrokenPipeError):
+                self.register(0)
+
     def end(self) -> None:
         """Make the guardian end the group. Returns at once; later calls do nothing."""
         if self.ending:
             return
         os.close(self._lifeline)
         self._lifeline = -1
-        if not self._ended:
+        if not self._reaped:
             # SIGSTOP to the group has stopped the guardian too, and it has to run now.
             os.kill(self.number, signal.SIGCONT)
 
@@ -73,13 +82,24 @@ class ProcessGroup:
         return self._lifeline == -1
 
     def poll(self) -> bool:
-        """Whether the guardian has ended, and so the whole group, and was reaped.
+        """Whether the guardian has ended, and so the whole group.
 
-        A guardian that ended before `end` was called was killed: then members may live.
+        A guardian that was killed leaves members that live: see `kill`.
         """
-        if not self._ended:
-            self._ended = os.waitpid(self.number, os.WNOHANG)[0] != 0
-        return self._ended
+        return self._reaped or children.has_ended(self.number)
+
+    def kill(self) -> None:
+        """End the guardian and all members with SIGKILL, which also ends what is stopped or traced."""
+        if not self._reaped:
+            for kill in (os.killpg, os.kill):
+                # Nothing there that can be signalled: on macOS neither a zombie nor its group.
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    kill(self.number, signal.SIGKILL)
+
+    def reap(self) -> bool:
+        """Give the number back; False when the guardian has not ended, or another process traces it."""
+        self._reaped = self._reaped or children.reap(self.number) is not None
+        return self._reaped
 
 
 def _program() -> str:
