@@ -207,7 +207,7 @@ class Service(Closeable):
 
     def program(self, target: str) -> Program | None:
         """The last start of a target's program; None before the first."""
-        return self._targets.program(target)
+        return self._targets.started(target)
 
     def ready(self) -> bool:
         """Whether exceptions are being received."""

@@ -14,6 +14,8 @@ import pytest
 from excguard.cli import gating, junit
 from excguard.cli.outcome import Outcome
 from excguard.config import parse
+from excguard.decoding.decode import decode
+from excguard.decoding.site import Site
 from excguard.knowledge.guard_behavior import GuardBehavior
 from excguard.mach.host import Host
 from excguard.pipeline.tally import SiteTally
@@ -34,7 +36,8 @@ STARTED = "2026-03-01T12:00:00.000000Z"
 
 def tally(code: int, **changes: object) -> SiteTally:
     fields = {"target": "my.app", "subcode": 0, "release": "26.4", "pc": 0, "source": "live", "hits": 3}
-    return SiteTally(code=code, **{**fields, **changes})
+    site = Site.of(decode(code, 0, "26.4"), None, "my.app")
+    return SiteTally(code=code, **{**fields, "site": site, **changes})
 
 
 def outcome(*sites: SiteTally, name: str = "my.app", fail_on: str = "soft", **changes: object) -> Outcome:
@@ -52,7 +55,7 @@ def outcome(*sites: SiteTally, name: str = "my.app", fail_on: str = "soft", **ch
         "status": 0,
         **changes,
     }
-    verdict = gating.Gate((), fail_on=fail_on, **NO_OPTIONS).judge("my.app", sites, [])
+    verdict = gating.Gate((), fail_on=fail_on, **NO_OPTIONS).judge(sites, [])
     return Outcome(SimpleNamespace(**run), verdict, fail_on)
 
 

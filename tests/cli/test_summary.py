@@ -5,6 +5,7 @@ import pytest
 
 from excguard.cli import summary
 from excguard.decoding.decode import decode
+from excguard.decoding.site import Site
 from excguard.pipeline.tally import SiteTally
 from tests.support.samples import DESTROY, INVALID_NAME
 
@@ -19,6 +20,7 @@ def site(code: int, hits: int = 1, **changes) -> SiteTally:
         "release": "26.4",
         "pc": 0,
         "source": "live",
+        "site": Site.of(decode(code, 0, "26.4"), None, "mail"),
         "hits": hits,
     }
     return SiteTally(**{**fields, **changes})

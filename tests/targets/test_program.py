@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from excguard.config import Delivery
+from excguard.decoding.site import Place
 from excguard.knowledge.guard_behavior import GuardBehavior
 from excguard.mach import processes
 from excguard.mach.host import Host
@@ -80,10 +81,71 @@ def test_an_address_is_found_in_the_images_of_its_process() -> None:
     found.take(report(APP, Image("/lib/a", 0x9000, 0x10, "")))
     found.take(report(Image("/lib/late", 0x20000, 0x10, ""), start=False))
 
-    images = [found.image_at(100, address) for address in (0x1000, 0x1FFF, 0x2000, 0x9008, 0x20000)]
-    paths = [image.path if image else None for image in images]
-    assert paths == ["/bin/app", "/bin/app", None, "/lib/a", "/lib/late"]
-    assert found.image_at(101, 0x1000) is None
+    places = [found.place(100, [address]) for address in (0x1000, 0x1FFF, 0x2000, 0x9008, 0x20000)]
+    assert places == [
+        Place("/bin/app", "UUID", 0),
+        Place("/bin/app", "UUID", 0xFFF),
+        None,
+        Place("/lib/a", "", 8),
+        Place("/lib/late", "", 0),
+    ]
+    found.take(report(APP, pid=101))
+    assert found.place(101, [0x9008]) is None
+
+
+@pytest.mark.parametrize(
+    ("addresses", "place"),
+    [
+        ([0x9008, 0x1010], Place("/bin/app", "UUID", 0x10)),  # called by the program
+        ([0x1010, 0x9008], Place("/bin/app", "UUID", 0x10)),  # it traps by itself
+        ([0x500, 0x1010], Place("/bin/app", "UUID", 0x10)),  # from the shared cache
+        ([0x9008, 0x500], Place("/usr/lib/system/libsystem_kernel.dylib", "", 8)),
+        ([0x500, 0x600], None),
+    ],
+)
+def test_the_place_is_the_innermost_outside_of_the_system(addresses: list[int], place: Place | None) -> None:
+    found = program()
+    found.take(report(APP, Image("/usr/lib/system/libsystem_kernel.dylib", 0x9000, 0x100, "")))
+
+    assert found.place(100, addresses) == place
+
+
+def test_a_child_of_fork_has_the_images_of_its_parent() -> None:
+    """It reports nothing. Where processes differ in what is at an address, its place is not known."""
+    found = program()
+    found.take(report(APP, Image("/lib/a", 0x9000, 0x100, "A")))
+    found.take(report(Image("/bin/other", 0x9000, 0x100, "B"), pid=200))
+
+    assert found.place(300, [0x1010]) == Place("/bin/app", "UUID", 0x10)
+    assert found.place(300, [0x9010]) is None
+
+
+def test_a_place_waits_for_reports_that_were_sent_before_the_hit() -> None:
+    found = program()
+    found.wait_for_reports = lambda: found.take(report(APP))
+
+    assert found.place(100, [0x1010]) == Place("/bin/app", "UUID", 0x10)
+
+
+def test_each_address_is_waited_for_at_most_once() -> None:
+    waited: list[int] = []
+    found = program()
+    found.wait_for_reports = lambda: waited.append(1)
+    for _ in range(3):
+        assert found.place(100, [0x500, 0x1010]) is None
+
+    assert len(waited) == 2
+
+
+def test_without_a_place_the_reported_program_stands_for_it(tmp_path: Path) -> None:
+    """Of a process that has not reported, the target's program: else that would differ between runs."""
+    real = tmp_path / "real"
+    real.touch()
+    (tmp_path / "link").symlink_to(real)
+    found = program()
+    found.take(report(Image(str(tmp_path / "link"), 0x1000, 0x1000, ""), pid=200))
+
+    assert [found.name_of(pid) for pid in (100, 200, 300)] == ["app", "real", "app"]
 
 
 def test_another_program_in_the_same_process_begins_anew() -> None:
@@ -92,7 +154,7 @@ def test_another_program_in_the_same_process_begins_anew() -> None:
     found.take(report(Image("/bin/other", 0x5000, 0x10, "")))
 
     assert found.path_of(100) == "/bin/other"
-    assert found.image_at(100, 0x1000) is None
+    assert found.place(100, [0x1000]) is None
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="the program of a child is compared with /proc")

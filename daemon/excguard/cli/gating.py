@@ -12,7 +12,6 @@ import click
 import msgspec
 
 from excguard.cli import summary
-from excguard.decoding.site import Site
 from excguard.files.escaping import printable
 from excguard.gate import baseline as baseline_file
 from excguard.gate import code_quality, github
@@ -23,7 +22,6 @@ from excguard.gate.verdict import Verdict, judge
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from excguard.decoding.violation import Violation
     from excguard.gate.verdict import IgnoreRule
     from excguard.pipeline.journal import HitCounter
     from excguard.pipeline.tally import SiteTally
@@ -101,15 +99,14 @@ class Gate:
             except BaselineError as error:
                 raise click.UsageError(str(error)) from None
 
-    def judge(self, executable: str, tallies: Iterable[SiteTally], counters: Iterable[HitCounter]) -> Outcome:
+    def judge(self, tallies: Iterable[SiteTally], counters: Iterable[HitCounter]) -> Outcome:
         """The verdict on a run.
 
         Args:
-            executable: file name of the program.
             tallies: the hits by flavor and program counter.
             counters: the hits by flavor, exactly, also those that no tally has.
         """
-        sites = _sites(executable, tallies, self.fail_on)
+        sites = _sites(tallies, self.fail_on)
         verdict = judge(
             sites, self._baseline, self._rules, today=_today(), strict=self._strict and not self._update
         )
@@ -193,31 +190,35 @@ def _counts(verdict: Verdict) -> str:
     return f"sites: {shown or 'none'}"
 
 
-def _sites(executable: str, tallies: Iterable[SiteTally], fail_on: str) -> list[SiteResult]:
+def _sites(tallies: Iterable[SiteTally], fail_on: str) -> list[SiteResult]:
     """The tallies by site, the worst first."""
     found: dict[str, SiteResult] = {}
     for tally, violation in summary.explained(tallies):
-        site = Site(violation.guard_type_number, _flavor(violation), None, executable)
+        site = tally.site
         known = found.get(site.id)
         if known is not None:
             known.hits += tally.hits
+            known.report = known.report or tally.report
+            known.frames = known.frames or list(tally.frames)
             continue
+        place = site.place if site.precision != "executable" else None
         found[site.id] = SiteResult(
             id=site.id,
             precision=site.precision,
             target=tally.target,
-            executable=executable,
+            executable=site.executable,
             flavor=site.flavor,
             severity=violation.severity,
+            image=place.image_name if place else "",
+            symbol=place.symbol if place else "",
+            place=str(place) if place else "",
             hits=tally.hits,
             code=f"{tally.code:#x}",
             subcode=f"{tally.subcode:#x}",
             summary=violation.summary,
             advice=violation.advice,
+            frames=list(tally.frames),
+            report=tally.report,
             meets_fail_on=summary.meets([violation.severity], fail_on),
         )
     return list(found.values())
-
-
-def _flavor(violation: Violation) -> str:
-    return violation.flavor_name or violation.guard_type or f"{violation.flavor:#x}"

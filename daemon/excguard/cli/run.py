@@ -211,7 +211,7 @@ def _run(  # noqa: PLR0913 - the options of the command
         except click.ClickException as error:
             results.failed(error.message)
             raise
-        verdict = gate.judge(text(Path(arguments[0]).name), run.sites, run.hits)
+        verdict = gate.judge(run.sites, run.hits)
         outcome = Outcome(run, verdict, gate.fail_on, gate.updates, require_visible)
         outcome.report(as_json=as_json)
         if run.error is None:

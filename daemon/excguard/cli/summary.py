@@ -57,6 +57,11 @@ def site_objects(tallies: Iterable[SiteTally]) -> list[dict[str, Any]]:
             "hits": tally.hits,
             **violation.select(_VIOLATION_FIELDS),
             "pc": f"{tally.pc:#x}" if tally.pc else None,
+            "site_id": tally.site.id,
+            "site_precision": tally.site.precision,
+            "executable": tally.site.executable,
+            **(tally.site.place.fields() if tally.site.place else {}),
+            **({"report": tally.report, "frames": tally.frames} if tally.report else {}),
         }
         for tally, violation in explained(tallies)
     ]
@@ -85,7 +90,9 @@ def table(title: str, tallies: Iterable[SiteTally], *, width: int, color: bool) 
     for tally, violation in sites:
         severity = Severity.of(violation.severity)
         text = Text(printable(violation.summary))
-        if tally.pc:
+        if tally.site.place is not None:
+            text.append(f" In {printable(str(tally.site.place))}.")
+        elif tally.pc:
             text.append(f" At pc {tally.pc:#x}.")
         if violation.advice:
             text.append(f"\nFix: {printable(_in_short(violation.advice))}", style="green")

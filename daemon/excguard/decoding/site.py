@@ -14,7 +14,13 @@ frame outside of the system's libraries, and its id hashes, in this order of pre
 from __future__ import annotations
 
 import re
-from typing import Literal, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from excguard.decoding.violation import PartialViolation
 
 Precision = Literal["symbol", "offset", "executable"]
 
@@ -74,13 +80,23 @@ class Place(NamedTuple):
             return f"{self.image_name} {shown}".strip()
         return self.image_name if self.offset is None else f"{self.image_name}+{self.offset:#x}"
 
+    def fields(self) -> dict[str, Any]:
+        """For JSON and for the log; what is not known is left out, apart from the UUID."""
+        found: dict[str, Any] = {"image": self.image, "image_uuid": self.uuid}
+        if self.offset is not None:
+            found["image_offset"] = f"{self.offset:#x}"
+        if self.symbol:
+            found |= {"symbol": self.symbol, "symbol_offset": self.symbol_offset}
+        return found
+
 
 class Site(NamedTuple):
     """What identifies a hit across runs.
 
     Attributes:
         guard_type: its number, bits 63 to 61 of the code.
-        flavor: its name, which survives renumbering, or its number in hex where no table has it.
+        flavor: its name, which survives renumbering; the name of the guard type where that has no flavors;
+            its number in hex where no table has it; "" when not known.
         place: None when not known.
         executable: the file name of the program.
     """
@@ -89,6 +105,16 @@ class Site(NamedTuple):
     flavor: str
     place: Place | None
     executable: str
+
+    @classmethod
+    def of(cls, violation: PartialViolation, place: Place | None, executable: str) -> Self:
+        """The site of a violation."""
+        flavor = violation.flavor_name
+        if flavor is None and violation.known:
+            flavor = violation.guard_type
+        if flavor is None:
+            flavor = "" if violation.flavor is None else f"{violation.flavor:#x}"
+        return cls(violation.guard_type_number or 0, flavor, place, executable)
 
     @property
     def precision(self) -> Precision:
@@ -102,8 +128,6 @@ class Site(NamedTuple):
     @property
     def id(self) -> str:
         """Twelve hexadecimal digits: the first 48 bits of the SHA-256 of what the site consists of."""
-        import hashlib  # noqa: PLC0415 - loads OpenSSL, which most users of this module do not need
-
         parts = [self.precision, str(self.guard_type), self.flavor]
         place = self.place
         if place is None or self.precision == "executable":
@@ -113,11 +137,20 @@ class Site(NamedTuple):
             parts += [place.image_name, place.symbol, step]
         else:
             parts += [place.uuid.replace("-", "").lower() or place.image_name, f"{place.offset:x}"]
-        return hashlib.sha256(_FIELD_SEPARATOR.join(parts).encode("utf-8", "surrogateescape")).hexdigest()[
-            :_ID_DIGITS
-        ]
+        return _id(_FIELD_SEPARATOR.join(parts))
+
+    def __str__(self) -> str:
+        """The place on one line; the executable when it is not known."""
+        return str(self.place) if self.precision != "executable" else self.executable
 
 
-def innermost(places: list[Place]) -> Place | None:
+@lru_cache(maxsize=1024)
+def _id(text: str) -> str:
+    import hashlib  # noqa: PLC0415 - loads OpenSSL, which most users of this module do not need
+
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:_ID_DIGITS]
+
+
+def innermost(places: Iterable[Place]) -> Place | None:
     """The first of ``places``, innermost first, that is outside of the system; None when there is none."""
     return next((place for place in places if place.image and not place.in_system), None)

@@ -125,8 +125,7 @@ _SELECTED = ("code", "subcode", "flavor", "flavor_name", "guard_target", "severi
 
 def _row(report: Report, violation: PartialViolation, etag: str | None, about: Metadata) -> dict[str, Any]:
     place = innermost([frame.place for frame in report.frames])
-    flavor = violation.flavor_name or ("" if violation.flavor is None else f"{violation.flavor:#x}")
-    site = Site(violation.guard_type_number or 0, flavor, place, report.process or "")
+    site = Site.of(violation, place, report.process or "")
     major = _OS_MAJOR.search(report.os or "")
     return {
         "path": report.file,

@@ -10,8 +10,7 @@
  * its own path from the variable that loaded it (the variable itself when nothing else is in it);
  *   4. looks the service up and sends EXCGUARD_INSERTION_START, then EXCGUARD_INSERTION_IMAGES as often as
  * there are images left;
- *   5. has dyld call it for images that are added later, and sends EXCGUARD_INSERTION_IMAGES for each (not in
- * ELF programs).
+ *   5. has dyld call it for images that are added later, and sends EXCGUARD_INSERTION_IMAGES for each.
  *
  * No step may hold the program up: a message of the constructor waits at most EXCGUARD_INSERTION_TIMEOUT_MS
  * for room in the queue, a later one EXCGUARD_INSERTION_LATER_TIMEOUT_MS, and after one that waited in vain

@@ -53,7 +53,7 @@ class Batch:
             ]
         targets = [process >> 32 for process in self._processes]
         guards = [code >> 32 for code in self._codes]
-        sites = list(zip(targets, guards, pcs, strict=True))
+        self._sites = sites = list(zip(targets, guards, pcs, strict=True))
         self.counts = Counter(sites)
         self.last = dict(zip(sites, range(count), strict=True))
         self.first = dict(zip(reversed(sites), range(count - 1, -1, -1), strict=True))
@@ -61,6 +61,15 @@ class Batch:
     def record(self, index: int) -> Any:  # noqa: ANN401 - a cffi struct
         """One of the records."""
         return self._records[index]
+
+    def by_process(self) -> list[tuple[int, int]]:
+        """The sites of each process: the index of its first record, and how many there are."""
+        if len(set(self._processes)) == 1:
+            return [(self.first[site], hits) for site, hits in self.counts.items()]
+        sites = list(zip(self._processes, self._sites, strict=True))
+        counts = Counter(sites)
+        first = dict(zip(reversed(sites), range(self.count - 1, -1, -1), strict=True))
+        return [(first[site], hits) for site, hits in counts.items()]
 
     def kinds(self) -> list[Any]:
         """One record of each process and code: the last."""

@@ -107,11 +107,29 @@ class GuardHit(_Rule, tag="guard_hit"):
         UNSET
     )
     executable: Annotated[str | UnsetType, Meta(description="its path")] = UNSET
-    image: Annotated[str | UnsetType, Meta(description="the path of the file that pc lies in, if known")] = (
-        UNSET
-    )
-    image_uuid: Annotated[str | UnsetType | None, Meta(description="the UUID of that file")] = UNSET
-    image_offset: Annotated[Hex | UnsetType, Meta(description="the place of pc in that file")] = UNSET
+    image: Annotated[
+        str | UnsetType, Meta(description="the path of the library or program that made the call, if known")
+    ] = UNSET
+    image_uuid: Annotated[
+        str | UnsetType, Meta(description="the UUID of that file; empty when it has none")
+    ] = UNSET
+    image_offset: Annotated[Hex | UnsetType, Meta(description="the place of the call in that file")] = UNSET
+    symbol: Annotated[str | UnsetType, Meta(description="the function, if known")] = UNSET
+    symbol_offset: Annotated[
+        int | UnsetType | None, Meta(description="bytes from its start; null when not known")
+    ] = UNSET
+    report: Annotated[
+        str | UnsetType, Meta(description="the path of the crash report that the hit was found in")
+    ] = UNSET
+    frames: Annotated[
+        list[str] | UnsetType, Meta(description="the stack of that report, innermost first")
+    ] = UNSET
+    site_id: Annotated[
+        str | UnsetType, Meta(description="identifies rule and place in every run; not of recovered hits")
+    ] = UNSET
+    site_precision: Annotated[
+        str | UnsetType, Meta(description="what site_id stands on: symbol, offset or executable")
+    ] = UNSET
 
 
 class GuardHitsSuppressed(Event, tag="guard_hits_suppressed"):

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from excguard.decoding.site import Place, Site
 from excguard.decoding.violation import Violation
 
 LIVE = "live"
@@ -36,9 +37,15 @@ class Hit(Struct, frozen=True, kw_only=True):
     lr: int | None = None
     sp: int | None = None
     executable: str | None = None  # the path of the process's program; None when it is not known
-    image: str | None = None  # the path of the file that `pc` lies in; None when it is not known
-    image_uuid: str | None = None
-    image_offset: int | None = None  # of `pc`
+    place: Place | None = None  # where the call was made; None when it is not known
+    report: str = ""  # the path of the crash report that showed it; empty when none did
+    frames: tuple[str, ...] = ()  # of that report, innermost first
+    program: str | None = None  # stands for the place in `site`; None: recovered, so there is no site
+
+    @property
+    def site(self) -> Site | None:
+        """What identifies the hit across runs; None when it is recovered: its process is not known."""
+        return Site.of(self.violation, self.place, self.program) if self.program is not None else None
 
     def to_dict(self) -> dict[str, Any]:
         """Everything: `Violation.to_dict`, with the hit's own fields over it.
@@ -60,7 +67,7 @@ class Hit(Struct, frozen=True, kw_only=True):
         }
 
     def _circumstances(self) -> dict[str, Any]:
-        found = {
+        found: dict[str, Any] = {
             "behavior": self.behavior,
             "reply": self.reply,
             "kernel": self.kernel,
@@ -74,12 +81,12 @@ class Hit(Struct, frozen=True, kw_only=True):
             found |= {"process": PurePath(self.executable).name, "executable": self.executable}
         if self.pc is not None:
             found |= {"pc": f"{self.pc:#x}", "lr": f"{self.lr or 0:#x}", "sp": f"{self.sp or 0:#x}"}
-        if self.image is not None:
-            found |= {
-                "image": self.image,
-                "image_uuid": self.image_uuid,
-                "image_offset": f"{self.image_offset or 0:#x}",
-            }
+        if self.place is not None:
+            found |= self.place.fields()
+        if self.report:
+            found |= {"report": self.report, "frames": self.frames}
+        if (site := self.site) is not None:
+            found |= {"site_id": site.id, "site_precision": site.precision}
         return found
 
 

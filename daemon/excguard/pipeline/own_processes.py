@@ -5,21 +5,10 @@ its pid. So whether a hit is the program's own or of a process that inherited it
 """
 
 from collections import deque
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-
-class Place(NamedTuple):
-    """A place in the code of a process.
-
-    Attributes:
-        image: the path of the file that is mapped there.
-        uuid: of its build; empty when it has none.
-        offset: from its beginning.
-    """
-
-    image: str
-    uuid: str
-    offset: int
+from excguard.decoding.site import Place
 
 
 class ProcessNames(Protocol):
@@ -28,8 +17,25 @@ class ProcessNames(Protocol):
     def executable(self, target_id: int, pid: int) -> str:
         """The path of the program of a target's process; empty when it is not known."""
 
-    def place(self, target_id: int, pid: int, address: int) -> Place | None:
-        """The place of an address in a target's process; None when it is not known."""
+    def program(self, target_id: int, pid: int) -> str:
+        """The file name of the program that stands for a hit's place where that is not known.
+
+        The same in every run: of the process where it has reported itself, else of the target. Empty when
+        neither is known.
+        """
+
+    def place(self, target_id: int, pid: int, addresses: Sequence[int]) -> Place | None:
+        """Where in the code a target's process is.
+
+        Args:
+            target_id: the target.
+            pid: the process.
+            addresses: the innermost first; of the program counter and of what it returns to.
+
+        Returns:
+            The first of them outside of the system's libraries; else the first one that lies in an image at
+            all; None when none is known to.
+        """
 
 
 class OwnProcesses:

@@ -1,8 +1,10 @@
 """A record of the journal, decoded into a `Hit`."""
 
-from typing import Any
+from collections import OrderedDict
+from typing import Any, Final, NamedTuple
 
 from excguard.decoding.decode import decode
+from excguard.decoding.site import Place, Site
 from excguard.decoding.violation import Violation
 from excguard.knowledge import releases
 from excguard.knowledge.exception_behavior import Behavior
@@ -11,12 +13,35 @@ from excguard.native import lib
 from excguard.pipeline.hit import LIVE, Hit
 from excguard.pipeline.journal import Record
 from excguard.pipeline.own_processes import OwnProcesses
+from excguard.pipeline.source import ExternalHit
 from excguard.pipeline.target_names import TargetNames
 
 _BEHAVIORS = {
     lib.EXCEPTION_IDENTITY_PROTECTED: Behavior.IDENTITY_PROTECTED.value,
     lib.EXCEPTION_STATE_IDENTITY_PROTECTED: Behavior.STATE_IDENTITY_PROTECTED.value,
 }
+
+# Addresses of programs have no bits above these (MACH_VM_MAX_ADDRESS, osfmk/mach/arm/vm_param.h and
+# osfmk/mach/i386/vm_param.h, xnu-11417.121.6); on arm64e pointer authentication has put some there.
+_ADDRESS: Final = (1 << 47) - 1
+
+_MAX_REPORTS: Final = 10_000  # of which place and frames are kept, the latest ones
+
+
+class ReportedAt(NamedTuple):
+    """What a report says of a hit beside its record.
+
+    Attributes:
+        process: the name of the process.
+        place: see `ExternalHit`.
+        path: of the report's file; empty when there is none.
+        frames: likewise.
+    """
+
+    process: str
+    place: Place | None
+    path: str
+    frames: tuple[str, ...]
 
 
 def site_of(record: Record) -> tuple[int, int, int]:
@@ -41,6 +66,17 @@ class RecordDecoder:
         self.names = names
         self._host = host
         self._processes = processes
+        self._reports: OrderedDict[int, ReportedAt] = OrderedDict()  # by seq
+
+    def remember(self, seq: int, hit: ExternalHit) -> None:
+        """Keep what has no room in the record of a hit."""
+        self._reports[seq] = ReportedAt(hit.process, hit.place, hit.report, hit.frames)
+        if len(self._reports) > _MAX_REPORTS:
+            self._reports.popitem(last=False)
+
+    def report(self, record: Any) -> ReportedAt | None:  # noqa: ANN401 - a cffi pointer
+        """What a report says of a hit; None when no source has reported it in this run."""
+        return self._reports.get(record.seq)
 
     def hit(self, record: Any, *, recovered: bool) -> Hit:  # noqa: ANN401 - a cffi pointer
         """The hit of a record; ``recovered``: an earlier process had it and ended before it was written."""
@@ -54,9 +90,9 @@ class RecordDecoder:
         pid = None if flags & lib.EXCGUARD_RECORD_PID_UNKNOWN else record.pid
         # A pid of an earlier excguard's hit may be another process's by now.
         names = None if recovered or pid is None else self._processes.names
-        place = names.place(record.target_id, record.pid, record.pc) if names and registers else None
         subcode = None if flags & lib.EXCGUARD_RECORD_NO_SUBCODE else record.subcode
         release = self.release(record.release)
+        report = self.report(record)
         return Hit(
             violation=decode(record.code, subcode, release),
             target=self.names.name(record.target_id),
@@ -75,10 +111,40 @@ class RecordDecoder:
             lr=record.lr if registers else None,
             sp=record.sp if registers else None,
             executable=(names.executable(record.target_id, record.pid) or None) if names else None,
-            image=place.image if place else None,
-            image_uuid=place.uuid if place else None,
-            image_offset=place.offset if place else None,
+            place=None if recovered else self.place(record),
+            program=None if recovered else self.program(record),
+            report=report.path if report else "",
+            frames=report.frames if report else (),
         )
+
+    def place(self, record: Any) -> Place | None:  # noqa: ANN401 - a cffi pointer
+        """Where in the code the call was made that broke the rule; None when that is not known.
+
+        The program counter is in the system's library that made the call for the program, or in the program
+        where that traps by itself. The link register (arm64) is where the function of the program counter
+        returns to. No more of the stack is in a message, and excguard has no port to read it with.
+        """
+        if (report := self.report(record)) is not None:
+            return report.place
+        names = self._processes.names
+        if names is None or not record.flags & lib.EXCGUARD_RECORD_REGISTERS:
+            return None
+        addresses = [address & _ADDRESS for address in (record.pc, record.lr) if address]
+        return names.place(record.target_id, record.pid, addresses)
+
+    def program(self, record: Any) -> str:  # noqa: ANN401 - a cffi pointer
+        """The file name that stands for the place of a hit when that is not known."""
+        names = self._processes.names
+        found = names.program(record.target_id, record.pid) if names else ""
+        if not found and (report := self.report(record)) is not None:
+            found = report.process
+        return found or self.names.name(record.target_id)
+
+    def site(self, record: Any) -> Site:  # noqa: ANN401 - a cffi pointer
+        """What identifies a hit that is not recovered, across runs."""
+        subcode = None if record.flags & lib.EXCGUARD_RECORD_NO_SUBCODE else record.subcode
+        violation = decode(record.code, subcode, self.release(record.release))
+        return Site.of(violation, self.place(record), self.program(record))
 
     def violation(self, code: int, subcode: int, release: int) -> Violation:
         """The numbers of a record, decoded."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from excguard.config import Config
+from excguard.decoding.site import Place
 from excguard.pipeline.sink import Level
 
 
@@ -25,6 +26,9 @@ class ExternalHit:
         subcode: the 64-bit subcode; None where the source does not say.
         time_ns: when it happened, nanoseconds since the epoch.
         started_ns: when the process was started, likewise; None where the source does not say.
+        place: where in the code, outside of the system's libraries; None where the source does not say.
+        report: the path of the file that reports it; empty when there is none.
+        frames: the stack, innermost first; empty where the source does not say.
 
     Raises:
         ValueError: a number is out of range: 31 bits for a pid, 64 for a code, 1970 to 2262 for a time.
@@ -36,6 +40,9 @@ class ExternalHit:
     subcode: int | None
     time_ns: int
     started_ns: int | None = None
+    place: Place | None = None
+    report: str = ""
+    frames: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the numbers: they come from files and programs of others."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from excguard.config import Log
 from excguard.mach.host import Host
+from excguard.native import lib
 from excguard.native.closeable import Closeable
 from excguard.pipeline.batch import MIN_SIZE, Batch, Batches
 from excguard.pipeline.exemplars import Exemplars
@@ -18,6 +19,7 @@ from excguard.pipeline.rate_limit import SiteLimiter
 from excguard.pipeline.reader import BATCH, Reader
 from excguard.pipeline.record import RecordDecoder, site_of
 from excguard.pipeline.sink_worker import SinkWorker
+from excguard.pipeline.source import ExternalHit
 from excguard.pipeline.tally import Tally
 from excguard.pipeline.target_names import TargetNames
 
@@ -80,6 +82,21 @@ class Stream(Closeable):
         self._log = log
         for limiter in (self.limiter, *(reader.limiter for reader in self._readers)):
             limiter.change(log.first, log.window)
+
+    def append(self, hit: ExternalHit, target_id: int) -> None:
+        """Record a hit that came to no exception port."""
+        flags = (lib.EXCGUARD_RECORD_NO_SUBCODE if hit.subcode is None else 0) | (
+            0 if hit.pid else lib.EXCGUARD_RECORD_PID_UNKNOWN
+        )
+        self._decoder.remember(self.journal.head, hit)
+        self.journal.append(
+            target_id=target_id,
+            pid=hit.pid,
+            time_ns=hit.time_ns,
+            code=hit.code,
+            subcode=hit.subcode or 0,
+            flags=flags,
+        )
 
     # ---- reading ----
 
@@ -147,8 +164,8 @@ class Stream(Closeable):
             for record in batch.kinds():
                 for observer in self.kind_observers:
                     observer(record)
-        for site, hits in batch.counts.items():
-            self.tally.add(batch.record(batch.first[site]), hits)
+        for index, hits in batch.by_process():
+            self.tally.add(batch.record(index), hits)
 
     def _release(self) -> None:
         """Release what every place has passed; move on those that keep others from reading."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from excguard.decoding.site import Site
 from excguard.pipeline.journal import Record
 from excguard.pipeline.record import RecordDecoder, site_of
 from excguard.pipeline.target_names import TargetNames
@@ -12,7 +13,20 @@ MAX_SITES = 10_000
 
 @dataclass(slots=True)
 class SiteTally:
-    """All hits that one site has had since the start, with the numbers of the first."""
+    """All hits that one site has had since the start, with the numbers of the first.
+
+    Attributes:
+        target: the name of the target.
+        code: of the first hit.
+        subcode: likewise.
+        release: likewise.
+        pc: its program counter; 0 when not known.
+        source: what reported it.
+        site: what identifies it across runs; hits with other program counters can have the same.
+        report: the path of the crash report that showed it; empty when none did.
+        frames: the stack of that report, innermost first.
+        hits: how many.
+    """
 
     target: str
     code: int
@@ -20,6 +34,9 @@ class SiteTally:
     release: str
     pc: int
     source: str
+    site: Site
+    report: str = ""
+    frames: tuple[str, ...] = ()
     hits: int = 0
 
 
@@ -28,7 +45,7 @@ class Tally:
 
     def __init__(self, decoder: RecordDecoder, names: TargetNames) -> None:
         """Begin at zero."""
-        self._sites: dict[tuple[int, int, int], SiteTally] = {}
+        self._sites: dict[tuple[int, int, int, str], SiteTally] = {}
         self._decoder = decoder
         self._names = names
 
@@ -39,20 +56,26 @@ class Tally:
 
     def add(self, record: Record, hits: int = 1) -> None:
         """Count hits of the site of ``record``, which is the first of them."""
-        site = site_of(record)
-        found = self._sites.get(site)
+        key = (*site_of(record), self._decoder.program(record))
+        found = self._sites.get(key)
         if found is None:
             if len(self._sites) >= MAX_SITES:
-                site = (site[0], -1, 0)
-            found = self._sites.setdefault(site, self._first(site, record))
+                key = (key[0], -1, 0, "")
+            found = self._sites.get(key)
+            if found is None:
+                found = self._sites[key] = self._first(key[2], record)
         found.hits += hits
 
-    def _first(self, site: tuple[int, int, int], record: Record) -> SiteTally:
+    def _first(self, pc: int, record: Record) -> SiteTally:
+        report = self._decoder.report(record)
         return SiteTally(
-            self._names.name(site[0]),
+            self._names.name(record.target_id),
             record.code,
             record.subcode,
             self._decoder.release(record.release),
-            site[2],
+            pc,
             self._decoder.source,
+            self._decoder.site(record),
+            report.path if report else "",
+            report.frames if report else (),
         )

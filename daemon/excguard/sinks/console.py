@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from excguard.decoding.site import Place
 from excguard.files.escaping import printable
 from excguard.knowledge.severity import Severity
 
@@ -50,7 +51,9 @@ class ConsoleForm:
         if event["source"] != "live":
             who += f", from a {event['source'].replace('_', ' ')}"
         where = f"code {event['code']}" + (f", subcode {event['subcode']}" if event["subcode"] else "")
-        if "pc" in event:
+        if "image" in event:
+            where += f", in {printable(_place(event))}"
+        elif "pc" in event:
             where += f", pc {event['pc']}"
         lines = [
             f"{clock} {self._severity(severity)} {self._style(str(name), bold=True)}  "
@@ -82,6 +85,18 @@ class ConsoleForm:
 
     def _style(self, text: str, **style: Any) -> str:  # noqa: ANN401 - click.style's own arguments
         return click.style(text, **style) if self._color else text
+
+
+def _place(event: Mapping[str, Any]) -> str:
+    offset = event.get("image_offset")
+    return str(
+        Place(
+            event["image"],
+            offset=int(offset, 16) if offset else None,
+            symbol=event.get("symbol", ""),
+            symbol_offset=event.get("symbol_offset"),
+        )
+    )
 
 
 def _shown(value: object) -> str:

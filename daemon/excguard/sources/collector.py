@@ -266,15 +266,7 @@ class Collector:
         except JournalError as error:
             self.fail(source, "uncounted", str(error))
             return
-        self._pipeline.external[source.name].journal.append(
-            target_id=number,
-            pid=hit.pid,
-            time_ns=hit.time_ns,
-            code=hit.code,
-            subcode=hit.subcode or 0,
-            flags=(lib.EXCGUARD_RECORD_NO_SUBCODE if hit.subcode is None else 0)
-            | (0 if hit.pid else lib.EXCGUARD_RECORD_PID_UNKNOWN),
-        )
+        self._pipeline.external[source.name].append(hit, number)
 
 
 class _Reports:

@@ -12,12 +12,14 @@ from pathlib import Path
 import msgspec
 
 from excguard import crash_reports
+from excguard.decoding.site import innermost
 from excguard.files import bounded
 from excguard.pipeline.source import ExternalHit
 from excguard.sources.crash_reports import MAX_SIZE, IncompleteReportError
 
 # Each .crash report of text ends with them; nothing that is needed follows.
 _LAST_OF_TEXT = b"\nBinary Images:"
+MAX_FRAMES = 30  # that a hit keeps; deeper ones are in the report
 _TEXT_TIMES = re.compile(rb"(?m)^(Date/Time|Launch Time):[ \t]+(\S.*?)[ \t]*$")
 
 
@@ -55,6 +57,9 @@ def read(path: Path) -> ExternalHit | None:
         subcode=violation.subcode,
         time_ns=path.stat().st_mtime_ns if ended_ns is None else ended_ns,
         started_ns=_nanoseconds(times.started),
+        place=innermost(frame.place for frame in report.frames),
+        report=str(path),
+        frames=tuple(str(frame) for frame in report.frames[:MAX_FRAMES]),
     )
 
 

@@ -3,10 +3,13 @@
 import os
 import secrets
 import threading
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Final
 
 from excguard.config import Delivery
+from excguard.decoding.site import Place
 from excguard.knowledge.guard_behavior import GuardBehavior
 from excguard.mach import processes
 from excguard.mach.errors import symbolic_name
@@ -17,6 +20,7 @@ from excguard.targets.visibility import Circumstances
 _MAX_PROCESSES: Final = 10_000  # that are remembered by path and images, the latest ones
 _MAX_IMAGES: Final = 5_000  # of one process
 _MAX_UNSEEN: Final = 20  # paths that are kept of programs without the library
+_MAX_WAITS: Final = 10_000  # reports that are waited for
 # So many looks in a row have to find a process without the library before that counts: it may be starting.
 _PATIENCE: Final = 2
 
@@ -27,6 +31,7 @@ class _Process:
 
     Attributes:
         path: the file that it runs.
+        name: the name of that file, links followed; empty until the library has reported.
         reported: whether the library in it has reported, for this file.
         looks: how often it was seen since.
         flags: its ``task_exc_guard`` flags; None when it has not reported them.
@@ -35,6 +40,7 @@ class _Process:
     """
 
     path: str
+    name: str = ""
     reported: bool = False
     looks: int = 0
     flags: GuardBehavior | None = None
@@ -50,6 +56,7 @@ class Program:
         token: identifies it in reports of the inserted library.
         pid: its first process; 0 before it is started.
         ended: whether that has ended, so that a report that has not come will not come.
+        wait_for_reports: returns when the reports that were sent until now have been taken, or soon after.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -58,7 +65,10 @@ class Program:
         self.token = secrets.randbits(64)
         self.pid = 0
         self.ended = False
+        self.wait_for_reports: Callable[[], None] = lambda: None
+        self._name = _name(plan.executable.path)
         self._lock = threading.Lock()
+        self._waited: set[tuple[int, int]] = set()
         self._processes: dict[int, _Process] = {}
         self._registered: str | None = None
         self._unseen: dict[str, None] = {}
@@ -74,6 +84,7 @@ class Program:
                     pid,
                     _Process(
                         report.images[0].path,
+                        name=_name(report.images[0].path),
                         reported=True,
                         flags=GuardBehavior(report.flags_after & 0xFF),
                         failure=symbolic_name(report.result) if report.result else "",
@@ -110,12 +121,60 @@ class Program:
                 self._remember(pid, _Process(path))
         return path
 
-    def image_at(self, pid: int, address: int) -> Image | None:
-        """The image of a process that contains an address; None for the shared cache, and when unknown."""
+    def name_of(self, pid: int) -> str:
+        """The file name of the program of a process that the library has reported; else that of the first.
+
+        Whether a process without the library can still be asked for its path differs from run to run, and
+        this name stands for places.
+        """
+        self._wait(pid, 0)
         with self._lock:
-            images = self._processes[pid].images.values() if pid in self._processes else ()
-            found = [image for image in images if image.address <= address < image.address + image.size]
-        return found[0] if found else None
+            process = self._processes.get(pid)
+            return (process.name if process is not None else "") or self._name
+
+    def place(self, pid: int, addresses: Sequence[int]) -> Place | None:
+        """See `ProcessNames`. The shared cache's images are not reported; they are the system's."""
+        places = [place for address in addresses if (place := self._place(pid, address)) is not None]
+        return next((place for place in places if not place.in_system), places[0] if places else None)
+
+    def _place(self, pid: int, address: int) -> Place | None:
+        found = self._images_at(pid, address)
+        if not found:
+            self._wait(pid, address)
+            found = self._images_at(pid, address)
+        places = {Place(image.path, image.uuid, address - image.address) for image in found}
+        return places.pop() if len(places) == 1 else None
+
+    def _images_at(self, pid: int, address: int) -> list[Image]:
+        """The images of a process that contain an address.
+
+        A child of fork has the images of its parent, and reports nothing: its parent is one of those that
+        have.
+        """
+        with self._lock:
+            process = self._processes.get(pid)
+            reported = process is not None and process.flags is not None
+            if process is not None and reported:
+                return _containing(process.images.values(), address)
+            path = process.path if process is not None else ""
+            return [
+                image
+                for other in self._processes.values()
+                if other.flags is not None and path in {"", other.path}
+                for image in _containing(other.images.values(), address)
+            ]
+
+    def _wait(self, pid: int, address: int) -> None:
+        """Wait for what a process has sent before its hit, unless that is known, or was waited for before."""
+        if self.plan.delivery is not Delivery.INSERT or (pid, address) in self._waited:
+            return
+        with self._lock:
+            process = self._processes.get(pid)
+            if not address and process is not None and process.flags is not None:
+                return
+        if len(self._waited) < _MAX_WAITS:
+            self._waited.add((pid, address))
+            self.wait_for_reports()
 
     @property
     def confirmed(self) -> bool:
@@ -202,3 +261,11 @@ class Program:
             known = {pid: process.path for pid, process in self._processes.items()}
         alive = {pid for pid, path in known.items() if pid != self.pid and processes.path(pid) == path}
         return len((alive | set(processes.group(group))) - {group, self.pid})
+
+
+def _name(path: str | PurePath) -> str:
+    return os.path.basename(os.path.realpath(path))  # noqa: PTH119 - of any bytes
+
+
+def _containing(images: Iterable[Image], address: int) -> list[Image]:
+    return [image for image in images if image.address <= address < image.address + image.size]

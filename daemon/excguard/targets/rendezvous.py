@@ -93,6 +93,7 @@ class TargetRendezvous:
             yield None, {}
             return
         started = Started(target.name, program)
+        program.wait_for_reports = server.settle
         variables: dict[str, str] = {}
         if inserted:
             self._tokens[program.token] = started

@@ -2,16 +2,16 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from excguard.config import Target
+from excguard.decoding.site import Place
 from excguard.mach import processes
 from excguard.mach.errors import MachError
 from excguard.mach.host import Host
 from excguard.pipeline.counters import TargetState
-from excguard.pipeline.own_processes import Place
 from excguard.pipeline.pipeline import Pipeline
 from excguard.pipeline.receiver import Receiver
 from excguard.targets.attachment import Attachment
@@ -79,7 +79,7 @@ class TargetSet:
         )
         return visibility(self._host, circumstances)
 
-    def program(self, name: str) -> Program | None:
+    def started(self, name: str) -> Program | None:
         """The last start of a target's program; None before the first."""
         return self._entries[name].program
 
@@ -88,11 +88,15 @@ class TargetSet:
         program = self._program_of(target_id)
         return program.path_of(pid) if program is not None else processes.path(pid)
 
-    def place(self, target_id: int, pid: int, address: int) -> Place | None:
+    def program(self, target_id: int, pid: int) -> str:
         """See `ProcessNames`."""
         program = self._program_of(target_id)
-        image = program.image_at(pid, address) if program is not None else None
-        return Place(image.path, image.uuid, address - image.address) if image is not None else None
+        return program.name_of(pid) if program is not None else ""
+
+    def place(self, target_id: int, pid: int, addresses: Sequence[int]) -> Place | None:
+        """See `ProcessNames`."""
+        program = self._program_of(target_id)
+        return program.place(pid, addresses) if program is not None else None
 
     def _program_of(self, target_id: int) -> Program | None:
         return next((one.program for one in self._entries.values() if one.number == target_id), None)

@@ -16,6 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "excsim.h"
 #include "mach/message.h"
 #include "mach/mig_errors.h"
 
@@ -207,6 +208,9 @@ struct answer connection_call(struct call_site site, enum wire_op op, const uint
                               const void *payload, size_t size, int interruptible) {
     struct answer answer = {.result = MIG_SERVER_DIED};
     int error = errno;
+    if (excsim_will_call != NULL) {
+        excsim_will_call();
+    }
     struct connection *connection = connection_get();
     struct wire_request request = {
         .op = op, .size = (uint32_t)size, .pc = site.pc, .sp = site.sp, .fp = site.fp};

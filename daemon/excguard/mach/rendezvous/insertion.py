@@ -62,6 +62,10 @@ class InsertionReport:
     images: tuple[Image, ...]
 
 
+SETTLE: Final = int(lib.EXCGUARD_INSERTION_START) ^ 0x1000000
+"""The id of a message that the server sends to itself: what was sent before it has been received then."""
+
+
 def is_report(msgh_id: int) -> bool:
     """Whether a message of this id is a report of the library."""
     return msgh_id in (lib.EXCGUARD_INSERTION_START, lib.EXCGUARD_INSERTION_IMAGES)

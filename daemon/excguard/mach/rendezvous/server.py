@@ -6,6 +6,7 @@ The table (`table.py`) is shared with the threads that register ports, under `Re
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
@@ -26,7 +27,7 @@ from excguard.mach.rendezvous.events import (
     Unclaimed,
     Validated,
 )
-from excguard.mach.rendezvous.insertion import InsertionReport
+from excguard.mach.rendezvous.insertion import SETTLE, InsertionReport
 from excguard.mach.rendezvous.message import HEADER, MalformedError, sender_of
 from excguard.mach.rendezvous.port import Port, type_of
 from excguard.mach.rendezvous.requirement import Requirement, Validation
@@ -42,6 +43,8 @@ _QUEUE_LIMIT: Final = 256
 """Messages that wait while the loop is busy: each process of a large program may report at the same time."""
 
 _MAX_KEY: Final = 0xFFFFFFFF
+_SETTLING: Final = 0.1
+"""Seconds that `RendezvousServer.settle` waits; after a timeout it does not wait for ten times as long."""
 
 
 class Launch:
@@ -117,6 +120,8 @@ class RendezvousServer(Closeable):
         self._data = chromium_data
         self._max_ports = MAX_PORTS if not chromium_bundle else int(lib.EXCGUARD_CHROMIUM_MAX_PORTS)
         self._closing = False
+        self._settled = threading.Event()
+        self._no_settling_until = 0.0
         with ExitStack() as stack:
             self._set = stack.enter_context(PortSet.allocate())
             # Exits and the end of the loop arrive at a port that no other process can send to.
@@ -236,6 +241,18 @@ class RendezvousServer(Closeable):
         with self.lock:
             return len(self._table)
 
+    def settle(self) -> None:
+        """Return when the messages that were sent to the service until now have been received, or soon after.
+
+        Not for the loop's thread, and for one thread at a time.
+        """
+        if self._closing or time.monotonic() < self._no_settling_until:
+            return
+        self._settled.clear()
+        sent = _send_to(self._services[0].name, SETTLE)
+        if sent != lib.KERN_SUCCESS or not self._settled.wait(_SETTLING):
+            self._no_settling_until = time.monotonic() + 10 * _SETTLING
+
     def close(self) -> None:
         """Stop serving and destroy unclaimed ports. A client that waits for a reply is woken without one."""
         with self.lock:
@@ -326,6 +343,9 @@ class RendezvousServer(Closeable):
                     self._table.task_name_died(name)
             case wire.Cancelled():
                 pass
+            case wire.Settle(sender=sender):
+                if sender.pid == os.getpid():
+                    self._settled.set()
             case wire.Report(sender=sender, outcome=outcome, result=result):
                 self._on_event(Registered(sender.pid, outcome, result))
             case InsertionReport(sender=sender):
@@ -418,9 +438,13 @@ class RendezvousServer(Closeable):
         return False
 
     def _wake(self) -> int:
-        """Wake the loop: a message to our own port, by a send-once right, which no full queue can block."""
-        bits = int(lib.MACH_MSG_TYPE_MAKE_SEND_ONCE)
-        return _send(HEADER.pack(bits, HEADER.size, self._own.name, 0, 0, 0))
+        """Wake the loop."""
+        return _send_to(self._own.name, 0)
+
+
+def _send_to(port: int, msgh_id: int) -> int:
+    """Send an empty message to a port of our own, by a send-once right, which no full queue can block."""
+    return _send(HEADER.pack(int(lib.MACH_MSG_TYPE_MAKE_SEND_ONCE), HEADER.size, port, 0, 0, msgh_id))
 
 
 def _send(message: bytes) -> int:

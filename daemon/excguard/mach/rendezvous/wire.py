@@ -76,7 +76,17 @@ class Cancelled:
     """A send-once notification: a request for a dead-name notification was cancelled."""
 
 
-def parse(received: bytes, protocol: Protocol) -> Request | Report | InsertionReport | DeadName | Cancelled:
+@dataclass(frozen=True)
+class Settle:
+    """The server's message to itself, which comes after everything that was sent before it."""
+
+    sender: Sender
+
+
+Message = Request | Report | InsertionReport | DeadName | Cancelled | Settle
+
+
+def parse(received: bytes, protocol: Protocol) -> Message:
     """Check a received message.
 
     Args:
@@ -102,6 +112,8 @@ def parse(received: bytes, protocol: Protocol) -> Request | Report | InsertionRe
         return _report(received, size, remote, sender)
     if protocol is Protocol.EXCGUARD and insertion.is_report(msgh_id):
         return insertion.parse(received, sender)
+    if protocol is Protocol.EXCGUARD and msgh_id == insertion.SETTLE and size == HEADER.size:
+        return Settle(sender)
     return _request(received, protocol, sender)
 
 

@@ -12,7 +12,7 @@ struct image {
 
 /*
  * Calls `found` for each image that is loaded now, before it returns, and later for each one that is loaded,
- * on the thread that loads it (in an ELF process only the former).
+ * on the thread that loads it; in an ELF process on the next thread that calls the kernel, before it does.
  */
 void images_watch(void (*found)(const struct image *image));
 

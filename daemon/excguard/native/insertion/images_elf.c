@@ -3,8 +3,14 @@
 #include <elf.h>
 #include <limits.h>
 #include <link.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <excsim.h>
+
+static void (*image_found)(const struct image *);
+static _Atomic unsigned long long added; /* images in the life of the process, when they were last reported */
 
 /* The build id of a PT_NOTE segment, or NULL. */
 static const uint8_t *build_id(const uint8_t *note, uint64_t size) {
@@ -24,8 +30,13 @@ static const uint8_t *build_id(const uint8_t *note, uint64_t size) {
     return NULL;
 }
 
-static int describe(struct dl_phdr_info *info, size_t size, void *found) {
+static int describe(struct dl_phdr_info *info, size_t size, void *skipped) {
     (void)size;
+    uint32_t *left = skipped;
+    if (*left > 0) { /* reported before */
+        (*left)--;
+        return 0;
+    }
     char path[PATH_MAX];
     uint64_t first = UINT64_MAX, end = 0;
     struct image image = {.path = info->dlpi_name};
@@ -46,10 +57,34 @@ static int describe(struct dl_phdr_info *info, size_t size, void *found) {
     }
     image.address = first;
     image.size = end - first;
-    (*(void (**)(const struct image *))found)(&image);
+    image_found(&image);
     return 0;
 }
 
+static int count(struct dl_phdr_info *info, size_t size, void *out) {
+    (void)size;
+    memcpy(out, &(unsigned long long[]){info->dlpi_adds, info->dlpi_subs}, 2 * sizeof(unsigned long long));
+    return 1;
+}
+
+/* The loader appends new images to its list, so those that were reported come first unless some were removed. */
+static void report_new(void) {
+    unsigned long long counts[2] = {0, 0};
+    dl_iterate_phdr(count, counts);
+    unsigned long long before = atomic_exchange(&added, counts[0]);
+    if (before != counts[0]) {
+        uint32_t reported = counts[1] == 0 ? (uint32_t)before : 0;
+        dl_iterate_phdr(describe, &reported);
+    }
+}
+
 void images_watch(void (*found)(const struct image *)) {
-    dl_iterate_phdr(describe, &found);
+    image_found = found;
+    report_new();
+}
+
+void excsim_will_call(void) {
+    if (image_found != NULL) {
+        report_new();
+    }
 }
