@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from excguard import config as configuration
 
 ROOT = Path(__file__).parents[2]
 DASHBOARDS = ROOT / "dashboards"
+HOMEPAGE = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Homepage"]
 ALERTS = [
     rule
     for group in yaml.safe_load((DASHBOARDS / "alerts.yml").read_text())["groups"]
@@ -65,7 +67,9 @@ def test_every_alert_has_a_unit_test_that_makes_it_fire():
 def test_an_alert_has_a_severity_a_text_and_a_runbook(rule):
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     assert {"summary", "description", "runbook_url"} == set(rule["annotations"])
-    path, anchor = rule["annotations"]["runbook_url"].split("#")
+    page, anchor = rule["annotations"]["runbook_url"].split("#")
+    path = page.removeprefix(f"{HOMEPAGE}/blob/main/")
+    assert path != page, "an address outside of the project"
     headings = re.findall(r"(?m)^## (.+)$", (ROOT / path).read_text())
     assert anchor == rule["alert"].lower()
     assert anchor in [heading.lower() for heading in headings]
