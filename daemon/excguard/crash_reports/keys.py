@@ -6,6 +6,7 @@ bar of a table, an equals sign or a tab.
 
 from __future__ import annotations
 
+import csv
 import re
 
 _ANYWHERE = (
@@ -14,7 +15,7 @@ _ANYWHERE = (
     r"|Crash ?Reporter Key|Hardware Model|Report Version|Date/Time|Launch Time|Crashed Thread"
     r"|Triggered by Thread|Operating system|Crash reason|Terminating Process"
 )
-_AT_START = r"Command|Path|Event|Duration|PID|Platform|CPU|Identifier|Bundle|pid|path"
+_AT_START = r"OS|Command|Path|Event|Duration|PID|Platform|CPU|Identifier|Bundle|pid|path"
 _DECORATION = r"\s>|*#+\-\u2022"
 DECORATION = " \t>|*#+-\u2022"
 """What can stand before the words of a line in a quotation, a table or a list."""
@@ -60,9 +61,14 @@ def _canonical(key: str) -> str:
 
 
 def _value(text: str) -> str:
-    return text.strip().strip("|").strip().strip("`").removesuffix("**").strip()
+    text = text.rstrip("\\").strip().strip("|").strip()
+    if "*" in text or "`" in text:  # Markdown's
+        text = text.replace("**", "").strip("`").replace("` ", " ").replace(" `", " ")
+    return text.strip()
 
 
 def cells(line: str) -> list[str]:
-    """The cells of a row of a table."""
+    """The cells of a row of a table, of Markdown, osqueryi or CSV."""
+    if "|" not in line and "," in line:
+        return next(csv.reader([line]), [])
     return [cell.strip() for cell in line.strip().strip("|").split("|")]

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from excguard.crash_reports.evidence import Evidence
 from excguard.crash_reports.messages import read_message, read_stackwalk, read_termination, termination_code
-from excguard.crash_reports.numbers import HEX, NUMBER, number, word32
-from excguard.knowledge import guards
+from excguard.crash_reports.numbers import HEX, NUMBER, code_number, number, word32
+from excguard.decoding.code import FLAVOR_MASK, FLAVOR_SHIFT, TYPE_SHIFT
+from excguard.knowledge import flavors, guards
 from excguard.knowledge.flavors import canonical
 
 # "ERROR: [Mail:4711] EXC_GUARD AST: type=0x1 flavor=0x200 ...": macOS 26 (guard_ast, osfmk/kern/thread.c)
@@ -27,10 +28,13 @@ _EXCEPTION = re.compile(
 )
 _NAMED_NUMBER = re.compile(
     rf"\b((?:exc_|mach_|exception_|exception)?(?:sub_?)?codes?)([ _]?\[\d\]|\d)?\s{{0,4}}[=:,]?\s{{0,4}}"
-    rf"(-?{HEX}|-?\d{{1,20}})(?![0-9a-zA-Z.])",
+    rf"(-?{HEX}|[0-9a-fA-F]{{16}}|-?\d{{1,20}})(?![0-9a-zA-Z.])",
     re.IGNORECASE,
 )
-_CODE_LIST = re.compile(rf"\bcodes?\[2\]\s{{0,4}}[=:]?\s{{0,4}}({NUMBER}),?\s{{0,4}}({NUMBER})")
+_CODE_LIST = re.compile(
+    rf"(?:\bcodes?(?:\[2\]\s{{0,4}}[=:]?|\s{{0,4}}[=:]?\s{{0,4}}[\[({{])|EXC_GUARD:?\s?[\[({{])\s{{0,4}}"
+    rf"({NUMBER}),?\s{{0,4}}({NUMBER})"
+)
 # "EXC_GUARD code zero: 0x9C02703 -> 0x2000020000002703", a line of ReportCrash's log: printed and whole code
 _REPORTCRASH = re.compile(rf"\bEXC_GUARD code zero: {HEX} -> ({HEX})\b")
 # The exit reason of a process; namespace 23 is OS_REASON_GUARD (bsd/sys/reason.h), its code is the guard's:
@@ -38,7 +42,7 @@ _REPORTCRASH = re.compile(rf"\bEXC_GUARD code zero: {HEX} -> ({HEX})\b")
 _EXIT_REASON = re.compile(
     rf"\b(?:domain:\s?guard\(23\)|namespace:?\s?23\b)[\s,]{{0,4}}(?:sub)?code:?\s{{0,4}}({NUMBER})"
 )
-_SERVICE = re.compile(rf"(?<![A-Za-z0-9_])EXC_GUARD:?\s{{1,4}}({HEX})(?![0-9a-zA-Z])")
+_BEHIND = re.compile(rf"(?<![A-Za-z0-9_])EXC_GUARD:?\s{{1,4}}({HEX}|\d{{16,20}})(?![0-9a-zA-Z])")
 _LLDB = re.compile(r"stop reason|\(code=|Thread \d+: EXC_")
 _PID = re.compile(r"\bpid[ =:]{1,3}(\d{1,10})\b")
 
@@ -77,8 +81,8 @@ def read_line(line: str) -> Line | None:
         if known or (evidence.flavor_name and guards.named(canonical(evidence.flavor_name))):
             return Line(evidence, part=True)
         return None
-    if match := _SERVICE.search(line):
-        evidence.guard = number(match[1])
+    if match := _BEHIND.search(line):
+        _single_number(number(match[1]), evidence)
         return Line(evidence)
     if match := _REPORTCRASH.search(line) or _EXIT_REASON.search(line):
         termination_code(number(match[1]), evidence)
@@ -97,6 +101,15 @@ def _kernel(match: re.Match[str]) -> Evidence:
     return evidence
 
 
+def _single_number(value: int | None, evidence: Evidence) -> None:
+    """Put the one number of a line into `evidence`: the code if it can be, else the guard's (Crashlytics)."""
+    kind = guards.NAMES.get((value or 0) >> TYPE_SHIFT)
+    if value and kind and flavors.with_value(kind, value >> FLAVOR_SHIFT & FLAVOR_MASK):
+        evidence.code = value
+    else:
+        evidence.guard = value
+
+
 def _numbers(line: str) -> Line | None:
     """A line with EXC_GUARD and its numbers, each behind its name: (code=..., subcode=...)."""
     exception = _EXCEPTION.search(line)
@@ -109,7 +122,7 @@ def _numbers(line: str) -> Line | None:
         return Line(evidence, pid=int(pid[1]) if pid else None)
     named: dict[str, int] = {}
     for match in _NAMED_NUMBER.finditer(line):
-        value = number(match[3])
+        value = code_number(match[3])
         if value is not None:
             named.setdefault(_role(match[1].lower(), match[2]), value)
         if len(named) >= 8:
@@ -124,7 +137,7 @@ def _numbers(line: str) -> Line | None:
         return None
     evidence.code = code
     named_in_words(line, evidence)
-    if code is None and not (evidence.flavor_name or evidence.guard_type):
+    if code is None and not (evidence.flavor_name or evidence.guard_type or exception[0] == "EXC_GUARD"):
         return None
     return Line(evidence, pid=int(pid[1]) if pid else None)
 
@@ -145,6 +158,7 @@ def named_in_words(line: str, evidence: Evidence) -> bool:
     kind = _GUARD_TYPE.search(line)
     if kind and kind[1] in guards.NUMBERS:
         evidence.guard_type = evidence.guard_type or kind[1]
+    if "EXC_GUARD / " in line:
         read_stackwalk(line, evidence)
     for match in _NAME.finditer(line):
         if match[1].startswith(("GUARD_TYPE_", "EXC_", "SIG", "KERN_SUCCESS")) or match[1] == "GUARD":

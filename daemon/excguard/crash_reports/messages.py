@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from excguard.crash_reports.numbers import HEX, NUMBER, number, word32
-from excguard.knowledge import names
+from excguard.crash_reports.numbers import CODE, HEX, NUMBER, code_number, number, word32
+from excguard.knowledge import guards, names
 
 if TYPE_CHECKING:
     from excguard.crash_reports.evidence import Evidence
@@ -20,9 +20,11 @@ _NAME = r"(?:k?GUARD_(?:EXC_)?|VNG_)?[A-Z][A-Z0-9_]*[A-Z0-9]"
 # "INVALID_NAME on mach port 9987 (guarded with 0x0)"; the name can be missing, the number can be "..."
 _ON_TARGET = re.compile(
     rf"(?:(?<![\w.])({_NAME}) |(?:^|(?<=[\s|>:\"]))\s*)on (mach port|file descriptor)"
-    r"(?:\s+(-?\d{1,10})\b)?"
+    rf"(?:\s+({NUMBER}))?"
 )
 _GUARDED = re.compile(rf"\(guarded with ({HEX}|\d{{1,20}})\b")
+# "CLOSE on fd 7", "INVALID_NAME on port 0x2703": as people shorten it
+_ON_SHORT = re.compile(rf"(?<![\w.])({_NAME}) on (port|fd) ({NUMBER})")
 # "Unknown GUARD_TYPE_MACH_PORT flavor 11 on mach port 4611 (guarded with 0x7)": newer than that ReportCrash
 _UNKNOWN_FLAVOR = re.compile(
     rf"[Uu]nknown GUARD_TYPE_([A-Z_]*[A-Z]) flavor ({NUMBER})(?: on [a-z ]{{1,24}}?({NUMBER}))?"
@@ -46,16 +48,21 @@ _LEGACY_TRAP = re.compile(r"\bmach_msg\w*\(\) called with msgh_id (-?\d{1,10})\b
 _STACKWALK = re.compile(r"\bEXC_GUARD / GUARD_TYPE_[A-Z_]{1,20} ?/ ")
 _STACKWALK_TARGET = re.compile(r"\b(?:port name|file descriptor|namespace|pid): (\d{1,10})\b")
 _STACKWALK_PAYLOAD = re.compile(r"\b(?:guard identifier|subcode|offset|syscall): (\d{1,20})\b")
+# "EXC_GUARD / 0x40000001", the upper half of the code: minidump's exception_flags
+_STACKWALK_FLAGS = re.compile(r"\bEXC_GUARD / 0x([0-9a-fA-F]{8})(?![0-9a-zA-Z])")
 _STACKWALK_CODES = re.compile(rf" / ({HEX}) / ({HEX})\b")
 
-_TERMINATION = re.compile(rf"\bGUARD\b[\s,:]{{0,8}}(?:[Cc]ode\s{{0,4}}:?\s{{0,4}})?({NUMBER})")
+_TERMINATION = re.compile(
+    r"\bGUARD\b[\s,:;'\"(]{0,8}(?:flags\W{1,8}\d{1,10}[\s,;'\"]{1,8})?(?:[Cc]ode['\"\s:=]{0,8})?"
+    rf"({CODE})"
+)
 
 _ENDING = re.compile(
     r"(?:Namespace\s{1,4})?([A-Z][A-Z_]{1,40}|<0x[0-9A-F]{1,8}>),?\s{1,4}(?:Code\s{1,4})?(?:0x|\d)"
 )
 _MARKS = re.compile(
-    r"on mach port|on file descriptor|guard type|GUARD_TYPE_|\bid=|offset=|syscall |mach_trap |namespc "
-    r"|called with msgh_id"
+    r"on mach port|on file descriptor|on port |on fd |guard type|GUARD_TYPE_|\bid=|offset=|syscall "
+    r"|mach_trap |namespc |called with msgh_id"
 )
 
 
@@ -86,8 +93,8 @@ def read_message(message: str, evidence: Evidence) -> bool:  # noqa: C901, PLR09
         evidence.code = number(match[4])
         _guarded(message, match.end(), evidence)
         return True
-    if match := _ON_TARGET.search(message):
-        evidence.guard_type = evidence.guard_type or ("MACH_PORT" if match[2] == "mach port" else "FD")
+    if match := _ON_TARGET.search(message) or _ON_SHORT.search(message):
+        evidence.guard_type = evidence.guard_type or ("MACH_PORT" if match[2].endswith("port") else "FD")
         evidence.flavor_name = evidence.flavor_name or match[1]
         evidence.target = word32(match[3])
         _guarded(message, match.end(), evidence)
@@ -120,6 +127,10 @@ def _guarded(message: str, at: int, evidence: Evidence) -> None:
 
 def read_stackwalk(reason: str, evidence: Evidence) -> None:
     """Put into `evidence` the numbers of a crash reason of minidump-stackwalk."""
+    if flags := _STACKWALK_FLAGS.search(reason):
+        upper = int(flags[1], 16)
+        evidence.guard_type = guards.NAMES.get(upper >> 29)
+        evidence.flavor = upper & 0x1FFFFFFF if evidence.guard_type else None
     if not _STACKWALK.search(reason):
         return
     if codes := _STACKWALK_CODES.search(reason):
@@ -133,7 +144,7 @@ def read_stackwalk(reason: str, evidence: Evidence) -> None:
 def read_termination(reason: str, evidence: Evidence) -> None:
     """Put into `evidence` the code of a termination reason whose namespace is GUARD."""
     if match := _TERMINATION.search(reason):
-        termination_code(number(match[1]), evidence)
+        termination_code(code_number(match[1]), evidence)
 
 
 def other_namespace(reason: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 HEX = r"0[xX][0-9a-fA-F]{1,16}"
 NUMBER = r"(?:0[xX][0-9a-fA-F]{1,16}|-?\d{1,20})(?![0-9a-zA-Z])"
@@ -10,6 +11,20 @@ NUMBER = r"(?:0[xX][0-9a-fA-F]{1,16}|-?\d{1,20})(?![0-9a-zA-Z])"
 
 _GROUPED = re.compile(r"(?<![\w.,'])\d{1,3}(?:([,.'_ \u00a0\u2009\u202f])\d{3})(?:\1\d{3}){4,5}(?!\1?\d)")
 """A decimal number of 16 digits and more in groups of three: "2,305,845,208,236,959,491"."""
+
+
+CODE = r"(?:0[xX][0-9a-fA-F]{1,16}|[0-9a-fA-F]{16}|-?\d{1,20})(?![0-9a-zA-Z])"
+"""A whole code: as `NUMBER`, or the 16 digits of hex without 0x."""
+
+
+def code_number(text: str | None) -> int | None:
+    """The whole code that text prints; 16 digits are hex where only that gives a guard type."""
+    value = number(text)
+    if text and len(text) == 16 and not text.startswith("-") and (value is None or value >> 61 == 0):
+        with suppress(ValueError):
+            bare = int(text, 16)
+            return bare if 1 <= bare >> 61 <= 6 else value
+    return value
 
 
 def ungrouped(text: str) -> str:

@@ -28,7 +28,10 @@ _WORDS = (
     b"guard(23)",
     b"namespace 23",
 )
-_KEYS = (b'"exception"', b'"bug_type"', b'"termination"', b"guardId", b"namespc", b"code0", b"ception 12,")
+_KEYS = (
+    *(b'"exception"', b'"exceptionType"', b'"bug_type"', b'"termination"'),
+    *(b"guardId", b"namespc", b"code0", b"ception 12,"),
+)
 MARKS = _WORDS + _KEYS
 """A text without any of them holds no guard violation, but for a bare number."""
 

@@ -27,7 +27,8 @@ MAX_DOCUMENTS = 10_000
 MAX_EVIDENCE = 1000
 """Violations in one document; a log with more is several documents."""
 
-_CODES = re.compile(rf"({NUMBER})(?:[`\s]{{0,40}}(?:,|at)[`\s]{{0,40}}({NUMBER}))?")
+_CODES = re.compile(rf"({NUMBER})(?:[`\s]{{0,40}},[`\s]{{0,40}}({NUMBER}))?")
+_SYSTEM = re.compile(r"(?:Mac )?(?:mac|i|iPad|tv|watch|vision)?OS(?: X)? v?\d|iPhone OS \d")
 _EXCEPTION_NAME = re.compile(r"\bEXC_[A-Z_]+[A-Z]")
 _RESOURCE_TYPE = re.compile(r"RESOURCE_TYPE_([A-Z]+)")
 _TYPE_NAME = re.compile(r"GUARD_TYPE_([A-Z_]*[A-Z])")
@@ -52,7 +53,9 @@ _LINE_HINTS = (
 _HINTS = tuple(
     hint.encode() for hint in (*HINTS, *_LINE_HINTS, "id=", "offset=", "type=", "type =", "\\n", "{\\")
 )
-_AT_START = re.compile(rb"^[\s>|*#+\-]{0,40}(?:Command|Path|Event|PID|Platform|CPU|pid|path)\b", re.MULTILINE)
+_AT_START = re.compile(
+    rb"^[\s>|*#+\-]{0,40}(?:OS|Command|Path|Event|PID|Platform|CPU|pid|path)\b", re.MULTILINE
+)
 _BELOW = 64
 """Lines below an exception in which a stack without a heading is looked for."""
 _SINGLE = re.compile(
@@ -155,6 +158,10 @@ class TextReader:
             if self._block.exception_type == "EXC_GUARD" and (other := other_namespace(self._ending)):
                 self._block.notes.append(ending_note(other, self._ending, self._block))
             report.format = "minidump-stackwalk" if "Crash reason" in self._seen else "crash"
+            if self._block.exception_type is None and (
+                self._block.code is not None or self._block.guard_type
+            ):
+                self._block.exception_type = "EXC_GUARD"  # the excerpt begins below its type
             report.exception_type = self._block.exception_type
             report.kind = kinds.of_exception(report.kind, report.exception_type, self._subtype)
             if report.process is None and (path := self._header.get("Path", "")).startswith("/"):
@@ -166,7 +173,7 @@ class TextReader:
     # Lines "Key: value"
 
     def _keyed(self, line: str) -> bool:
-        if "|" in line and self._row(cells(line)):
+        if ("|" in line or self._columns or "exception_type," in line) and self._row(cells(line)):
             return True
         found = pairs(line)
         for key, value in found:
@@ -221,6 +228,8 @@ class TextReader:
         match key:
             case "OS Version":
                 report.os = self._system(value)
+            case "OS" if report.os is None and _SYSTEM.match(value):
+                report.os = value
             case "Operating system":
                 report.os, self._waiting = value, key
             case "Process":
@@ -278,6 +287,7 @@ class TextReader:
         read_message(value, block)
 
     def _codes(self, value: str, block: Evidence) -> None:
+        value = value.partition(" at ")[0]  # an address: KSCrash's, PLCrashReporter's and Sentry's form
         match = _CODES.match(value) or (_CODES.search(value) if "GUARD_TYPE" in value else None)
         if match:
             block.codes = tuple(code for code in map(number, match.groups()) if code is not None)
@@ -395,6 +405,11 @@ class TextReader:
                 report.pid, report.process = self._stopped[0], self._stopped[1] or None
             self._stopped, self._asked = None, False
         at = len(self._drafts)
+        if self._open and header and header.frames and not self._open.evidence:  # as Crashlytics has it
+            evidence.release = header.os
+            self._open.evidence.append(evidence)
+            header.format, header.exception_type = report.format, report.exception_type
+            return
         if header:
             evidence.release = report.os = header.os
             report.process, report.cpu = report.process or header.process, header.cpu

@@ -26,7 +26,11 @@ MAX_DOCUMENTS = 10_000
 """Documents of one value that are read."""
 
 _PROCESS_KEYS = ("process_name", "processName", "procName", "app_name", "appName", "CFBundleExecutable")
-_CPU_KEYS = ("cpu_arch", "cpuType", "cpu")
+_CPU_KEYS = ("cpu_arch", "cpuType", "cpu", "platformArchitecture", "arch")
+
+
+_OF_PROCESS = frozenset({"exception_type", "exceptionType", "procName", "process_name", "crash_info"})
+"""Keys of objects whose "pid" is the process's own."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,8 @@ class _Walk:
             self.drafts.append(draft)
             return
         one = draft.evidence[0]
-        key = (one.code, one.subcode, one.guard_type, one.flavor_name)
+        what = (one.code, one.codes, one.subcode, one.guard_type, one.flavor_name)
+        key = (*what, draft.report.process, draft.report.pid)
         if one.origin in {"json", "text"} and key in self._seen:
             return
         self._seen.add(key)
@@ -110,7 +115,7 @@ def _known(value: dict[str, Any], context: _Context) -> Draft | None:
         return _ips(exception, ending if isinstance(ending, dict) else {}, value, context)
     if ips.is_exception(value):
         return _ips(value, {}, value, context)
-    if evidence := _mach(value) or _crash_info(value) or _row(value):
+    if evidence := _sentry(value) or _mach(value) or _crash_info(value) or _row(value):
         draft = Draft(evidence=[evidence])
         draft.report.format, draft.report.exception_type = "json", evidence.exception_type
         _complete(draft, context)
@@ -158,6 +163,14 @@ def _mach(value: dict[str, Any]) -> Evidence | None:
     return evidence if evidence.code is not None else None
 
 
+def _sentry(value: dict[str, Any]) -> Evidence | None:
+    """An exception of Sentry's: {"type": ..., "mechanism": {"meta": {"mach_exception": {...}}}}."""
+    mechanism = value.get("mechanism")
+    meta = mechanism.get("meta") if isinstance(mechanism, dict) else None
+    mach = meta.get("mach_exception") if isinstance(meta, dict) else None
+    return _mach(mach) if isinstance(mach, dict) else None
+
+
 def _crash_info(value: dict[str, Any]) -> Evidence | None:
     """minidump-stackwalk's crash_info: {"type": "EXC_GUARD / GUARD_TYPE_FD / GUARD_EXC_CLOSE", ...}."""
     words = value.get("type") or value.get("crash_reason")
@@ -199,7 +212,7 @@ def _context(value: dict[str, Any], context: _Context) -> _Context:
         "crash_path" in value and (process := _base(value.get("path")))
     ):
         found["process"] = process
-    if "exception_type" in value or "procName" in value or "process_name" in value or "crash_info" in value:
+    if value.keys() & _OF_PROCESS:
         pid = whole(value.get("pid", value.get("process_id")), 32)
         if pid is not None:
             found["pid"] = pid
@@ -273,7 +286,12 @@ def _system(value: dict[str, Any]) -> str | None:
 
 def _crashed_stack(root: dict[str, Any]) -> tuple[Frame, ...]:
     """The frames of the thread that is marked as crashed, in the documents of KSCrash and Sentry."""
-    for holder in (root, root.get("crash"), root.get("threads"), root.get("crashing_thread")):
+    info, listed = root.get("crash_info"), root.get("threads")
+    if isinstance(info, dict) and isinstance(listed, list):  # minidump-stackwalk
+        index = whole(info.get("crashing_thread"), 32)
+        if index is not None and index < len(listed) and isinstance(listed[index], dict):
+            return _listed(listed[index].get("frames"))
+    for holder in (root, root.get("crash"), listed, root.get("crashing_thread")):
         if not isinstance(holder, dict):
             continue
         threads = holder.get("threads", holder.get("values"))
@@ -293,15 +311,32 @@ def _stack(value: dict[str, Any]) -> tuple[Frame, ...]:
         return _listed(contents)
     if isinstance(trace, dict) and isinstance(frames := trace.get("frames"), list):
         return _listed(frames[-TOP_FRAMES:][::-1])  # the innermost is the last
+    if isinstance(tree := value.get("callStackTree"), dict):
+        return _attributed(tree)
     crashing = value.get("crashing_thread")
     if isinstance(crashing, dict) and isinstance(frames := crashing.get("frames"), list):
         return _listed(frames)
     return ()
 
 
-def _listed(frames: list[Any]) -> tuple[Frame, ...]:
+def _attributed(tree: dict[str, Any]) -> tuple[Frame, ...]:
+    """The stack of MetricKit's callStackTree that the crash is of: a frame holds the one that called it."""
+    stacks = tree.get("callStacks")
+    for stack in stacks[:4096] if isinstance(stacks, list) else []:
+        if not isinstance(stack, dict) or stack.get("threadAttributed") is not True:
+            continue
+        frames: list[Any] = []
+        level = stack.get("callStackRootFrames")
+        while isinstance(level, list) and level and isinstance(level[0], dict) and len(frames) < TOP_FRAMES:
+            frames.append(level[0])
+            level = level[0].get("subFrames")
+        return _listed(frames)
+    return ()
+
+
+def _listed(frames: object) -> tuple[Frame, ...]:
     found: list[Frame] = []
-    for frame in frames[:TOP_FRAMES]:
+    for frame in frames[:TOP_FRAMES] if isinstance(frames, list) else []:
         if not isinstance(frame, dict):
             break
         image = _base(_first(frame, ("object_name", "package", "module", "binaryName"))) or ""
@@ -309,7 +344,7 @@ def _listed(frames: list[Any]) -> tuple[Frame, ...]:
         address = whole(_any(frame, ("instruction_addr", "offset", "address")), 64)
         start = whole(_any(frame, ("symbol_addr", "symbol_address")), 64)
         base = whole(_any(frame, ("object_addr", "image_addr")), 64)
-        offset = whole(frame.get("module_offset"), 64)
+        offset = whole(_any(frame, ("module_offset", "offsetIntoBinaryTextSegment")), 64)
         if offset is None and address is not None and base is not None and address >= base:
             offset = address - base
         inside = whole(frame.get("function_offset"), 64)

@@ -32,6 +32,14 @@ _NOT_QUOTED_PRINTABLE = re.compile(rb"=(?![0-9A-F]{2}|\n)")
 _QUOTED_BYTE = re.compile(rb"=([0-9A-F]{2})")
 _CSV = re.compile(rb'\{\s*+""\w|"":\s*+(?:""\w|[0-9{\[])')
 
+# A report whose line ends were lost: where its stack, its images and its frames begin
+_ONE_LINE = re.compile(rb"^(?=.{400})[^\n]{0,65536}?\bException Type:[^\n]{0,65536}", re.MULTILINE)
+_FOLDED = re.compile(
+    rb"[ \t]++(?=Thread \d{1,4}(?: [Cc]rashed)?:|Thread \d{1,4} crashed with|Binary Images:"
+    rb"|\d{1,3}[ \t]{1,20}[^\s:=,]{1,60}[ \t]{1,20}0x[0-9a-f]{6,16}[ \t]"
+    rb"|0x[0-9a-f]{6,16} - +0x[0-9a-f]{6,16}[ \t])"
+)
+
 # UTF-8 of no-break space, other spaces, zero-width characters, byte order mark and line ends
 _CHARACTERS = (
     (b"\xc2\xa0", b" "),
@@ -65,7 +73,13 @@ def unwrap(data: bytes) -> bytes:
         data = data.replace(b'""', b'"')
     if rb"\_" in data:  # Markdown's, also in JSON, which has no such escape
         data = data.replace(rb"\_", b"_")
-    return line_prefixes.remove(data)
+    return _unfolded(line_prefixes.remove(data))
+
+
+def _unfolded(data: bytes) -> bytes:
+    if b"Crashed" not in data or b"\\n" in data:  # escaped line ends are for the splitter
+        return data
+    return _ONE_LINE.sub(lambda line: _FOLDED.sub(b"\n", line[0]), data)
 
 
 def _plain_characters(data: bytes) -> bytes:
