@@ -66,6 +66,8 @@ SAMPLES: dict[str, Any] = {
     "left": 0,
     "needs_restart": ["journal"],
     "path": "/Library/Logs/excguard/excguard.jsonl",
+    "policy": "15",
+    "detail": "0x5",
     "pid": 4711,
     "pids": [4711],
     "program_signal": None,

@@ -37,6 +37,7 @@ different meaning there). All other counters are reset when excguard starts.
 - `severity`: `fatal` (always kills), `optional` (kills when the task's flags say so), `soft` (never kills),
   `unknown`.
 - `source`: `live` (received from the kernel), or another source that reported the hit.
+- `policy`: number of an IPC policy of the kernel that only counts; `unknown` above 63.
 - `reason`: of a rejected message, why it was rejected; of an exit, how the process ended.
 - `version`, `build`: of the app bundle that contains the target's program (`CFBundleShortVersionString`,
   `CFBundleVersion`), read at each start; empty for other programs. A join shows hits by app version:

@@ -215,7 +215,7 @@ class Service(Closeable):
 
     def counters(self) -> Counters:
         """Everything that is counted, as it is now; from any thread. Raises CountersClosedError."""
-        return self._counters.read(self._collector.failures)
+        return self._counters.read(self._collector.failures.copy(), self._collector.telemetry.copy())
 
     @property
     def tally(self) -> list[SiteTally]:

@@ -598,3 +598,23 @@ def test_text_of_reports_does_not_act_on_the_terminal(tmp_path: Path) -> None:
         row["process"],
     ):
         assert not set(shown) & set("\x1b\x07\u202e")
+
+
+def test_policy_telemetry_is_not_a_violation(tmp_path: Path) -> None:
+    line = (
+        "kernel[0]: [Mail:4711] EXC_GUARD AST: type=0x1 flavor=0x0 target=0xf code=0x200000000000000f "
+        "subcode=0x5\n"
+    )
+    (tmp_path / "kernel.txt").write_text(line)
+    run = CliRunner().invoke
+    decoded = run(main, ["decode", line])
+    reported = run(main, ["report", str(tmp_path / "kernel.txt")])
+    scanned = run(main, ["scan", str(tmp_path)])
+
+    assert [decoded.exit_code, reported.exit_code, scanned.exit_code] == [1, 1, 1]
+    assert "not a guard" in decoded.output
+    assert "IPC policy number 15" in decoded.output
+    assert "payload   0x5\n            detail 0x5" in decoded.output
+    assert scanned.output.splitlines() == [
+        "0 guard violations in 0 of 1 files; 0 could not be read; 1 line of policy telemetry"
+    ]

@@ -36,7 +36,7 @@ def test_columns_of_the_environment(
 
 
 def test_a_pipe_has_a_fixed_width(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setenv("COLUMNS", "70")
     read, write = os.pipe()
     try:
         assert terminal_width(write) == 100

@@ -285,6 +285,23 @@ def test_failures_are_counted_and_logged_in_one_line_each(bench) -> None:
     assert (fields["count"], fields["example"]) == (3, "line 2")
 
 
+def test_policy_telemetry_is_counted_apart_from_hits(bench) -> None:
+    subject = bench()
+    subject.collector.started(7, TARGET)
+    telemetry = 1 << 61
+    subject.lines(line(code=telemetry | 15, subcode=5), line(code=telemetry | 15, subcode=6), line())
+    subject.lines(line(code=telemetry | 2**31), line(pid=99, code=telemetry | 1))
+
+    assert subject.hits == [(UNIFIED_LOG.name, TARGET, 7, INVALID_NAME)]
+    name = subject.names.name(TARGET)
+    assert subject.collector.telemetry == {(name, "15"): 2, (name, "unknown"): 1}
+    events = [fields for name, fields in subject.events if name == "policy_telemetry"]
+    assert [(one["policy"], one["count"], one["total"], one["detail"]) for one in events] == [
+        ("15", 2, 2, "0x6"),
+        ("unknown", 1, 1, "0x0"),
+    ]
+
+
 def test_source_that_fails_is_started_again(bench, monkeypatch) -> None:
     monkeypatch.setattr("excguard.sources.collector._RETRY", 0.0)
     tries = []

@@ -61,6 +61,7 @@ COUNTERS = Counters(
     sink_dropped={"log": 0, "live_page": 3},
     damaged_files=2,
     source_failures={("unified_log", "garbled"): 2},
+    policy_telemetry={("mail", "15"): 3},
     targets={
         "mail": TargetState(
             up=True,
@@ -151,6 +152,7 @@ def test_all_metrics_in_both_formats(accept: str, content_type: str, parse) -> N
         ("excguard_received_hits_total", of(target="mail", source="live")): 15,
         ("excguard_received_hits_total", of(target="quiet", source="live")): 0,
         ("excguard_source_failures_total", of(source="unified_log", kind="garbled")): 2,
+        ("excguard_policy_telemetry_total", of(target="mail", policy="15")): 3,
         ("excguard_log_suppressed_total", of(target="mail")): 7,
         ("excguard_log_suppressed_total", of(target="quiet")): 0,
         ("excguard_log_write_failures_total", of()): 1,
@@ -192,6 +194,7 @@ def test_openmetrics_has_exemplars_and_created_timestamps() -> None:
     }
     of_the_process = {
         "source_failures",
+        "policy_telemetry",
         "log_suppressed",
         "log_write_failures",
         "sink_dropped",

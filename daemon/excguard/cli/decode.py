@@ -14,6 +14,7 @@ from excguard.cli.closed_output import ends_with
 from excguard.cli.violation_text import violation_lines
 from excguard.decoding.code import DecodeError, parse_numbers
 from excguard.decoding.decode import decode
+from excguard.knowledge import guards
 from excguard.knowledge.releases import ReleaseError
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ def command(words: tuple[str, ...], release: str | None, **options: bool) -> Non
 
 
 def _is_violation(violation: PartialViolation) -> bool:
-    """Whether it is one: a code of guard type 0 is not, but for memory tag faults."""
+    """Whether it is one: telemetry is not, nor a code of guard type 0, but for memory tag faults."""
+    if guards.is_policy_telemetry(violation.guard_type, violation.flavor):
+        return False
     return violation.guard_type_number != 0 or violation.target == _MTE_TAG_FAULT or violation.code is None
 
 

@@ -15,7 +15,7 @@ from excguard.cli.violation_text import labelled, listed, violation_lines
 from excguard.crash_reports.symbolicate import symbolicate as name_frames
 from excguard.crash_reports.symbols.symbolizer import SymbolizerError, open_symbolizer
 from excguard.files.escaping import printable
-from excguard.knowledge import releases
+from excguard.knowledge import guards, releases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +81,10 @@ def command(
     found = 0
     with ends_with(lambda: found > 0):
         for index, report in enumerate(_reports(files, release)):
-            found += len(report.violations)
+            found += sum(
+                not guards.is_policy_telemetry(violation.guard_type, violation.flavor)
+                for violation in report.violations
+            )
             if symbolizer is not None:
                 name_frames(report, symbolizer)
             if as_json:

@@ -16,7 +16,7 @@ from excguard.cli.closed_output import ends_with
 from excguard.crash_reports.scan import Row, files, scan
 from excguard.files import errors
 from excguard.files.escaping import csv_cell, printable
-from excguard.knowledge import releases
+from excguard.knowledge import guards, releases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,7 +92,8 @@ def command(  # noqa: PLR0913 - one a command line option
             rows += part.rows
             if as_json:
                 click.echo(msgspec.json.Encoder().encode_lines(part.rows).decode(), nl=False)
-    hits = [row for row in rows if row.error is None]
+    read = [row for row in rows if row.error is None]
+    hits = [row for row in read if not guards.is_policy_telemetry(row.guard_type, row.flavor)]
     if output:
         _write(rows, output)
     if not as_json:
@@ -102,7 +103,10 @@ def command(  # noqa: PLR0913 - one a command line option
             click.echo(printable(f"excguard: {row.file}: {row.error}"), err=True)
         violations = f"{len(hits)} guard violation{'s' * (len(hits) != 1)}"
         counted = f"{violations} in {len({row.file for row in hits})} of {len(found)} files"
-        click.echo(f"{counted}; {len(unread)} could not be read")
+        counted += f"; {len(unread)} could not be read"
+        if telemetry := len(read) - len(hits):
+            counted += f"; {telemetry} line{'s' * (telemetry != 1)} of policy telemetry"
+        click.echo(counted)
     if not hits:
         sys.exit(1)
 

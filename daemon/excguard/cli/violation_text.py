@@ -37,7 +37,8 @@ def violation_lines(violation: PartialViolation) -> Iterator[str]:
     text = kind.severity_text(severity) if kind else severity.text
     if severity is Severity.SOFT and kind and kind.soft_mode(violation.flavor_name, violation.target or 0):
         text = "in soft mode the process goes on, whatever the flavor"
-    yield from labelled("severity", f"{severity}: {text}", severity.color)
+    if not guards.is_policy_telemetry(violation.guard_type, violation.flavor):
+        yield from labelled("severity", f"{severity}: {text}", severity.color)
     if violation.release:
         yield from labelled("release", violation.release)
     for reading in violation.readings:

@@ -464,6 +464,11 @@ def _port_types() -> list[tuple[int, int, dict[int, str]]]:
 # The functions below put one value of a target or a payload in words: (value, release) -> text.
 
 
+def policy_detail(_detail: int, _release: int) -> str:
+    """The payload of policy telemetry: no source says what it means for each policy."""
+    return "its meaning depends on the policy"
+
+
 def port_type(number: int, release: int) -> str:
     """The IPC object type of a number; between two tables that differ both are named.
 

@@ -27,7 +27,11 @@ class CounterReader:
         self._targets = targets
         self._table = self._hit_table()
 
-    def read(self, source_failures: Mapping[tuple[str, str], int]) -> Counters:
+    def read(
+        self,
+        source_failures: Mapping[tuple[str, str], int],
+        policy_telemetry: Mapping[tuple[str, str], int],
+    ) -> Counters:
         """Everything, as it is now. Raises CountersClosedError once the pipeline is closed."""
         pipeline, targets = self._pipeline, self._targets
         live, streams = pipeline.live.journal, pipeline.streams
@@ -52,6 +56,7 @@ class CounterReader:
                 drain_lag=live.waiting_seconds,
                 log_suppressed={name: pipeline.suppressed(name) for name in targets},
                 source_failures=source_failures,
+                policy_telemetry=policy_telemetry,
                 log_write_failures=pipeline.write_failures,
                 sink_dropped=pipeline.dropped,
                 targets=targets,

@@ -92,6 +92,7 @@ class Counters(NamedTuple):
     sink_dropped: Mapping[str, int]  # by sink
     source_failures: Mapping[tuple[str, str], int]  # by source and kind
     targets: Mapping[str, TargetState]
+    policy_telemetry: Mapping[tuple[str, str], int] = {}  # by target and policy number; not hits
     damaged_files: int = 0  # journals and tables that were set aside
 
 

@@ -523,6 +523,17 @@ class SourceUnreadable(Event, tag="source_unreadable"):
     example: Annotated[str, Meta(description="one of them")]
 
 
+class PolicyTelemetry(Event, tag="policy_telemetry"):
+    """The unified log has lines about an IPC policy that only counts: nothing was raised, it is not a hit."""
+
+    target: Target
+    policy: Annotated[str, Meta(description="number of the policy; unknown above 63")]
+    count: Count
+    total: Total
+    pid: Annotated[int, Meta(description="process of the last line")]
+    detail: Annotated[str | None, Meta(description="payload of the last line (hex)")]
+
+
 class CrashReportsMissing(Event, tag="crash_reports_missing"):
     """Processes were killed, and no crash report came within the time of crash_reports.wait."""
 

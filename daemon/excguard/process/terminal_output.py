@@ -3,6 +3,7 @@
 import os
 
 _WIDEST = 120
+_WITHOUT = 100
 
 
 def wants_color(fd: int) -> bool:
@@ -11,11 +12,16 @@ def wants_color(fd: int) -> bool:
 
 
 def terminal_width(fd: int) -> int:
-    """The columns to use on ``fd``, 120 at most: COLUMNS (POSIX), else the terminal's, else 100."""
+    """The columns to use on the terminal on ``fd``: COLUMNS (POSIX), else its own, 120 at most.
+
+    100 where there is no terminal: what is written to a file does not depend on the window it was written in.
+    """
+    if not os.isatty(fd):
+        return _WITHOUT
     columns = os.environ.get("COLUMNS", "")
     if columns.isascii() and columns.isdigit() and int(columns[:6]):
         return min(int(columns[:6]), _WIDEST)
     try:
-        return min(os.get_terminal_size(fd).columns, _WIDEST) or 100
+        return min(os.get_terminal_size(fd).columns, _WIDEST) or _WITHOUT
     except OSError:
-        return 100
+        return _WITHOUT

@@ -13,6 +13,8 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from excguard.config import Config
+from excguard.decoding import code
+from excguard.knowledge import guards
 from excguard.native import lib
 from excguard.pipeline.journal import JournalError
 from excguard.pipeline.pipeline import Pipeline
@@ -31,6 +33,10 @@ _MAX_PROCESSES: Final = 8192
 """Processes that are remembered as a target's: more than a system has at a time."""
 _RETRY: Final = 60.0
 """Seconds after which a source that failed is started again."""
+_MAX_POLICY: Final = 63
+"""Numbers of IPC policies that are counted each by itself; 0 to 21 are known (macOS 26)."""
+_MAX_TELEMETRY: Final = 4096
+"""Counts of telemetry by target and policy: process names come from the log, and could be endless."""
 
 _UNKNOWN: Final = "unknown"
 
@@ -51,6 +57,7 @@ class Collector:
 
     Attributes:
         failures: what could not be read, by source and kind.
+        telemetry: lines of policy telemetry, by target and policy number.
     """
 
     def __init__(self, config: Config, pipeline: Pipeline, sources: Iterable[Source]) -> None:
@@ -62,6 +69,7 @@ class Collector:
             sources: all that there are. Those without a stream in the pipeline are left out.
         """
         self.failures: Counter[tuple[str, str]] = Counter()
+        self.telemetry: Counter[tuple[str, str]] = Counter()
         self._config = config
         self._pipeline = pipeline
         self._sources = {source.name: source for source in sources if source.name in pipeline.external}
@@ -72,6 +80,8 @@ class Collector:
         self._lost_matched = pipeline.live.journal.lost  # of the lost live hits, how many were reported
         self._reported: Counter[tuple[str, str]] = Counter()
         self._examples: dict[tuple[str, str], str] = {}
+        self._telemetry_reported: Counter[tuple[str, str]] = Counter()
+        self._telemetry_examples: dict[tuple[str, str], ExternalHit] = {}
         self._counts_each = any(not source.one_per_process for source in self._sources.values())
         self._last_live = (0, 0)
         self._changed = asyncio.Event()
@@ -189,6 +199,21 @@ class Collector:
                     example=self._examples[key][:300],
                 )
         self._reported = self.failures.copy()
+        for key, total in self.telemetry.items():
+            if count := total - self._telemetry_reported[key]:
+                target, policy = key
+                example = self._telemetry_examples[key]
+                self._pipeline.emit(
+                    "info",
+                    "policy_telemetry",
+                    target=target,
+                    policy=policy,
+                    count=count,
+                    total=total,
+                    pid=example.pid,
+                    detail=None if example.subcode is None else f"{example.subcode:#x}",
+                )
+        self._telemetry_reported = self.telemetry.copy()
 
     def finish(self) -> None:
         """Judge what still waits: nothing more will come."""
@@ -229,6 +254,10 @@ class Collector:
                 fnmatchcase(name, pattern) for pattern in source.processes(self._config)
             ):
                 continue
+            number, flavor, policy = code.split(hit.code)
+            if guards.is_policy_telemetry(guards.NAMES.get(number), flavor):
+                self._count_telemetry(hit, policy, own.target_id if own else None, name)
+                continue
             if self._is_new(source, hit, own):
                 self._record(source, hit, own.target_id if own else None, name)
             if own is not None and source.one_per_process:
@@ -259,6 +288,16 @@ class Collector:
             self._lost_matched += 1
             return False
         return True
+
+    def _count_telemetry(self, hit: ExternalHit, policy: int, target_id: int | None, name: str) -> None:
+        key = (
+            name if target_id is None else self._pipeline.names.name(target_id),
+            str(policy) if policy <= _MAX_POLICY else _UNKNOWN,
+        )
+        if key not in self.telemetry and len(self.telemetry) >= _MAX_TELEMETRY:
+            key = (_UNKNOWN, key[1])
+        self.telemetry[key] += 1
+        self._telemetry_examples[key] = hit
 
     def _record(self, source: Source, hit: ExternalHit, target_id: int | None, name: str) -> None:
         try:

@@ -335,6 +335,7 @@ def _health(counters: Counters) -> dict[str, Any]:
         "rejected": {reason: count for reason, count in counters.rejected.items() if count},
         "suppressed": sum(counters.log_suppressed.values()),
         "log_failures": counters.log_write_failures,
+        "policy_telemetry": sum(counters.policy_telemetry.values()),
         "replies": sum(counters.replies.counts),
         "reply_mean_us": round(counters.replies.sum_ns / 1e3 / max(sum(counters.replies.counts), 1), 2),
     }

@@ -62,6 +62,13 @@ _OTHERS = (
         "a few; none before the first",
     ),
     Family(
+        "excguard_policy_telemetry",
+        "counter",
+        ("target", "policy"),
+        "Lines of the unified log about an IPC policy that only counts (flavor 0). They are not hits.",
+        "a few; none before the first",
+    ),
+    Family(
         "excguard_messages_rejected",
         "counter",
         ("reason",),
@@ -193,6 +200,7 @@ def values(counters: Counters, build: tuple[str, ...]) -> Iterator[Values]:
     yield _by_label("excguard_last_hit_timestamp_seconds", last)._replace(decimals=9)
     yield _by_labels("excguard_received_hits", counters.received, since)
     yield _by_labels("excguard_source_failures", counters.source_failures, started)
+    yield _by_labels("excguard_policy_telemetry", counters.policy_telemetry, started)
     yield _by_label("excguard_messages_rejected", counters.rejected, counters.made)
     yield _single("excguard_journal_records_lost", counters.records_lost, since)
     yield _single("excguard_journal_pending_records", counters.records_pending)

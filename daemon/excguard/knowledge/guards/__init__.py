@@ -43,6 +43,15 @@ WITHOUT_FLAVORS: frozenset[str] = frozenset(kind.name for kind in TYPES if not k
 _BY_WORD = {word: kind.name for kind in TYPES for word in (kind.name, *kind.words)}
 
 
+def is_policy_telemetry(guard_type: str | None, flavor: int | None) -> bool:
+    """Whether this is telemetry of an IPC policy, which the kernel only logs: nothing is raised or killed.
+
+    Policies of macOS 26 that only count call `mach_port_guard_exception` with flavor 0; the target is the
+    policy's number, the payload its detail (osfmk/ipc/ipc_policy.c, xnu-12377).
+    """
+    return guard_type == mach_port.GUARD_TYPE.name and flavor == 0
+
+
 def type_named(name: str) -> str | None:
     """The guard type of a name: "VN" for "VN", "GUARD_TYPE_VN" and "vnode"; None when it names none."""
     return _BY_WORD.get(flavors.canonical(name).removeprefix("TYPE_"))

@@ -508,6 +508,7 @@ _OPTIONS = Part(
 )
 
 PAYLOADS: dict[str, tuple[Payload, ...]] = {
+    "NONE": (Payload((Part(63, 0, "detail", "detail of the policy", words=names.policy_detail),)),),
     "DESTROY": (Payload(_guard()),),
     "MOD_REFS": _MOD_REFS,
     "MOD_REFS_NON_FATAL": _MOD_REFS,

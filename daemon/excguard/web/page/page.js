@@ -327,6 +327,7 @@ function drawHealth() {
     ["Logged as a count", number.format(health.suppressed), false],
     ["Missing from the log", number.format(health.lost), health.lost > 0],
     ["Failed log writes", number.format(health.log_failures), health.log_failures > 0],
+    ["Policy telemetry (not hits)", number.format(health.policy_telemetry), false],
     ["Rejected messages", rejected.join(", ") || "0", rejected.length > 0],
   ];
   const list = element("health");
