@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 import click
 
 from excguard.cli.service_runner import report_error
+from excguard.files import opening
 from excguard.mach.host import Host
 from excguard.pipeline.sink import Sink
 from excguard.sinks.line_output import LineOutput
@@ -69,13 +70,13 @@ class EventStream:
         Raises:
             OSError: it cannot be opened.
         """
-        flags = os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        flags = os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
         try:
-            fd = os.open(path, flags | os.O_WRONLY, 0o666)
+            fd = opening.descriptor(path, flags | os.O_WRONLY, 0o666)
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
-            fd = os.open(path, flags | os.O_RDWR)  # a FIFO that is not read yet
+            fd = opening.descriptor(path, flags | os.O_RDWR, 0o666)  # a FIFO that is not read yet
         return cls(LineOutput(fd, str(path), report_error), name)
 
     def sink(self, host: Host) -> Sink:

@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from excguard.cli import summary
+from excguard.files import opening
 from excguard.files.escaping import printable
 from excguard.gate import baseline as baseline_file
 from excguard.gate import code_quality, github
@@ -141,13 +142,12 @@ class Gate:
                     f"no longer occurs: {printable(entry.flavor)} ({entry.id})" for entry in verdict.stale
                 ]
         if self._code_quality is not None:
-            self._code_quality.write_bytes(code_quality.render(verdict))
+            opening.write(self._code_quality, code_quality.render(verdict))
         if self._github:
             # The runner reads commands from both streams; standard output is the program's.
             lines += github.commands(verdict).splitlines()
             if path := os.environ.get("GITHUB_STEP_SUMMARY"):
-                with Path(path).open("a", encoding="utf-8") as file:
-                    file.write(github.summary(name, verdict))
+                opening.append(Path(path), github.summary(name, verdict).encode())
         return lines
 
     @property

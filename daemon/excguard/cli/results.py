@@ -12,7 +12,7 @@ from excguard.cli import junit as junit_xml
 from excguard.cli.event_stream import EventStream
 from excguard.cli.outcome import Outcome
 from excguard.cli.service_runner import Failure, error_event
-from excguard.files import errors
+from excguard.files import errors, opening
 
 _STANDARD_OUTPUT: Final = "-"
 
@@ -60,7 +60,7 @@ class Results:
         """
         for path in (self._report, self._junit):
             if path not in (None, _STANDARD_OUTPUT):
-                Path(path).write_bytes(b"")
+                opening.write(Path(path), b"")
         if self._events is not None:
             number = "1" if self._events == _STANDARD_OUTPUT else self._events
             if number.isascii() and number.isdecimal():
@@ -105,7 +105,7 @@ def _write(path: str, content: bytes) -> None:
             sys.stdout.buffer.write(content)
             sys.stdout.buffer.flush()
         else:
-            Path(path).write_bytes(content)
+            opening.write(Path(path), content)
     except OSError as error:  # an error of writing names no file
         name = "standard output" if path == _STANDARD_OUTPUT else path
         raise Failure(f"{name}: {errors.reason(error)}") from None

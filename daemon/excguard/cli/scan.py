@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from collections import Counter
 from importlib import import_module
@@ -14,7 +15,7 @@ import msgspec
 
 from excguard.cli.closed_output import ends_with
 from excguard.crash_reports.scan import Row, files, scan
-from excguard.files import errors
+from excguard.files import errors, opening
 from excguard.files.escaping import csv_cell, printable
 from excguard.knowledge import guards, releases
 
@@ -175,11 +176,14 @@ def _write(rows: list[Row], output: Path) -> None:
 
 
 def _write_jsonl(rows: list[Row], output: Path) -> None:
-    output.write_bytes(msgspec.json.Encoder().encode_lines(rows))
+    opening.write(output, msgspec.json.Encoder().encode_lines(rows))
 
 
 def _write_csv(rows: list[Row], output: Path) -> None:
-    with output.open("w", newline="", encoding="utf-8", errors="replace") as file:
+    with (
+        opening.empty(output) as binary,
+        io.TextIOWrapper(binary, newline="", encoding="utf-8", errors="replace") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(_COLUMNS)
         writer.writerows(map(csv_cell, msgspec.structs.astuple(row)) for row in rows)
@@ -190,9 +194,9 @@ def _write_parquet(rows: list[Row], output: Path) -> None:
     schema = pyarrow.schema(
         [(name, pyarrow.int64() if name in _WHOLE else pyarrow.string()) for name in _COLUMNS]
     )
-    parquet.write_table(
-        pyarrow.Table.from_pylist([msgspec.structs.asdict(row) for row in rows], schema), output
-    )
+    table = pyarrow.Table.from_pylist([msgspec.structs.asdict(row) for row in rows], schema)
+    with opening.empty(output) as file:
+        parquet.write_table(table, file)
 
 
 def _pyarrow() -> tuple[Any, Any]:

@@ -108,9 +108,6 @@ class _Daemon:
 
     def read_config(self) -> Config:
         """The configuration, with what the command line says on top. Raises ConfigError."""
-        # Its commands are run.
-        if (problem := ownership.problem_for_this_process(self._path)) is not None:
-            raise ConfigError(problem)
         config = configuration.load(
             self._path, on_deprecated=service_runner.report_deprecated(as_json=self._as_json)
         )

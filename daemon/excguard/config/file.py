@@ -13,7 +13,7 @@ import msgspec
 from excguard.config.checks import NUL, check
 from excguard.config.messages import ConfigError, explain, one_line, target_key
 from excguard.config.settings import UNIX, Config
-from excguard.files import bounded, errors
+from excguard.files import bounded, errors, ownership
 
 # Table, old name and new name of each key that was renamed.
 _RENAMED = (
@@ -65,9 +65,12 @@ def load(path: Path, *, on_deprecated: Callable[[str], None] | None = None) -> C
         on_deprecated: called with one line for each key that has a new name; the old one still works.
 
     Raises:
-        ConfigError: the file cannot be read, is not TOML, or has an invalid key or value.
+        ConfigError: the file cannot be read, is not TOML, or has an invalid key or value; or this process is
+            root, and another user can change the file, whose commands are run.
     """
     try:
+        if (problem := ownership.problem_for_this_process(path)) is not None:
+            raise ConfigError(problem)
         text = bounded.read(path, MAX_SIZE).decode()
     except OSError as error:
         raise ConfigError(

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from excguard.files import atomic, errors
+from excguard.files import atomic, errors, opening
 
 _MAX_PENDING: Final = 8 << 20  # bytes of lines that may gather; reading of hits stops long before this
 _PATIENCE_MS: Final = 500  # how long a flush waits for something that is full
@@ -61,8 +61,7 @@ class LineOutput:
     def open(cls, path: Path, complain: Complain) -> "LineOutput":
         """Append to the file at ``path``, which is made when there is none. Raises OSError."""
         # O_RDWR and O_NONBLOCK: a FIFO is opened at once, whether it is read or not.
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-        fd = os.open(path, flags, atomic.PRIVATE)
+        fd = opening.descriptor(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, atomic.PRIVATE)
         output = cls(fd, str(path), complain, owned=True)
         # A writer that was killed can have left half a line; this one must not continue it.
         if output._regular and (size := os.fstat(fd).st_size) and os.pread(fd, 1, size - 1) != b"\n":

@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from excguard.files import bounded, errors
+from excguard.files import bounded, errors, ownership
 from excguard.web.errors import WebConfigError
 from excguard.web.tls import TLS, tls_context
 
@@ -112,8 +112,11 @@ class WebConfigFile:
             }  # first: a change during the read is found at the next call
             found: WebConfig | WebConfigError
             try:
+                _refuse_of_others(self._path)
                 file = _read(self._path)
-                watched |= {path: _stamp(path) for path in _named_files(self._path, file)}
+                for path in _named_files(self._path, file):
+                    watched[path] = _stamp(path)
+                    _refuse_of_others(path)
                 found = WebConfig(self._path, file)
                 self.tls = found.tls
             except WebConfigError as error:
@@ -124,6 +127,16 @@ class WebConfigFile:
         if isinstance(self._read[1], WebConfigError):
             raise self._read[1]
         return self._read[1]
+
+
+def _refuse_of_others(path: Path) -> None:
+    """Raise WebConfigError if this process is root and another user can change the file: it gives access."""
+    try:
+        problem = ownership.problem_for_this_process(path)
+    except OSError as error:
+        raise WebConfigError(f"{path}: cannot be read: {errors.reason(error)}") from error
+    if problem is not None:
+        raise WebConfigError(problem)
 
 
 def _read(path: Path) -> WebFile:
