@@ -19,6 +19,7 @@ from typing import Final, Self
 import msgspec
 
 from excguard.config import Config
+from excguard.knowledge import releases
 from excguard.mach import bootstrap
 from excguard.mach.errors import MachError
 from excguard.mach.exception_ports import check_supported
@@ -178,6 +179,8 @@ class Service(Closeable):
         self.pipeline.emit(
             "info", "service_started", kernel=self._host.kernel, release=f"macOS {self._host.release}"
         )
+        if doubt := releases.doubt(self._host.release, self._host.kernel):
+            self.pipeline.emit("warning", "release_in_doubt", reason=doubt)
         main = asyncio.create_task(self._supervise())
         helpers = [asyncio.create_task(part) for part in (self._read(), self._tick(), self._collector.run())]
         try:

@@ -113,6 +113,14 @@ def test_developer_mode_off_is_a_problem_since_14_1(mac, release: str) -> None:
     assert "[crash_reports]" in finding.advice
 
 
+def test_a_release_that_the_kernel_contradicts_is_a_warning(mac) -> None:
+    finding = only(kernel.platform(mac(release="26.2")))
+
+    assert finding.status is Status.WARNING
+    assert "is the kernel of macOS 26.4" in finding.meaning
+    assert only(kernel.platform(mac())).status is Status.OK
+
+
 @pytest.mark.parametrize(
     ("release", "mode"), [("14.0", False), ("12.3", None), ("14.1", True), ("26.4", True)]
 )

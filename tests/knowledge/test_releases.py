@@ -156,3 +156,24 @@ def test_versions_show_as_they_are_written() -> None:
     assert [known.macos for known in releases.known()] == [
         releases.show(known.version) for known in releases.known()
     ]
+
+
+@pytest.mark.parametrize("row", [row for row in releases.known() if row.xnu], ids=lambda row: row.macos)
+def test_a_listed_kernel_confirms_its_own_release_and_no_other(row: releases.KnownRelease) -> None:
+    kernel = f"Darwin Kernel Version 1.2.3: root:xnu-{'.'.join(map(str, row.xnu))}~1/RELEASE_ARM64_T6000"
+    other = "13.1" if row.macos != "13.1" else "13.2"
+
+    assert releases.doubt(row.macos, kernel) is None
+    assert f"is the kernel of macOS {row.macos}" in str(releases.doubt(other, kernel))
+
+
+@pytest.mark.parametrize(
+    ("release", "kernel"),
+    [("26.4.1", "xnu-12377.101.15~1"), ("26.6", "xnu-12377.141.1"), ("14.4", "simulated"), ("27.0.1", "")],
+)
+def test_a_kernel_that_is_not_listed_casts_no_doubt(release: str, kernel: str) -> None:
+    assert releases.doubt(release, kernel) is None
+
+
+def test_a_release_newer_than_the_tables_is_in_doubt() -> None:
+    assert "newer than the tables" in str(releases.doubt("28.0", "xnu-14500.1.1"))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from excguard.doctor.finding import Finding, Status
 from excguard.doctor.machine import System
+from excguard.knowledge import releases
 from excguard.knowledge.exception_behavior import Behavior
 from excguard.knowledge.guard_behavior import GuardBehavior
 from excguard.mach.host import version
@@ -37,6 +38,14 @@ def platform(system: System) -> Iterator[Finding]:
             "other",
             f"use macOS {Behavior.IDENTITY_PROTECTED.since} or later; reports of this Mac can still be read "
             "with `excguard report`",
+        )
+    elif doubt := releases.doubt(host.release, host.kernel):
+        yield Finding(
+            "platform",
+            Status.WARNING,
+            found,
+            f"guard exceptions can be received here; {doubt}",
+            "look for a newer excguard, and give decode and report the release with --os",
         )
     else:
         yield Finding("platform", Status.OK, found, "guard exceptions can be received here")

@@ -247,8 +247,41 @@ def _from_darwin(major: int, minor: int, written: str) -> Release:
 _XNU_UPDATE_STEPS = (40, 60, 80, 100, 120, 140, 160)
 
 
+def doubt(release: str, kernel: str) -> str | None:
+    """What is doubtful about the release of a running system; None when nothing is.
+
+    Args:
+        release: What the system says of itself, kern.osproductversion: "26.4".
+        kernel: What its kernel says, kern.version or a part of it: "xnu-12377.101.15~1". Text without an xnu
+            version, as of a simulated kernel, says nothing.
+
+    Raises:
+        ReleaseError: the release cannot be placed.
+    """
+    here, newest = parse(release).version, known()[-1]
+    match = re.search(_XNU, kernel)
+    if match is not None:
+        numbers = _xnu_numbers(match)
+        listed = next((row for row in known() if row.xnu == numbers), None)
+        if listed is not None and listed.version // 100 != here // 100:
+            return (
+                f"kern.osproductversion is {release}, but {match[0]} is the kernel of macOS {listed.macos}: "
+                "names and severities are those of the former, and can be wrong"
+            )
+    if here > covers_until(newest.version):
+        return (
+            f"macOS {release} is newer than the tables of this version of excguard: those of macOS "
+            f"{newest.macos} are used, and names can be wrong or missing"
+        )
+    return None
+
+
+def _xnu_numbers(match: re.Match[str]) -> tuple[int, ...]:
+    return (int(match[1]), *(int(part) for part in match[2].split(".") if part))
+
+
 def _from_xnu(match: re.Match[str]) -> Release:
-    numbers = (int(match[1]), *(int(part) for part in match[2].split(".") if part))
+    numbers = _xnu_numbers(match)
     listed = [release for release in known() if release.xnu]
     for release in listed:
         if release.xnu == numbers:

@@ -169,6 +169,12 @@ class ServiceStarted(Event, tag="service_started"):
     release: Release
 
 
+class ReleaseInDoubt(Event, tag="release_in_doubt"):
+    """The release is newer than the tables, or the kernel's own version is that of another release."""
+
+    reason: Annotated[str, Meta(description="what is in doubt, and what follows from it")]
+
+
 class ServiceStopped(Event, tag="service_stopped"):
     """The last event: everything that was received is logged."""
 
