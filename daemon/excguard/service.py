@@ -34,6 +34,7 @@ from excguard.pipeline.receiver import Receiver
 from excguard.pipeline.sink import Sink
 from excguard.pipeline.tally import SiteTally
 from excguard.sources.collector import Collector
+from excguard.sources.process_reports import OwnProcess
 from excguard.sources.registry import SOURCES
 from excguard.targets.attachment import Attachment
 from excguard.targets.events import Event, Exited, Started
@@ -211,6 +212,15 @@ class Service(Closeable):
     def program(self, target: str) -> Program | None:
         """The last start of a target's program; None before the first."""
         return self._targets.started(target)
+
+    def processes(self, target: str) -> list[OwnProcess]:
+        """The processes that are known to have been a target's."""
+        program = self._targets.started(target)
+        found = {one.pid: one for one in self._collector.processes(self._targets.number(target))}
+        for pid, seen_ns in (program.last_seen if program else {}).items():
+            one = found.get(pid, OwnProcess(pid, None, 0, fatal=False))
+            found[pid] = one._replace(seen_ns=max(one.seen_ns, seen_ns))
+        return list(found.values())
 
     def ready(self) -> bool:
         """Whether exceptions are being received."""

@@ -60,17 +60,19 @@ class EventStream:
         return cls(LineOutput(number, name, report_error), "events")
 
     @classmethod
-    def in_file(cls, path: Path, name: str) -> Self:
+    def in_file(cls, path: Path, name: str, *, new: bool = False) -> Self:
         """Write to a file, which is emptied first.
 
         Args:
             path: the file; a FIFO is opened whether it is read or not.
             name: what metrics call the sink.
+            new: whether the file must not exist yet, not even as a symbolic link.
 
         Raises:
             OSError: it cannot be opened.
         """
-        flags = os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
+        flags = (os.O_EXCL | os.O_NOFOLLOW) if new else 0
+        flags |= os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
         try:
             fd = opening.descriptor(path, flags | os.O_WRONLY, 0o666)
         except OSError as error:

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import functools
 import shlex
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from excguard.cli import run_journal, service_runner, simulated_kernel
 from excguard.cli.event_stream import EventStream
 from excguard.cli.service_runner import Failure, report_error
-from excguard.config import Config, LogFormat
+from excguard.config import Config, LogFormat, Reply
 from excguard.files.escaping import printable
 from excguard.knowledge.severity import Severity
 from excguard.mach import host as mach_host
@@ -23,11 +25,12 @@ from excguard.process import interrupt
 from excguard.service import ReceiverStoppedError, Service
 from excguard.sinks.log import every_event, open_standard_error
 from excguard.sinks.registry import open_sinks
-from excguard.targets.events import Event, Exited, GroupEnded, Started, StartFailed
+from excguard.targets.events import Event, Exited, ExitReason, GroupEnded, Started, StartFailed
 from excguard.targets.handover import handed_over
 from excguard.web.live_feed import LiveFeed
 
 if TYPE_CHECKING:
+    from excguard.cli.collection import Collection
     from excguard.targets.program import Program
     from excguard.targets.visibility import Visibility
 
@@ -40,6 +43,17 @@ _IN_SENTENCES: Final = (
     "metrics_unavailable",
     "target_processes_detached",
     "descendant_not_seen",
+)
+
+# Signals after which ReportCrash writes a report; SIGKILL is one when a guard has sent it.
+_CRASHES: Final = (
+    signal.SIGILL,
+    signal.SIGTRAP,
+    signal.SIGABRT,
+    signal.SIGFPE,
+    signal.SIGBUS,
+    signal.SIGSEGV,
+    signal.SIGSYS,
 )
 
 # Signals that are meant for the program: excguard passes them on.
@@ -70,6 +84,7 @@ class Run:
         timeout: float | None = None,
         must_see: Severity | None = None,
         streams: Sequence[EventStream] = (),
+        collection: "Collection | None" = None,
     ) -> None:
         """Prepare to run the one target of ``config``.
 
@@ -80,12 +95,14 @@ class Run:
             timeout: seconds after which the program is ended.
             must_see: when the program starts, and hits of this severity cannot be seen, say so.
             streams: receive every event.
+            collection: gets the journal and the crash reports.
         """
         self.config = config
         self._attach = attach
         self._timeout = timeout
         self._must_see = must_see
         self._streams = streams
+        self.collection = collection
         self.timed_out = False
         self.detached = False
         self.kernel = ""
@@ -97,6 +114,8 @@ class Run:
         self._journal: Path | None = None  # that goes with the run
         self._form = form
         self._signal = 0
+        self._ended = 0.0
+        self._stop_waiting = False
         self._service: Service | None = None
 
     def execute(self) -> None:
@@ -133,7 +152,7 @@ class Run:
                 if endpoint is not None:
                     stack.callback(endpoint.close)
             try:
-                service_runner.live(service, dict.fromkeys(_FORWARDED, self._forward))
+                service_runner.live(service, dict.fromkeys(_FORWARDED, self._forward), self._gather)
             except ReceiverStoppedError as error:  # the summary and the reports are written all the same
                 self._failure = str(error)
         if self._attach is None:
@@ -221,7 +240,8 @@ class Run:
                 f"an earlier run of {printable(name)} was killed before it had logged {hits} hits; "
                 f"excguard recover {shlex.quote(str(path))}"
             )
-        self._journal = run_journal.create(self.name, host)
+        directory = self.collection.journal if self.collection else None
+        self._journal = run_journal.create(self.name, host, directory)
         try:
             return open_at(self._journal)
         except BaseException:
@@ -231,16 +251,45 @@ class Run:
     def _close(self, service: Service) -> None:
         """Close the service; its journal is kept if something in it was not logged."""
         complete = service_runner.close(service)
+        if self.collection is not None and self.config.journal.path:
+            self.collection.keep_journal(Path(self.config.journal.path))
         if self._journal is not None:
             if complete:
-                run_journal.remove(self._journal)
+                if self.collection is None:
+                    run_journal.remove(self._journal)
             else:
                 report_error(
                     "not everything could be logged; excguard recover " + shlex.quote(str(self._journal))
                 )
 
+    async def _gather(self) -> None:
+        """Take the crash reports of the run's processes."""
+        if self.collection is not None and self._service is not None and self.start_failed is None:
+            wait = self.config.crash_reports.wait
+            await self.collection.gather(
+                self.config,
+                functools.partial(self._service.processes, self.name),
+                self._reports_due,
+                seconds=wait - (time.monotonic() - self._ended),
+                stopping=lambda: self._stop_waiting,
+            )
+
+    def _reports_due(self, reported: set[int]) -> set[int]:
+        """The processes whose crash reports must still come; 0 for one whose process id is not known."""
+        exited, service = self.exited, self._service
+        if exited is None or service is None or exited.reason is ExitReason.STOPPED:
+            return set()
+        forwards = self.config.target[0].reply is Reply.FORWARD
+        due = {process.pid for process in service.processes(self.name) if process.fatal and forwards}
+        if exited.signal in _CRASHES or (exited.signal == signal.SIGKILL and forwards):
+            due.add(exited.pid)
+        elif (exited.status or 0) - 128 in (*_CRASHES, signal.SIGKILL) and not due and not reported:
+            due.add(0)  # as a shell reports the end of what it has started
+        return due - reported
+
     def _forward(self, number: int) -> None:
         self._signal = number
+        self._stop_waiting = self.exited is not None
         if self._service is None:
             return
         if self._attach is not None:
@@ -258,6 +307,7 @@ class Run:
                     report_error(printable(reason))
             case Exited():
                 self.exited = event
+                self._ended = time.monotonic()
             case GroupEnded(detached=detached):
                 self.detached = detached
             case StartFailed():

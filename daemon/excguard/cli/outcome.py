@@ -12,6 +12,7 @@ from excguard.cli import gating, service_runner, summary
 from excguard.cli.one_run import Run
 from excguard.cli.service_runner import report_error
 from excguard.files.escaping import printable
+from excguard.gate import github
 from excguard.knowledge.severity import Severity
 from excguard.pipeline.hit import rfc3339
 from excguard.process.terminal_output import terminal_width, wants_color
@@ -90,7 +91,13 @@ class Outcome:
             "records_lost": run.lost,
             "sites": summary.site_objects(run.sites),
             "gate": self.gate.to_dict(),
+            **({"collected": run.collection.to_dict()} if run.collection else {}),
         }
+
+    def page(self) -> str:
+        """The run as a page in GitHub's Markdown."""
+        seen = self.run.visibility
+        return github.summary(self.run.name, self.gate.verdict, blind=unseen(seen) if seen else ())
 
     def report(self, *, as_json: bool) -> None:
         """Close the run on standard error: a table and sentences, or one JSON object."""
@@ -142,13 +149,18 @@ class Outcome:
                 f"Processes that {name} started outside of its process group still run; their hits are no "
                 "longer seen (--wait-all waits for them)."
             )
+        if run.collection is not None:
+            found += map(printable, run.collection.sentences())
+        return [*found, *self._demands()]
+
+    def _demands(self) -> list[str]:
+        """Which demand was not met."""
         if self.failed:
-            found.append(f"--fail-on {self.fail_on} was met, so the exit status is {self.status}.")
-        elif self.blind:
-            found.append(
-                f"--require-visible {self.require_visible} was not met, so the exit status is {self.status}."
-            )
-        return found
+            return [f"--fail-on {self.fail_on} was met, so the exit status is {self.status}."]
+        if self.blind:
+            met = f"--require-visible {self.require_visible} was not met"
+            return [f"{met}, so the exit status is {self.status}."]
+        return []
 
 
 def unseen(visibility: Visibility) -> list[str]:

@@ -92,7 +92,7 @@ def command(
             elif report.error:
                 click.echo(printable(f"excguard: {report.file}: {report.error}"), err=True)
             else:
-                click.echo("\n".join([*([""] if index else []), *_lines(report)]))
+                click.echo("\n".join([*([""] if index else []), *report_lines(report)]))
     if not found:
         if not as_json and len(files) > 1:
             click.echo("excguard: nothing found: none of the files has a guard violation", err=True)
@@ -114,7 +114,8 @@ def _reports(files: tuple[str, ...], release: str | None) -> Iterator[Report]:
             yield from crash_reports.documents_of_path(file, release)
 
 
-def _lines(report: Report) -> Iterator[str]:
+def report_lines(report: Report) -> Iterator[str]:
+    """The lines about one report, as the command prints them."""
     yield click.style(printable(report.file), underline=True)
     process = report.process or "unknown process"
     pid = f" [{report.pid}]" if report.pid is not None else ""

@@ -1,18 +1,24 @@
 """What `excguard run` leaves beside its lines on standard error: report, JUnit file, stream of events."""
 
+from __future__ import annotations
+
 import contextlib
 import sys
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import click
 import msgspec
 
 from excguard.cli import junit as junit_xml
 from excguard.cli.event_stream import EventStream
-from excguard.cli.outcome import Outcome
 from excguard.cli.service_runner import Failure, error_event
 from excguard.files import errors, opening
+
+if TYPE_CHECKING:
+    from excguard.cli.collection import Collection
+    from excguard.cli.outcome import Outcome
+    from excguard.crash_reports.symbols.symbol import Symbolizer
 
 _STANDARD_OUTPUT: Final = "-"
 
@@ -22,10 +28,26 @@ class Results:
 
     Attributes:
         streams: what receives the events of the run as they happen; filled by `open`.
+        collection: what gets everything of the run; set by `open` when the options ask for it.
     """
 
-    def __init__(self, *, report: str | None, junit: str | None, events: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        report: str | None,
+        junit: str | None,
+        events: str | None,
+        collect: Path | None,
+        directories: tuple[Path, ...],
+    ) -> None:
         """Take what the options say; nothing is opened before `open`.
+
+        Args:
+            report: where the object of the run goes.
+            junit: where the JUnit file goes.
+            events: where the JSON lines go.
+            collect: the directory for everything.
+            directories: with debug files.
 
         Raises:
             click.UsageError: two of them name standard output.
@@ -38,6 +60,10 @@ class Results:
         self._report = report
         self._junit = junit
         self._events = events
+        self._collect = collect
+        self._directories = directories
+        self._symbolizer: Symbolizer | None = None
+        self.collection: Collection | None = None
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -49,15 +75,22 @@ class Results:
         self._stack.close()
 
     def open(self) -> None:
-        """Empty the files, and open the streams.
+        """Empty the files, make the directory, and open the streams.
 
         A run that is cut short must not leave the results of the last one, and a path that cannot be written
         is better reported before the run than after it.
 
         Raises:
-            click.UsageError: a descriptor is not open.
+            click.UsageError: a descriptor is not open, the directory is not empty, or there is no
+                symbolizer.
             OSError: a file cannot be written.
         """
+        self._open_symbolizer()
+        if self._collect is not None:
+            from excguard.cli.collection import Collection  # noqa: PLC0415 - with all of crash_reports
+
+            self.collection = Collection(self._collect)
+            self._add(EventStream.in_file(self.collection.events, "collection", new=True))
         for path in (self._report, self._junit):
             if path not in (None, _STANDARD_OUTPUT):
                 opening.write(Path(path), b"")
@@ -88,11 +121,31 @@ class Results:
             _write(self._report, msgspec.json.format(msgspec.json.encode(outcome.to_dict())) + b"\n")
         if self._junit is not None:
             _write(self._junit, junit_xml.render(outcome, started=started))
+        if self.collection is not None:
+            try:
+                self.collection.finish(outcome.to_dict(), outcome.page(), self._symbolizer)
+            except OSError as error:
+                raise Failure(f"--collect {self.collection.path}: {errors.reason(error)}") from None
         for stream in self.streams:
             try:
                 stream.write(outcome.to_dict())
             except OSError as error:
                 raise Failure(errors.message(error)) from None
+
+    def _open_symbolizer(self) -> None:
+        """Open the symbolizer that the options ask for; a collection takes one if it is there."""
+        if not self._directories and self._collect is None:
+            return
+        from excguard.crash_reports.symbols.symbolizer import (  # noqa: PLC0415 - as above
+            SymbolizerError,
+            open_symbolizer,
+        )
+
+        try:
+            self._symbolizer = open_symbolizer(self._directories)
+        except SymbolizerError as error:
+            if self._directories:
+                raise click.UsageError(str(error)) from None
 
     def _add(self, stream: EventStream) -> None:
         self._stack.callback(stream.close)

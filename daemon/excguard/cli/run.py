@@ -19,6 +19,7 @@ from excguard.gate.baseline import BaselineError
 from excguard.knowledge.exception_behavior import Behavior
 from excguard.knowledge.severity import Severity
 from excguard.pipeline.hit import rfc3339
+from excguard.sources.crash_reports import directories
 from excguard.targets.visibility import SEVERITIES
 
 
@@ -135,6 +136,20 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str 
     help="Write one as JUnit XML, for build servers: each broken rule a failed test, those below --fail-on "
     "passed; what could not be seen is skipped.",
 )
+@click.option(
+    "--collect",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Gather everything of this run in a new or empty directory: events, summary, journal, and the crash "
+    "reports of its processes, which are waited for.",
+)
+@click.option(
+    "--dsym",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A directory with dSYMs or Breakpad files, for the names of frames; can be repeated.",
+)
 @gating.options
 @click.argument(
     "arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- PROGRAM [ARGUMENT]..."
@@ -185,6 +200,8 @@ def _run(  # noqa: PLR0913 - the options of the command
     report: str | None,
     junit: str | None,
     events: str | None,
+    collect: Path | None,
+    dsym: tuple[Path, ...],
     require_visible: str | None,
     timeout: float | None,
     **options: Any,  # noqa: ANN401 - the rest goes to `_adapted`
@@ -194,17 +211,26 @@ def _run(  # noqa: PLR0913 - the options of the command
         deprecated = service_runner.report_deprecated(as_json=as_json)
         config = configuration.load(config_path, on_deprecated=deprecated) if config_path else Config()
         config = _adapted(config, arguments, options)
+        if collect is not None:
+            config = _waiting_for_reports(config)
         configuration.check(config)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     gate = gating.Gate(config.ignore, fail_on=fail_on, **{name: options[name] for name in gating.NAMES})
     must_see = _least(require_visible, gate.fail_on)
-    with Results(report=report, junit=junit, events=events) as results:
+    with Results(report=report, junit=junit, events=events, collect=collect, directories=dsym) as results:
         form: LogFormat = "json" if as_json else "console"
-        run = Run(config, form, timeout=timeout, must_see=must_see, streams=results.streams)
         try:
             with service_runner.one_line_errors():
                 results.open()
+                run = Run(
+                    config,
+                    form,
+                    timeout=timeout,
+                    must_see=must_see,
+                    streams=results.streams,
+                    collection=results.collection,
+                )
                 run.execute()
         except ConfigError as error:
             raise click.UsageError(f"{config_path}: {error}" if config_path else str(error)) from None
@@ -237,6 +263,17 @@ def _least(*severities: str | None) -> Severity | None:
     """The least severe of some severities, "never" and None left out; None without any."""
     named = [Severity(severity) for severity in severities if severity not in (None, "never")]
     return min(named, key=lambda severity: severity.order, default=None)
+
+
+def _waiting_for_reports(config: Config) -> Config:
+    """``config`` with crash reports, which are waited for where a directory for them exists."""
+    from excguard.cli.collection import WAIT  # noqa: PLC0415 - with all of crash_reports
+
+    wait = config.crash_reports.wait
+    if not wait and any(directory.is_dir() for directory in directories(config)):
+        wait = WAIT
+    replace = msgspec.structs.replace
+    return replace(config, crash_reports=replace(config.crash_reports, enabled=wait > 0, wait=wait))
 
 
 def _adapted(config: Config, arguments: tuple[str, ...], options: Mapping[str, Any]) -> Config:

@@ -25,25 +25,30 @@ class About(msgspec.Struct, frozen=True):
     host: Host
 
 
-def create(name: str, host: Host) -> Path:
+def create(name: str, host: Host, directory: Path | None = None) -> Path:
     """A directory for the journal of a run of the program ``name``; the path of the journal.
 
-    It lies in the user's state directory, or with other temporary files where that cannot be written.
+    It is ``directory``, or a new one in the user's state directory, or with other temporary files where that
+    cannot be written.
 
     Raises:
         OSError: it cannot be made.
     """
+    directory = directory or _new_directory()
+    atomic.write(directory / _ABOUT, msgspec.json.encode(About(name, host)))
+    return directory / "journal"
+
+
+def _new_directory() -> Path:
     parent: Path | None = configuration.runs_directory()
     try:
         configuration.runs_directory().mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
         parent = None
     try:
-        directory = Path(tempfile.mkdtemp(prefix="excguard-run-", dir=parent))
+        return Path(tempfile.mkdtemp(prefix="excguard-run-", dir=parent))
     except OSError:
-        directory = Path(tempfile.mkdtemp(prefix="excguard-run-"))
-    atomic.write(directory / _ABOUT, msgspec.json.encode(About(name, host)))
-    return directory / "journal"
+        return Path(tempfile.mkdtemp(prefix="excguard-run-"))
 
 
 def remove(journal: Path) -> None:

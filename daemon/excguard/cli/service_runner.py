@@ -5,7 +5,7 @@ import contextlib
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,8 +173,18 @@ def signals_held(numbers: Iterable[int]) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
 
 
-def live(service: Service, on_signals: Mapping[int, Callable[[int], None]]) -> None:
-    """Run the service to its end; each of the signals calls its function with its number meanwhile."""
+def live(
+    service: Service,
+    on_signals: Mapping[int, Callable[[int], None]],
+    afterwards: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Run the service to its end; each of the signals calls its function with its number meanwhile.
+
+    Args:
+        service: is not closed here.
+        on_signals: by number.
+        afterwards: awaited when the service has run.
+    """
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
@@ -182,6 +192,8 @@ def live(service: Service, on_signals: Mapping[int, Callable[[int], None]]) -> N
             loop.add_signal_handler(number, on_signal, number)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, on_signals)  # see `signals_held`
         await service.run()
+        if afterwards is not None:
+            await afterwards()
 
     asyncio.run(run())
 

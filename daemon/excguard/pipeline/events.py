@@ -213,6 +213,9 @@ class RunSummary(Event, tag="run_summary"):
     gate: Annotated[
         dict[str, Any], Meta(description="which sites fail the run, by baseline and ignore rules")
     ]
+    collected: Annotated[
+        dict[str, Any] | UnsetType, Meta(description="what --collect has gathered, and what is missing")
+    ] = UNSET
 
 
 class ExcguardError(Event, tag="excguard_error"):

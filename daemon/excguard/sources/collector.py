@@ -21,6 +21,7 @@ from excguard.pipeline.pipeline import Pipeline
 from excguard.pipeline.sink import Level
 from excguard.pipeline.source import ExternalHit, Source
 from excguard.sources.deduplicator import SAME_START_NS, Deduplicator
+from excguard.sources.process_reports import OwnProcess
 
 _GRACE: Final = 1.0
 """Seconds that a line of the unified log waits for the live hit that it may describe.
@@ -50,6 +51,8 @@ class _OwnProcess:
     ended_ns: int | None = None
     killed: bool = False
     explained: bool = False  # a hit that can have killed it was reported
+    hit_ns: int = 0  # when it had its last live hit
+    fatal: bool = False  # a fatal hit came to an exception port, so the process has ended
 
 
 class Collector:
@@ -117,7 +120,19 @@ class Collector:
             return  # no other report can be matched with it
         own = self._own.get(record.pid) or self._remember(record.pid, _OwnProcess(record.target_id))
         own.explained = own.explained or record.severity != lib.EXCGUARD_SEVERITY_SOFT
+        own.fatal = own.fatal or record.severity == lib.EXCGUARD_SEVERITY_FATAL
+        own.hit_ns = record.time_ns
         self._deduplicator.live(record.pid, record.code, record.subcode, record.time_ns)
+
+    def processes(self, target_id: int) -> list[OwnProcess]:
+        """The processes that were started for a target, and those that had a live hit."""
+        return [
+            OwnProcess(
+                pid, own.started_ns, max(own.started_ns or 0, own.hit_ns, own.ended_ns or 0), own.fatal
+            )
+            for pid, own in self._own.items()
+            if own.target_id == target_id
+        ]
 
     def _remember(self, pid: int, own: _OwnProcess) -> _OwnProcess:
         self._own.pop(pid, None)

@@ -29,7 +29,8 @@ DEFAULT_DIRECTORIES: Final = ("~/Library/Logs/DiagnosticReports", "/Library/Logs
 MAX_SIZE: Final = 64 << 20
 """Bytes of a report; real ones have some megabytes at most."""
 
-_SUFFIXES: Final = (".ips", ".crash")
+SUFFIXES: Final = (".ips", ".crash")
+"""Of the names of reports."""
 _PATIENCE: Final = 120.0  # seconds after it last grew in which a report can become complete
 _POLL_MS: Final = 500  # between two looks at incomplete reports, and for directories that were created
 _REMEMBERED: Final = 10_000  # reports
@@ -38,6 +39,12 @@ _DEADLINE: Final = 20.0  # seconds to look at one report
 
 class IncompleteReportError(ValueError):
     """The report is not complete, or not yet."""
+
+
+def directories(config: Config) -> list[Path]:
+    """Where reports appear: those of the configuration, or those of the system."""
+    named = config.crash_reports.directories or DEFAULT_DIRECTORIES
+    return [Path(os.path.expanduser(directory)) for directory in named]  # noqa: PTH111
 
 
 ReadReport = Callable[[Path], ExternalHit | None]
@@ -134,7 +141,7 @@ class CrashReportWatcher:
         return [
             path
             for path in {*paths, *self._waiting}
-            if path.suffix in _SUFFIXES and not path.name.startswith(".")
+            if path.suffix in SUFFIXES and not path.name.startswith(".")
         ]
 
     def _look_at(self, path: Path) -> _Look:
@@ -220,9 +227,7 @@ class CrashReportSource:
 
     async def follow(self, config: Config, report: Reporter) -> None:
         """Watch until cancelled."""
-        directories = config.crash_reports.directories or DEFAULT_DIRECTORIES
-        paths = [Path(os.path.expanduser(directory)) for directory in directories]  # noqa: PTH111, ASYNC240
-        watcher = await OffLoop(_DEADLINE).call(CrashReportWatcher, paths, _read_report, report)
+        watcher = await OffLoop(_DEADLINE).call(CrashReportWatcher, directories(config), _read_report, report)
         await watcher.run()
 
 

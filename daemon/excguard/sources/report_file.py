@@ -8,6 +8,7 @@ started and ended.
 import re
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -21,6 +22,9 @@ from excguard.sources.crash_reports import MAX_SIZE, IncompleteReportError
 _LAST_OF_TEXT = b"\nBinary Images:"
 MAX_FRAMES = 30  # that a hit keeps; deeper ones are in the report
 _TEXT_TIMES = re.compile(rb"(?m)^(Date/Time|Launch Time):[ \t]+(\S.*?)[ \t]*$")
+_TEXT_PROCESSES = re.compile(rb"(?m)^(Process|Parent Process):[ \t]+\S.*?\[(\d{1,10})\][ \t]*$")
+# Of an .ips report that was cut off: keys of its body, which are written one a line before its long parts.
+_PIECES = re.compile(rb"""(?m)^\s*"(pid|parentPid|procLaunch|captureTime)"\s*:\s*"?([^",\n]*)""")
 
 
 class _Times(msgspec.Struct):
@@ -28,6 +32,52 @@ class _Times(msgspec.Struct):
 
     started: str = msgspec.field(name="procLaunch", default="")
     ended: str = msgspec.field(name="captureTime", default="")
+
+
+class Identity(NamedTuple):
+    """Which process a report is of.
+
+    Attributes:
+        pid: its process id; 0 when the report does not have it.
+        parent_pid: that of its parent; 0 likewise.
+        started_ns: when it was started, nanoseconds since the epoch; None likewise.
+        ended_ns: when the report was made; None likewise.
+        complete: whether the whole report is there.
+    """
+
+    pid: int
+    parent_pid: int
+    started_ns: int | None
+    ended_ns: int | None
+    complete: bool
+
+
+class _Process(_Times):
+    pid: int = 0
+    parent_pid: int = msgspec.field(name="parentPid", default=0)
+
+
+def identify(data: bytes) -> Identity:
+    """Which process the report in ``data`` is of, as far as it is there; for reports of any crash."""
+    if data.lstrip()[:1] != b"{":
+        pids = {key: int(value) for key, value in _TEXT_PROCESSES.findall(data)}
+        times = _times_of_text(data)
+        return _identity(
+            pids.get(b"Process", 0), pids.get(b"Parent Process", 0), times, complete=_LAST_OF_TEXT in data
+        )
+    try:
+        found = _decoded(data, _Process)
+    except IncompleteReportError:
+        pieces = {key.decode(): value.decode(errors="replace") for key, value in _PIECES.findall(data)}
+        numbers = [pieces.get(key, "") for key in ("pid", "parentPid")]
+        pid, parent = (int(number) if re.fullmatch(r"[0-9]{1,10}", number) else 0 for number in numbers)
+        times = _Times(pieces.get("procLaunch", ""), pieces.get("captureTime", ""))
+        return _identity(pid, parent, times, complete=False)
+    return _identity(found.pid, found.parent_pid, found, complete=True)
+
+
+def _identity(pid: int, parent_pid: int, times: _Times, *, complete: bool) -> Identity:
+    return Identity(pid, parent_pid, _nanoseconds(times.started), _nanoseconds(times.ended), complete)
 
 
 def read(path: Path) -> ExternalHit | None:
@@ -65,12 +115,20 @@ def read(path: Path) -> ExternalHit | None:
 
 def _ips_times(data: bytes) -> _Times:
     """The times of a report of one line and one object of JSON, if both are complete."""
+    return _decoded(data, _Times)
+
+
+_Body = TypeVar("_Body")
+
+
+def _decoded(data: bytes, body_type: type[_Body]) -> _Body:
+    """The body of an .ips report. Raises IncompleteReportError."""
     head, newline, body = data.partition(b"\n")
     try:
         if not newline:
             raise IncompleteReportError("it ends with its first line")
         msgspec.json.decode(head, type=msgspec.Raw)
-        return msgspec.json.decode(body, type=_Times)
+        return msgspec.json.decode(body, type=body_type)
     except msgspec.MsgspecError as error:
         raise IncompleteReportError(f"incomplete: {error}") from None
 
@@ -78,6 +136,10 @@ def _ips_times(data: bytes) -> _Times:
 def _text_times(data: bytes) -> _Times:
     if _LAST_OF_TEXT not in data:
         raise IncompleteReportError("incomplete: it has no list of binary images")
+    return _times_of_text(data)
+
+
+def _times_of_text(data: bytes) -> _Times:
     found = {key: value.decode(errors="replace") for key, value in _TEXT_TIMES.findall(data)}
     return _Times(started=found.get(b"Launch Time", ""), ended=found.get(b"Date/Time", ""))
 

@@ -3,6 +3,7 @@
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
@@ -37,6 +38,7 @@ class _Process:
         flags: its ``task_exc_guard`` flags; None when it has not reported them.
         failure: why the library could not set them; or empty.
         images: by address.
+        seen_ns: when it was last reported or seen, nanoseconds since the epoch.
     """
 
     path: str
@@ -46,6 +48,7 @@ class _Process:
     flags: GuardBehavior | None = None
     failure: str = ""
     images: dict[int, Image] = field(default_factory=dict)
+    seen_ns: int = field(default_factory=time.time_ns)
 
 
 class Program:
@@ -92,6 +95,7 @@ class Program:
                 )
             else:
                 process = self._processes.get(pid) or self._remember(pid, _Process(processes.path(pid)))
+                process.seen_ns = time.time_ns()
             for image in report.images:
                 if len(process.images) < _MAX_IMAGES:
                     process.images[image.address] = image
@@ -239,6 +243,7 @@ class Program:
         process = self._processes.get(pid)
         if process is not None and (process.path == path or os.path.realpath(process.path) == path):
             process.looks += 1
+            process.seen_ns = time.time_ns()
         else:
             # A new process, or one that has put another program in its place. A fork without an exec has the
             # flags of its parent, and nothing to report.
@@ -246,6 +251,12 @@ class Program:
             process = self._remember(pid, _Process(path, reported=forked))
         if not process.reported and process.looks >= _PATIENCE and len(self._unseen) < _MAX_UNSEEN:
             self._unseen[path] = None
+
+    @property
+    def last_seen(self) -> dict[int, int]:
+        """Its processes: for each pid when that was last known to be one, nanoseconds since the epoch."""
+        with self._lock:
+            return {pid: process.seen_ns for pid, process in self._processes.items()}
 
     @property
     def unseen(self) -> list[str]:
