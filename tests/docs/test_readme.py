@@ -1,5 +1,6 @@
 """The first example of the README shows what excguard prints."""
 
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ def test_the_example_is_what_excguard_prints() -> None:
     misuse = [sys.executable, "-m", "excguard.misuse", "double_deallocate"]
     done = subprocess.run(
         [sys.executable, "-m", "excguard", "run", "--", *misuse],
+        env={name: value for name, value in os.environ.items() if name != "COLUMNS"},
         capture_output=True,
         text=True,
         check=True,

@@ -91,7 +91,7 @@ def test_events_on_standard_output_follow_the_programs_own(run) -> None:
         (("--events", "77"), 2, "descriptor 77 is not open"),
         (("--events", "99999999999999999999"), 2, "is not open"),
         (("--events", "0"), 2, "descriptor 0 is open for reading only"),
-        (("--events", ""), 2, "expected one character or more"),
+        (("--events", ""), 2, "expected a name of one character or more"),
         (("--events", "-", "--report", "-"), 2, "--report - and --events -: only one of them"),
         (("--events", "/nowhere/events"), 125, "/nowhere/events: no such file or directory"),
         (("--events", "/"), 125, "/: is a directory"),

@@ -25,7 +25,7 @@ from excguard.targets.visibility import SEVERITIES
 
 def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     if value == "":
-        raise click.BadParameter("expected one character or more")
+        raise click.BadParameter("expected a name of one character or more")
     return value
 
 
