@@ -228,7 +228,11 @@ class Service(Closeable):
 
     def counters(self) -> Counters:
         """Everything that is counted, as it is now; from any thread. Raises CountersClosedError."""
-        return self._counters.read(self._collector.failures.copy(), self._collector.telemetry.copy())
+        return self._counters.read(
+            self._collector.failures.copy(),
+            self._collector.telemetry.copy(),
+            receiving=self._receiver.running,
+        )
 
     @property
     def tally(self) -> list[SiteTally]:

@@ -242,6 +242,7 @@ def test_kernel_that_is_gone_ends_the_daemon_with_a_status_that_restarts_it(
 ) -> None:
     daemon: Daemon = serve(QUIET)
     daemon.wait_for("target_started")
+    assert total(scrape(daemon.url), "excguard_receiver_up") == 1
     os.kill(kernel.pid, signal.SIGKILL)
 
     assert daemon.wait() == 125

@@ -60,6 +60,7 @@ COUNTERS = Counters(
     log_write_failures=1,
     sink_dropped={"log": 0, "live_page": 3},
     damaged_files=2,
+    receiving=False,
     source_failures={("unified_log", "garbled"): 2},
     policy_telemetry={("mail", "15"): 3},
     targets={
@@ -158,6 +159,7 @@ def test_all_metrics_in_both_formats(accept: str, content_type: str, parse) -> N
         ("excguard_log_write_failures_total", of()): 1,
         ("excguard_sink_dropped_total", of(sink="log")): 0,
         ("excguard_damaged_files_total", of()): 2,
+        ("excguard_receiver_up", of()): 0,
         ("excguard_sink_dropped_total", of(sink="live_page")): 3,
         ("excguard_target_up", of(target="mail")): 1,
         ("excguard_target_up", of(target="quiet")): 0,

@@ -31,6 +31,8 @@ class CounterReader:
         self,
         source_failures: Mapping[tuple[str, str], int],
         policy_telemetry: Mapping[tuple[str, str], int],
+        *,
+        receiving: bool,
     ) -> Counters:
         """Everything, as it is now. Raises CountersClosedError once the pipeline is closed."""
         pipeline, targets = self._pipeline, self._targets
@@ -61,6 +63,7 @@ class CounterReader:
                 sink_dropped=pipeline.dropped,
                 targets=targets,
                 damaged_files=pipeline.damaged,
+                receiving=receiving,
             )
         except JournalError as error:
             raise CountersClosedError(str(error)) from error

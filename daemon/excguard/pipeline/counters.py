@@ -94,6 +94,7 @@ class Counters(NamedTuple):
     targets: Mapping[str, TargetState]
     policy_telemetry: Mapping[tuple[str, str], int] = {}  # by target and policy number; not hits
     damaged_files: int = 0  # journals and tables that were set aside
+    receiving: bool = True  # whether the receiver runs
 
 
 class CountersClosedError(Exception):

@@ -6,6 +6,7 @@ So a storm costs one byte, not one a hit.
 
 import contextlib
 import os
+import threading
 from typing import Any
 
 from excguard.config import Reply
@@ -44,6 +45,7 @@ class Receiver(Closeable):
             os.close(write_end)
             raise
         self._handle: Any = handle[0]  # None once closed
+        self._lock = threading.Lock()  # for `running`, which any thread may ask for
 
     def add_target(self, port: int, target_id: int, reply: Reply) -> None:
         """From now on a message to ``port`` is a hit of ``target_id``. Raises MachError."""
@@ -75,8 +77,9 @@ class Receiver(Closeable):
 
     @property
     def running(self) -> bool:
-        """Whether the thread is there and receives."""
-        return self._handle is not None and bool(self._stats().running)
+        """Whether the thread is there and receives. From any thread."""
+        with self._lock:
+            return self._handle is not None and bool(self._stats().running)
 
     @property
     def last_error(self) -> str:
@@ -100,7 +103,8 @@ class Receiver(Closeable):
     def close(self) -> None:
         """Stop the thread. Messages that still wait stay in their ports."""
         # Taken away first: Ctrl-C can have an exception come out of the call, and then this is called again.
-        handle, self._handle = self._handle, None
+        with self._lock:
+            handle, self._handle = self._handle, None
         if handle is not None:
             lib.excguard_receiver_stop(handle)
             os.close(self.wakeup)

@@ -132,6 +132,13 @@ _OTHERS = (
         "1",
     ),
     Family(
+        "excguard_receiver_up",
+        "gauge",
+        (),
+        "Whether exceptions are being received (1) or not (0): then excguard ends, to be started again.",
+        "1",
+    ),
+    Family(
         "excguard_target_up",
         "gauge",
         ("target",),
@@ -210,6 +217,7 @@ def values(counters: Counters, build: tuple[str, ...]) -> Iterator[Values]:
     yield _single("excguard_log_write_failures", counters.log_write_failures, started)
     yield _by_label("excguard_sink_dropped", counters.sink_dropped, started)
     yield _single("excguard_damaged_files", counters.damaged_files, started)
+    yield _single("excguard_receiver_up", int(counters.receiving))
     states = counters.targets.values()
     names = [(name,) for name in counters.targets]
     yield Values(_BY_NAME["excguard_target_up"], names, [int(state.up) for state in states])
