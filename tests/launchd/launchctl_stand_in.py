@@ -1,9 +1,9 @@
 """Answers as launchctl does, over a directory of state instead of launchd.
 
 It is $LAUNCHCTL_STATE. In it: `calls` gets one JSON list a call; `jobs/TARGET` (slashes as "+") is a
-loaded job with the path of its property list; `disabled/TARGET` a disabled one; `going/TARGET` the number of
-`print`s that a job booted out will still be there for; `fail.json` {verb: [status, ...]}: the failures that
-the next calls of a verb are to have.
+loaded job with the path of its property list; `disabled/TARGET` a disabled one; `stopped/TARGET` one without
+a process; `going/TARGET` the number of `print`s that a job booted out will still be there for; `fail.json`
+{verb: [status, ...]}: the failures that the next calls of a verb are to have.
 Texts and numbers: launchctl(1), and what macOS 13 to 26 print.
 """
 
@@ -31,7 +31,7 @@ SHOWN = """{target} = {{
 	active count = 1
 	path = {path}
 	type = LaunchAgent
-	state = running
+	state = {state}
 
 	program = /opt/excguard
 	default environment = {{
@@ -39,8 +39,7 @@ SHOWN = """{target} = {{
 	}}
 
 	runs = 2
-	pid = 4711
-	immediate reason = speculative
+{pid}	immediate reason = speculative
 	forks = 0
 	last exit code = 78: EX_CONFIG
 }}
@@ -99,6 +98,24 @@ def bootstrap(domain: str, path: str) -> None:
     if file("jobs", target).exists():
         fail("bootstrap", 5 if not file("going", target).exists() else 37)
     file("jobs", target).write_text(path)
+    file("stopped", target).unlink(missing_ok=True)
+
+
+def kill(signal: str, target: str) -> None:
+    if signal != "SIGTERM" or not file("jobs", target).exists():
+        fail("kill", 113, target)
+    if file("stopped", target).exists():
+        say("No process to signal.")
+        raise SystemExit(3)
+    file("stopped", target).touch()
+
+
+def kickstart(*arguments: str) -> None:
+    target = arguments[-1]
+    assert arguments[:-1] in ((), ("-k",))
+    if not file("jobs", target).exists():
+        fail("kickstart", 113, target)
+    file("stopped", target).unlink(missing_ok=True)
 
 
 def bootout(target: str) -> None:
@@ -121,7 +138,15 @@ def show(target: str) -> None:
             job.unlink()
     if not job.exists():
         fail("print", 113, target)
-    sys.stdout.write(SHOWN.format(target=target, path=job.read_text()))
+    stopped = file("stopped", target).exists()
+    sys.stdout.write(
+        SHOWN.format(
+            target=target,
+            path=job.read_text(),
+            state="not running" if stopped else "running",
+            pid="" if stopped else "\tpid = 4711\n",
+        )
+    )
 
 
 def main() -> None:
@@ -139,9 +164,9 @@ def main() -> None:
     elif verb == "enable":
         file("disabled", arguments[0]).unlink(missing_ok=True)
     elif verb == "kickstart":
-        assert arguments[0] == "-k"
-        if not file("jobs", arguments[1]).exists():
-            fail("kickstart", 113, arguments[1])
+        kickstart(*arguments)
+    elif verb == "kill":
+        kill(*arguments)
     else:
         say(f"Unrecognized subcommand: {verb}")
         raise SystemExit(64)

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from excguard.launchd import install as subject
-from excguard.launchd.install import Changes, InstallError, check_user, domain_of, install, uninstall
+from excguard.launchd.install import (
+    Changes,
+    InstallError,
+    check_user,
+    domain_of,
+    install,
+    launchctl_for,
+    uninstall,
+)
 from excguard.launchd.job import Kind, Layout
 from excguard.launchd.launchctl import LaunchctlError
 
@@ -194,6 +202,15 @@ def test_job_has_the_time_that_its_slowest_target_takes_to_end(launchctl, layout
     run(layout, program)
 
     assert plistlib.loads(layout.property_list.read_bytes())["ExitTimeOut"] == 25 + 91
+
+
+def test_the_end_of_a_slow_job_is_waited_for(layout) -> None:
+    assert launchctl_for(layout, DOMAIN)._end_seconds == 40
+    layout.property_list.parent.mkdir(parents=True)
+    layout.property_list.write_bytes(plistlib.dumps({"ExitTimeOut": 115}))
+    assert launchctl_for(layout, DOMAIN)._end_seconds == 125
+    layout.property_list.write_bytes(b"garbage")
+    assert launchctl_for(layout, DOMAIN)._end_seconds == 40
 
 
 @pytest.mark.parametrize("bad", ["relative", "/nowhere/excguard"])

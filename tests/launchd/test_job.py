@@ -169,6 +169,19 @@ def test_files_in_the_repository_are_property_lists_to_apples_reader_too(name: s
     assert plistlib.loads(back.read_bytes()) == plistlib.loads((FILES / name).read_bytes())
 
 
+@pytest.mark.parametrize("stop_timeout", [0.0, 5.0, 7.5, 90.0, 3600.0])
+def test_every_integer_is_read_alike_by_plistlib_and_libplist(stop_timeout: float, tmp_path: Path) -> None:
+    plistutil = shutil.which("plistutil")
+    if plistutil is None:
+        pytest.skip("plistutil (Debian: libplist-utils) is not installed")
+    contents = job.property_list(AGENT, PROGRAM, AGENT.config, stop_timeout=stop_timeout)
+    text, binary = tmp_path / "job.plist", tmp_path / "binary"
+    text.write_bytes(job.render(contents))
+    subprocess.run([plistutil, "-i", text, "-o", binary, "-f", "bin"], check=True)
+
+    assert plistlib.loads(binary.read_bytes()) == plistlib.loads(text.read_bytes()) == contents
+
+
 def test_entitlements_ask_for_nothing_that_weakens_and_say_what_each_is_for() -> None:
     text = (FILES / "excguard.entitlements").read_text()
     entitlements = plistlib.loads(text.encode())

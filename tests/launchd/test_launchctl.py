@@ -1,8 +1,11 @@
 """Each way launchctl fails ends in one line that says what to do; what passes by itself is waited for."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from excguard.launchd.launchctl import Answer, Launchctl, LaunchctlError, run_launchctl
+from excguard.launchd.launchctl import Answer, Launchctl, LaunchctlError, _advice, run_launchctl
 
 LABEL = "org.excguard.agent"
 TARGET = f"gui/501/{LABEL}"
@@ -138,6 +141,35 @@ def test_bootout_of_a_job_that_never_goes_says_so(launchctl, plist) -> None:
         ).bootout()
 
 
+def test_stop_waits_until_the_process_has_ended() -> None:
+    clock = Clock()
+    calls: list[list[str]] = []
+
+    def run(arguments: list[str]) -> Answer:
+        calls.append(arguments)
+        return Answer(0, f"pid = {4711 if len(calls) < 5 else 4712}\n", "")
+
+    subject = Launchctl("gui/501", LABEL, run=run, pause=clock.pause, now=clock.now)
+
+    assert subject.stop()
+    assert calls[1] == ["kill", "SIGTERM", TARGET]
+    assert clock.seconds == 2.0
+
+
+def test_stop_of_a_process_that_does_not_end_says_so() -> None:
+    clock = Clock()
+    subject = Launchctl(
+        "gui/501",
+        LABEL,
+        run=lambda _: Answer(0, "pid = 4711\n", ""),
+        end_seconds=125.0,
+        pause=clock.pause,
+        now=clock.now,
+    )
+    with pytest.raises(LaunchctlError, match="still there 125 s after SIGTERM"):
+        subject.stop()
+
+
 def test_state_is_read_as_far_as_it_is_there(launchctl, plist) -> None:
     subject, _ = job()
     subject.bootstrap(plist)
@@ -160,3 +192,12 @@ def test_machine_without_launchctl(monkeypatch, tmp_path) -> None:
         run_launchctl(["print", "system"])
 
     assert caught.value.status == 127
+
+
+def test_the_page_has_the_numbers_that_are_explained() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
+    table = page.partition("## launchctl failed with a number")[2].partition("\n## ")[0]
+    rows = re.findall(r"(?m)^\| ([\d, ]+) \|", table)
+    numbers = {int(number) for row in rows for number in row.split(",")}
+
+    assert numbers == {status for status in range(256) if _advice(status, "gui/501", TARGET)}

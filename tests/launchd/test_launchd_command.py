@@ -105,6 +105,84 @@ def test_print_is_what_install_writes(launchctl, home) -> None:
     assert json.loads(run("print", "--newsyslog", "--json").output)["path"].startswith("/etc/newsyslog.d/")
 
 
+def test_print_reads_the_configuration_as_install_does(launchctl, home) -> None:
+    config = home / "Library/Application Support/excguard/config.toml"
+    config.write_text('[[target]]\nname = "a"\ncommand = ["a"]\nstop_timeout = 90\n')
+
+    assert json.loads(run("print", "--json").output)["ExitTimeOut"] == 115
+    printed = run("print").stdout
+    run("install")
+    assert printed.encode() == next((home / "Library/LaunchAgents").iterdir()).read_bytes()
+
+
+@pytest.mark.parametrize("text", [None, "frist = 1", ""])
+def test_print_refuses_what_install_refuses(launchctl, home, tmp_path, text: str | None) -> None:
+    path = tmp_path / "other.toml"
+    if text is not None:
+        path.write_text(text)
+    printed = run("print", "--config", str(path))
+
+    assert printed.exit_code == 1
+    assert printed.stdout == ""
+    assert printed.stderr == run("install", "--config", str(path)).stderr
+    assert printed.stderr.startswith(f"excguard: {path}: ")
+
+
+def test_stop_start_and_restart(launchctl, home) -> None:
+    run("install")
+    stopped = run("stop")
+    assert (stopped.exit_code, stopped.output.split(": ")[1]) == (0, "stopped\n")
+    assert run("status").exit_code == 1
+    again = run("stop", "--json")
+    assert (again.exit_code, json.loads(again.output)["stopped"]) == (0, False)
+    started = run("start")
+    assert (started.exit_code, "running, pid 4711" in started.output) == (0, True)
+    assert json.loads(run("restart", "--json").output)["running"]
+
+    assert [command.split(" gui/")[0] for command in launchctl.commands[2:]] == [
+        "kill SIGTERM",
+        "kill SIGTERM",
+        "kickstart",
+        "kickstart -k",
+    ]
+
+
+@pytest.mark.parametrize("verb", ["start", "restart"])
+def test_a_job_that_is_installed_and_not_loaded_is_loaded(launchctl, home, verb: str) -> None:
+    run("install")
+    target = launchctl.commands[0].split()[1]
+    (launchctl.directory / "jobs" / target.replace("/", "+")).unlink()
+
+    assert run(verb).exit_code == 0
+    assert [command.split()[0] for command in launchctl.commands[2:]] == ["enable", "bootstrap"]
+
+
+@pytest.mark.parametrize("verb", ["start", "restart"])
+def test_a_job_that_is_not_installed_cannot_be_started(launchctl, home, verb: str) -> None:
+    result = run(verb)
+
+    assert result.exit_code == 1
+    assert result.stderr.endswith("not installed; run `excguard launchd install`\n")
+    assert run("stop").exit_code == 0
+
+
+def test_a_program_that_launchd_would_not_find_is_named(launchctl, home) -> None:
+    config = home / "Library/Application Support/excguard/config.toml"
+    config.write_text(
+        '[[target]]\nname = "a"\ncommand = ["excguard-no-such-program"]\n'
+        '[[target]]\nname = "b"\ncommand = ["sh"]\n'
+        f'[[target]]\nname = "c"\ncommand = ["excguard"]\nenvironment = {{ PATH = "{home.parent}" }}\n'
+    )
+    installed = run("install")
+
+    assert installed.exit_code == 0
+    assert installed.stderr == (
+        f'excguard: {config}: [[target]] "a" command: excguard-no-such-program is not on launchd\'s PATH '
+        "(/usr/bin:/bin:/usr/sbin:/sbin); give its absolute path, or set PATH in its environment\n"
+    )
+    assert len(json.loads(run("install", "--json").output)["warnings"]) == 1
+
+
 def test_logs(launchctl, home, capfd) -> None:
     assert "no logs; see `excguard launchd status`" in run("logs").stderr
     directory = home / "Library/Logs/excguard"

@@ -139,3 +139,20 @@ def test_interpreter_counts_too(program, tmp_path) -> None:
     Path(program[0]).write_text(f"#!{shared}\n")
 
     assert str(shared) in [problem.split(":")[0] for problem in exchangeable(Path(program[0]))]
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        ("077", "write 77, or 63 for octal 077"),
+        ("08", "write 8"),
+        (" 0010\n", "write 10, or 8 for octal 0010"),
+    ],
+)
+def test_integers_that_readers_take_differently(contents, tmp_path, number: str, advice: str) -> None:
+    path = written(tmp_path, contents | {"Umask": 5})
+    path.write_text(path.read_text().replace("<integer>5<", f"<integer>{number}<"))
+
+    assert list(refusals(path, owner=OWNER)) == [
+        f"{path}: <integer>{number.strip()}</integer>: some readers take leading zeros for octal; {advice}"
+    ]

@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from excguard.cli.group import Group
+from excguard.launchd import install as installation
 from excguard.launchd import job
 from excguard.launchd.install import (
     Change,
@@ -20,6 +21,7 @@ from excguard.launchd.install import (
     check_user,
     domain_of,
     install,
+    launchctl_for,
     uninstall,
 )
 from excguard.launchd.job import Kind, Layout
@@ -77,6 +79,7 @@ def install_command(  # noqa: PLR0913 - one argument an option
     layout = _layout(kind)
     changes = Changes(dry_run=dry_run)
     uid = os.geteuid()
+    path = config.absolute() if config else layout.config
     try:
         check_user(kind, uid)
         launchctl = install(
@@ -84,13 +87,14 @@ def install_command(  # noqa: PLR0913 - one argument an option
             changes,
             domain_of(kind, uid, headless=headless),
             program=job.program_arguments(),
-            config=config.absolute() if config else layout.config,
+            config=path,
         )
         if restart and not any(change.what.startswith("launchctl") for change in changes.done):
             launchctl.restart()
+        warnings = installation.not_on_path(path)
     except (InstallError, LaunchctlError, OSError) as error:
         _fail(error)
-    _report(changes, as_json=as_json)
+    _report(changes, warnings, as_json=as_json)
     if kind is Kind.AGENT and not as_json:
         click.echo(
             "To have newsyslog rotate the log, run this as root: "
@@ -112,7 +116,49 @@ def uninstall_command(kind: Kind, *, headless: bool, dry_run: bool, as_json: boo
         uninstall(_layout(kind), changes, domain_of(kind, os.geteuid(), headless=headless))
     except (InstallError, LaunchctlError, OSError) as error:
         _fail(error)
-    _report(changes, as_json=as_json)
+    _report(changes, [], as_json=as_json)
+
+
+@command.command("start", short_help="Start the installed job.")
+@_job_options
+def start_command(kind: Kind, *, headless: bool, as_json: bool) -> None:
+    """Start the installed job, unless it runs.
+
+    Exit status: 0 when it runs, 1 when not.
+    """
+    _started(installation.start, kind, headless=headless, as_json=as_json)
+
+
+@command.command("restart", short_help="Restart the installed job.")
+@_job_options
+def restart_command(kind: Kind, *, headless: bool, as_json: bool) -> None:
+    """End the process of the job, if it runs, and start a new one.
+
+    For a changed configuration, SIGHUP is enough in most cases: programs that did not change keep running.
+
+    Exit status: 0 when it runs, 1 when not.
+    """
+    _started(installation.restart, kind, headless=headless, as_json=as_json)
+
+
+@command.command("stop", short_help="Stop the job until its next start.")
+@_job_options
+def stop_command(kind: Kind, *, headless: bool, as_json: bool) -> None:
+    """Stop the job with SIGTERM and wait for its end: the programs that it watches end with it.
+
+    It stays installed and starts again at the next login (a daemon: at the next boot), or by `excguard
+    launchd start`.
+    """
+    launchctl = launchctl_for(_layout(kind), domain_of(kind, os.geteuid(), headless=headless))
+    try:
+        check_user(kind, os.geteuid())
+        stopped = launchctl.stop()
+    except (InstallError, LaunchctlError) as error:
+        _fail(error)
+    if as_json:
+        click.echo(msgspec.json.encode({"job": launchctl.target, "stopped": stopped}))
+    else:
+        click.echo(f"{launchctl.target}: {'stopped' if stopped else 'was not running'}")
 
 
 @command.command("status", short_help="Show whether the job is installed and running.")
@@ -122,9 +168,26 @@ def status_command(kind: Kind, *, headless: bool, as_json: bool) -> None:
 
     Exit status: 0 when it runs, 1 when not.
     """
+    launchctl = launchctl_for(_layout(kind), domain_of(kind, os.geteuid(), headless=headless))
+    raise SystemExit(0 if _shown_state(kind, launchctl, as_json=as_json) else 1)
+
+
+def _started(
+    start: Callable[[Layout, str], Launchctl], kind: Kind, *, headless: bool, as_json: bool
+) -> NoReturn:
+    uid = os.geteuid()
+    try:
+        check_user(kind, uid)
+        launchctl = start(_layout(kind), domain_of(kind, uid, headless=headless))
+    except (InstallError, LaunchctlError, OSError) as error:
+        _fail(error)
+    raise SystemExit(0 if _shown_state(kind, launchctl, as_json=as_json) else 1)
+
+
+def _shown_state(kind: Kind, launchctl: Launchctl, *, as_json: bool) -> bool:
+    """Print the state of the job. Whether it runs."""
     layout = _layout(kind)
     uid = os.geteuid()
-    launchctl = Launchctl(domain_of(kind, uid, headless=headless), kind.label)
     installed = layout.property_list.exists()
     problems = (
         list(refusals(layout.property_list, owner=0 if kind is Kind.DAEMON else uid)) if installed else []
@@ -152,7 +215,7 @@ def status_command(kind: Kind, *, headless: bool, as_json: bool) -> None:
         click.echo(f"{launchctl.target}: {_in_words(installed, state)}")
         for problem in problems:
             click.echo(f"  {problem}")
-    raise SystemExit(0 if running else 1)
+    return running
 
 
 @command.command("print")
@@ -160,7 +223,10 @@ def status_command(kind: Kind, *, headless: bool, as_json: bool) -> None:
 @click.option("--newsyslog", is_flag=True, help="Print the rule of log rotation, for /etc/newsyslog.d.")
 @click.option("--config", type=click.Path(path_type=Path), help="The configuration that the job reads.")
 def print_command(kind: Kind, config: Path | None, *, headless: bool, newsyslog: bool, as_json: bool) -> None:
-    """Show the property list that `install` would write."""
+    """Show the property list that `install` would write.
+
+    It depends on the configuration, which is read: ExitTimeOut allows for the longest stop_timeout.
+    """
     del headless
     layout = _layout(kind)
     if newsyslog:
@@ -173,9 +239,12 @@ def print_command(kind: Kind, config: Path | None, *, headless: bool, newsyslog:
             nl=as_json,
         )
         return
-    contents = job.property_list(
-        layout, job.program_arguments(), config.absolute() if config else layout.config
-    )
+    try:
+        contents = installation.planned(
+            layout, job.program_arguments(), config.absolute() if config else layout.config
+        )
+    except InstallError as error:
+        _fail(error)
     click.echo(msgspec.json.encode(contents) if as_json else job.render(contents), nl=as_json)
 
 
@@ -224,9 +293,9 @@ def _in_words(installed: bool, state: Any) -> str:  # noqa: ANN401, FBT001 - Job
     return f"{running}{last}" if installed else f"{running}{last}; its property list is missing"
 
 
-def _report(changes: Changes, *, as_json: bool) -> None:
+def _report(changes: Changes, warnings: list[str], *, as_json: bool) -> None:
     if as_json:
-        found = {"dry_run": changes.dry_run, "changes": changes.done}
+        found = {"dry_run": changes.dry_run, "changes": changes.done, "warnings": warnings}
         click.echo(msgspec.json.encode(found).decode())
         return
     for change in changes.done:
@@ -235,6 +304,8 @@ def _report(changes: Changes, *, as_json: bool) -> None:
             click.echo("".join(f"    {line}\n" for line in change.contents.splitlines()), nl=False)
     if not changes.done:
         click.echo("nothing to do: everything is up to date")
+    for warning in warnings:
+        click.echo(f"excguard: {warning}", err=True)
 
 
 def _shown(change: Change) -> str:

@@ -6,12 +6,14 @@ takes the same steps and changes nothing.
 
 import os
 import shlex
+import shutil
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
 
 from excguard import config as configuration
+from excguard.config import Config
 from excguard.files import atomic
 from excguard.launchd import job
 from excguard.launchd.job import Kind, Layout
@@ -19,6 +21,7 @@ from excguard.launchd.launchctl import Answer, Launchctl, LaunchctlError, Run, r
 from excguard.launchd.refusals import contradictions, exchangeable, refusals
 
 _NO_SUCH_JOB = Answer(113, "", "")
+_MARGIN_SECONDS: Final = 10.0
 
 
 class InstallError(Exception):
@@ -126,7 +129,7 @@ def install(layout: Layout, changes: Changes, domain: str, *, program: list[str]
         LaunchctlError: launchd refused it.
         OSError: a file could not be written.
     """
-    contents = job.property_list(layout, program, config, stop_timeout=_stop_timeout(config))
+    contents = planned(layout, program, config)
     owner = 0 if layout.kind is Kind.DAEMON else os.geteuid()
     changes.directory(layout.logs)
     changes.directory(layout.property_list.parent)
@@ -136,6 +139,7 @@ def install(layout: Layout, changes: Changes, domain: str, *, program: list[str]
     if changes.dry_run:  # which has not made the directories
         problems = [problem for problem in problems if str(layout.logs) not in problem]
     _refuse(problems)
+    launchctl = launchctl_for(layout, domain, changes.launchctl)  # which reads the old one
     written = changes.file(layout.property_list, job.render(contents), owner)
     if not changes.dry_run:
         _refuse(list(refusals(layout.property_list, owner=owner)))
@@ -143,7 +147,6 @@ def install(layout: Layout, changes: Changes, domain: str, *, program: list[str]
         changes.directory(layout.newsyslog.parent)
         changes.file(layout.newsyslog, job.newsyslog_rule(layout, "root:wheel").encode(), owner)
 
-    launchctl = Launchctl(domain, layout.kind.label, run=changes.launchctl)
     loaded = launchctl.state() is not None
     if loaded and written:
         launchctl.bootout()
@@ -154,15 +157,46 @@ def install(layout: Layout, changes: Changes, domain: str, *, program: list[str]
     return launchctl
 
 
-def _stop_timeout(config: Path) -> float:
-    """The longest stop_timeout of a target. Raises InstallError when the job could not start."""
-    try:
-        read = configuration.load(config)
-    except configuration.ConfigError as error:
-        raise InstallError(str(error)) from None
+def planned(layout: Layout, program: list[str], config: Path) -> dict[str, Any]:
+    """The property list that `install` writes. Arguments as there.
+
+    Raises:
+        InstallError: the configuration is missing or invalid, or there is nothing to watch in it.
+    """
+    read = _read(config)
     if not read.target and not read.watches_others:
         raise InstallError(f"{config}: nothing to watch; add a [[target]] with a name and a command")
-    return max((target.stop_timeout for target in read.target), default=0.0)
+    stop_timeout = max((target.stop_timeout for target in read.target), default=0.0)
+    return job.property_list(layout, program, config, stop_timeout=stop_timeout)
+
+
+def not_on_path(config: Path) -> list[str]:
+    """A line for each target whose program has no path and is not on the PATH that launchd gives to jobs.
+
+    Raises:
+        InstallError: the configuration is missing or invalid.
+    """
+    return [
+        f'{config}: [[target]] "{target.name}" command: {target.command[0]} is not on launchd\'s PATH '
+        f"({job.PATH}); give its absolute path, or set PATH in its environment"
+        for target in _read(config).target
+        if "/" not in target.command[0]
+        and shutil.which(target.command[0], path=target.environment.get("PATH", job.PATH)) is None
+    ]
+
+
+def _read(config: Path) -> Config:
+    try:
+        return configuration.load(config)
+    except configuration.ConfigError as error:
+        raise InstallError(str(error)) from None
+
+
+def launchctl_for(layout: Layout, domain: str, run: Run = run_launchctl) -> Launchctl:
+    """The job in its domain. What ends it waits for longer than the ExitTimeOut of the installed job."""
+    return Launchctl(
+        domain, layout.kind.label, run=run, end_seconds=job.exit_seconds(layout) + _MARGIN_SECONDS
+    )
 
 
 def _refuse(problems: list[str]) -> None:
@@ -177,12 +211,50 @@ def uninstall(layout: Layout, changes: Changes, domain: str) -> None:
         LaunchctlError: launchd refused.
         OSError: a file could not be removed.
     """
-    launchctl = Launchctl(domain, layout.kind.label, run=changes.launchctl)
+    launchctl = launchctl_for(layout, domain, changes.launchctl)
     if launchctl.state() is not None:
         launchctl.bootout()
     changes.no_file(layout.property_list)
     if layout.kind is Kind.DAEMON:
         changes.no_file(layout.newsyslog)
+
+
+def start(layout: Layout, domain: str) -> Launchctl:
+    """Have launchd start the installed job, unless it runs. Loads it where that is necessary.
+
+    Raises:
+        InstallError: the job is not installed.
+        LaunchctlError: launchd refused.
+    """
+    launchctl = launchctl_for(layout, domain)
+    state = launchctl.state()
+    if state is None:
+        _load(layout, launchctl)
+    elif state.pid is None:
+        launchctl.start()
+    return launchctl
+
+
+def restart(layout: Layout, domain: str) -> Launchctl:
+    """Have launchd end the process of the installed job, and start a new one. Raises as `start`."""
+    launchctl = launchctl_for(layout, domain)
+    if launchctl.state() is None:
+        _load(layout, launchctl)
+    else:
+        launchctl.restart()
+    return launchctl
+
+
+def _load(layout: Layout, launchctl: Launchctl) -> None:
+    if not layout.property_list.exists():
+        how = (
+            "sudo excguard launchd install --daemon"
+            if layout.kind is Kind.DAEMON
+            else "excguard launchd install"
+        )
+        raise InstallError(f"{launchctl.target}: not installed; run `{how}`")
+    launchctl.enable()
+    launchctl.bootstrap(str(layout.property_list))
 
 
 def _is(path: Path, contents: bytes, owner: int) -> bool:

@@ -17,6 +17,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from excguard.files import bounded
+
 # Starts are at least this far apart. 10 s is launchd's own default, written here because it is relied on: an
 # invalid configuration costs one start in this time, and a corrected one is read within it.
 THROTTLE_SECONDS = 10
@@ -26,9 +28,13 @@ EXIT_SECONDS = 25
 # launchd's default is 256; this is enough for 128 targets. The watched programs inherit it.
 OPEN_FILES = 1024
 
+PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
+"""The PATH of every job; ``launchctl print`` shows it as "default environment"."""
+
 # newsyslog.conf(5): the size is in KiB.
 _ROTATE_AT_KIB = 10 * 1024
 _ROTATED_KEPT = 7
+_MAX_SIZE = 1 << 20  # bytes of a property list
 # SIGUSR1 by macOS's number (sys/signal.h); other systems have others.
 _SIGUSR1 = 30
 
@@ -149,6 +155,15 @@ def property_list(
         "Umask": 0o077,
         "SoftResourceLimits": limits,
     }
+
+
+def exit_seconds(layout: Layout) -> float:
+    """ExitTimeOut of the installed job; that of one without slow targets when it cannot be read."""
+    try:
+        contents = plistlib.loads(bounded.read(layout.property_list, _MAX_SIZE))
+        return float(contents["ExitTimeOut"])
+    except Exception:  # noqa: BLE001 - plistlib lets the errors of expat and of each value type through
+        return EXIT_SECONDS + 5.0
 
 
 def render(contents: Mapping[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""launchctl, by its current verbs only: bootstrap, bootout, enable, kickstart, print.
+"""launchctl, by its current verbs only: bootstrap, bootout, enable, kickstart, kill, print.
 
 launchctl reports a number, partly errno and partly its own, and a line that does not help ("5: Input/output
 error"). Each known number gets a sentence that says what to do. Numbers and
@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-# bootout returns before the job is gone, and a bootstrap in between gets 5 or 37. So the end of the job is
-# waited for (ExitTimeOut is 30 s, if no target needs longer), and bootstrap is tried more than once.
-_BOOTOUT_SECONDS: Final = 40.0
+# bootout and kill return before the job has ended, and a bootstrap in between gets 5 or 37. So the end of the
+# job is waited for (ExitTimeOut is 30 s, if no target needs longer), and bootstrap is tried more than once.
+_END_SECONDS: Final = 40.0
 _BOOTSTRAP_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 1.0
 
@@ -90,12 +90,13 @@ def run_launchctl(arguments: list[str]) -> Answer:
 class Launchctl:
     """A job in a domain."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the job, and what tests put in the place of launchctl and time
         self,
         domain: str,
         label: str,
         *,
         run: Run = run_launchctl,
+        end_seconds: float = _END_SECONDS,
         pause: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -105,12 +106,14 @@ class Launchctl:
             domain: ``gui/UID``, ``user/UID`` or ``system``.
             label: of the job.
             run: runs launchctl with the arguments it is given.
+            end_seconds: how long the end of the job is waited for: more than its ExitTimeOut.
             pause: waits for that many seconds.
             now: seconds of a monotonic clock.
         """
         self.domain = domain
         self.label = label
         self._run = run
+        self._end_seconds = end_seconds
         self._pause = pause
         self._now = now
 
@@ -167,15 +170,7 @@ class Launchctl:
             return False
         if answer.status != _IN_PROGRESS:
             self._check("bootout", answer)
-        end = self._now() + _BOOTOUT_SECONDS
-        while self.state() is not None:
-            if self._now() >= end:
-                raise LaunchctlError(
-                    f"{self.target}: still there {_BOOTOUT_SECONDS:g} s after bootout; "
-                    f"see `launchctl print {self.target}`, and try again",
-                    _IN_PROGRESS,
-                )
-            self._pause(_PAUSE_SECONDS)
+        self._wait_until(lambda: self.state() is None, "bootout")
         return True
 
     def enable(self) -> None:
@@ -186,6 +181,35 @@ class Launchctl:
         """
         self._check("enable", self._run(["enable", self.target]))
 
+    def start(self) -> None:
+        """Start the process of the loaded job.
+
+        Raises:
+            LaunchctlError: launchd refused.
+        """
+        self._check("kickstart", self._run(["kickstart", self.target]))
+
+    def stop(self) -> bool:
+        """End the process with SIGTERM, and wait until it has ended. False when there was none.
+
+        The job stays loaded. excguard exits with 0 then, so that its KeepAlive does not restart it.
+
+        Raises:
+            LaunchctlError: launchd refused, or the process did not end in time.
+        """
+        before = self.state()
+        answer = self._run(["kill", "SIGTERM", self.target])
+        if before is None or answer.status in _ABSENT:
+            return False
+        self._check("kill", answer)
+
+        def ended() -> bool:
+            state = self.state()
+            return state is None or state.pid is None or state.pid != before.pid
+
+        self._wait_until(ended, "SIGTERM")
+        return True
+
     def restart(self) -> None:
         """Stop the running process, if any, and start a new one.
 
@@ -193,6 +217,17 @@ class Launchctl:
             LaunchctlError: launchd refused.
         """
         self._check("kickstart", self._run(["kickstart", "-k", self.target]))
+
+    def _wait_until(self, ended: Callable[[], bool], after: str) -> None:
+        end = self._now() + self._end_seconds
+        while not ended():
+            if self._now() >= end:
+                raise LaunchctlError(
+                    f"{self.target}: still there {self._end_seconds:g} s after {after}; "
+                    f"see `launchctl print {self.target}`, and try again",
+                    _IN_PROGRESS,
+                )
+            self._pause(_PAUSE_SECONDS)
 
     def _check(self, verb: str, answer: Answer) -> None:
         if answer.status == 0:
@@ -207,9 +242,10 @@ class Launchctl:
 def _advice(status: int, domain: str, target: str) -> str | None:
     """What a known exit status means here, and what to do."""
     sudo = "sudo " if domain == "system" else ""
+    install = f"`{sudo}excguard launchd install{' --daemon' if sudo else ''}`"
     return {
         _NOT_PERMITTED: "not permitted; the system domain needs root (use sudo), gui/UID needs the user UID",
-        _NO_PROCESS: "launchd has no such job; run `excguard launchd install`",
+        _NO_PROCESS: f"launchd has no such job; run {install}",
         _IO_ERROR: (
             "input/output error: launchd reports this for a job that is already loaded, and for a plist that "
             f"it refuses; see `excguard doctor`, run `{sudo}launchctl bootout {target}`, install again"
@@ -220,7 +256,7 @@ def _advice(status: int, domain: str, target: str) -> str | None:
             f"`{sudo}launchctl bootout {target}` and install again"
         ),
         _NO_DOMAIN: f"{domain} does not exist: its user is not logged in; log in or use `--domain user`",
-        _NO_SERVICE: f"launchd has no such job in {domain}; run `excguard launchd install`",
+        _NO_SERVICE: f"launchd has no such job in {domain}; run {install}",
         _DISABLED: f"the job is disabled; run `{sudo}launchctl enable {target}`",
         _WRONG_DOMAIN: (
             f"{domain} does not take this job, as in an ssh session of a user who is not logged in at the "

@@ -9,6 +9,7 @@ EX_CONFIG) without a line in its own log.
 
 import os
 import plistlib
+import re
 import shlex
 import stat
 from collections.abc import Iterator, Mapping
@@ -72,7 +73,8 @@ def refusals(file: Path, *, owner: int) -> Iterator[str]:
     if status.st_uid not in (owner, 0):
         yield f"{file}: belongs to user id {status.st_uid}; sudo chown {owner} {quoted}"
     try:
-        contents = plistlib.loads(file.read_bytes())
+        raw = file.read_bytes()
+        contents = plistlib.loads(raw)
     except OSError as error:
         yield f"{file}: {reason(error)}; install the job again"
         return
@@ -82,8 +84,19 @@ def refusals(file: Path, *, owner: int) -> Iterator[str]:
     if not isinstance(contents, dict):
         yield f"{file}: contains no dictionary; install the job again"
         return
-    for problem in contradictions(contents):
+    for problem in (*contradictions(contents), *_ambiguous(raw)):
         yield f"{file}: {problem}"
+
+
+def _ambiguous(raw: bytes) -> Iterator[str]:
+    """Integers with leading zeros: base 10 to Apple's DTD and to plistlib, octal to libplist."""
+    for found in re.findall(rb"<integer>\s*([+-]?0[0-9]+)\s*</integer>", raw):
+        number = found.decode()
+        octal = f", or {int(number, 8)} for octal {number}" if not set(number) & {"8", "9"} else ""
+        yield (
+            f"<integer>{number}</integer>: some readers take leading zeros for octal; "
+            f"write {int(number)}{octal}"
+        )
 
 
 def contradictions(contents: Mapping[str, Any]) -> Iterator[str]:
