@@ -14,8 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from excguard.config import Config
-from excguard.decoding.code import join
-from excguard.decoding.decode import decode
+from excguard.decoding.code import join, unsigned
 from excguard.decoding.pages import suggest
 from excguard.decoding.violation import Violation
 from excguard.knowledge import flavors, guards, releases
@@ -48,8 +47,9 @@ def simulated_hit(
         subcode: the payload, 64 bits.
         number: the low 32 bits of the code when ``guard`` is a name: a port name, a file descriptor.
         release: the system on which it happens, in a form that `excguard decode --os` takes.
-        fields: other fields of `excguard.pipeline.hit.Hit`, such as ``target``, ``pid`` and ``time_ns``.
-            The defaults are those of a live hit of the target "app", pid 4242, on 2026-03-01T12:00:00Z.
+        fields: other fields of `excguard.pipeline.hit.Hit`, such as ``target``, ``pid`` and ``time_ns``, or a
+            ``violation`` in place of the one that the numbers mean. The defaults are those of a live hit of
+            the target "app", pid 4242, on 2026-03-01T12:00:00Z.
 
     Raises:
         ValueError: no flavor of that release has that name, or the release cannot be read; the text says
@@ -59,7 +59,8 @@ def simulated_hit(
     placed = releases.parse(release)
     code = guard if isinstance(guard, int) else _code(guard, number, placed.version, release)
     usual = {
-        "violation": decode(code, subcode, release),
+        "code": unsigned(code, "guard"),
+        "subcode": unsigned(subcode, "subcode"),
         "target": "app",
         "pid": 4242,
         "thread_id": 77,
@@ -72,6 +73,8 @@ def simulated_hit(
         "recovered": False,
         "inherited": False,
     }
+    if (violation := fields.pop("violation", None)) is not None:
+        usual |= {"code": violation.code, "subcode": violation.subcode, "decoded": violation}
     return Hit(**{**usual, **fields})
 
 
@@ -197,8 +200,8 @@ class FakeSource:
             ExternalHit(
                 hit.pid or 0,
                 process,
-                hit.violation.code,
-                hit.violation.subcode,
+                hit.code,
+                hit.subcode,
                 hit.time_ns,
             )
             for hit in hits

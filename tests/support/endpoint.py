@@ -45,7 +45,7 @@ class World:
         count, _ = self._hits.get(labels, (0, 0))
         self._hits[labels] = count + 1 + more, hit.time_ns
         self.feed.hit(hit)
-        self.exemplars.hit(hit)
+        self.exemplars.hits([hit])
         if more:
             first, self._seq = self._seq + 1, self._seq + more
             site = Site(1, code >> 32, hit.pc or 0)

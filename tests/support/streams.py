@@ -16,7 +16,7 @@ from excguard.testing import FakeSink
 from tests.support.samples import INVALID_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 HOST = Host("26.4", "25E246", "simulated", "arm64", developer_mode=True, guard_behavior=0x99)
@@ -62,6 +62,10 @@ class InlineWorker:
     def hit(self, hit: Any) -> None:
         self._queued += 1
         self.sink.hit(hit)
+
+    def hits(self, hits: Sequence[Any]) -> None:
+        for hit in hits:
+            self.hit(hit)
 
     def suppressed(self, *arguments: Any) -> None:
         self.sink.suppressed(*arguments)

@@ -127,6 +127,50 @@ def _without_flavor(
     )
 
 
+class Outline(NamedTuple):
+    """What a line about a violation says, at a fraction of the cost of all that `decode` finds out.
+
+    Attributes:
+        rule: A violation of the same rule: what does not depend on target and payload is that of this one.
+        severity: Of the violation.
+        summary: Likewise.
+    """
+
+    rule: Violation
+    severity: Severity | None
+    summary: str
+
+
+def severity(code: int, release: str | None) -> Severity:
+    """The severity of the violation that `decode` gives; UNKNOWN for an unknown guard type.
+
+    Raises:
+        knowledge.releases.ReleaseError: a release that cannot be placed.
+    """
+    meaning = _meaning(code >> FLAVOR_SHIFT, release)
+    found = None if meaning is None else _severity(meaning, code & TARGET_MASK)
+    return Severity.UNKNOWN if found is None else found
+
+
+def outline(code: int, subcode: int | None, release: str | None) -> Outline:
+    """The outline of the violation that `decode` gives for the same numbers, which must be unsigned.
+
+    Raises:
+        knowledge.releases.ReleaseError: a release that cannot be placed.
+    """
+    meaning = _meaning(code >> FLAVOR_SHIFT, release)
+    if meaning is None or meaning.page is None:
+        violation = decode(code, subcode, release)
+        return Outline(violation, violation.severity, violation.summary)
+    target = code & TARGET_MASK
+    first = None if subcode is None else meaning.payloads.first(subcode, target, _IN_SUMMARY)
+    return Outline(
+        meaning.violation,
+        _severity(meaning, target),
+        _summary(meaning.name, meaning.page, meaning.targets.short(target), first),
+    )
+
+
 class _Names(NamedTuple):
     """What a flavor number is called: the meaning to show, every other one, and how it was found."""
 
@@ -152,28 +196,37 @@ class _Meaning(NamedTuple):
     soft_mode: int
     page: Page | None
 
+    @property
+    def name(self) -> str:
+        """The flavor's, or that of a guard type without flavors."""
+        return self.violation.flavor_name or self.violation.guard_type or ""
+
+
+def _severity(meaning: _Meaning, target: int) -> Severity | None:
+    return Severity.SOFT if target & meaning.soft_mode else meaning.violation.severity
+
 
 @lru_cache(maxsize=4096)
 def _decode(code: int, subcode: int | None, release: str | None) -> Violation:
     meaning = _meaning(code >> FLAVOR_SHIFT, release)
     if meaning is None:
         return _unknown_type(code, subcode, releases.parse(release) if release is not None else None)
-    violation, targets, payloads, soft_mode, page = meaning
+    violation, page = meaning.violation, meaning.page
     target_value = code & TARGET_MASK
-    target = targets.read(target_value)
-    fields = () if subcode is None else payloads.read(subcode, target_value)
-    name = violation.flavor_name or violation.guard_type or ""
+    target = meaning.targets.read(target_value)
+    fields = () if subcode is None else meaning.payloads.read(subcode, target_value)
+    name = meaning.name
     if page is None:
         summary = f"Unknown {name} flavor {violation.flavor:#x}: target {target_value:#x}{_shown(subcode)}."
     else:
-        summary = _summary(name, page, target, fields)
+        summary = _summary(name, page, target.short, fields[0] if fields else None)
     return msgspec.structs.replace(
         violation,
         target=target_value,
         payload=subcode,
         code=code,
         subcode=subcode,
-        severity=Severity.SOFT if target_value & soft_mode else violation.severity,
+        severity=_severity(meaning, target_value),
         summary=summary,
         target_meaning=target.meaning,
         target_confidence=target.confidence,
@@ -266,13 +319,13 @@ _IN_SUMMARY = frozenset({"reason", "operation", "system_call", "mach_trap", "rea
 """Payload fields that are part of the sentence, where they come first."""
 
 
-def _summary(name: str, page: Page, target: layouts.Target, fields: tuple[layouts.Field, ...]) -> str:
+def _summary(name: str, page: Page, target: str, first: layouts.Field | None) -> str:
+    """The sentence about a violation, by the short text of its target and the first field of its payload."""
     detail = ""
-    if fields and (fields[0].name in _IN_SUMMARY or fields[0].confidence == OBSERVED):
-        first = fields[0]
+    if first is not None and (first.name in _IN_SUMMARY or first.confidence == OBSERVED):
         shown = first.text if first.name != "reason_code" else f"reason code {first.value:#x}"
         detail = f" ({shown})"
-    return f"{name}{' ' if target.short else ''}{target.short}: {page.rule}{detail}."
+    return f"{name}{' ' if target else ''}{target}: {page.rule}{detail}."
 
 
 def _unknown_type(code: int, subcode: int | None, placed: releases.Release | None) -> Violation:

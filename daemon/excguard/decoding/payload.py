@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import re
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
 
-from excguard.knowledge.guards.layout import ANY, INFERRED
+from excguard.knowledge.guards.layout import ANY, INFERRED, OBSERVED
 from excguard.knowledge.releases import NEWEST
 
 if TYPE_CHECKING:
@@ -52,11 +53,11 @@ class TargetReader:
     def __init__(self, rows: Iterable[TargetRow], release: int) -> None:
         """Choose the rows of the release once: reading a value is the part that is done often."""
         self._release = release
-        self._rows = [
+        self._rows: list[_TargetRow] = [
             (
                 None if row.when is ANY else row.when.holds,
-                row.short,
-                row.meaning,
+                _Text(row.short),
+                _Text(row.meaning),
                 row.words,
                 INFERRED if release == NEWEST and not row.current else row.confidence,
             )
@@ -66,13 +67,48 @@ class TargetReader:
 
     def read(self, value: int) -> Target:
         """What a target means."""
+        _, short, meaning, words, confidence = self._row(value)
+        shown = self._shown(value, words)
+        return Target(short.text(shown), meaning.text(shown), confidence)
+
+    def short(self, value: int) -> str:
+        """No more than `Target.short` of a target."""
+        _, short, _, words, _ = self._row(value)
+        return short.text(self._shown(value, words))
+
+    def _row(self, value: int) -> _TargetRow:
         for row in self._rows:
             if row[0] is None or row[0](value):
                 break
-        _, short, meaning, words, confidence = row
-        said = words(value, self._release) if words else None
-        shown = {"value": value, "signed": value - 0x1_0000_0000 if value >> 31 else value, "words": said}
-        return Target(short % shown, meaning % shown, confidence)
+        return row
+
+    def _shown(self, value: int, words: _Words) -> tuple[object, ...]:
+        """The values of `_Text`."""
+        signed = value - 0x1_0000_0000 if value >> 31 else value
+        return value, signed, words(value, self._release) if words else None
+
+
+class _Text:
+    """A text with `%(value)`, `%(signed)` and `%(words)`, split once: filling it in is done often."""
+
+    __slots__ = ("_form", "_of")
+
+    _KEYS = ("value", "signed", "words")
+
+    def __init__(self, text: str) -> None:
+        self._of = [self._KEYS.index(key) for key in re.findall(r"%\((\w+)\)", text)]
+        self._form = re.sub(r"%\(\w+\)", "%", text)
+
+    def text(self, shown: tuple[object, ...]) -> str:
+        """The text with the values of `_KEYS`."""
+        of = self._of
+        if len(of) == 1:
+            return self._form % (shown[of[0]],)
+        return self._form % tuple([shown[place] for place in of])
+
+
+_Words: TypeAlias = "Callable[[int, int], str] | None"
+_TargetRow: TypeAlias = "tuple[Callable[[int], bool] | None, _Text, _Text, _Words, str]"
 
 
 class PayloadReader:
@@ -95,14 +131,31 @@ class PayloadReader:
 
     def read(self, value: int, target: int) -> tuple[Field, ...]:
         """The fields of a payload; one field whole where no row explains the value."""
+        parts = self._parts(value, target)
+        if parts is None:
+            return self._unread(value, zero_expected=False)
+        return self._fields(parts, value) if parts else self._unread(value, zero_expected=True)
+
+    def first(self, value: int, target: int, names: frozenset[str]) -> Field | None:
+        """The first of those fields, if it has one of ``names`` or was observed; otherwise None."""
+        for part in self._parts(value, target) or ():
+            if value >> part[0] & part[1] or not part[8]:  # not optional
+                if part[4] not in names and part[7] != OBSERVED:  # its name and confidence
+                    return None
+                field = self._field(part, value)
+                return field if part[4] in names or field.confidence == OBSERVED else None
+        return None
+
+    def _parts(self, value: int, target: int) -> tuple[_Prepared, ...] | None:
+        """The parts of the row that holds for a payload; None when there is no such row."""
         for holds, of_target, only_zero, parts in self._rows:
             if (
                 (of_target is None or of_target == target)
                 and not (only_zero and value)
                 and (holds is None or holds(value))
             ):
-                return self._fields(parts, value) if parts else self._unread(value, zero_expected=True)
-        return self._unread(value, zero_expected=False)
+                return parts
+        return None
 
     def _unread(self, value: int, *, zero_expected: bool) -> tuple[Field, ...]:
         if value == 0:
@@ -115,20 +168,22 @@ class PayloadReader:
     def _fields(self, parts: tuple[_Prepared, ...], value: int) -> tuple[Field, ...]:
         found = []
         rest = value
-        for low, mask, meant, shift, name, words, values, confidence, optional in parts:
-            bits = value >> low & mask
+        for part in parts:
+            low, mask, meant, *_, optional = part
             rest &= meant
-            if not bits and optional:
-                continue
-            bits <<= shift
-            text = words(bits, self._release) if words else values.get(bits)
-            if text is None:
-                found.append(Field(name, bits, f"unknown {name.replace('_', ' ')}", INFERRED))
-            else:
-                found.append(Field(name, bits, text, confidence))
+            if value >> low & mask or not optional:
+                found.append(self._field(part, value))
         if rest:
             found.append(Field("unknown_bits", rest, "bits without a known meaning", INFERRED))
         return tuple(found)
+
+    def _field(self, part: _Prepared, value: int) -> Field:
+        low, mask, _, shift, name, words, values, confidence, _ = part
+        bits = (value >> low & mask) << shift
+        text = words(bits, self._release) if words else values.get(bits)
+        if text is None:
+            return Field(name, bits, f"unknown {name.replace('_', ' ')}", INFERRED)
+        return Field(name, bits, text, confidence)
 
 
 class _Prepared(NamedTuple):

@@ -6,7 +6,7 @@ was introduced, except where a table is split by era.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from excguard.knowledge import releases, tables
@@ -469,6 +469,7 @@ def policy_detail(_detail: int, _release: int) -> str:
     return "its meaning depends on the policy"
 
 
+@lru_cache(maxsize=4096)
 def port_type(number: int, release: int) -> str:
     """The IPC object type of a number; between two tables that differ both are named.
 

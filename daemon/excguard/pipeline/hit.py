@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
 
 from msgspec import Struct
 
+from excguard.decoding.decode import Outline, decode, outline, severity
 from excguard.decoding.site import Place, Site
 from excguard.decoding.violation import Violation
+from excguard.knowledge.severity import Severity
 
 LIVE = "live"
 """The ``source`` of hits that the receiver took from an exception port."""
@@ -20,7 +23,8 @@ class Hit(Struct, frozen=True, kw_only=True):
     ``pc``, ``lr`` and ``sp`` are None unless the target is watched with ``state_identity_protected``.
     """
 
-    violation: Violation
+    code: int  # the numbers of the violation, unsigned
+    subcode: int | None  # None when it is not known
     target: str  # the watched program; the kernel's "target" is `violation.guard_target`
     pid: int | None  # None when it is not known
     thread_id: int | None  # this, `behavior` and `reply` are None for what came to no exception port
@@ -28,7 +32,7 @@ class Hit(Struct, frozen=True, kw_only=True):
     behavior: str | None
     reply: str | None  # "forward" or "consume"
     kernel: str  # "xnu-..." or "simulated"
-    release: str
+    release: str  # "macOS 26.4"
     seq: int  # the journal's number; the same hit has the same number, however often it is logged
     recovered: bool  # from the journal of an excguard that ended before it had logged the hit
     inherited: bool  # of a process that inherited the exception port, not the target's own
@@ -41,6 +45,26 @@ class Hit(Struct, frozen=True, kw_only=True):
     report: str = ""  # the path of the crash report that showed it; empty when none did
     frames: tuple[str, ...] = ()  # of that report, innermost first
     program: str | None = None  # stands for the place in `site`; None: recovered, so there is no site
+    decoded: Violation | None = None  # in place of what the numbers mean on `release`
+
+    @property
+    def violation(self) -> Violation:
+        """What the numbers mean; decoded when it is asked for."""
+        return decode(self.code, self.subcode, self.release) if self.decoded is None else self.decoded
+
+    @property
+    def severity(self) -> Severity:
+        """That of the violation."""
+        if self.decoded is not None:
+            return Severity.of(self.decoded.severity)
+        return severity(self.code, self.release)
+
+    @property
+    def outline(self) -> Outline:
+        """What a line says of the violation, which is less work."""
+        if self.decoded is not None:
+            return Outline(self.decoded, self.decoded.severity, self.decoded.summary)
+        return outline(self.code, self.subcode, self.release)
 
     @property
     def site(self) -> Site | None:
@@ -93,4 +117,10 @@ class Hit(Struct, frozen=True, kw_only=True):
 def rfc3339(time_ns: int) -> str:
     """Nanoseconds since the epoch as RFC 3339 in UTC, to the microsecond: "2026-03-01T12:00:00.000001Z"."""
     seconds, rest = divmod(time_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"
+    return f"{second(seconds)}.{rest // 1000:06d}Z"
+
+
+@lru_cache(maxsize=16)
+def second(seconds: int) -> str:
+    """The part of it before the fraction. Kept: the hits of a burst share it, and it takes the longest."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"

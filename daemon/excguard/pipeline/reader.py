@@ -78,10 +78,12 @@ class Reader:
         return True
 
     def _read_each(self, records: Any, count: int, *, recovered: bool) -> None:  # noqa: ANN401 - a cffi pointer
+        hits = []
         for index in range(count):
             record = records[index]
             if self.limiter.admit(site_of(record), record, recovered=recovered):
-                self._worker.hit(self._decoder.hit(record, recovered=recovered))
+                hits.append(self._decoder.hit(record, recovered=recovered))
+        self._worker.hits(hits)
 
     def settle(self) -> None:
         """Hand over the counts that have gathered."""

@@ -21,6 +21,13 @@ _BEHAVIORS = {
     lib.EXCEPTION_STATE_IDENTITY_PROTECTED: Behavior.STATE_IDENTITY_PROTECTED.value,
 }
 
+# Of the C core; looking them up there takes longer.
+_REGISTERS: Final = lib.EXCGUARD_RECORD_REGISTERS
+_INHERITED: Final = lib.EXCGUARD_RECORD_INHERITED
+_PID_UNKNOWN: Final = lib.EXCGUARD_RECORD_PID_UNKNOWN
+_NO_SUBCODE: Final = lib.EXCGUARD_RECORD_NO_SUBCODE
+_CONSUMED: Final = lib.KERN_SUCCESS
+
 # Addresses of programs have no bits above these (MACH_VM_MAX_ADDRESS, osfmk/mach/arm/vm_param.h and
 # osfmk/mach/i386/vm_param.h, xnu-11417.121.6); on arm64e pointer authentication has put some there.
 _ADDRESS: Final = (1 << 47) - 1
@@ -46,8 +53,7 @@ class ReportedAt(NamedTuple):
 
 def site_of(record: Record) -> tuple[int, int, int]:
     """The site of a record: target number, guard type and flavor, program counter (0: not known)."""
-    registers = record.flags & lib.EXCGUARD_RECORD_REGISTERS
-    return record.target_id, record.code >> 32, record.pc if registers else 0
+    return record.target_id, record.code >> 32, record.pc if record.flags & _REGISTERS else 0
 
 
 class RecordDecoder:
@@ -67,6 +73,8 @@ class RecordDecoder:
         self._host = host
         self._processes = processes
         self._reports: OrderedDict[int, ReportedAt] = OrderedDict()  # by seq
+        self._release_texts: dict[int, str] = {}
+        self._recent: dict[int, Hit] = {}  # by seq: those that were decoded since `forget`
 
     def remember(self, seq: int, hit: ExternalHit) -> None:
         """Keep what has no room in the record of a hit."""
@@ -76,33 +84,45 @@ class RecordDecoder:
 
     def report(self, record: Any) -> ReportedAt | None:  # noqa: ANN401 - a cffi pointer
         """What a report says of a hit; None when no source has reported it in this run."""
-        return self._reports.get(record.seq)
+        return self._reports.get(record.seq) if self._reports else None
 
     def hit(self, record: Any, *, recovered: bool) -> Hit:  # noqa: ANN401 - a cffi pointer
-        """The hit of a record; ``recovered``: an earlier process had it and ended before it was written."""
-        flags = record.flags
-        registers = bool(flags & lib.EXCGUARD_RECORD_REGISTERS)
+        """The hit of a record; ``recovered``: an earlier process had it and ended before it was written.
+
+        It is the same object for everything that reads the record before the next `forget`.
+        """
+        found = self._recent.get(record.seq)
+        if found is None:
+            found = self._recent[record.seq] = self._hit(record, recovered=recovered)
+        return found
+
+    def forget(self) -> None:
+        """Begin with records that were not decoded yet."""
+        self._recent.clear()
+
+    def _hit(self, record: Any, *, recovered: bool) -> Hit:  # noqa: ANN401 - a cffi pointer
+        flags, target_id, behavior = record.flags, record.target_id, record.behavior
+        registers = flags & _REGISTERS
         live = self.source == LIVE
-        inherited = bool(flags & lib.EXCGUARD_RECORD_INHERITED)
-        if live and not recovered and not flags & lib.EXCGUARD_RECORD_PID_UNKNOWN:
+        inherited = bool(flags & _INHERITED)
+        pid = None if flags & _PID_UNKNOWN else record.pid
+        if live and not recovered and pid is not None:
             # A program, and what it starts, can break a rule before the receiver has the program's pid.
-            inherited = not self._processes.own(record.target_id, record.pid)
-        pid = None if flags & lib.EXCGUARD_RECORD_PID_UNKNOWN else record.pid
+            inherited = not self._processes.own(target_id, pid)
         # A pid of an earlier excguard's hit may be another process's by now.
         names = None if recovered or pid is None else self._processes.names
-        subcode = None if flags & lib.EXCGUARD_RECORD_NO_SUBCODE else record.subcode
-        release = self.release(record.release)
         report = self.report(record)
         return Hit(
-            violation=decode(record.code, subcode, release),
-            target=self.names.name(record.target_id),
+            code=record.code,
+            subcode=None if flags & _NO_SUBCODE else record.subcode,
+            target=self.names.name(target_id),
             pid=pid,
             thread_id=record.thread_id if live else None,
             time_ns=record.time_ns,
-            behavior=_BEHAVIORS.get(record.behavior, str(record.behavior)) if live else None,
-            reply=("consume" if record.reply == lib.KERN_SUCCESS else "forward") if live else None,
+            behavior=(_BEHAVIORS.get(behavior) or str(behavior)) if live else None,
+            reply=("consume" if record.reply == _CONSUMED else "forward") if live else None,
             kernel=self._host.kernel,
-            release=f"macOS {release}",
+            release=self._release_text(record.release),
             seq=record.seq,
             recovered=recovered,
             inherited=inherited,
@@ -110,7 +130,7 @@ class RecordDecoder:
             pc=record.pc if registers else None,
             lr=record.lr if registers else None,
             sp=record.sp if registers else None,
-            executable=(names.executable(record.target_id, record.pid) or None) if names else None,
+            executable=(names.executable(target_id, record.pid) or None) if names else None,
             place=None if recovered else self.place(record),
             program=None if recovered else self.program(record),
             report=report.path if report else "",
@@ -127,7 +147,7 @@ class RecordDecoder:
         if (report := self.report(record)) is not None:
             return report.place
         names = self._processes.names
-        if names is None or not record.flags & lib.EXCGUARD_RECORD_REGISTERS:
+        if names is None or not record.flags & _REGISTERS:
             return None
         addresses = [address & _ADDRESS for address in (record.pc, record.lr) if address]
         return names.place(record.target_id, record.pid, addresses)
@@ -142,13 +162,19 @@ class RecordDecoder:
 
     def site(self, record: Any) -> Site:  # noqa: ANN401 - a cffi pointer
         """What identifies a hit that is not recovered, across runs."""
-        subcode = None if record.flags & lib.EXCGUARD_RECORD_NO_SUBCODE else record.subcode
+        subcode = None if record.flags & _NO_SUBCODE else record.subcode
         violation = decode(record.code, subcode, self.release(record.release))
         return Site.of(violation, self.place(record), self.program(record))
 
     def violation(self, code: int, subcode: int, release: int) -> Violation:
         """The numbers of a record, decoded."""
         return decode(code, subcode, self.release(release))
+
+    def _release_text(self, release: int) -> str:
+        found = self._release_texts.get(release)
+        if found is None:
+            found = self._release_texts[release] = f"macOS {self.release(release)}"
+        return found
 
     def release(self, release: int) -> str:
         """The release of a record as text; the running one when the record has none."""

@@ -11,7 +11,7 @@ had not written is still in the journal.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from excguard.decoding.violation import Violation
@@ -69,6 +69,15 @@ class SinkWorker:
         else:
             self.dropped += 1
 
+    def hits(self, hits: Sequence[Hit]) -> None:
+        """Queue several hits, as `hit` does one."""
+        if not self.sink.durable:
+            room = self.room
+            self.dropped += len(hits[room:])
+            hits = hits[:room]
+        if hits:
+            self._put_all([(self.sink.hit, (hit,)) for hit in hits])
+
     def suppressed(self, group: Suppressed, target: str, violation: Violation) -> None:
         """Queue a count of hits. A best-effort sink whose queue is full does not get it."""
         if self.sink.durable or len(self._queue) < CAPACITY:
@@ -117,10 +126,13 @@ class SinkWorker:
         return True
 
     def _put(self, function: Callable[..., object], *arguments: Any) -> None:  # noqa: ANN401 - passed on
+        self._put_all([(function, arguments)])
+
+    def _put_all(self, items: Iterable[tuple[Callable[..., object], tuple[Any, ...]]]) -> None:
         with self._changed:
             if self._stopping:
                 return
-            self._queue.append((function, arguments))
+            self._queue.extend(items)
             if not self._busy:
                 self._start()
                 self._changed.notify_all()

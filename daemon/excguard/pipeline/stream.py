@@ -139,18 +139,21 @@ class Stream(Closeable):
                 self._position += count
                 return True
         recovered_until = self.journal.recovered_until
+        observers = (*self.observers, *self.kind_observers)
+        hits = []
+        self._decoder.forget()
         for index in range(count):
             record = records[index]
             recovered = record.seq < recovered_until
-            for observer in (*self.observers, *self.kind_observers):
+            for observer in observers:
                 observer(record)
             if not recovered:
                 self.tally.add(record)
             if self.limiter.admit(site_of(record), record, recovered=recovered):
-                hit = self._decoder.hit(record, recovered=recovered)
-                self._exemplars.hit(hit)
-                for worker in self._best_effort:
-                    worker.hit(hit)
+                hits.append(self._decoder.hit(record, recovered=recovered))
+        self._exemplars.hits(hits)
+        for worker in self._best_effort:
+            worker.hits(hits)
         self._position += count
         return count > 0
 

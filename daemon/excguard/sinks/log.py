@@ -21,6 +21,7 @@ from excguard.pipeline.sink import Level, Sink
 from excguard.pipeline.suppressed import Suppressed
 from excguard.process.terminal_output import terminal_width, wants_color
 from excguard.sinks.console import ConsoleForm
+from excguard.sinks.hit_line import HitLines
 from excguard.sinks.lean_structlog import structlog
 from excguard.sinks.line_output import Complain, LineOutput
 
@@ -84,6 +85,7 @@ class EventLog(Sink):
         self._kernel = kernel
         self._release = release
         self._form = form
+        self._lines = HitLines(self._hit_event) if form is json_form else None
         self._advise = isinstance(form, ConsoleForm)
         self._logger = structlog.wrap_logger(
             output,
@@ -109,10 +111,7 @@ class EventLog(Sink):
 
     def hit(self, hit: Hit) -> None:
         """``guard_hit``: one hit, in full."""
-        fields = hit.select(VIOLATION_FIELDS)
-        if self._advise:
-            fields["advice"] = hit.violation.advice
-        self._write(Severity.of(hit.violation.severity), "guard_hit", fields)
+        self.output.msg(self._form(self._hit_event(hit)) if self._lines is None else self._lines.line(hit))
 
     def suppressed(self, group: Suppressed, target: str, violation: Violation) -> None:
         """``guard_hits_suppressed``: how many hits of a site were counted instead of written.
@@ -138,7 +137,7 @@ class EventLog(Sink):
         if group.seqs:
             fields["seqs"] = ",".join(f"{a}-{b}" if a != b else f"{a}" for a, b in group.seqs)
         severity = Severity.of(violation.severity if group.site else None)
-        self._write(severity, "guard_hits_suppressed", fields)
+        self.output.msg(self._form(_event(severity, "guard_hits_suppressed", fields)))
 
     def event(self, level: Level, name: str, fields: Mapping[str, Any]) -> None:
         """Any other event, if this log accepts it."""
@@ -171,10 +170,11 @@ class EventLog(Sink):
 
         return exchange
 
-    def _write(self, severity: Severity, name: str, fields: dict[str, Any]) -> None:
-        """One line, as structlog makes those of other events; its processors cost more than the line."""
-        event = {"timestamp": fields.pop("timestamp"), "level": severity.log_level, "event": name, **fields}
-        self.output.msg(self._form(event))
+    def _hit_event(self, hit: Hit) -> Event:
+        fields = hit.select(VIOLATION_FIELDS)
+        if self._advise:
+            fields["advice"] = hit.violation.advice
+        return _event(Severity.of(hit.violation.severity), "guard_hit", fields)
 
 
 def open_file(config: Config, host: Host, complain: Complain) -> EventLog | None:
@@ -204,6 +204,11 @@ def _log(output: LineOutput, host: Host, form: LogFormat, accepts: Filter, name:
     return EventLog(
         output, kernel=host.kernel, release=f"macOS {host.release}", form=chosen, accepts=accepts, name=name
     )
+
+
+def _event(severity: Severity, name: str, fields: dict[str, Any]) -> Event:
+    """An event as structlog makes others; its processors cost more than the line."""
+    return {"timestamp": fields.pop("timestamp"), "level": severity.log_level, "event": name, **fields}
 
 
 def _stamp(_logger: object, _method: str, event: Event) -> Event:

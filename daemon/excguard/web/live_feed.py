@@ -86,7 +86,7 @@ class LiveFeed(Sink):
     def hit(self, hit: Hit) -> None:
         """Add a hit."""
         with self._lock:
-            self._add((hit.target, hit.violation.code >> 32, hit.pc or 0), hit.to_dict(), hit.time_ns)
+            self._add((hit.target, hit.code >> 32, hit.pc or 0), hit.to_dict(), hit.time_ns)
 
     def suppressed(self, group: Suppressed, target: str, violation: Violation) -> None:
         """Add the count of a site's hits to its newest row, which moves to the top."""
