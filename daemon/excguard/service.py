@@ -380,6 +380,8 @@ def needs_restart(old: Config, new: Config) -> list[str]:
             msgspec.structs.replace(new.metrics, listen=""),
         ),
         "crash_reports.enabled": (old.crash_reports.enabled, new.crash_reports.enabled),
+        "otlp": (old.otlp, new.otlp),
+        "webhook": (old.webhook, new.webhook),
         "unified_log.enabled": (old.unified_log.enabled, new.unified_log.enabled),
     }
     return [key for key, (before, after) in keys.items() if before != after]

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from excguard.config.messages import ConfigError, target_key, wrong
 from excguard.config.settings import (
@@ -13,7 +14,9 @@ from excguard.config.settings import (
     ENVIRONMENT,
     LISTEN,
     MAX_TARGETS,
+    SECRET_URL,
     UNIX,
+    URL,
     Config,
     Delivery,
     Registration,
@@ -55,6 +58,16 @@ def parse_listen(listen: str) -> tuple[str, int] | Path | None:
     return match[1] or match[2], int(match[3])
 
 
+def is_url(text: str) -> bool:
+    """Whether a text is an address of http or https, with a host."""
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return False
+    return valid and text.isascii() and all(character > " " for character in text)
+
+
 def _problems(config: Config) -> Iterator[str]:
     if config.metrics.listen and not parse_listen(config.metrics.listen):
         yield wrong("metrics.listen", config.metrics.listen, str(LISTEN.description))
@@ -62,6 +75,8 @@ def _problems(config: Config) -> Iterator[str]:
         ("log.path", config.log.path),
         ("metrics.web_config", config.metrics.web_config),
         ("journal.path", config.journal.path),
+        ("webhook.url_file", config.webhook.url_file),
+        ("webhook.secret_file", config.webhook.secret_file),
     ):
         if NUL in path:
             yield f"{key}: a path cannot hold a NUL character"
@@ -70,6 +85,7 @@ def _problems(config: Config) -> Iterator[str]:
         yield wrong("journal.capacity", capacity, str(CAPACITY.description))
     if any(NUL in directory for directory in config.crash_reports.directories):
         yield "crash_reports.directories: a path cannot hold a NUL character"
+    yield from _address_problems(config)
     if any(NUL in word for word in config.unified_log.command):
         yield "unified_log.command: an argument cannot hold a NUL character"
     yield from _pair_problems("reply", config.behavior, config.reply)
@@ -82,6 +98,16 @@ def _problems(config: Config) -> Iterator[str]:
             yield f"{key} name: another target has this name; each target needs its own"
         names.add(target.name)
         yield from _target_problems(key, target)
+
+
+def _address_problems(config: Config) -> Iterator[str]:
+    if config.otlp.endpoint and not is_url(config.otlp.endpoint):
+        yield wrong("otlp.endpoint", config.otlp.endpoint, str(URL.description))
+    if config.webhook.url and not is_url(config.webhook.url):
+        # The path is a secret: it is not repeated.
+        yield f"webhook.url: not valid; allowed: {SECRET_URL.description}"
+    if config.webhook.url and config.webhook.url_file:
+        yield "webhook: url and url_file are both set; leave one out"
 
 
 def _target_problems(key: str, target: Target) -> Iterator[str]:

@@ -183,6 +183,11 @@ def _absolute(config: Config, directory: Path) -> Config:
         crash_reports=replace(
             config.crash_reports, directories=tuple(path(entry) for entry in config.crash_reports.directories)
         ),
+        webhook=replace(
+            config.webhook,
+            url_file=path(config.webhook.url_file),
+            secret_file=path(config.webhook.secret_file),
+        ),
         target=tuple(
             replace(
                 target,

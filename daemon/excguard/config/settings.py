@@ -34,6 +34,12 @@ DIRECTORIES = Meta(description='a list of paths: ["~/Library/Logs/DiagnosticRepo
 PROCESSES = Meta(description='a list of names of programs, "*" and "?" in them for any text: ["Mail", "My*"]')
 LOG_COMMAND = Meta(description='a list of text: ["/usr/bin/log", "show", "--style", "ndjson"]')
 
+URL = Meta(
+    description='the start of an address: "http://collector.example:4318", or "" for the environment\'s'
+)
+SECRET_URL = Meta(description='an address of http or https, for Sentry the DSN; "" for none')
+PER_HOUR = Meta(description="a whole number from 1 to 3600", ge=1, le=3600)
+
 MAX_TARGETS = 128  # EXCGUARD_MAX_TARGETS of native/receiver.h; a test compares them
 
 
@@ -120,6 +126,33 @@ class UnifiedLog(Struct, frozen=True, forbid_unknown_fields=True):
     command: Annotated[tuple[str, ...], LOG_COMMAND] = ()
 
 
+class Otlp(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[otlp]``: hits as log records of OpenTelemetry."""
+
+    enabled: Annotated[bool, SWITCH] = False
+    endpoint: Annotated[str, URL] = ""
+
+
+class WebhookFormat(enum.Enum):
+    """The form of a webhook's messages."""
+
+    JSON = "json"
+    SLACK = "slack"
+    TEAMS = "teams"
+    SENTRY = "sentry"
+
+
+class Webhook(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[webhook]``: a message for each new site."""
+
+    url: Annotated[str, SECRET_URL] = ""
+    url_file: Annotated[str, PATH] = ""
+    format: WebhookFormat = WebhookFormat.JSON
+    secret_file: Annotated[str, PATH] = ""
+    per_hour: Annotated[int, PER_HOUR] = 60
+    severity: Literal["soft", "optional", "fatal"] = "soft"
+
+
 class Target(Struct, frozen=True, forbid_unknown_fields=True):
     """``[[target]]``: one program to watch.
 
@@ -158,6 +191,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     journal: Journal = Journal()
     crash_reports: CrashReports = CrashReports()
     unified_log: UnifiedLog = UnifiedLog()
+    otlp: Otlp = Otlp()
+    webhook: Webhook = Webhook()
     target: tuple[Target, ...] = ()
     ignore: tuple[IgnoreRule, ...] = ()
 

@@ -243,4 +243,4 @@ class Pipeline(Closeable):
     @property
     def dropped(self) -> dict[str, int]:
         """What each sink was not given, by name."""
-        return {worker.sink.name: worker.dropped for worker in self._workers}
+        return {worker.sink.name: worker.dropped + worker.sink.dropped for worker in self._workers}

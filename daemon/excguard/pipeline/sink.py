@@ -6,7 +6,8 @@ it there alone, so a sink may wait for a disk, a pipe or a peer without holding 
 
 * A *durable* sink (the log) has every hit. What it has not written stays in the journal, at a place that is
   this sink's own: while it is stuck the others go on, and after a crash it is given the rest again.
-* A *best-effort* sink (the live page) has a bounded queue. What it is too slow for is dropped and counted.
+* A *best-effort* sink (the live page) has a bounded queue. What it is too slow for is dropped and counted. It
+  is given more although it could not flush, and bounds what it keeps itself (`Sink.dropped`).
 
 Of each site the first hits come in full (`Sink.hit`), further ones as a count once a second
 (`Sink.suppressed`); `rate_limit.py` decides.
@@ -36,6 +37,11 @@ class Sink(ABC):
     @property
     def failures(self) -> int:
         """Attempts to write or send that failed. Read by any thread."""
+        return 0
+
+    @property
+    def dropped(self) -> int:
+        """Hits that it was given and will not deliver. Read by any thread."""
         return 0
 
     @property

@@ -169,10 +169,10 @@ class SinkWorker:
         self._marks.append(mark)
 
     def _flush(self) -> None:
-        """Flush until nothing waits; then report the marks."""
+        """Flush until nothing waits; then report the marks. A best-effort sink is given more meanwhile."""
         while not self._guarded(self.sink.flush):
             with self._changed:
-                if self._stopping:
+                if self._stopping or (self._queue and not self.sink.durable):
                     return
                 self._changed.wait(_RETRY)
         marks, self._marks = self._marks, []

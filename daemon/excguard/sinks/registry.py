@@ -1,5 +1,6 @@
 """The sinks that a configuration can ask for: to add one, name its opener here."""
 
+import os
 from collections.abc import Callable
 from typing import Final
 
@@ -15,7 +16,24 @@ Opener = Callable[[Config, Host, Complain], Sink | None]
 What goes wrong later, and must reach a person although the sink cannot write, goes to the `Complain`.
 """
 
-OPENERS: Final[tuple[Opener, ...]] = (log.open_file,)
+
+def _otlp(config: Config, host: Host, complain: Complain) -> Sink | None:
+    if not config.otlp.enabled:
+        return None
+    from excguard.sinks import otlp  # noqa: PLC0415 - with a client of HTTP, which few need
+
+    return otlp.OtlpSink(otlp.settings(config.otlp.endpoint, os.environ), host, complain)
+
+
+def _webhook(config: Config, _host: Host, complain: Complain) -> Sink | None:
+    if not (config.webhook.url or config.webhook.url_file):
+        return None
+    from excguard.sinks import webhook  # noqa: PLC0415 - likewise
+
+    return webhook.open_webhook(config, complain)
+
+
+OPENERS: Final[tuple[Opener, ...]] = (log.open_file, _otlp, _webhook)
 
 
 def open_sinks(config: Config, host: Host, complain: Complain) -> list[Sink]:
