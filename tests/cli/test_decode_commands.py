@@ -2,17 +2,20 @@
 
 import csv
 import errno
+import gc
+import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from excguard.cli import main
+from excguard.cli.follow import follow
 
 DATA = Path(__file__).parents[1] / "data"
 GUIDE = "GUARD 2305845208236959491"
@@ -239,6 +242,7 @@ class TestExplain:
             (("%",), 1, "no guard has the name or number '%'"),
             (("0x800000", "--os", "26.4"), 1, "is not a guard's number on macOS 26.4"),
             (("CLOSE", "--os", "?"), 2, "cannot place"),
+            (("libxpc",), 1, "'libxpc' is a namespace of exit reasons, the target of USER guards"),
         ],
     )
     def test_misuse_is_one_line(self, args: tuple[str, ...], status: int, said: str) -> None:
@@ -523,6 +527,31 @@ class TestFollow:
 
             assert child.wait() == 0
 
+    @pytest.mark.parametrize("count", [20_000, pytest.param(200_000, marks=pytest.mark.slow)])
+    def test_memory_does_not_grow_with_the_stream(self, count: int) -> None:
+        def stream(first: int, end: int) -> Iterator[bytes]:
+            for number in range(first, end):
+                code = 1 << 61 | number << 32 | number
+                numbers = f"type=0x1 flavor={number:#x} target={number:#x} code={code:#x}"
+                line = f"[App:{number}] EXC_GUARD AST: {numbers}"
+                yield (json.dumps({"eventMessage": line}) if number % 2 else line).encode() + b"\n"
+
+        class Stream(io.BytesIO):
+            def __init__(self, lines: Iterator[bytes]) -> None:
+                self.lines = lines
+
+            def readline(self, _size: int | None = -1) -> bytes:
+                return next(self.lines, b"")
+
+        with Path(os.devnull).open("wb") as output:
+            follow(Stream(stream(0, 6_000)), output, None, pass_unknown=False)  # fills the caches
+            gc.collect()
+            before = sys.getallocatedblocks()
+            follow(Stream(stream(6_000, 6_000 + count)), output, None, pass_unknown=False)
+            gc.collect()
+
+        assert sys.getallocatedblocks() - before < 2_000
+
     def test_nothing_found(self) -> None:
         assert run("decode", "--follow", stdin="hello\n").exit_code == 1
 
@@ -531,6 +560,33 @@ class TestStatus:
     def test_a_number_that_is_no_violation(self) -> None:
         assert run("decode", "5").exit_code == 1
         assert run("decode", "0x106").exit_code == 0
+
+    def test_a_number_that_is_no_violation_in_a_closed_pipe(self) -> None:
+        code = "from excguard.cli import main; main()"
+        with subprocess.Popen([sys.executable, "-c", code, "decode", "5"], stdout=subprocess.PIPE) as child:
+            assert child.stdout
+            child.stdout.close()
+
+            assert child.wait() == 1
+
+    @pytest.mark.parametrize(
+        ("word", "said"),
+        [
+            ("INVALID_NAM", "did you mean INVALID_NAME"),
+            ("kGUARD_EXC_", "stands for every guard"),
+            ("EXC_GUARD", "EXC_GUARD is named, but no code"),
+        ],
+    )
+    def test_a_word_that_is_no_name(self, word: str, said: str) -> None:
+        result = run("decode", word)
+
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert said in result.stderr
+
+    def test_a_message_leads_to_the_page_of_its_name(self) -> None:
+        assert (
+            run("explain", "INVALID_NAME on mach port 9987").stdout == run("explain", "INVALID_NAME").stdout
+        )
 
     def test_raw_of_nothing(self) -> None:
         result = run("decode", "--raw", stdin="")

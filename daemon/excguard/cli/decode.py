@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _OPTION = r"--?[a-z][a-z-]*(=.*)?"
 """What click hands on since negative numbers begin like options: text never is such a word alone."""
 
+_NAME = r"[A-Za-z]\w{2,60}"
+"""What can be meant for a name: one word."""
 
 _MTE_TAG_FAULT = 0x106  # EXC_ARM_MTE_TAGCHECK_FAIL (mach/arm/exception.h)
 
@@ -76,9 +78,10 @@ def command(words: tuple[str, ...], release: str | None, **options: bool) -> Non
         violations = _find(words, release)
     except (DecodeError, ReleaseError) as error:
         raise click.UsageError(str(error)) from None
-    with ends_with(lambda: bool(violations)):
+    found = any(map(_is_violation, violations))
+    with ends_with(lambda: found):
         _print(violations, as_json=options["as_json"])
-    if not any(map(_is_violation, violations)):
+    if not found:
         sys.exit(1)
 
 
@@ -115,10 +118,14 @@ def _find(words: tuple[str, ...], release: str | None) -> list[PartialViolation]
     report = crash_reports.read_text(whole, release)
     if not report.violations and len(words) == 1 and os.path.isfile(whole):  # noqa: PTH113 - no pathlib to start
         raise click.UsageError(f"{whole} is a file: `excguard report` reads it")
-    if not report.violations and (pages.find(whole)):
+    if not report.violations and pages.find(whole):
         raise click.ClickException(
             f"nothing found: {whole} is a name: `excguard explain {whole}` explains it"
         )
+    if not report.violations and not report.exception_type and re.fullmatch(_NAME, whole):
+        from excguard.cli.explain import no_such_guard  # noqa: PLC0415 - likewise
+
+        raise click.ClickException(f"nothing found: {no_such_guard(whole, None)}")
     return _of(report)
 
 

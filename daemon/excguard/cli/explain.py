@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from excguard.cli.closed_output import ends_with
 from excguard.cli.violation_text import labelled, listed
 from excguard.decoding import drawing, pages
-from excguard.knowledge import flavors, guards, releases
+from excguard.knowledge import flavors, guards, names, releases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,23 +60,31 @@ def command(name: tuple[str, ...], release: str | None, *, list_all: bool, as_js
     if list_all == bool(name):
         raise click.UsageError("give one name or number, or --list for all of them")
     if list_all:
-        _print(pages.every(), placed, as_json=as_json, short=True)
+        with ends_with(lambda: True):
+            _print(pages.every(), placed, as_json=as_json, short=True)
         return
     asked = " ".join(name)
     found = pages.find(asked, placed)
     if not found:
-        raise click.ClickException(_nothing(asked, placed))
+        raise click.ClickException(no_such_guard(asked, placed))
     whole_type = guards.type_named(asked) is not None and len(found) > 1
-    _print(found, placed, as_json=as_json, short=whole_type)
+    with ends_with(lambda: True):
+        _print(found, placed, as_json=as_json, short=whole_type)
 
 
-def _nothing(asked: str, placed: releases.Release | None) -> str:
+def no_such_guard(asked: str, placed: releases.Release | None) -> str:
+    """What to say of a name or number that no guard has."""
     if placed and pages.find(asked):
         return f"{asked} is not a guard's number on {placed.text}; leave out --os for every release's numbers"
     shown = " ".join(asked.split())[:60]
     if flavors.canonical(asked).strip("_") in _OF_ALL:
         types = ", ".join(guards.NUMBERS)
         return f"{shown!r} stands for every guard: give the name of one, or a guard type ({types})"
+    if asked.strip().upper() in names.NAMESPACES.values():
+        return (
+            f"{shown!r} is a namespace of exit reasons, the target of USER guards: "
+            "`excguard explain USER` explains them"
+        )
     close = pages.suggest(asked)
     hint = f"; did you mean {', '.join(close)}?" if close else "; `excguard explain --list` lists all names"
     return f"no guard has the name or number {shown!r}{hint}"

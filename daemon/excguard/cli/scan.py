@@ -75,8 +75,8 @@ def command(  # noqa: PLR0913 - one a command line option
       excguard scan reports/ --json | jq -r .process | sort | uniq -c
 
     A row, in JSON and in files: file, format, kind, process, pid, os, cpu, guard_type, flavor, flavor_name,
-    severity, target, code, subcode, release, summary, top_frame, error, guard_target (the same as target). A
-    file that cannot be read is a row with its name and the error. Parquet needs pyarrow:
+    severity, target, code, subcode, release, summary, top_frame, error, guard_target (the same as target),
+    truncated. A file that cannot be read is a row with its name and the error. Parquet needs pyarrow:
     pip install pyarrow.
 
     \b
@@ -191,9 +191,8 @@ def _write_csv(rows: list[Row], output: Path) -> None:
 
 def _write_parquet(rows: list[Row], output: Path) -> None:
     pyarrow, parquet = _pyarrow()
-    schema = pyarrow.schema(
-        [(name, pyarrow.int64() if name in _WHOLE else pyarrow.string()) for name in _COLUMNS]
-    )
+    kinds = dict.fromkeys(_WHOLE, pyarrow.int64()) | {"truncated": pyarrow.bool_()}
+    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in _COLUMNS])
     table = pyarrow.Table.from_pylist([msgspec.structs.asdict(row) for row in rows], schema)
     with opening.empty(output) as file:
         parquet.write_table(table, file)

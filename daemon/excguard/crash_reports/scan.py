@@ -54,6 +54,7 @@ class Row(msgspec.Struct, frozen=True):
         code: Hex, as subcode; None where the report leaves it out.
         top_frame: "image symbol" of the innermost frame outside of the library that makes system calls.
         error: Why the file could not be read.
+        truncated: Whether the report was cut off; None for a file that could not be read.
     """
 
     file: str
@@ -75,6 +76,7 @@ class Row(msgspec.Struct, frozen=True):
     top_frame: str | None = None
     error: str | None = None
     guard_target: int | None = None
+    truncated: bool | None = None
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -176,6 +178,7 @@ def _row(report: Report, violation: PartialViolation) -> Row:
         cpu=report.cpu,
         **violation.select(_VIOLATION_FIELDS),
         top_frame=_top_frame(report),
+        truncated=report.truncated,
     )
 
 

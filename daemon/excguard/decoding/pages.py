@@ -155,7 +155,10 @@ def find(text: str, release: releases.Release | None = None) -> list[Explanation
             if not rest:
                 return [page for page in every() if page.guard_type == guard_type]
             return _numbered(rest, guard_type, release) or _named(rest, guard_type, release)
-    return _numbered(text, None, release) or _named(" ".join(words), None, release)
+    found = _numbered(text, None, release) or _named(" ".join(words), None, release)
+    if not found and len(words) > 1:  # a message: "INVALID_NAME on mach port 9987"
+        found = next((named for word in words if "_" in word and (named := _named(word, None, release))), [])
+    return found
 
 
 def suggest(text: str) -> list[str]:

@@ -12,7 +12,7 @@ Headers were read for some releases only (`releases.csv`, column `read`), so a l
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from excguard.knowledge import releases, tables
@@ -109,7 +109,7 @@ def with_value(guard_type: str, value: int) -> list[Flavor]:
     return sorted(found, key=lambda flavor: (-flavor.last, -flavor.first))
 
 
-@cache
+@lru_cache(maxsize=4096)  # numbers of a log that never ends can be any
 def at(guard_type: str, value: int, release: int) -> tuple[Flavor, ...]:
     """The names of a number on a release.
 
