@@ -19,6 +19,7 @@ from typing import Final, Self
 import msgspec
 
 from excguard.config import Config
+from excguard.crash_reports.symbols.symbol import Symbolizer
 from excguard.knowledge import releases
 from excguard.mach import bootstrap
 from excguard.mach.errors import MachError
@@ -35,7 +36,7 @@ from excguard.pipeline.sink import Sink
 from excguard.pipeline.tally import SiteTally
 from excguard.sources.collector import Collector
 from excguard.sources.process_reports import OwnProcess
-from excguard.sources.registry import SOURCES
+from excguard.sources.registry import sources
 from excguard.targets.attachment import Attachment
 from excguard.targets.events import Event, Exited, Started
 from excguard.targets.log_need import with_log_where_needed
@@ -125,6 +126,7 @@ class Service(Closeable):
         attach: int | None = None,
         check_in: str | None = None,
         on_event: Callable[[Event], None] | None = None,
+        symbolizer: Symbolizer | None = None,
     ) -> Self:
         """Open everything that can fail, and queue what an earlier process has left in the journal.
 
@@ -137,6 +139,7 @@ class Service(Closeable):
             attach: a process that runs already; it is the one target, and nothing is started.
             check_in: the Mach service to take over from launchd.
             on_event: see `Service`.
+            symbolizer: names the places of hits. It is asked on the event loop, one time a place.
 
         Raises:
             JournalError: the journal or the table of targets beside it cannot be used.
@@ -145,8 +148,9 @@ class Service(Closeable):
         """
         config = with_log_where_needed(config, host)
         with contextlib.ExitStack() as stack:
-            pipeline = stack.enter_context(Pipeline(config, host, journal, sinks, SOURCES))
-            collector = Collector(config, pipeline, SOURCES)
+            all_sources = sources(symbolizer)
+            pipeline = stack.enter_context(Pipeline(config, host, journal, sinks, all_sources))
+            collector = Collector(config, pipeline, all_sources)
             rendezvous = TargetRendezvous(_rendezvous_name(check_in), pipeline.emit)
             stack.callback(rendezvous.close)
             supervisor = Supervisor(
@@ -156,7 +160,7 @@ class Service(Closeable):
             )
             stack.callback(supervisor.close)
             receiver = stack.enter_context(Receiver(pipeline.live.journal, supervisor.port_set.name))
-            targets = TargetSet(host, pipeline, supervisor, receiver)
+            targets = TargetSet(host, pipeline, supervisor, receiver, symbolizer)
             attachment = None
             for target in config.target:
                 if attach is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import stat
 from datetime import date
@@ -227,6 +228,8 @@ def test_no_text_breaks_out_of_a_cell(text: str) -> None:
 
     rows = [line for line in github.summary("app", verdict).split("\n") if line.startswith("| new")]
     assert [row.count("|") for row in rows] == [7]
+    place = rows[0].split("|")[5].removeprefix(" ").removesuffix(" ")
+    assert html.unescape(place) == (" ".join(text.split()) or "app")
 
 
 def test_the_summary_lists_every_standing() -> None:

@@ -16,7 +16,7 @@ from excguard.files import opening
 from excguard.files.escaping import printable
 from excguard.gate import baseline as baseline_file
 from excguard.gate import code_quality, github
-from excguard.gate.baseline import Baseline, BaselineError
+from excguard.gate.baseline import Baseline, BaselineError, Entry
 from excguard.gate.site_result import SiteResult, Standing
 from excguard.gate.verdict import Verdict, judge
 
@@ -138,9 +138,8 @@ class Gate:
                 for site in verdict.failing
             ]
             if self._strict:
-                lines += [
-                    f"no longer occurs: {printable(entry.flavor)} ({entry.id})" for entry in verdict.stale
-                ]
+                lines += [f"no longer occurs: {_named(entry)}" for entry in verdict.stale]
+                lines += [f"expired: {_named(entry)}, on {entry.expires}" for entry in verdict.expired]
         if self._code_quality is not None:
             opening.write(self._code_quality, code_quality.render(verdict))
         if self._github:
@@ -176,6 +175,11 @@ class Outcome(msgspec.Struct, frozen=True):
         """For JSON."""
         found: dict[str, Any] = msgspec.to_builtins(self.verdict)
         return {"failed": self.failed, **found}
+
+
+def _named(entry: Entry) -> str:
+    place = f", in {printable(entry.place)}" if entry.place else ""
+    return f"{printable(entry.flavor)} ({entry.id}){place}"
 
 
 def _today() -> date:

@@ -31,6 +31,7 @@ from excguard.web.live_feed import LiveFeed
 
 if TYPE_CHECKING:
     from excguard.cli.collection import Collection
+    from excguard.crash_reports.symbols.symbol import Symbolizer
     from excguard.targets.program import Program
     from excguard.targets.visibility import Visibility
 
@@ -85,6 +86,7 @@ class Run:
         must_see: Severity | None = None,
         streams: Sequence[EventStream] = (),
         collection: "Collection | None" = None,
+        symbolizer: "Symbolizer | None" = None,
     ) -> None:
         """Prepare to run the one target of ``config``.
 
@@ -96,6 +98,7 @@ class Run:
             must_see: when the program starts, and hits of this severity cannot be seen, say so.
             streams: receive every event.
             collection: gets the journal and the crash reports.
+            symbolizer: names the places of hits.
         """
         self.config = config
         self._attach = attach
@@ -103,6 +106,7 @@ class Run:
         self._must_see = must_see
         self._streams = streams
         self.collection = collection
+        self._symbolizer = symbolizer
         self.timed_out = False
         self.detached = False
         self.kernel = ""
@@ -230,6 +234,7 @@ class Run:
                 foreground=self._attach is None,
                 attach=self._attach,
                 on_event=self._target_event,
+                symbolizer=self._symbolizer,
             )
 
         if self.config.journal.path:

@@ -31,13 +31,14 @@ class Results:
         collection: what gets everything of the run; set by `open` when the options ask for it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one an option
         self,
         *,
         report: str | None,
         junit: str | None,
         events: str | None,
         collect: Path | None,
+        symbolicate: bool,
         directories: tuple[Path, ...],
     ) -> None:
         """Take what the options say; nothing is opened before `open`.
@@ -47,7 +48,8 @@ class Results:
             junit: where the JUnit file goes.
             events: where the JSON lines go.
             collect: the directory for everything.
-            directories: with debug files.
+            symbolicate: whether places get names.
+            directories: with debug files; one implies ``symbolicate``.
 
         Raises:
             click.UsageError: two of them name standard output.
@@ -61,6 +63,7 @@ class Results:
         self._junit = junit
         self._events = events
         self._collect = collect
+        self._symbolicate = symbolicate or bool(directories)
         self._directories = directories
         self._symbolizer: Symbolizer | None = None
         self.collection: Collection | None = None
@@ -132,19 +135,25 @@ class Results:
             except OSError as error:
                 raise Failure(errors.message(error)) from None
 
+    @property
+    def symbolizer(self) -> Symbolizer | None:
+        """What names the places of hits, if the options ask for that."""
+        return self._symbolizer if self._symbolicate else None
+
     def _open_symbolizer(self) -> None:
         """Open the symbolizer that the options ask for; a collection takes one if it is there."""
-        if not self._directories and self._collect is None:
+        if not self._symbolicate and self._collect is None:
             return
+        from excguard.crash_reports.symbols.cached import CachedSymbolizer  # noqa: PLC0415 - as above
         from excguard.crash_reports.symbols.symbolizer import (  # noqa: PLC0415 - as above
             SymbolizerError,
             open_symbolizer,
         )
 
         try:
-            self._symbolizer = open_symbolizer(self._directories)
+            self._symbolizer = CachedSymbolizer(open_symbolizer(self._directories))
         except SymbolizerError as error:
-            if self._directories:
+            if self._symbolicate:
                 raise click.UsageError(str(error)) from None
 
     def _add(self, stream: EventStream) -> None:

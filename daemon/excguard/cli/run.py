@@ -144,11 +144,17 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str 
     "reports of its processes, which are waited for.",
 )
 @click.option(
+    "--symbolicate",
+    is_flag=True,
+    help="Name the places of hits, which --behavior state_identity_protected and crash reports have: by atos "
+    "on macOS (dSYMs that Spotlight finds, and programs that are not stripped), else by excguard[symbols].",
+)
+@click.option(
     "--dsym",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="A directory with dSYMs or Breakpad files, for the names of frames; can be repeated.",
+    help="A directory with dSYMs or Breakpad files; can be repeated. Implies --symbolicate.",
 )
 @gating.options
 @click.argument(
@@ -175,6 +181,8 @@ def command(
       excguard run --behavior state_identity_protected -- ./app
       excguard run --baseline guards.toml --update-baseline -- ./tests
       excguard run --baseline guards.toml --junit run.xml -- ./tests
+      excguard run --behavior state_identity_protected --dsym build -- ./tests
+      excguard run --collect artifacts -- ./tests
       excguard run -- python3 -m excguard.misuse double_deallocate
 
     \b
@@ -201,6 +209,7 @@ def _run(  # noqa: PLR0913 - the options of the command
     junit: str | None,
     events: str | None,
     collect: Path | None,
+    symbolicate: bool,
     dsym: tuple[Path, ...],
     require_visible: str | None,
     timeout: float | None,
@@ -218,7 +227,14 @@ def _run(  # noqa: PLR0913 - the options of the command
         raise click.UsageError(str(error)) from None
     gate = gating.Gate(config.ignore, fail_on=fail_on, **{name: options[name] for name in gating.NAMES})
     must_see = _least(require_visible, gate.fail_on)
-    with Results(report=report, junit=junit, events=events, collect=collect, directories=dsym) as results:
+    with Results(
+        report=report,
+        junit=junit,
+        events=events,
+        collect=collect,
+        symbolicate=symbolicate,
+        directories=dsym,
+    ) as results:
         form: LogFormat = "json" if as_json else "console"
         try:
             with service_runner.one_line_errors():
@@ -230,6 +246,7 @@ def _run(  # noqa: PLR0913 - the options of the command
                     must_see=must_see,
                     streams=results.streams,
                     collection=results.collection,
+                    symbolizer=results.symbolizer,
                 )
                 run.execute()
         except ConfigError as error:

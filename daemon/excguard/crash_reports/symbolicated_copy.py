@@ -65,8 +65,8 @@ def _name(frame: dict[str, Any], images: list[Image], symbolizer: Symbolizer) ->
 
 
 def _image(found: dict[str, Any]) -> Image:
-    name, uuid, arch = (found.get(key) for key in ("name", "uuid", "arch"))
-    return Image(*(text if isinstance(text, str) else "" for text in (name, uuid, arch)))
+    texts = (found.get(key) for key in ("name", "uuid", "arch", "path"))
+    return Image(*(text if isinstance(text, str) else "" for text in texts))
 
 
 def _objects(found: object) -> list[dict[str, Any]]:

@@ -64,6 +64,11 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str = ""
     expires: date | None = None
 
+    @property
+    def place(self) -> str:
+        """What the reader sees of its place: "libvendor.dylib vendor_close"."""
+        return f"{self.image} {self.symbol}".strip()
+
     def expired(self, today: date) -> bool:
         """Whether its last day has passed."""
         return self.expires is not None and self.expires < today

@@ -7,6 +7,7 @@ annotation of a kind counts what it stands for. The summary page takes 1 MiB a s
 
 from collections.abc import Iterator, Sequence
 
+from excguard.gate.baseline import Entry
 from excguard.gate.site_result import SiteResult, Standing
 from excguard.gate.verdict import Verdict
 
@@ -17,6 +18,8 @@ MAX_SUMMARY = 1 << 20
 """Bytes of a step's summary that GitHub accepts."""
 
 _MAX_ROWS = 500
+
+_ESCAPES = {ord(character): f"&#{ord(character)};" for character in "\\`*_{}[]<>#|!@&~"}
 
 
 def commands(verdict: Verdict) -> str:
@@ -54,10 +57,8 @@ def summary(name: str, verdict: Verdict, *, blind: Sequence[str] = ()) -> str:
     else:
         lines.append("No guard hits.")
     lines += ["", *(f"- Not visible: {_cell(line)}" for line in blind)]
-    lines += [
-        f"- No longer occurs: `{entry.id}` {_cell(entry.flavor)}" for entry in verdict.stale[:_MAX_ROWS]
-    ]
-    lines += [f"- Expired: `{entry.id}` {_cell(entry.flavor)}" for entry in verdict.expired[:_MAX_ROWS]]
+    lines += [f"- No longer occurs: {_named(entry)}" for entry in verdict.stale[:_MAX_ROWS]]
+    lines += [f"- Expired: {_named(entry)}, on {entry.expires}" for entry in verdict.expired[:_MAX_ROWS]]
     text = "\n".join(lines).rstrip() + "\n"
     return text if len(text.encode()) <= MAX_SUMMARY else "\n".join(lines[:2]) + "\nToo many sites to list.\n"
 
@@ -103,8 +104,10 @@ def _row(site: SiteResult) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def _named(entry: Entry) -> str:
+    return f"`{entry.id}` {_cell(entry.flavor)} {_cell(entry.place)}".rstrip()
+
+
 def _cell(text: str) -> str:
     """Text from outside in a cell: no markup, no line break."""
-    for character in "\\`*_{}[]<>#|!@":
-        text = text.replace(character, f"&#{ord(character)};")
-    return " ".join(text.split())
+    return " ".join(text.translate(_ESCAPES).split())

@@ -10,6 +10,7 @@ deadline and with a bounded size; what is not a regular file is not opened.
 """
 
 import asyncio
+import functools
 import os
 import stat
 from collections import OrderedDict
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from excguard.config import Config
+from excguard.crash_reports.symbols.symbol import Symbolizer
 from excguard.files import errors
 from excguard.files.off_loop import OffLoop
 from excguard.pipeline.source import ExternalHit, Reporter
@@ -213,6 +215,10 @@ class CrashReportSource:
     name: ClassVar[str] = "crash_report"
     one_per_process: ClassVar[bool] = True
 
+    def __init__(self, symbolizer: Symbolizer | None = None) -> None:
+        """Name frames by ``symbolizer``; None: they have the names that ReportCrash found."""
+        self._read_report = functools.partial(_read_report, symbolizer=symbolizer)
+
     def enabled(self, config: Config) -> bool:
         """Whether the configuration asks for it."""
         return config.crash_reports.enabled
@@ -227,14 +233,16 @@ class CrashReportSource:
 
     async def follow(self, config: Config, report: Reporter) -> None:
         """Watch until cancelled."""
-        watcher = await OffLoop(_DEADLINE).call(CrashReportWatcher, directories(config), _read_report, report)
+        watcher = await OffLoop(_DEADLINE).call(
+            CrashReportWatcher, directories(config), self._read_report, report
+        )
         await watcher.run()
 
 
-def _read_report(path: Path) -> ExternalHit | None:
+def _read_report(path: Path, *, symbolizer: Symbolizer | None) -> ExternalHit | None:
     from excguard.sources import report_file  # noqa: PLC0415 - and all of crash_reports: only with a report
 
-    return report_file.read(path)
+    return report_file.read(path, symbolizer)
 
 
 async def _changes(directories: list[Path], off_loop: OffLoop) -> AsyncIterator[list[Path]]:

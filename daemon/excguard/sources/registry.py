@@ -2,8 +2,14 @@
 
 from typing import Final
 
+from excguard.crash_reports.symbols.symbol import Symbolizer
 from excguard.pipeline.source import Source
 from excguard.sources.crash_reports import CrashReportSource
 from excguard.sources.unified_log import UnifiedLogSource
 
 SOURCES: Final[tuple[Source, ...]] = (CrashReportSource(), UnifiedLogSource())
+
+
+def sources(symbolizer: Symbolizer | None) -> tuple[Source, ...]:
+    """All of them; frames of reports get the names that ``symbolizer`` finds."""
+    return (CrashReportSource(symbolizer), *SOURCES[1:])

@@ -13,6 +13,8 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from excguard import crash_reports
+from excguard.crash_reports.symbolicate import symbolicate
+from excguard.crash_reports.symbols.symbol import Symbolizer
 from excguard.decoding.site import innermost
 from excguard.files import bounded
 from excguard.pipeline.source import ExternalHit
@@ -80,8 +82,8 @@ def _identity(pid: int, parent_pid: int, times: _Times, *, complete: bool) -> Id
     return Identity(pid, parent_pid, _nanoseconds(times.started), _nanoseconds(times.ended), complete)
 
 
-def read(path: Path) -> ExternalHit | None:
-    """Read a report.
+def read(path: Path, symbolizer: Symbolizer | None = None) -> ExternalHit | None:
+    """Read a report; its frames get the names that ``symbolizer`` finds.
 
     Returns:
         The guard that its process died of; None when it died of something else.
@@ -96,6 +98,8 @@ def read(path: Path) -> ExternalHit | None:
     report = crash_reports.read_bytes(data, str(path))
     if not report.violations:
         return None
+    if symbolizer is not None:
+        symbolicate(report, symbolizer)
     violation = report.violations[0]
     if violation.code is None:
         raise IncompleteReportError("it leaves out the code of the guard")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from excguard.config import Target
+from excguard.crash_reports.symbolicate import named
+from excguard.crash_reports.symbols.symbol import Symbolizer
 from excguard.decoding.site import Place
 from excguard.mach import processes
 from excguard.mach.errors import MachError
@@ -52,9 +54,25 @@ class _Entry:
 class TargetSet:
     """Adds targets to supervisor and receiver, removes them, and keeps their states."""
 
-    def __init__(self, host: Host, pipeline: Pipeline, supervisor: Supervisor, receiver: Receiver) -> None:
-        """Begin without targets."""
+    def __init__(
+        self,
+        host: Host,
+        pipeline: Pipeline,
+        supervisor: Supervisor,
+        receiver: Receiver,
+        symbolizer: Symbolizer | None = None,
+    ) -> None:
+        """Begin without targets.
+
+        Args:
+            host: the running system.
+            pipeline: of their hits.
+            supervisor: runs their programs.
+            receiver: receives their exceptions.
+            symbolizer: names the places of hits; None: they have no names.
+        """
         self._host = host
+        self._symbolizer = symbolizer
         self._pipeline = pipeline
         self._supervisor = supervisor
         self._receiver = receiver
@@ -96,7 +114,8 @@ class TargetSet:
     def place(self, target_id: int, pid: int, addresses: Sequence[int]) -> Place | None:
         """See `ProcessNames`."""
         program = self._program_of(target_id)
-        return program.place(pid, addresses) if program is not None else None
+        found = program.place(pid, addresses) if program is not None else None
+        return found if found is None or self._symbolizer is None else named(found, self._symbolizer)
 
     def _program_of(self, target_id: int) -> Program | None:
         return next((one.program for one in self._entries.values() if one.number == target_id), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from excguard.crash_reports.symbols.symbol import Symbol
 
@@ -22,6 +22,15 @@ _ANSWER = re.compile(
     r"(?P<name>.+?) \(in [^)]*\)(?: \+ (?P<offset>\d+)| \((?P<file>[^():]+):(?P<line>\d+)\))?"
 )
 
+_UUID_LINE = re.compile(r"UUID: (?P<uuid>[0-9A-Fa-f-]{32,36}) \((?P<arch>[^)]+)\) (?P<path>.+)")
+
+
+class _DebugFile(NamedTuple):
+    """A file with symbols: in a bundle, or the program itself."""
+
+    path: str
+    arch: str
+
 
 class Atos:
     """Apple's symbolizer."""
@@ -30,20 +39,20 @@ class Atos:
         """Use the atos at ``program``; dSYMs in ``directories`` come before Spotlight's."""
         self._program = program
         self._directories = directories
-        self._local: dict[str, str] | None = None
-        self._found: dict[str, str | None] = {}
+        self._local: dict[str, _DebugFile] | None = None
+        self._found: dict[str, _DebugFile | None] = {}
 
     def symbol(self, image: Image, offset: int) -> Symbol | None:
         """See `Symbolizer.symbol`."""
         uuid = image.uuid.replace("-", "").upper()
         if uuid not in self._found:
-            self._found[uuid] = self._debug_file(uuid) if len(uuid) == 32 else None
+            self._found[uuid] = self._debug_file(uuid, image.path) if len(uuid) == 32 else None
         file = self._found[uuid]
         if file is None:
             return None
-        arch = ["-arch", image.arch] if image.arch else []
+        arch = ["-arch", image.arch or file.arch]
         address = f"{_LOAD_ADDRESS + offset:#x}"
-        lines = _output([self._program, "-o", file, *arch, "-l", f"{_LOAD_ADDRESS:#x}", address])
+        lines = _output([self._program, "-o", file.path, *arch, "-l", f"{_LOAD_ADDRESS:#x}", address])
         answer = _ANSWER.fullmatch(lines[0]) if lines else None
         if answer is None:
             return None
@@ -54,24 +63,29 @@ class Atos:
             int(answer["line"] or 0),
         )
 
-    def _debug_file(self, uuid: str) -> str | None:
+    def _debug_file(self, uuid: str, path: str) -> _DebugFile | None:
+        """The file with the symbols of a build: in the directories, in Spotlight's index, or the image."""
         if self._local is None:
             self._local = {}
             for directory in self._directories:
-                # dwarfdump prints UUID, architecture in parentheses and path of each file in a bundle
                 for bundle in sorted(directory.rglob("*.dSYM")):
-                    for line in _output(["dwarfdump", "--uuid", str(bundle)]):
-                        _, _, rest = line.partition("UUID: ")
-                        digits, _, path = rest.partition(" ")
-                        self._local.setdefault(digits.replace("-", "").upper(), path.partition(") ")[2])
+                    self._local = _debug_files(str(bundle)) | self._local
         if uuid in self._local:
             return self._local[uuid]
         dashed = "-".join((uuid[:8], uuid[8:12], uuid[12:16], uuid[16:20], uuid[20:]))
-        for indexed in _output(["mdfind", f"com_apple_xcode_dsym_uuids == {dashed}"]):
-            for line in _output(["dwarfdump", "--uuid", indexed]):
-                if dashed in line:
-                    return line.partition(") ")[2]
+        for candidate in (*_output(["mdfind", f"com_apple_xcode_dsym_uuids == {dashed}"]), path):
+            if candidate and (file := _debug_files(candidate).get(uuid)):
+                return file
         return None
+
+
+def _debug_files(path: str) -> dict[str, _DebugFile]:
+    """What dwarfdump(1) finds in a bundle or file: the file of each UUID."""
+    found = {}
+    for line in _output(["dwarfdump", "--uuid", path]):
+        if answer := _UUID_LINE.fullmatch(line):
+            found[answer["uuid"].replace("-", "").upper()] = _DebugFile(answer["path"], answer["arch"])
+    return found
 
 
 def _output(command: Sequence[str]) -> list[str]:

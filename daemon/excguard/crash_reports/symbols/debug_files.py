@@ -49,7 +49,7 @@ class DebugFiles:
 
     def symbol(self, image: Image, offset: int) -> Symbol | None:
         """See `Symbolizer.symbol`."""
-        cache = self._cache(image.uuid)
+        cache = self._cache(image)
         found = cache.lookup(offset) if cache is not None and 0 <= offset < 1 << 32 else []
         if not found:
             return None
@@ -57,15 +57,21 @@ class DebugFiles:
         outer = found[-1]
         return Symbol(outer.symbol, offset - outer.sym_addr, outer.full_path or "", outer.line)
 
-    def _cache(self, uuid: str) -> Any:  # noqa: ANN401 - symbolic has no types
-        key = _key(uuid)
+    def _cache(self, image: Image) -> Any:  # noqa: ANN401 - symbolic has no types
+        key = _key(image.uuid)
         if not key:
             return None
         if self._objects is None:
             self._objects = dict(self._every())
         if key not in self._caches:
-            self._caches[key] = self._readable(self._objects.get(key))
+            self._caches[key] = self._readable(self._objects.get(key) or self._own(key, image.path))
         return self._caches[key]
+
+    def _own(self, key: str, path: str) -> Any:  # noqa: ANN401 - likewise
+        """The image itself, if the file at ``path`` still is of the same build."""
+        if not path or not _looks_right(path):
+            return None
+        return next((one for one in self._objects_of(path) if key in _keys(one)), None)
 
     def _readable(self, found: Any) -> Any:  # noqa: ANN401 - likewise
         if found is None:
@@ -79,21 +85,28 @@ class DebugFiles:
         """Each object of the files with its UUID; those with debug information win over those without."""
         weak = []
         for path in _files(self._directories):
-            try:
-                objects = list(self._symbolic.Archive.open(path).iter_objects())
-            except (self._symbolic.SymbolicError, OSError, UnicodeError):
-                continue  # looks like one and is none: there may be any file below a directory
-            for one in objects:
-                entry = _key(one.debug_id), one
+            for one in self._objects_of(path):
+                entries = [(key, one) for key in _keys(one)]
                 if "debug" in one.features:
-                    yield entry
+                    yield from entries
                 else:
-                    weak.append(entry)
+                    weak += entries
         known: set[str] = set()
         for key, one in weak:
             if key not in known:
                 known.add(key)
                 yield key, one
+
+    def _objects_of(self, path: str) -> list[Any]:
+        try:
+            return list(self._symbolic.Archive.open(path).iter_objects())
+        except (self._symbolic.SymbolicError, OSError, UnicodeError):
+            return []  # looks like one and is not: there may be any file below a directory
+
+
+def _keys(one: Any) -> set[str]:  # noqa: ANN401 - likewise
+    """The spellings of an object's UUID: symbolic turns the bytes of an ELF build id around."""
+    return {_key(one.debug_id), _key(one.code_id or "")} - {""}
 
 
 def _key(uuid: str) -> str:

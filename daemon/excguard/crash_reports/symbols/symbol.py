@@ -10,11 +10,13 @@ class Image(NamedTuple):
         name: its file name.
         uuid: LC_UUID, hexadecimal digits with or without hyphens; "" when not known.
         arch: "arm64", "arm64e", "x86_64"; "" when not known.
+        path: where it was loaded from; "" when not known. A program that is not stripped has its own symbols.
     """
 
     name: str
     uuid: str
     arch: str = ""
+    path: str = ""
 
 
 class Symbol(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from excguard.crash_reports.symbols.symbol import Symbolizer
+
+
+_TIMEOUT = 10.0  # seconds for xcode-select
 
 
 class SymbolizerError(RuntimeError):
@@ -34,7 +38,7 @@ def open_symbolizer(directories: Sequence[Path]) -> Symbolizer:
             raise SymbolizerError(
                 f"{directory}: not a directory: --dsym takes one with dSYMs or Breakpad files"
             )
-    if sys.platform == "darwin" and (atos := shutil.which("atos")):
+    if sys.platform == "darwin" and (atos := _atos()):
         return Atos(atos, directories)
     try:
         return DebugFiles(directories)
@@ -43,3 +47,16 @@ def open_symbolizer(directories: Sequence[Path]) -> Symbolizer:
             "symbols need the package symbolic (the extra excguard[symbols])"
             + (", or Xcode's command line tools: xcode-select --install" if sys.platform == "darwin" else "")
         ) from None
+
+
+def _atos() -> str | None:
+    """The path of atos; None without developer tools: /usr/bin/atos would open a window that offers them."""
+    atos = shutil.which("atos")
+    if atos is None:
+        return None
+    try:
+        command = ["xcode-select", "--print-path"]
+        subprocess.run(command, capture_output=True, timeout=_TIMEOUT, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return atos
