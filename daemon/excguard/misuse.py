@@ -469,6 +469,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="list the misuses")
     options = parser.parse_args(arguments)
     if options.list:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as for other programs: `--list | head -1`
         for name, misuse in MISUSES.items():
             print(f"{name:31} {misuse.flavor:29} {misuse.mistake}")  # noqa: T201 - what was asked for
         return 0

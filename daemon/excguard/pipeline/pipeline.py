@@ -26,6 +26,7 @@ from excguard.pipeline.target_names import TargetNames
 _EXTERNAL_CAPACITY: Final = 8192  # records of an external source that can wait
 _LOOK: Final = 0.25  # seconds between two looks at sinks that are waited for
 _SLOW: Final = 3  # times the usual timeout for sinks that are slow, and not stuck
+_BEST_EFFORT: Final = 1.0  # seconds that best-effort sinks are waited for
 _CLOSING: Final = 1.0  # seconds that sinks have to close what they hold
 
 
@@ -58,6 +59,7 @@ class Pipeline(Closeable):
         self.exemplars = Exemplars()
         self.on_progress: Callable[[], None] = lambda: None
         """Called on sinks' threads when one has written what it had, and so more may be read."""
+        self._best_effort_end: float | None = None
         self._progressed = threading.Event()
         self._closed_cleanly = True
         self.damaged = 0
@@ -170,7 +172,7 @@ class Pipeline(Closeable):
             stream.limit(log)
 
     def finish(self, timeout: float, *, from_progress: bool) -> bool:
-        """Read everything, and wait until the sinks have written it.
+        """Read everything, and wait until the sinks have written it; for best-effort ones a second only.
 
         Args:
             timeout: seconds without progress of any sink after which it returns.
@@ -180,20 +182,23 @@ class Pipeline(Closeable):
             Whether the durable sinks have written everything.
         """
         end, seen = time.monotonic() + timeout, sum(worker.sink.progress for worker in self._workers)
+        if self._best_effort_end is None:  # one second for all calls together
+            self._best_effort_end = time.monotonic() + _BEST_EFFORT
         last = math.inf if from_progress else time.monotonic() + _SLOW * timeout
         while True:
             self._progressed.clear()
             self.drain()
             self.settle()
             busy = [worker for worker in self._workers if not worker.idle]
-            if not busy and self._written():
+            now = time.monotonic()
+            durable = any(worker.sink.durable for worker in busy)
+            if self._written() and not durable and (not busy or now >= self._best_effort_end):
                 return True
             progress = sum(worker.sink.progress for worker in self._workers)
-            now = time.monotonic()
             if progress != seen:
                 end, seen = min(now + timeout, last), progress
             if now >= end:
-                return self._written() and not any(worker.sink.durable for worker in busy)
+                return self._written() and not durable
             self._progressed.wait(min(end - now, _LOOK))
 
     def close(self) -> bool:

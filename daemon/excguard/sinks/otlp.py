@@ -34,7 +34,7 @@ _DEFAULT_ENDPOINT: Final = "http://localhost:4318"
 _DEFAULT_TIMEOUT_MS: Final = 10_000
 _BATCH: Final = 512  # records in a request
 _MAX_WAITING: Final = 8192  # records; what comes while so many wait is dropped
-_CLOSING: Final = 2.0  # seconds for the last request
+_CLOSING: Final = 0.8  # seconds for the last request
 
 # SeverityNumber of opentelemetry/proto/logs/v1/logs.proto.
 _NUMBERS: Final = {Severity.FATAL: 21, Severity.OPTIONAL: 13, Severity.SOFT: 9, Severity.UNKNOWN: 13}

@@ -37,7 +37,7 @@ _MAX_WAITING: Final = 100  # messages
 _MAX_SECRET: Final = 64 * 1024  # bytes of a file with an address or a key
 _MAX_FILE: Final = 1 << 20  # bytes of the file of known sites
 _TIMEOUT: Final = 10.0
-_CLOSING: Final = 2.0
+_CLOSING: Final = 0.8
 _HOUR: Final = 3600.0
 
 
@@ -245,6 +245,7 @@ def open_webhook(config: Config, complain: Complain) -> WebhookSink:
     if webhook.secret_file and not secret:
         raise OSError(f"{webhook.secret_file}: empty; it is to hold the key of the signature")
     journal = Path(config.journal.path) if config.journal.path else default_journal_path()
+    journal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # `run` may be the first to need it
     try:
         return WebhookSink(
             url,
