@@ -52,6 +52,8 @@ SAMPLES: dict[str, Any] = {
     "exit_status": 3,
     "fail_on": "optional",
     "file": "/Library/Application Support/excguard/config.toml",
+    "line": 12,
+    "key": "target[2].restart",
     "first_seq": 11,
     "first_timestamp": "2026-03-01T12:00:00.000010Z",
     "flags_after": 17,

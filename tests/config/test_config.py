@@ -210,7 +210,8 @@ def test_a_key_under_both_of_its_names_is_refused() -> None:
     message = refused(MAIL + 'attach = "both"\nregistration = "both"')
 
     assert message == (
-        'f.toml: [[target]] "mail": attach and registration are the same key; remove attach, its old name'
+        'f.toml: line 4: [[target]] "mail": attach and registration are the same key; '
+        "remove attach, its old name"
     )
 
 

@@ -238,7 +238,7 @@ def test_broken_configuration_names_the_line_to_fix(mac, tmp_path) -> None:
     finding = next(finding for finding in findings if finding.check == "configuration")
 
     assert finding.status is Status.PROBLEM
-    assert finding.found.startswith(f'{path}: log: unknown key "frist"')
+    assert finding.found.startswith(f'{path}: line 2: log: unknown key "frist"')
     assert not any(finding.check == "metrics port" for finding in findings)
 
 

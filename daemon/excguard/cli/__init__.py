@@ -29,6 +29,7 @@ _COMMANDS = {
     "top": "Show hits live, in the terminal.",
     "decode": "Explain a code, a line of a report, or a whole report.",
     "doctor": "Say why guard hits are (not) seen on this machine.",
+    "config": "Check and show the configuration.",
     "launchd": "Run excguard at login or from boot on.",
     "explain": "Explain one guard, by any of its names or numbers.",
     "report": "List the guard violations in crash reports.",

@@ -14,12 +14,13 @@ from excguard import config as configuration
 from excguard.cli import service_runner, simulated_kernel
 from excguard.cli.service_runner import Failure, report_error
 from excguard.config import Config, ConfigError
-from excguard.files import atomic, ownership
+from excguard.files import atomic, errors, ownership
+from excguard.files.escaping import printable
 from excguard.files.off_loop import OffLoop
 from excguard.launchd.job import Kind
 from excguard.mach import host as mach_host
 from excguard.pipeline.journal import JournalError
-from excguard.process import interrupt
+from excguard.process import interrupt, standard_streams
 from excguard.service import needs_restart
 from excguard.sinks.log import EventLog, open_standard_error
 from excguard.sinks.registry import open_sinks
@@ -27,6 +28,7 @@ from excguard.web.endpoint import Endpoint
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _READING = 10.0  # seconds to read the configuration in
+_WRITING = 1.0  # seconds to write the first line in
 
 
 @click.command("serve")
@@ -54,7 +56,8 @@ _READING = 10.0  # seconds to read the configuration in
 def command(config_path: Path | None, log_path: Path | None, pid_file: Path | None, *, as_json: bool) -> None:
     """Start programs, watch them, and log and count every guard exception in them.
 
-    Runs in the foreground, as launchd wants it, until no program is left to look after.
+    Runs in the foreground, as launchd wants it, until no program is left to look after. The first line on
+    standard output says where the live page, the log, the journal and the configuration are.
 
     \b
     Signals:
@@ -135,7 +138,8 @@ class _Daemon:
             stack.enter_context(service_runner.signals_held((*_STOPPING, signal.SIGHUP, signal.SIGUSR1)))
             stack.callback(self._close_endpoint)
             with interrupt.Deferred():  # until the stack has it, nothing would close it
-                sinks = open_sinks(config, self._host, report_error)
+                with self._naming_the_log():
+                    sinks = open_sinks(config, self._host, report_error)
                 if not config.log.path:
                     sinks.append(open_standard_error(self._host, config.log.format, report_error))
                 self._logs = [sink for sink in sinks if isinstance(sink, EventLog)]
@@ -146,6 +150,7 @@ class _Daemon:
             self._endpoint = self._open_endpoint(config)
             if pid_file is not None:
                 stack.enter_context(_pid_file(pid_file))
+            self._say_where(journal)
             service_runner.live(
                 self._service,
                 {
@@ -155,6 +160,24 @@ class _Daemon:
                 },
             )
         return self._complete
+
+    def _say_where(self, journal: Path) -> None:
+        """One line on standard output: where to look, and what was read."""
+        endpoint = self._endpoint
+        # The page of a Unix socket is for programs; the socket itself is what can be named.
+        page = None if endpoint is None else f"{endpoint.url}/" if "://" in endpoint.url else endpoint.url
+        where = {
+            "page": page,
+            "log": ", ".join(log.output.name for log in self._logs),
+            "journal": str(journal),
+            "configuration": str(self._path.absolute()),
+        }
+        if self._as_json:
+            text = msgspec.json.encode(where).decode()
+        else:
+            shown = ", ".join(f"{name} {printable(value or 'off')}" for name, value in where.items())
+            text = f"excguard: {shown}"
+        standard_streams.write_output(f"{text}\n", patience=_WRITING)
 
     def _close_service(self) -> None:
         self._complete = service_runner.close(self._service)
@@ -167,7 +190,22 @@ class _Daemon:
         try:
             return service_runner.open_endpoint(self._service, self._feed, config, self._host)
         except ConfigError as error:
-            raise ConfigError(f"{self._path}: {error}") from None
+            raise configuration.located(self._path, error.path, str(error)) from None
+        except OSError as error:
+            raise OSError(f"{error}; set metrics.listen in {self._path} to another address") from None
+
+    @contextlib.contextmanager
+    def _naming_the_log(self) -> Iterator[None]:
+        """What goes wrong in its block is about ``log.path``, or about --log, which replaces it."""
+        try:
+            yield
+        except OSError as error:
+            if self._log_path is not None:
+                text = f"--log: {errors.message(error)}"
+            else:
+                key = ("log", "path")
+                text = str(configuration.located(self._path, key, f"log.path: {errors.message(error)}"))
+            raise OSError(text) from None
 
     def _on_hup(self, _number: int) -> None:
         task = asyncio.get_running_loop().create_task(self._reload())
@@ -187,7 +225,8 @@ class _Daemon:
                 if moved:
                     endpoint = self._open_endpoint(config)
                 if config.log.path and old.log.path:
-                    self._move_logs(Path(config.log.path))
+                    with self._naming_the_log():
+                        self._move_logs(Path(config.log.path))
             except (ConfigError, TimeoutError, *service_runner.SYSTEM_ERRORS) as error:
                 if endpoint is not None:
                     endpoint.close()
@@ -195,6 +234,8 @@ class _Daemon:
                     "error",
                     "configuration_rejected",
                     file=str(self._path),
+                    line=error.line if isinstance(error, ConfigError) else None,
+                    key=error.key if isinstance(error, ConfigError) else None,
                     error=service_runner.reason(error),
                 )
                 return

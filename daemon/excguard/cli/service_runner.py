@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import signal
 import time
 import traceback
@@ -138,11 +139,14 @@ def open_endpoint(service: Service, feed: LiveFeed, config: Config, host: Host) 
             on_problem=lambda event, error: service.pipeline.emit("error", event, error=error),
         )
     except WebConfigError as error:
-        raise ConfigError(f"metrics.web_config: {error}") from error
+        raise ConfigError(f"metrics.web_config: {error}", ("metrics", "web_config")) from error
     except UnprotectedError as error:
-        raise ConfigError(f"metrics.listen: {error}") from error
+        raise ConfigError(f"metrics.listen: {error}", ("metrics", "listen")) from error
     except OSError as error:
-        raise OSError(f"no metrics on {config.metrics.listen}: {errors.reason(error)}") from error
+        text = f"no metrics on {config.metrics.listen}: {errors.reason(error)}"
+        if error.errno == errno.EADDRINUSE and isinstance(listen, tuple):
+            text += f" (`lsof -nP -iTCP:{listen[1]} -sTCP:LISTEN` shows by which program)"
+        raise OSError(text) from error
     service.pipeline.emit("info", "metrics_listening", url=endpoint.metrics_url)
     return endpoint
 

@@ -5,7 +5,7 @@ The file is TOML. Every key has a default, so an empty file (and no file, for ``
 two.
 
 An unknown key, a value of the wrong type and a value that cannot work each stop the start with one line that
-names the file, the key, what is wrong and what is allowed.
+names the file, the line, the key, what is wrong and what is allowed.
 """
 
 from excguard.config.checks import check, parse_listen
@@ -13,6 +13,7 @@ from excguard.config.file import (
     default_journal_path,
     default_path,
     load,
+    located,
     parse,
     runs_directory,
     state_directory,
@@ -53,6 +54,7 @@ __all__ = [
     "default_journal_path",
     "default_path",
     "load",
+    "located",
     "parse",
     "parse_listen",
     "runs_directory",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from excguard.config.messages import ConfigError, target_key, wrong
+from excguard.config.messages import ConfigError, Problem, target_key, wrong
 from excguard.config.settings import (
     CAPACITY,
     COMMAND,
@@ -38,8 +38,45 @@ def check(config: Config) -> None:
     Raises:
         ConfigError: "key: what is wrong; what is allowed", for the first such value.
     """
-    for problem in _problems(config):
-        raise ConfigError(problem)
+    for problem in problems(config):
+        raise ConfigError(problem.text)
+
+
+def problems(config: Config) -> Iterator[Problem]:
+    """Every value that has the right type and cannot work, with its key."""
+    if config.metrics.listen and not parse_listen(config.metrics.listen):
+        path = ("metrics", "listen")
+        yield Problem(path, wrong("metrics.listen", config.metrics.listen, str(LISTEN.description)))
+    for path, what, texts in (
+        (("log", "path"), "a path", (config.log.path,)),
+        (("metrics", "web_config"), "a path", (config.metrics.web_config,)),
+        (("journal", "path"), "a path", (config.journal.path,)),
+        (("webhook", "url_file"), "a path", (config.webhook.url_file,)),
+        (("webhook", "secret_file"), "a path", (config.webhook.secret_file,)),
+        (("crash_reports", "directories"), "a path", config.crash_reports.directories),
+        (("unified_log", "command"), "an argument", config.unified_log.command),
+    ):
+        if NUL in "".join(texts):
+            yield Problem(path, f"{'.'.join(path)}: {what} cannot hold a NUL character")
+    capacity = config.journal.capacity
+    if capacity & (capacity - 1):
+        text = wrong("journal.capacity", capacity, str(CAPACITY.description))
+        yield Problem(("journal", "capacity"), text)
+    yield from _address_problems(config)
+    for text in _pair_problems("reply", config.behavior, config.reply):
+        yield Problem(("reply",), text)
+    if len(config.target) > MAX_TARGETS:
+        text = f"target: {len(config.target)} targets; allowed: at most {MAX_TARGETS}"
+        yield Problem(("target", MAX_TARGETS), text)
+    names: set[str] = set()
+    for index, target in enumerate(config.target):
+        prefix = target_key(index + 1, target.name)
+        if target.name in names:
+            text = f"{prefix} name: another target has this name; each target needs its own"
+            yield Problem(("target", index, "name"), text)
+        names.add(target.name)
+        for key, text in _target_problems(target):
+            yield Problem(("target", index, key), f"{prefix} {text}")
 
 
 def parse_listen(listen: str) -> tuple[str, int] | Path | None:
@@ -68,84 +105,61 @@ def is_url(text: str) -> bool:
     return valid and text.isascii() and all(character > " " for character in text)
 
 
-def _problems(config: Config) -> Iterator[str]:
-    if config.metrics.listen and not parse_listen(config.metrics.listen):
-        yield wrong("metrics.listen", config.metrics.listen, str(LISTEN.description))
-    for key, path in (
-        ("log.path", config.log.path),
-        ("metrics.web_config", config.metrics.web_config),
-        ("journal.path", config.journal.path),
-        ("webhook.url_file", config.webhook.url_file),
-        ("webhook.secret_file", config.webhook.secret_file),
-    ):
-        if NUL in path:
-            yield f"{key}: a path cannot hold a NUL character"
-    capacity = config.journal.capacity
-    if capacity & (capacity - 1):
-        yield wrong("journal.capacity", capacity, str(CAPACITY.description))
-    if any(NUL in directory for directory in config.crash_reports.directories):
-        yield "crash_reports.directories: a path cannot hold a NUL character"
-    yield from _address_problems(config)
-    if any(NUL in word for word in config.unified_log.command):
-        yield "unified_log.command: an argument cannot hold a NUL character"
-    yield from _pair_problems("reply", config.behavior, config.reply)
-    if len(config.target) > MAX_TARGETS:
-        yield f"target: {len(config.target)} targets; allowed: at most {MAX_TARGETS}"
-    names: set[str] = set()
-    for number, target in enumerate(config.target, start=1):
-        key = target_key(number, target.name)
-        if target.name in names:
-            yield f"{key} name: another target has this name; each target needs its own"
-        names.add(target.name)
-        yield from _target_problems(key, target)
-
-
-def _address_problems(config: Config) -> Iterator[str]:
+def _address_problems(config: Config) -> Iterator[Problem]:
     if config.otlp.endpoint and not is_url(config.otlp.endpoint):
-        yield wrong("otlp.endpoint", config.otlp.endpoint, str(URL.description))
+        text = wrong("otlp.endpoint", config.otlp.endpoint, str(URL.description))
+        yield Problem(("otlp", "endpoint"), text)
     if config.webhook.url and not is_url(config.webhook.url):
         # The path is a secret: it is not repeated.
-        yield f"webhook.url: not valid; allowed: {SECRET_URL.description}"
+        text = f"webhook.url: not valid; allowed: {SECRET_URL.description}"
+        yield Problem(("webhook", "url"), text)
     if config.webhook.url and config.webhook.url_file:
-        yield "webhook: url and url_file are both set; leave one out"
+        yield Problem(("webhook", "url_file"), "webhook: url and url_file are both set; leave one out")
 
 
-def _target_problems(key: str, target: Target) -> Iterator[str]:
-    for place, text in (("name", target.name), ("directory", target.directory)):
-        if NUL in text:
-            yield f"{key} {place}: cannot hold a NUL character"
+def _target_problems(target: Target) -> Iterator[tuple[str, str]]:
+    """Key, and "key: what is wrong; what is allowed"."""
+    for key, what, texts in (
+        ("name", "", (target.name,)),
+        ("directory", "", (target.directory,)),
+        ("command", "an argument ", target.command),
+    ):
+        if NUL in "".join(texts):
+            yield key, f"{key}: {what}cannot hold a NUL character"
     if not target.command[0]:
-        yield wrong(f"{key} command", list(target.command), str(COMMAND.description))
-    if any(NUL in part for part in target.command):
-        yield f"{key} command: an argument cannot hold a NUL character"
+        yield "command", wrong("command", list(target.command), str(COMMAND.description))
     for name, value in target.environment.items():
         if not name or "=" in name or NUL in name + value:
-            yield wrong(f"{key} environment", {name: value}, f"{ENVIRONMENT.description}, and no NUL in it")
+            allowed = f"{ENVIRONMENT.description}, and no NUL in it"
+            yield "environment", wrong("environment", {name: value}, allowed)
     if target.directory and not Path(target.directory).is_dir():
-        yield wrong(f"{key} directory", target.directory, str(DIRECTORY.description))
+        yield "directory", wrong("directory", target.directory, str(DIRECTORY.description))
     if target.restart_delay > target.restart_delay_max:
-        yield (
-            f"{key} restart_delay: {target.restart_delay:g} s is more than restart_delay_max "
+        text = (
+            f"restart_delay: {target.restart_delay:g} s is more than restart_delay_max "
             f"({target.restart_delay_max:g} s); it is the first delay"
         )
-    yield from _guard_behavior_problems(key, target)
-    yield from _pair_problems(f"{key} reply", target.behavior, target.reply)
+        yield "restart_delay", text
+    for text in _guard_behavior_problems(target):
+        yield "guard_behavior", f"guard_behavior: {text}"
+    for text in _pair_problems("reply", target.behavior, target.reply):
+        yield "reply", text
 
 
-def _guard_behavior_problems(key: str, target: Target) -> Iterator[str]:
+def _guard_behavior_problems(target: Target) -> Iterator[str]:
     if not target.guard_behavior:
         return
     try:
         flags = GuardBehavior.parse(target.guard_behavior)
     except ValueError as error:
-        yield f"{key} guard_behavior: {error}"
+        yield str(error)
     else:
         # task_exc_guard_no_set_mask, osfmk/kern/task.c since xnu-8019
         if refused := flags & (GuardBehavior.MP_ONCE | GuardBehavior.VM_ONCE):
-            yield f"{key} guard_behavior: since macOS 12 a program cannot set {refused.text()}; leave it out"
+            yield f"since macOS 12 a program cannot set {refused.text()}; leave it out"
     if target.registration is Registration.SPAWN and target.delivery is not Delivery.CLIENT:
         yield (
-            f'{key} guard_behavior: only the program itself can set it: use registration = "rendezvous" or '
+            'only the program itself can set it: use registration = "rendezvous" or '
             '"both", and build excguard_client.c into the program'
         )
 

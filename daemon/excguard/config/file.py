@@ -1,6 +1,7 @@
 """Reading a configuration file: TOML, old names of keys, defaults of the top level, absolute paths."""
 
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -10,8 +11,9 @@ from typing import Any
 import click
 import msgspec
 
-from excguard.config.checks import NUL, check
-from excguard.config.messages import ConfigError, explain, one_line, target_key
+from excguard.config.checks import NUL, problems
+from excguard.config.lines import KeyPath, line_of
+from excguard.config.messages import ConfigError, Problem, explain, one_line, target_key
 from excguard.config.settings import UNIX, Config
 from excguard.files import bounded, errors, ownership
 
@@ -98,61 +100,82 @@ def parse(
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
+        found = re.search(r"at line (\d+)", str(error))
         raise ConfigError(
-            f"{file}: not TOML: {one_line(str(error))}; see https://toml.io for its syntax"
+            f"{file}: not TOML: {one_line(str(error))}; see https://toml.io for its syntax",
+            line=int(found[1]) if found else None,
         ) from error
     except RecursionError as error:
         raise ConfigError(f"{file}: not a configuration: nested too deeply") from error
-    try:
-        for line in _rename_old_keys(raw):
-            if on_deprecated is not None:
-                on_deprecated(f"{file}: {line}")
-    except ConfigError as error:
-        raise ConfigError(f"{file}: {error}") from None
+    for problem in _rename_old_keys(raw, lambda line: on_deprecated and on_deprecated(f"{file}: {line}")):
+        raise _error(file, text, problem)
     _inherit(raw)
     try:
         config = msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{file}: {explain(raw, str(error))}") from error
+        raise _error(file, text, explain(raw, str(error))) from error
     config = _absolute(config, directory)
-    try:
-        check(config)
-    except ConfigError as error:
-        raise ConfigError(f"{file}: {error}") from None
+    for problem in problems(config):
+        raise _error(file, text, problem)
     return config
 
 
-def _rename_old_keys(raw: dict[str, Any]) -> Iterator[str]:
-    """Give the keys of ``raw`` that have old names their new ones; yields a line about each.
+def located(path: Path, key: KeyPath, text: str) -> ConfigError:
+    """The error about a key of a file that `load` has read, and that turned out to be impossible later.
 
-    Raises:
-        ConfigError: both names are there.
+    Args:
+        path: the file.
+        key: the key.
+        text: what is wrong with it, its name included.
+    """
+    try:
+        contents = bounded.read(path, MAX_SIZE).decode()
+    except (OSError, UnicodeDecodeError):  # it has been changed since
+        contents = ""
+    try:
+        return _error(str(path), contents, Problem(key, text))
+    except tomllib.TOMLDecodeError:
+        return _error(str(path), "", Problem(key, text))
+
+
+def _error(file: str, text: str, problem: Problem) -> ConfigError:
+    line = line_of(text, problem.path)
+    place = f"{file}: " if line is None else f"{file}: line {line}: "
+    return ConfigError(place + problem.text, problem.path, line)
+
+
+def _rename_old_keys(raw: dict[str, Any], report: Callable[[str], None]) -> Iterator[Problem]:
+    """Give the keys of ``raw`` that have old names their new ones, and report a line about each.
+
+    Yields:
+        what is wrong where both names are there.
     """
     for table, old, new in _RENAMED:
-        for place, values in _tables(raw, table):
+        for path, place, values in _tables(raw, table):
             if old not in values:
                 continue
             if new in values:
-                raise ConfigError(f"{place}: {old} and {new} are the same key; remove {old}, its old name")
+                text = f"{place}: {old} and {new} are the same key; remove {old}, its old name"
+                yield Problem((*path, old), text)
             values[new] = values.pop(old)
-            yield f"{place}: {old} is deprecated; it is now named {new}"
+            report(f"{place}: {old} is deprecated; it is now named {new}")
 
 
-def _tables(raw: dict[str, Any], table: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _tables(raw: dict[str, Any], table: str) -> Iterator[tuple[KeyPath, str, dict[str, Any]]]:
     """Every table of that name, with how errors name it."""
     found = raw.get(table)
     if isinstance(found, dict):
-        yield f"[{table}]", found
+        yield (table,), f"[{table}]", found
     elif isinstance(found, list):
-        for number, entry in enumerate(found, start=1):
+        for index, entry in enumerate(found):
             if isinstance(entry, dict):
                 name = entry.get("name")
-                yield target_key(number, name if isinstance(name, str) else ""), entry
+                yield (table, index), target_key(index + 1, name if isinstance(name, str) else ""), entry
 
 
 def _inherit(raw: dict[str, Any]) -> None:
     """Put the top level's behavior and reply into the targets that have none of their own."""
-    for _, target in _tables(raw, "target"):
+    for _, _, target in _tables(raw, "target"):
         for key in ("behavior", "reply"):
             if key in raw:
                 target.setdefault(key, raw[key])

@@ -5,26 +5,56 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import inspect
 
+from excguard.config.lines import KeyPath
 from excguard.config.settings import Config
 
 
 class ConfigError(ValueError):
-    """An invalid configuration, in one line: file, key, what is wrong, what is allowed."""
+    """An invalid configuration, in one line: file, line, key, what is wrong, what is allowed.
+
+    Attributes:
+        key: the key, as in "log.path" and "target[2].restart"; None when no single one is at fault.
+        line: its line in the file; None when it is not in it.
+    """
+
+    def __init__(self, text: str, key: KeyPath = (), line: int | None = None) -> None:
+        """Say what is wrong, and with which key."""
+        super().__init__(text)
+        self.path = key
+        self.key = (
+            re.sub(r"\.\[", "[", ".".join(f"[{s + 1}]" if isinstance(s, int) else s for s in key)) or None
+        )
+        self.line = line
 
 
-def explain(raw: Mapping[str, Any], message: str) -> str:
-    """A msgspec error about ``raw``, the parsed file, as one line."""
+class Problem(NamedTuple):
+    """What is wrong with a key.
+
+    Attributes:
+        path: the key.
+        text: "key: what is wrong; what is allowed".
+    """
+
+    path: KeyPath
+    text: str
+
+
+def explain(raw: Mapping[str, Any], message: str) -> Problem:
+    """A msgspec error about ``raw``, the parsed file."""
     found = re.fullmatch(r"(?s)(.*?)(?: - at `\$(.*)`)?", message)
     problem, where = (found[1], found[2] or "") if found else (message, "")
     value: Any = raw
     kind: inspect.Type = inspect.type_info(Config)
     key = ""
+    path: list[str | int] = []
     for name, index in re.findall(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]", where):
         kind = _inner(kind, name)
+        if index != "...":
+            path.append(name or int(index))
         if name:
             key = f"{key}{'.' if key and not key.endswith(' ') else ''}{name}"
             value = value.get(name) if isinstance(value, Mapping) else None
@@ -44,10 +74,13 @@ def explain(raw: Mapping[str, Any], message: str) -> str:
         near = difflib.get_close_matches(unknown[1], fields, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         place = f"{key}: " if key else ""
-        return f"{place}unknown key {_shown(unknown[1])}; {hint}allowed: {', '.join(fields)}"
+        text = f"{place}unknown key {_shown(unknown[1])}; {hint}allowed: {', '.join(fields)}"
+        return Problem((*path, unknown[1]), text)
     if missing:
-        return f"{key}: {missing[1]} is missing; each [[target]] needs a name and a command"
-    return wrong(key or "the file", value, _allowed(kind))
+        text = f"{key}: {missing[1]} is missing; each [[target]] needs a name and a command"
+    else:
+        text = wrong(key or "the file", value, _allowed(kind))
+    return Problem(tuple(path), text)
 
 
 def _inner(kind: inspect.Type, name: str) -> inspect.Type:

@@ -276,6 +276,13 @@ class ConfigurationRejected(Event, tag="configuration_rejected"):
     """The configuration that was read again is invalid; the old one stays in effect."""
 
     file: File
+    line: Annotated[
+        int | None, Meta(description="the line that is at fault, from 1; null when there is no single one")
+    ]
+    key: Annotated[
+        str | None,
+        Meta(description="the key, as in log.path and target[2].restart; null when there is no single one"),
+    ]
     error: Error
 
 

@@ -5,6 +5,7 @@ import os
 import sys
 from typing import Final
 
+_STANDARD_OUTPUT: Final = 1
 _STANDARD_ERROR: Final = 2
 
 
@@ -29,12 +30,21 @@ def write_error(text: str, *, patience: float | None = None) -> None:
         patience: seconds without progress after which the rest is given up, for a pipe that is not being
             read must not keep the process from ending; None for no limit.
     """
+    _write(_STANDARD_ERROR, text, patience)
+
+
+def write_output(text: str, *, patience: float | None = None) -> None:
+    """Write ``text``, which is of no use to others, to standard output: as `write_error` does."""
+    _write(_STANDARD_OUTPUT, text, patience)
+
+
+def _write(descriptor: int, text: str, patience: float | None) -> None:
     rest = text.encode("utf-8", "backslashreplace")
     import select  # noqa: PLC0415 - a library of its own, which most commands never need
 
     poll = select.poll()
-    poll.register(_STANDARD_ERROR, select.POLLOUT)
+    poll.register(descriptor, select.POLLOUT)
     with contextlib.suppress(OSError):
         while rest and poll.poll(None if patience is None else patience * 1000):
             # What poll has found room for: more could wait, for the descriptor is in blocking mode.
-            rest = rest[os.write(_STANDARD_ERROR, rest[: select.PIPE_BUF]) :]
+            rest = rest[os.write(descriptor, rest[: select.PIPE_BUF]) :]
