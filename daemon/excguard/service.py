@@ -29,7 +29,7 @@ from excguard.mach.ports import PortSet
 from excguard.native.closeable import Closeable
 from excguard.pipeline.counter_reader import CounterReader
 from excguard.pipeline.counters import Counters
-from excguard.pipeline.journal import HitCounter
+from excguard.pipeline.journal import HitCounter, JournalDamagedError
 from excguard.pipeline.pipeline import Pipeline
 from excguard.pipeline.receiver import Receiver
 from excguard.pipeline.sink import Sink
@@ -180,6 +180,7 @@ class Service(Closeable):
 
         Raises:
             ReceiverStoppedError: see there.
+            JournalDamagedError: another program has changed the journal.
         """
         self.pipeline.emit(
             "info", "service_started", kernel=self._host.kernel, release=f"macOS {self._host.release}"
@@ -302,6 +303,9 @@ class Service(Closeable):
                 self._receiver_stopped = True
                 self.pipeline.emit("error", "receiver_stopped", error=self._receiver.last_error)
                 raise ReceiverStoppedError(f"the receiver has stopped: {self._receiver.last_error}")
+            if damage := self.pipeline.damage:
+                self.pipeline.emit("error", "journal_damaged", error=damage)
+                raise JournalDamagedError(damage)
             self._report()
             self.pipeline.settle()
             self._wakeup.set()

@@ -40,6 +40,7 @@ class Pipeline(Fake):
         self.events: list[tuple[str, str, dict]] = []
         self.to_read = 0
         self.tally = ["site"]
+        self.damage = ""
         self.names = SimpleNamespace(number=lambda names: self.note("number", list(names)))
         self.live = SimpleNamespace(journal=SimpleNamespace())
         self.streams: list = []

@@ -21,6 +21,7 @@
 #include "hit_sums.h"
 #include "insertion.h"
 #include "journal.h"
+#include "journal_watch.h"
 #include "newer_constants.h"
 #include "parser.h"
 #include "receiver.h"

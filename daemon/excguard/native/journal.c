@@ -39,14 +39,20 @@ void excguard_journal_begin_counter(struct journal_map *map, uint32_t slot, uint
     atomic_store_explicit(&counter->key, key, memory_order_release); /* last: now it is in use */
 }
 
-/* The slot of `key`, or the free one where it belongs. There is always a free one (MAX_USED). */
+/*
+ * The slot of `key`, or the free one where it belongs. There is always a free one (MAX_USED), unless another
+ * program has written to the file: then it is slot 0, that of all others.
+ */
 static size_t probe(const struct excguard_journal *journal, uint64_t key) {
-    for (size_t slot = excguard_hit_home(key);; slot = (slot + 1) % EXCGUARD_HIT_SLOTS) {
+    size_t home = excguard_hit_home(key);
+    for (size_t step = 0; step < EXCGUARD_HIT_SLOTS; step++) {
+        size_t slot = (home + step) % EXCGUARD_HIT_SLOTS;
         uint64_t found = atomic_load_explicit(&journal->map->hits[slot].key, memory_order_relaxed);
         if (found == key || found == 0) {
             return slot;
         }
     }
+    return 0;
 }
 
 struct journal_hit_counter *excguard_journal_find_counter(struct excguard_journal *journal, uint64_t key) {
@@ -63,7 +69,7 @@ struct journal_hit_counter *excguard_journal_find_counter(struct excguard_journa
             return &journal->map->hits[slot];
         }
     }
-    if (journal->hit_slots_used >= MAX_USED) {
+    if (journal->hit_slots_used >= MAX_USED || slot == 0) {
         return &journal->map->hits[0];
     }
     excguard_journal_begin_counter(journal->map, (uint32_t)slot, key, journal->release);
@@ -161,9 +167,9 @@ uint32_t excguard_journal_hits(const struct excguard_journal *journal, struct ex
             .recorded = recorded,
             .lost = lost,
             .last_time_ns = atomic_load_explicit(&counter->last_time_ns, memory_order_relaxed),
-            .target_id = counter->target_id,
-            .guard_type = counter->guard_type,
-            .flavor = counter->flavor,
+            .target_id = (uint32_t)(key >> 32), /* from the key: whatever became of the file, they fit */
+            .guard_type = (uint32_t)(key >> 29) & 7,
+            .flavor = (uint32_t)key & EXCGUARD_FLAVOR_OTHER,
             .severity = counter->severity,
             .known = counter->known,
         };

@@ -399,6 +399,9 @@ static int prepare_file(const struct opening *opening, int fd, uint32_t *capacit
     if (fstat(fd, &status) != 0) { /* again: the previous owner may have changed it before it unlocked it */
         return fail_errno(opening, "examine");
     }
+    if ((size_t)status.st_size > file_size(MAX_CAPACITY)) {
+        return fail(opening, EXCGUARD_JOURNAL_CORRUPT, "larger than any journal; move the file away");
+    }
     *created = is_all_zero(fd, (size_t)status.st_size);
     if (*created) {
         *capacity = *capacity != 0 ? *capacity : DEFAULT_CAPACITY;

@@ -188,6 +188,12 @@ class ReceiverStopped(Event, tag="receiver_stopped"):
     error: Error
 
 
+class JournalDamaged(Event, tag="journal_damaged"):
+    """Another program has changed or truncated the journal. excguard ends; its next start sets it aside."""
+
+    error: Error
+
+
 class RunSummary(Event, tag="run_summary"):
     """The last line of `excguard run --json`."""
 

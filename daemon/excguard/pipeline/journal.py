@@ -84,6 +84,7 @@ class Journal(Closeable):
             kind = JournalDamagedError if damaged else JournalError
             raise kind(ffi.string(error).decode("utf-8", "backslashreplace"))
         self._handle: Any = handle[0]  # None once closed
+        lib.excguard_journal_watch(self._handle)
         self.capacity: int = lib.excguard_journal_capacity(self._handle)
         self.recovered_until: int = lib.excguard_journal_recovered_until(self._handle)
         """Records with a lower seq were left by an excguard that ended before it had dealt with them."""
@@ -119,6 +120,22 @@ class Journal(Closeable):
         """
         place = seq % self.capacity
         return self._ring + place, min(self.head - seq, self.capacity - place, most)
+
+    def verify(self, seq: int, count: int) -> None:
+        """Refuse records that the receiver has not written, or not where they are.
+
+        Args:
+            seq: of the first.
+            count: their number.
+
+        Raises:
+            JournalDamagedError: another program has changed or truncated the file.
+        """
+        if count < 0 or not lib.excguard_journal_intact(self._handle, self.tail, seq, count):
+            raise JournalDamagedError(
+                f"{self.path}: another program has changed or truncated the journal while it was in use; "
+                "the next start sets it aside"
+            )
 
     def release(self, seq: int) -> None:
         """Let the room of all records before ``seq`` be used again."""
@@ -203,6 +220,7 @@ class Journal(Closeable):
         """Unlock and let go. The receiver must have been stopped."""
         with self._lock:
             if self._handle is not None:
+                lib.excguard_journal_unwatch(self._handle)
                 lib.excguard_journal_close(self._handle)
                 self._handle = None
 

@@ -150,6 +150,11 @@ class Pipeline(Closeable):
                 self.emit("warning", "messages_rejected", reason=reason, count=count, total=total)
         self._rejected = rejected
 
+    @property
+    def damage(self) -> str:
+        """What another program has done to a journal while it was in use; empty: nothing."""
+        return next((stream.damage for stream in self.streams if stream.damage), "")
+
     # ---- hits ----
 
     def read(self) -> bool:

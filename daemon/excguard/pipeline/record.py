@@ -1,6 +1,7 @@
 """A record of the journal, decoded into a `Hit`."""
 
 from collections import OrderedDict
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from excguard.decoding.decode import decode
@@ -177,5 +178,16 @@ class RecordDecoder:
         return found
 
     def release(self, release: int) -> str:
-        """The release of a record as text; the running one when the record has none."""
-        return releases.show(release) if release else self._host.release
+        """The release of a record as text; the running one when the record has none, or an impossible one."""
+        return _shown(release) or self._host.release
+
+
+@lru_cache(maxsize=32)
+def _shown(release: int) -> str:
+    """A release as text; empty for none, and for a number that another program wrote to the file."""
+    text = releases.show(release)
+    try:
+        releases.parse(text)
+    except releases.ReleaseError:
+        return ""
+    return text

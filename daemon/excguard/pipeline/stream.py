@@ -13,7 +13,7 @@ from excguard.native import lib
 from excguard.native.closeable import Closeable
 from excguard.pipeline.batch import MIN_SIZE, Batch, Batches
 from excguard.pipeline.exemplars import Exemplars
-from excguard.pipeline.journal import HitCounter, Journal, Record
+from excguard.pipeline.journal import HitCounter, Journal, JournalDamagedError, Record
 from excguard.pipeline.own_processes import OwnProcesses
 from excguard.pipeline.rate_limit import SiteLimiter
 from excguard.pipeline.reader import BATCH, Reader
@@ -33,6 +33,7 @@ class Stream(Closeable):
         limiter: decides what comes in full, for what holds no place; its counts are those of the metrics.
         tally: the hits since the start. Recovered ones belong to an earlier start and are not in it.
         processes: the targets' own processes.
+        damage: what is wrong with the journal, of which nothing is read any more; empty: nothing.
     """
 
     observers: list[Callable[[Record], None]]
@@ -56,6 +57,7 @@ class Stream(Closeable):
         self.journal = journal
         self.limiter = SiteLimiter(log.first, log.window)
         self.processes = OwnProcesses()
+        self.damage = ""
         self.observers = []
         self.kind_observers = []
         self._names = names
@@ -102,7 +104,11 @@ class Stream(Closeable):
 
     def read(self) -> bool:
         """Read some records for everything that can take some. True when more can be read at once."""
+        if self.damage:
+            return False
         more = self._observe()
+        if self.damage:
+            return False
         for reader in self._readers:
             more = reader.read(self._position) or more
         self._release()
@@ -110,7 +116,7 @@ class Stream(Closeable):
 
     def observe(self) -> None:
         """Read all records for the observers, however far the sinks are."""
-        while self._observe():
+        while not self.damage and self._observe():
             pass
 
     def settle(self) -> None:
@@ -126,12 +132,19 @@ class Stream(Closeable):
         self._release()
 
     def written(self) -> bool:
-        """Whether every durable sink has written every record."""
+        """Whether every durable sink has written every record that can be read."""
+        if self.damage:
+            return True
         self._release()
         return not self.journal.pending
 
     def _observe(self) -> bool:
         records, count = self.journal.read(self._position, BATCH)
+        try:
+            self.journal.verify(self._position, count)
+        except JournalDamagedError as error:
+            self.damage = str(error)
+            return False
         if count >= MIN_SIZE and self._position >= self.journal.recovered_until:
             batch = self._batches.get(self._position, records, count)
             if self.limiter.count(batch):
@@ -172,6 +185,8 @@ class Stream(Closeable):
 
     def _release(self) -> None:
         """Release what every place has passed; move on those that keep others from reading."""
+        if self.damage:  # the file stays as it is, for whoever looks into it
+            return
         if len(self._readers) > 1:
             self._relieve()
         seq = min([self._position, *(reader.written for reader in self._readers)])
