@@ -38,6 +38,7 @@ from excguard.sources.collector import Collector
 from excguard.sources.process_reports import OwnProcess
 from excguard.sources.registry import sources
 from excguard.targets.attachment import Attachment
+from excguard.targets.behavior import with_behaviors
 from excguard.targets.events import Event, Exited, Started
 from excguard.targets.log_need import with_log_where_needed
 from excguard.targets.program import Program
@@ -146,7 +147,7 @@ class Service(Closeable):
             UnsupportedReleaseError: the running system is too old for a target's behavior.
             MachError: the kernel refuses a port.
         """
-        config = with_log_where_needed(config, host)
+        config = with_log_where_needed(with_behaviors(config, host), host)
         with contextlib.ExitStack() as stack:
             all_sources = sources(symbolizer)
             pipeline = stack.enter_context(Pipeline(config, host, journal, sinks, all_sources))
@@ -325,7 +326,7 @@ class Service(Closeable):
         Raises:
             UnsupportedReleaseError: a behavior that this release does not have.
         """
-        for target in config.target:
+        for target in with_behaviors(config, self._host).target:
             check_supported(target.behavior, self._host)
 
     async def reload(self, config: Config) -> None:
@@ -338,7 +339,7 @@ class Service(Closeable):
             JournalError: the names of new targets cannot be written; nothing has changed then.
         """
         self.pipeline.names.number(target.name for target in config.target)
-        config = with_log_where_needed(config, self._host)
+        config = with_log_where_needed(with_behaviors(config, self._host), self._host)
         self._config = config
         self.pipeline.limit(config.log)
         self._collector.reload(config)

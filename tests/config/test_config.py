@@ -179,7 +179,7 @@ def test_target_takes_behavior_and_reply_of_the_top_level_unless_it_has_its_own(
     )
     mail, other = config.target
 
-    assert (mail.behavior, mail.reply) == (Behavior.IDENTITY_PROTECTED, Reply.CONSUME)
+    assert (mail.behavior, mail.reply) == (Behavior.AUTO, Reply.CONSUME)
     assert (other.behavior, other.reply) == (Behavior.STATE_IDENTITY_PROTECTED, Reply.FORWARD)
 
 

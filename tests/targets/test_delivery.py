@@ -46,7 +46,7 @@ def hardened(tmp_path: Path) -> Path:
 def test_a_program_with_the_flags_of_most_gets_the_library(app: Path, library: Path) -> None:
     found = planned(app, mac())
 
-    assert (found.delivery, found.library, found.children) == (Delivery.INSERT, library, True)
+    assert (found.delivery, found.library) == (Delivery.INSERT, library)
     assert found.flags == GuardBehavior(0)
     assert found.undelivered == ""
 
@@ -97,7 +97,7 @@ def test_children_of_a_bundle_with_a_program_that_would_die_go_without(tmp_path:
     main = write(tmp_path / "My.app" / "Contents" / "MacOS" / "my", thin())
     write(main.with_name("helper"), thin(signed=signature(flags=0x2000)))
 
-    found = planned(main, mac())
+    found = planned(main, mac(), delivery_children=True)
     assert (found.delivery, found.children) == (Delivery.INSERT, False)
     assert "helper: library validation" in found.children_reason
 
@@ -105,6 +105,28 @@ def test_children_of_a_bundle_with_a_program_that_would_die_go_without(tmp_path:
     assert (forced.children, forced.children_reason) == (True, "")
     without = planned(main, mac(), delivery_children=False)
     assert (without.children, without.children_reason) == (False, "")
+
+
+def test_children_get_it_where_a_person_says_so_or_none_can_be_ended_by_it(app: Path) -> None:
+    """An app can start any program, also one outside of its bundle that dyld would end."""
+    found = planned(app, mac())
+    assert (found.delivery, found.children) == (Delivery.INSERT, False)
+    assert "dyld would end one that accepts its variables" in found.children_reason
+
+    assert planned(app, mac(), delivery_children=True).children
+    assert planned(app, mac(), delivery=Delivery.INSERT).children
+    assert planned(Path(sys.executable), mac(kernel="simulated")).children or sys.platform == "darwin"
+
+
+def test_with_registers_the_library_reports_the_images_where_the_flags_deliver_already(
+    app: Path, hardened: Path
+) -> None:
+    state = Behavior.STATE_IDENTITY_PROTECTED
+    found = planned(app, mac(flags=DELIVERED), behavior=state)
+    assert (found.delivery, found.children_delivered) == (Delivery.INSERT, True)
+
+    kept_out = planned(hardened, mac(release="15.0", flags=DELIVERED), behavior=state)
+    assert (kept_out.delivery, kept_out.undelivered, kept_out.fix) == (Delivery.NONE, "", "")
 
 
 @pytest.mark.parametrize(

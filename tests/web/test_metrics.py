@@ -43,7 +43,9 @@ COUNTERS = Counters(
         ("quiet", "MACH_PORT", "INVALID_NAME", "optional", 0, 0),
     ),
     exemplars={
-        Labels("mail", "MACH_PORT", "INVALID_NAME", "optional"): Exemplar(41, 1_700_000_000_500_000_000),
+        Labels("mail", "MACH_PORT", "INVALID_NAME", "optional"): Exemplar(
+            41, 1_700_000_000_500_000_000, "0f9c2a71b04e"
+        ),
         Labels("gone", "MACH_PORT", "DESTROY", "fatal"): Exemplar(1, 1),
     },
     made=SINCE - 1,
@@ -184,7 +186,7 @@ def test_openmetrics_has_exemplars_and_created_timestamps() -> None:
         if sample.exemplar
     }
     assert exemplars.keys() == {"INVALID_NAME"}
-    assert exemplars["INVALID_NAME"].labels == {"seq": "41"}
+    assert exemplars["INVALID_NAME"].labels == {"seq": "41", "site_id": "0f9c2a71b04e"}
     assert exemplars["INVALID_NAME"].value == 1
     assert float(exemplars["INVALID_NAME"].timestamp) == 1_700_000_000.5
     created = {

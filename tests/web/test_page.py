@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from excguard.decoding.code import join
+from excguard.decoding.site import Place
 from excguard.pipeline.counters import TargetState
 from excguard.web.live_feed import LiveFeed
 from tests.support.browser import ARGUMENTS, CHROMIUM, NO_PLAYWRIGHT, needs_chromium
@@ -113,6 +114,35 @@ def test_counts_charts_and_targets_are_updated(open_page, world) -> None:
     world.targets["maps"].up = True
     expect(maps).to_contain_text("running, started")
     expect(maps).not_to_contain_text("not running")
+
+
+def test_a_target_shows_what_of_it_is_not_seen_and_the_fix(open_page, world) -> None:
+    world.targets["maps"] = TargetState(
+        up=True,
+        visibility={"fatal": "crash_report", "optional": "nothing", "soft": "nothing"},
+        unseen=(("optional and soft", "it is setuid"),),
+        fix="test a copy",
+    )
+    world.targets["news"] = TargetState(up=True, visibility=dict.fromkeys(("fatal", "soft"), "handler"))
+    page = open_page()
+
+    expect(page.locator("#targets button", has_text="maps")).to_contain_text(
+        "optional and soft hits are not seen: it is setuid; fatal hits are seen in the crash report only; "
+        "fix: test a copy"
+    )
+    expect(page.locator("#targets button", has_text="news")).to_contain_text("all hits are seen")
+
+
+def test_the_place_of_a_hit_is_in_its_details_and_is_found(open_page, world) -> None:
+    page = open_page()
+    world.hit(pid=11)
+    hit = world.hit(place=Place("/opt/libfoo.dylib", "ABCD", 0x1F20, "foo_close", 24), program="mail")
+    page.fill("#search", hit.site.id)
+    expect(page.locator(".hit")).to_have_count(1)
+    page.locator(".hit button").first.click()
+
+    for text in ("/opt/libfoo.dylib", "0x1f20", "foo_close + 24", hit.site.id):
+        expect(page.locator(".hit .detail")).to_contain_text(text)
 
 
 def test_search_and_filters(open_page, world) -> None:

@@ -45,8 +45,8 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str 
 @click.option(
     "--behavior",
     type=click.Choice([behavior.value for behavior in Behavior]),
-    help="What the kernel reports about a hit; the second adds registers (macOS 15 and later).  "
-    "[default: the first]",
+    help="What the kernel reports about a hit; state_identity_protected adds registers, and so where in the "
+    "code it was (macOS 15 and later); auto: that where the release and --reply allow it.  [default: auto]",
 )
 @click.option(
     "--reply",
@@ -76,9 +76,9 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str 
 )
 @click.option(
     "--delivery-children/--no-delivery-children",
-    default=True,
-    show_default=True,
-    help="Whether the programs that it starts get the inserted library, too.",
+    default=None,
+    help="Whether the programs that it starts get the inserted library, too. dyld ends one that accepts its "
+    "variables and validates its libraries, so by default they do not on a Mac, unless --delivery is insert.",
 )
 @click.option(
     "--wait-all",
@@ -326,7 +326,9 @@ def _adapted(config: Config, arguments: tuple[str, ...], options: Mapping[str, A
                 stop_timeout=options["kill_after"],
                 wait_all=options["wait_all"],
                 delivery=Delivery(options["delivery"]),
-                delivery_children=options["delivery_children"],
+                delivery_children=(
+                    "auto" if options["delivery_children"] is None else options["delivery_children"]
+                ),
             ),
         ),
     )

@@ -76,8 +76,8 @@ def command(  # noqa: PLR0913 - one a command line option
 
     A row, in JSON and in files: file, format, kind, process, pid, os, cpu, guard_type, flavor, flavor_name,
     severity, target, code, subcode, release, summary, top_frame, error, guard_target (the same as target),
-    truncated. A file that cannot be read is a row with its name and the error. Parquet needs pyarrow:
-    pip install pyarrow.
+    truncated, site_id, site_precision. A file that cannot be read is a row with its name and the error.
+    Parquet needs pyarrow: pip install pyarrow.
 
     \b
     Exit status:

@@ -167,13 +167,13 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True):
     restart_delay: Annotated[float, DELAY] = 1.0
     restart_delay_max: Annotated[float, DELAY] = 60.0
     stop_timeout: Annotated[float, DELAY] = 5.0
-    behavior: Behavior = Behavior.IDENTITY_PROTECTED
+    behavior: Behavior = Behavior.AUTO
     reply: Reply = Reply.FORWARD
     registration: Registration = Registration.SPAWN
     guard_behavior: Annotated[str, GUARD_BEHAVIOR] = ""
     wait_all: bool = False
     delivery: Delivery = Delivery.AUTO
-    delivery_children: bool = True
+    delivery_children: bool | Literal["auto"] = "auto"
 
     @property
     def guard_flags(self) -> GuardBehavior | None:
@@ -184,7 +184,7 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True):
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file. Paths are absolute in what `load` returns."""
 
-    behavior: Behavior = Behavior.IDENTITY_PROTECTED
+    behavior: Behavior = Behavior.AUTO
     reply: Reply = Reply.FORWARD
     log: Log = Log()
     metrics: Metrics = Metrics()

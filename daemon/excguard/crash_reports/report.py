@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from excguard.decoding.site import Place
+from excguard.decoding.site import Place, Site, innermost
 from excguard.decoding.violation import PartialViolation  # noqa: TC001 - msgspec reads the annotation
 
 
@@ -104,10 +104,25 @@ class Report(msgspec.Struct, kw_only=True):
     notes: list[str] = []
     error: str | None = None
 
+    def site(self, violation: PartialViolation) -> Site:
+        """What identifies one of the violations across reports and runs: its frames, else the process."""
+        return Site.of(violation, innermost(frame.place for frame in self.frames), self.process or "")
+
+    def site_fields(self, violation: PartialViolation) -> dict[str, str | None]:
+        """``site_id`` and ``site_precision``; None where neither frames nor the process are known."""
+        site = self.site(violation)
+        known = site.precision != "executable" or bool(site.executable)
+        return {
+            "site_id": site.id if known else None,
+            "site_precision": site.precision if known else None,
+        }
+
     def to_dict(self) -> dict[str, Any]:
-        """The object that `--json` prints; violations as `decode --json` prints them."""
+        """The object that `--json` prints; violations as `decode --json` prints them, and with their site."""
         found: dict[str, Any] = msgspec.to_builtins(self)
-        found["violations"] = [violation.to_dict() for violation in self.violations]
+        found["violations"] = [
+            violation.to_dict() | self.site_fields(violation) for violation in self.violations
+        ]
         for frame in found["frames"]:
             for name in ("offset", "address"):
                 frame[name] = None if frame[name] is None else f"{frame[name]:#x}"

@@ -55,6 +55,7 @@ class Row(msgspec.Struct, frozen=True):
         top_frame: "image symbol" of the innermost frame outside of the library that makes system calls.
         error: Why the file could not be read.
         truncated: Whether the report was cut off; None for a file that could not be read.
+        site_id: As of `decoding.site.Site`, likewise site_precision; None where the report does not show it.
     """
 
     file: str
@@ -77,6 +78,8 @@ class Row(msgspec.Struct, frozen=True):
     error: str | None = None
     guard_target: int | None = None
     truncated: bool | None = None
+    site_id: str | None = None
+    site_precision: str | None = None
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -168,6 +171,7 @@ def _reports(path: str, release: str | None, buffer: bytearray) -> list[Report]:
 
 
 def _row(report: Report, violation: PartialViolation) -> Row:
+    site = report.site_fields(violation)
     return Row(
         file=report.file,
         format=report.format,
@@ -179,6 +183,8 @@ def _row(report: Report, violation: PartialViolation) -> Row:
         **violation.select(_VIOLATION_FIELDS),
         top_frame=_top_frame(report),
         truncated=report.truncated,
+        site_id=site["site_id"],
+        site_precision=site["site_precision"],
     )
 
 

@@ -119,11 +119,13 @@ class Site(NamedTuple):
     @property
     def precision(self) -> Precision:
         """What the id stands on."""
-        if self.place is not None and self.place.image and self.place.symbol:
+        place = self.place
+        # A function of the system is called by all programs.
+        if place is None or not place.image or place.in_system:
+            return "executable"
+        if place.symbol:
             return "symbol"
-        if self.place is not None and self.place.image and self.place.offset is not None:
-            return "offset"
-        return "executable"
+        return "offset" if place.offset is not None else "executable"
 
     @property
     def id(self) -> str:

@@ -11,6 +11,7 @@ from excguard.doctor.program import program
 from excguard.knowledge.exception_behavior import Behavior
 from excguard.mach.host import version
 from excguard.sources.crash_reports import DEFAULT_DIRECTORIES
+from excguard.targets.behavior import chosen
 
 
 def read_config(path: Path, *, required: bool = True) -> tuple[Config | None, Finding]:
@@ -39,7 +40,7 @@ def read_config(path: Path, *, required: bool = True) -> tuple[Config | None, Fi
 def behaviors(system: System, config: Config) -> Iterator[Finding]:
     """Does the release have the behaviors that the configuration asks for."""
     for target in config.target:
-        behavior = target.behavior
+        behavior = chosen(target.behavior, target.reply, system.host)
         if system.host.version < version(behavior.since):
             yield Finding(
                 f"target {target.name}",

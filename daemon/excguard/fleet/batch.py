@@ -16,7 +16,6 @@ import pyarrow as pa
 from excguard import crash_reports
 from excguard.crash_reports import ips
 from excguard.crash_reports.metadata import Metadata, metadata
-from excguard.decoding.site import Site, innermost
 
 if TYPE_CHECKING:
     from excguard.crash_reports import Report
@@ -124,8 +123,8 @@ _SELECTED = ("code", "subcode", "flavor", "flavor_name", "guard_target", "severi
 
 
 def _row(report: Report, violation: PartialViolation, etag: str | None, about: Metadata) -> dict[str, Any]:
-    place = innermost([frame.place for frame in report.frames])
-    site = Site.of(violation, place, report.process or "")
+    site = report.site(violation)
+    place = site.place
     major = _OS_MAJOR.search(report.os or "")
     return {
         "path": report.file,

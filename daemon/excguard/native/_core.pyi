@@ -70,6 +70,7 @@ class excguard_columns(Struct):
 class excguard_exemplar(Struct):
     seq: int
     time_us: int
+    site: int
 
 class excguard_guard(Struct):
     guard_type: int

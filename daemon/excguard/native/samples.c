@@ -5,9 +5,11 @@
 enum {
     DIGITS = 20,      /* of UINT64_MAX */
     MICROSECONDS = 6, /* decimals of a time in microseconds */
+    SITE_DIGITS = 12,
 };
 
 static const char exemplar_start[] = " # {seq=\"";
+static const char exemplar_site[] = "\",site_id=\"";
 static const char exemplar_value[] = "\"} 1 ";
 
 static char *put(char *out, const char *text, size_t length) {
@@ -43,6 +45,12 @@ static char *put_decimal(char *out, uint64_t number, uint32_t decimals) {
 static char *put_exemplar(char *out, const struct excguard_exemplar *exemplar) {
     out = put(out, exemplar_start, sizeof exemplar_start - 1);
     out = put_number(out, exemplar->seq);
+    if (exemplar->site != 0) {
+        out = put(out, exemplar_site, sizeof exemplar_site - 1);
+        for (int shift = 4 * (SITE_DIGITS - 1); shift >= 0; shift -= 4) {
+            *out++ = "0123456789abcdef"[exemplar->site >> shift & 15];
+        }
+    }
     out = put(out, exemplar_value, sizeof exemplar_value - 1);
     return put_decimal(out, exemplar->time_us, MICROSECONDS);
 }
@@ -56,7 +64,8 @@ size_t excguard_samples_size(const struct excguard_samples *samples) {
     size_t size = samples->count * line + labels;
     if (samples->exemplars != NULL) {
         size +=
-            samples->count * (sizeof exemplar_start + sizeof exemplar_value + 2 * DIGITS + sizeof ".000000");
+            samples->count * (sizeof exemplar_start + sizeof exemplar_site + SITE_DIGITS + sizeof exemplar_value +
+                              2 * DIGITS + sizeof ".000000");
     }
     if (samples->created_name != NULL) {
         size += samples->count * (strlen(samples->created_name) + strlen(samples->created) + sizeof " \n") +

@@ -1,7 +1,7 @@
 /*
  * The samples of a metric as text, in the syntax that Prometheus' plain format and OpenMetrics share:
  *
- *     excguard_hits_total{target="mail"} 42 # {seq="41"} 1 1700000000.500000
+ *     excguard_hits_total{target="mail"} 42 # {seq="41",site_id="3f9c2a71b04e"} 1 1700000000.500000
  *     excguard_hits_created{target="mail"} 1600000000.000
  *
  * The parts behind the value (the exemplar and the line of the creation time) are those of OpenMetrics.
@@ -15,6 +15,7 @@
 struct excguard_exemplar {
     uint64_t seq;
     uint64_t time_us; /* since the epoch; 0: the sample has none */
+    uint64_t site;    /* 48 bits, written as `site_id`; 0: not known */
 };
 
 struct excguard_samples {

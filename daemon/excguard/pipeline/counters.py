@@ -50,6 +50,7 @@ class Exemplar(NamedTuple):
 
     seq: int
     time_ns: int
+    site_id: str = ""  # empty when not known
 
 
 class Replies(NamedTuple):
@@ -69,6 +70,8 @@ class TargetState(Struct):
     version: str = ""  # of its app, when it was last started; "": not known
     build: str = ""
     visibility: dict[str, str] = {}  # by severity: what receives its hits; empty before the first start
+    unseen: tuple[tuple[str, str], ...] = ()  # severities whose hits excguard does not see, and why
+    fix: str = ""  # what would let a handler receive them all; empty when one does, or nothing is known
 
 
 class Counters(NamedTuple):

@@ -18,4 +18,7 @@ class Exemplars:
         """Take hits, the newest last."""
         last = {(hit.target, hit.code >> 32, hit.severity): hit for hit in hits}
         for hit in last.values():
-            self.newest[labels_of(hit.target, hit.violation)] = Exemplar(hit.seq, hit.time_ns)
+            site = hit.site
+            self.newest[labels_of(hit.target, hit.violation)] = Exemplar(
+                hit.seq, hit.time_ns, site.id if site else ""
+            )

@@ -45,7 +45,8 @@ class Tally:
 
     def __init__(self, decoder: RecordDecoder, names: TargetNames) -> None:
         """Begin at zero."""
-        self._sites: dict[tuple[int, int, int, str], SiteTally] = {}
+        self._found: dict[tuple[int, int, int, str], SiteTally] = {}
+        self._sites: dict[tuple[int, int, Site], SiteTally] = {}
         self._decoder = decoder
         self._names = names
 
@@ -57,16 +58,26 @@ class Tally:
     def add(self, record: Record, hits: int = 1) -> None:
         """Count hits of the site of ``record``, which is the first of them."""
         key = (*site_of(record), self._decoder.program(record))
-        found = self._sites.get(key)
+        found = self._found.get(key)
         if found is None:
-            if len(self._sites) >= MAX_SITES:
+            if len(self._found) >= MAX_SITES:
                 key = (key[0], -1, 0, "")
-            found = self._sites.get(key)
+            found = self._found.get(key)
             if found is None:
-                found = self._sites[key] = self._first(key[2], record)
+                found = self._found[key] = self._site(key[2], record)
         found.hits += hits
 
-    def _first(self, pc: int, record: Record) -> SiteTally:
+    def _site(self, pc: int, record: Record) -> SiteTally:
+        """The counts that those of a new program counter belong to."""
+        site = self._decoder.site(record)
+        # Without a place, program counters are all that distinguishes the calls of one run.
+        key = (record.target_id, pc if site.place is None else 0, site)
+        found = self._sites.get(key)
+        if found is None:
+            found = self._sites[key] = self._first(pc, site, record)
+        return found
+
+    def _first(self, pc: int, site: Site, record: Record) -> SiteTally:
         report = self._decoder.report(record)
         return SiteTally(
             self._names.name(record.target_id),
@@ -75,7 +86,7 @@ class Tally:
             self._decoder.release(record.release),
             pc,
             self._decoder.source,
-            self._decoder.site(record),
+            site,
             report.path if report else "",
             report.frames if report else (),
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from excguard.config import Delivery, Registration, Target
+from excguard.knowledge.exception_behavior import Behavior
 from excguard.knowledge.guard_behavior import GuardBehavior
 from excguard.mach.host import Host, version
 from excguard.targets import insertion
@@ -34,6 +35,7 @@ class Plan:
         library: the library to insert; None without INSERT.
         children: whether the programs that it starts get the library too.
         children_reason: why they do not, though the configuration wants it; or empty.
+        children_delivered: whether programs start with DELIVER here, so that those without it lose no hits.
         undelivered: why its flags are not changed by INSERT; empty with INSERT, and when they need no change.
         refused: why the program accepts no exception port; or empty.
         fix: what would let its hits be delivered; or empty.
@@ -45,6 +47,7 @@ class Plan:
     library: Path | None = None
     children: bool = False
     children_reason: str = ""
+    children_delivered: bool = False
     undelivered: str = ""
     refused: str = ""
     fix: str = ""
@@ -81,7 +84,12 @@ def plan(target: Target, program: Path, host: Host, environment: Mapping[str, st
     flags = default_flags(host, hardened=_hardened(executable, host, environment))
     no_port = refused(executable, host)
     wanted = target.delivery
-    if wanted is Delivery.AUTO and DELIVER in flags:
+    # Registers say where a hit was if the images are known, which the library reports.
+    if (
+        wanted is Delivery.AUTO
+        and DELIVER in flags
+        and target.behavior is not Behavior.STATE_IDENTITY_PROTECTED
+    ):
         return Plan(Delivery.NONE, executable, flags, refused=no_port)
     if wanted is Delivery.NONE:
         return Plan(
@@ -96,25 +104,47 @@ def plan(target: Target, program: Path, host: Host, environment: Mapping[str, st
         return _by_client(executable, flags, Verdict(Effect.IGNORED, 'delivery is "client"'), no_port)
     try:
         library = insertion.library_path()
+        verdict = insertion.judge(executable, library, host, environment)
     except FileNotFoundError as error:
-        return _by_client(executable, flags, Verdict(Effect.UNKNOWN, str(error)), no_port)
-    verdict = insertion.judge(executable, library, host, environment)
+        return _without_library(target, executable, flags, Verdict(Effect.UNKNOWN, str(error)), no_port)
     if verdict.effect is Effect.LOADED or wanted is Delivery.INSERT:
-        reason = ""
-        if target.delivery_children and wanted is Delivery.AUTO:
-            reason = insertion.endangered(executable, library, host)
+        children, reason = _children(target, executable, library, host)
         return Plan(
             Delivery.INSERT,
             executable,
             flags,
             library=library,
-            children=target.delivery_children and not reason,
+            children=children,
             children_reason=reason,
+            children_delivered=DELIVER in default_flags(host, hardened=False),
             undelivered=verdict.reason,
             refused=no_port,
             fix=verdict.fix,
         )
+    return _without_library(target, executable, flags, verdict, no_port)
+
+
+def _without_library(
+    target: Target, executable: Executable, flags: GuardBehavior, verdict: Verdict, no_port: str
+) -> Plan:
+    if target.delivery is Delivery.AUTO and DELIVER in flags:
+        return Plan(Delivery.NONE, executable, flags, refused=no_port)
     return _by_client(executable, flags, verdict, no_port)
+
+
+def _children(target: Target, executable: Executable, library: Path, host: Host) -> tuple[bool, str]:
+    """Whether the variables stay for the programs that a program starts, and why not.
+
+    A program that accepts dyld's variables and validates its libraries is ended by dyld (`insertion.judge`).
+    Which programs are started is not known beforehand, so it is a person who decides that none is such a one.
+    """
+    wanted = target.delivery_children
+    if wanted is False or target.delivery is Delivery.INSERT or host.simulated:
+        return wanted is not False, ""
+    if wanted == "auto":
+        return False, "dyld would end one that accepts its variables and validates its libraries"
+    reason = insertion.endangered(executable, library, host)
+    return not reason, reason
 
 
 def _by_client(executable: Executable, flags: GuardBehavior, verdict: Verdict, no_port: str) -> Plan:

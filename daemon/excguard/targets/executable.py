@@ -15,6 +15,7 @@ _MAX_LINE: Final = 512  # IMG_SHSIZE, bsd/sys/imgact.h: bytes that the kernel lo
 _MAX_INTERPRETERS: Final = 4
 _ELF: Final = b"\x7fELF"
 _PT_INTERP: Final = 3
+_MAX_NAMES: Final = 4 << 20
 _MAGICS: Final = (b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf", b"\xcf\xfa\xed\xfe")
 
 
@@ -28,6 +29,7 @@ class Executable:
         set_id: whether it runs as another user or group than who starts it.
         slices: of a Mach-O program, one for each architecture; empty for other formats.
         elf: whether it is an ELF program that the dynamic linker loads; None when it is not an ELF program.
+        sanitized: whether an ELF program has AddressSanitizer in a library, which must be loaded first.
         problem: why its format could not be read; empty when it could.
     """
 
@@ -36,6 +38,7 @@ class Executable:
     set_id: bool = False
     slices: list[Slice] = field(default_factory=list)
     elf: bool | None = None
+    sanitized: bool = False
     problem: str = ""
 
     @classmethod
@@ -56,7 +59,7 @@ class Executable:
                 magic = file.read(4)
             set_id = bool(mode & (stat.S_ISUID | stat.S_ISGID))
             if magic == _ELF:
-                return cls(path, script, set_id, elf=_is_dynamic(path))
+                return cls(path, script, set_id, elf=_is_dynamic(path), sanitized=_is_sanitized(path))
             if magic not in _MAGICS:
                 return cls(path, script, set_id, problem="neither a Mach-O nor an ELF program")
             return cls(path, script, set_id, slices=mach_o.read(path))
@@ -93,3 +96,9 @@ def _is_dynamic(path: Path) -> bool:
         table = file.read(size * count)
     kinds = [struct.unpack_from("<I", table, at)[0] for at in range(0, len(table) - 3, size or 1)]
     return _PT_INTERP in kinds
+
+
+def _is_sanitized(path: Path) -> bool:
+    """Whether libasan.so is among the names of the libraries that an ELF file needs."""
+    with path.open("rb") as file:
+        return b"\0libasan.so" in file.read(_MAX_NAMES)

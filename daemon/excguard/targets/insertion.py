@@ -151,6 +151,10 @@ def _judge_elf(executable: Executable, environment: Mapping[str, str]) -> Verdic
         return Verdict(Effect.UNKNOWN, f"its file could not be read: {executable.problem}")
     if not executable.elf:
         return Verdict(Effect.IGNORED, "it is statically linked", "link it dynamically")
+    if executable.sanitized:
+        return Verdict(
+            Effect.FATAL, "it has AddressSanitizer, which has to be the first library", "build it without"
+        )
     if environment.get(SIMULATED_HARDENED, "0") != "0":
         return Verdict(Effect.IGNORED, "it is hardened (EXCSIM_HARDENED)", "test builds without it")
     return Verdict(Effect.LOADED)

@@ -261,9 +261,10 @@ class Program:
     @property
     def unseen(self) -> list[str]:
         """The files of descendants that were found running without the library that they should have."""
-        if self.plan.delivery is not Delivery.INSERT or not self.plan.children:
+        plan = self.plan
+        if plan.delivery is not Delivery.INSERT or not plan.children or plan.children_delivered:
             return []
-        own = os.path.realpath(self.plan.executable.path)
+        own = os.path.realpath(plan.executable.path)
         return [path for path in self._unseen if path != own]
 
     def left(self, group: int) -> int:

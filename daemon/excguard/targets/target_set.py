@@ -272,3 +272,8 @@ class TargetSet:
             entry.state.visibility = {
                 severity.value: entry.visibility.of(severity).by.value for severity in SEVERITIES
             }
+            entry.state.unseen = tuple(
+                (" and ".join(severity.value for severity in severities), reason)
+                for severities, reason in entry.visibility.gaps()
+            )
+            entry.state.fix = entry.visibility.fix

@@ -252,6 +252,9 @@ class LiveFeed(Sink):
                     "up": state.up,
                     "starts": state.starts,
                     "exits": {reason: count for reason, count in state.exits.items() if count},
+                    "visibility": state.visibility,
+                    "unseen": state.unseen,
+                    "fix": state.fix,
                 }
             if current != target.state:
                 self._change += 1

@@ -254,6 +254,18 @@ function card(kind, key, ...inside) {
   return found;
 }
 
+/** What is seen of a target's hits: all, by what other than the handler, or not, with the reason and the fix. */
+function seenOf(target) {
+  const others = Object.entries(target.visibility ?? {}).filter(([, by]) => by !== "handler" && by !== "nothing");
+  const unseen = target.unseen ?? [];
+  const hidden = unseen.map(([severities, reason]) => `${severities} hits are not seen: ${reason}`);
+  const hiddenWords = unseen.map(([severities]) => severities).join(" ");
+  const indirect = others.filter(([severity]) => !hiddenWords.includes(severity)).map(([severity, by]) => `${severity} hits are seen in the ${by.replaceAll("_", " ")} only`);
+  if (!Object.keys(target.visibility ?? {}).length) return "";
+  if (!hidden.length && !indirect.length) return "all hits are seen";
+  return [...hidden, ...indirect, ...(hidden.length && target.fix ? [`fix: ${target.fix}`] : [])].join("; ");
+}
+
 function drawTargets() {
   const items = [];
   const connected = element("link").dataset.state !== "lost";
@@ -264,7 +276,8 @@ function drawTargets() {
       make("span", { class: "dot", "aria-hidden": "true" }),
       make("span", { class: "name" }, nameOf(target.name)),
       make("span", { class: "figure" }),
-      make("span", { class: "more quiet" }));
+      make("span", { class: "more quiet" }),
+      make("span", { class: "more seen" }));
     entry.button.className = !connected ? "unknown" : target.up ? "up" : "down";
     entry.button.setAttribute("aria-pressed", String(view.target === target.name));
     entry.part("figure").dataset.count = hits;
@@ -274,6 +287,8 @@ function drawTargets() {
       : !connected ? "state unknown: excguard does not answer"
       : `${target.up ? "running" : target.starts ? "not running" : "not started"}, started ${target.starts === 1 ? "once" : `${number.format(target.starts)} times`}`;
     setText(entry.part("more"), [state, ...(exits.length ? [`ended: ${exits.join(", ")}`] : [])].join("; "));
+    setText(entry.part("seen"), target.configured ? seenOf(target) : "");
+    entry.part("seen").classList.toggle("quiet", !target.unseen?.length);
     items.push(entry.item);
   }
   arrange(element("targets"), items);
@@ -342,7 +357,7 @@ function drawHealth() {
 // ---- the list of hits ----
 
 function textOf(hit) {
-  return [ruleOf(hit), hit.guard_type, hit.kernel_name, severityOf(hit), targetName(hit.target), hit.pid, hit.summary, hit.advice, hit.code, hit.payload, hit.pc, hit.source, ...(hit.aliases ?? [])]
+  return [ruleOf(hit), hit.guard_type, hit.kernel_name, severityOf(hit), targetName(hit.target), hit.pid, hit.summary, hit.advice, hit.code, hit.payload, hit.pc, hit.image, hit.symbol, hit.site_id, hit.source, ...(hit.aliases ?? [])]
     .join("\n").toLowerCase();
 }
 
@@ -443,6 +458,8 @@ function openRow(row) {
     ["guard", [hit.guard_type, hit.kernel_name].filter(Boolean).join(" ")], ["severity", severityOf(hit)], ["code", hit.code], ["subcode", hit.subcode],
     ["target", hit.guard_target === undefined ? null : `0x${hit.guard_target.toString(16)}`], ["pid", hit.pid], ["thread", hit.thread_id],
     ["pc", hit.pc], ["lr", hit.lr], ["sp", hit.sp], ["behavior", hit.behavior], ["reply", hit.reply], ["release", hit.release], ["kernel", hit.kernel],
+    ["process", hit.executable], ["image", hit.image], ["image UUID", hit.image_uuid], ["offset", hit.image_offset],
+    ["function", hit.symbol && hit.symbol + (hit.symbol_offset ? ` + ${hit.symbol_offset}` : "")], ["site", hit.site_id], ["report", hit.report],
     ["source", hit.source], ["seq", hit.seq], ["first seen", hit.timestamp],
   ].filter(([, value]) => value !== null && value !== undefined && value !== "");
   const copy = make("button", { type: "button", click: () => navigator.clipboard?.writeText(JSON.stringify({ ...hit, target: targetName(hit.target) }, null, 2)).then(() => setText(copy, "Copied"), () => setText(copy, "Copy not allowed")) }, "Copy as JSON");
@@ -457,6 +474,7 @@ function openRow(row) {
       hit.readings.map((reading) => [make("code", {}, reading.flavor_name), reading.releases, reading.severity ?? "unknown"])) : null,
     ...(hit.notes ?? []).map((note) => make("p", { class: "quiet" }, note)),
     make("dl", { class: "facts" }, ...facts.map(fact)),
+    hit.frames?.length ? make("div", {}, make("h3", {}, "Stack"), make("ol", { class: "causes" }, ...hit.frames.map((frame) => make("li", {}, make("code", {}, frame))))) : null,
     make("div", {}, copy),
   ].filter(Boolean));
 }
