@@ -10,9 +10,10 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 def neutral(text: str) -> list[str]:
-    """The lines of a hit, without what differs from run to run: time, program, process id, column widths."""
+    """The lines of a hit, without what differs: time, program, process id, place, column widths."""
     text = re.sub(r"^\d\d:\d\d:\d\d\.\d{3} ", "", text)
     text = re.sub(r"  \S+ \(pid \d+\)  ", "  PROGRAM  ", text)
+    text = re.sub(r", in \S+\+0x[0-9a-f]+$", ", in PLACE", text, flags=re.MULTILINE)
     return text.splitlines()
 
 
