@@ -36,7 +36,7 @@ def promtool(*arguments: str) -> str:
 
 @needs_promtool
 def test_rules_are_valid():
-    promtool("check", "rules", "rules.yml", "alerts.yml")
+    promtool("check", "rules", "rules.yml", "farm.yml", "alerts.yml")
 
 
 @needs_promtool
