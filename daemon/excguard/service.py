@@ -382,6 +382,7 @@ def needs_restart(old: Config, new: Config) -> list[str]:
     """What differs between two configurations and takes effect with the next start only."""
     keys = {
         "log.format": (old.log.format, new.log.format),
+        "log.explain": (old.log.explain, new.log.explain),
         "log.path": (not old.log.path, not new.log.path),  # between a file and standard error
         "journal": (old.journal, new.journal),
         "metrics": (

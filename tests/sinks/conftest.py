@@ -12,12 +12,13 @@ from excguard.sinks.log import EventLog, json_form
 def make_log(tmp_path: Path):
     """Makes a log; the second value reads what it has written."""
 
-    def make(form=json_form):
+    def make(form=json_form, *, explain=False):
         def fail(text: str) -> None:
             raise AssertionError(text)
 
         path = tmp_path / "log"
-        log = EventLog(LineOutput.open(path, fail), kernel="simulated", release="macOS 26.4", form=form)
+        output = LineOutput.open(path, fail)
+        log = EventLog(output, kernel="simulated", release="macOS 26.4", form=form, explain=explain)
 
         def read() -> str:
             assert log.flush()

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from excguard.decoding.decode import decode
+from excguard.pipeline.events import check
 from excguard.pipeline.hit import rfc3339
 from excguard.pipeline.suppressed import Site, Suppressed
 from tests.support.samples import INVALID_NAME
@@ -60,6 +61,30 @@ def test_guard_hit_has_exactly_the_fields_of_the_contract(make_log, make_hit) ->
         "recovered": False,
         "inherited": False,
     }
+
+
+def test_guard_hit_has_causes_and_fix_on_request(make_log, make_hit) -> None:
+    log, read = make_log(explain=True)
+    hits = [make_hit(seq=number) for number in range(3)]
+    for hit in hits:
+        log.hit(hit)
+    first, *others = (json.loads(line) for line in read().splitlines())
+    violation = hits[0].violation
+
+    assert set(first) == {*CONTRACT, "causes", "advice"}
+    assert first["causes"] == list(violation.causes) != []
+    assert first["advice"] == violation.advice != ""
+    assert all((one["causes"], one["advice"]) == (first["causes"], first["advice"]) for one in others)
+    check(first)
+
+
+def test_an_unknown_flavor_has_neither_cause_nor_fix(make_log, make_hit) -> None:
+    log, read = make_log(explain=True)
+    log.hit(make_hit(code=0x2FFFFFFF00000000))
+    event = json.loads(read())
+
+    assert (event["causes"], event["advice"]) == ([], "")
+    check(event)
 
 
 def test_state_behavior_adds_the_registers(make_log, make_hit) -> None:

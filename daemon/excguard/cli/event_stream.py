@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 import click
 
 from excguard.cli.service_runner import report_error
+from excguard.config import Log
 from excguard.files import opening
 from excguard.mach.host import Host
 from excguard.pipeline.sink import Sink
@@ -81,10 +82,15 @@ class EventStream:
             fd = opening.descriptor(path, flags | os.O_RDWR, 0o666)  # a FIFO that is not read yet
         return cls(LineOutput(fd, str(path), report_error), name)
 
-    def sink(self, host: Host) -> Sink:
-        """A log of every event that ends here."""
+    def sink(self, host: Host, settings: Log) -> Sink:
+        """A log of every event that ends here; of the settings only ``explain`` counts."""
         return EventLog(
-            self._output, kernel=host.kernel, release=f"macOS {host.release}", form=json_form, name=self._name
+            self._output,
+            kernel=host.kernel,
+            release=f"macOS {host.release}",
+            form=json_form,
+            name=self._name,
+            explain=settings.explain,
         )
 
     def write(self, event: Mapping[str, Any]) -> None:

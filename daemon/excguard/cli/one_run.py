@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from excguard.cli import run_journal, service_runner, simulated_kernel
 from excguard.cli.event_stream import EventStream
 from excguard.cli.service_runner import Failure, report_error
@@ -139,8 +141,9 @@ class Run:
                 sinks = open_sinks(self.config, host, complain)
                 if self._form:
                     accepts = every_event if as_json else _matters
-                    sinks.append(open_standard_error(host, self._form, report_error, accepts))
-                sinks += [stream.sink(host) for stream in self._streams]
+                    settings = msgspec.structs.replace(self.config.log, format=self._form)
+                    sinks.append(open_standard_error(host, settings, report_error, accepts))
+                sinks += [stream.sink(host, self.config.log) for stream in self._streams]
                 service, feed = self._open(host, sinks)
                 self._service = service
                 stack.callback(self._close, service)

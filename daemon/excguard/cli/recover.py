@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import click
-import msgspec
 
 from excguard.cli import run_journal, service_runner, simulated_kernel
 from excguard.cli.service_runner import Failure, report_error
@@ -49,8 +48,9 @@ def _recover(journal: Path, form: LogFormat) -> None:
     if run is None:
         simulated_kernel.start_if_needed()
     host = run.host if run is not None else mach_host.running()
-    log = open_standard_output(host, form, report_error)
-    config = Config(log=msgspec.structs.replace(Log(), first=100_000))
+    settings = Log(format=form, first=100_000)
+    log = open_standard_output(host, settings, report_error)
+    config = Config(log=settings)
     with Pipeline(config, host, journal, [log], SOURCES) as pipeline:
         complete = pipeline.finish(_PATIENCE, from_progress=True)
     if not complete:

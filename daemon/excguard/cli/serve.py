@@ -141,7 +141,7 @@ class _Daemon:
                 with self._naming_the_log():
                     sinks = open_sinks(config, self._host, report_error)
                 if not config.log.path:
-                    sinks.append(open_standard_error(self._host, config.log.format, report_error))
+                    sinks.append(open_standard_error(self._host, config.log, report_error))
                 self._logs = [sink for sink in sinks if isinstance(sink, EventLog)]
                 self._service, self._feed = service_runner.open_service(
                     config, self._host, sinks, journal=journal, check_in=service_name()

@@ -92,6 +92,7 @@ class Log(Struct, frozen=True, forbid_unknown_fields=True):
     path: Annotated[str, PATH] = ""
     first: Annotated[int, FIRST] = 10
     window: Annotated[float, WINDOW] = 60.0
+    explain: Annotated[bool, SWITCH] = False
 
 
 class Metrics(Struct, frozen=True, forbid_unknown_fields=True):

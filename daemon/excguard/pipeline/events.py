@@ -124,6 +124,10 @@ class GuardHit(_Rule, tag="guard_hit"):
     frames: Annotated[
         list[str] | UnsetType, Meta(description="the stack of that report, innermost first")
     ] = UNSET
+    causes: Annotated[
+        list[str] | UnsetType, Meta(description="usual causes of such a hit; with log.explain = true")
+    ] = UNSET
+    advice: Annotated[str | UnsetType, Meta(description="how to fix it; with log.explain = true")] = UNSET
     site_id: Annotated[
         str | UnsetType, Meta(description="identifies rule and place in every run; not of recovered hits")
     ] = UNSET

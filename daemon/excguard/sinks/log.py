@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from excguard.config import Config, LogFormat
+from excguard.config import Config, Log
 from excguard.decoding.violation import PER_HIT, Violation
 from excguard.knowledge.severity import Severity
 from excguard.mach.host import Host
@@ -68,6 +68,7 @@ class EventLog(Sink):
         form: Form = json_form,
         accepts: Filter = every_event,
         name: str = "log",
+        explain: bool = False,
     ) -> None:
         """Write to ``output`` in ``form``.
 
@@ -78,6 +79,7 @@ class EventLog(Sink):
             form: makes a line of an event.
             accepts: whether an event, by its level and name, is written; hits always are.
             name: what metrics call the log.
+            explain: whether hits have their usual causes and the fix.
         """
         self.name = name
         self.output = output
@@ -86,7 +88,8 @@ class EventLog(Sink):
         self._release = release
         self._form = form
         self._lines = HitLines(self._hit_event) if form is json_form else None
-        self._advise = isinstance(form, ConsoleForm)
+        self._explain = explain
+        self._advise = explain or isinstance(form, ConsoleForm)
         self._logger = structlog.wrap_logger(
             output,
             processors=[
@@ -172,6 +175,8 @@ class EventLog(Sink):
 
     def _hit_event(self, hit: Hit) -> Event:
         fields = hit.select(VIOLATION_FIELDS)
+        if self._explain:
+            fields["causes"] = list(hit.violation.causes)
         if self._advise:
             fields["advice"] = hit.violation.advice
         return _event(Severity.of(hit.violation.severity), "guard_hit", fields)
@@ -182,27 +187,34 @@ def open_file(config: Config, host: Host, complain: Complain) -> EventLog | None
     if not config.log.path:
         return None
     output = LineOutput.open(Path(config.log.path), complain)
-    return _log(output, host, config.log.format, every_event, "log")
+    return _log(output, host, config.log, every_event, "log")
 
 
 def open_standard_error(
-    host: Host, form: LogFormat, complain: Complain, accepts: Filter = every_event
+    host: Host, settings: Log, complain: Complain, accepts: Filter = every_event
 ) -> EventLog:
     """A log on standard error, which stays open when the log is closed."""
-    return _log(LineOutput(_STANDARD_ERROR, "standard error", complain), host, form, accepts, "stderr")
+    return _log(LineOutput(_STANDARD_ERROR, "standard error", complain), host, settings, accepts, "stderr")
 
 
-def open_standard_output(host: Host, form: LogFormat, complain: Complain) -> EventLog:
+def open_standard_output(host: Host, settings: Log, complain: Complain) -> EventLog:
     """A log on standard output, which stays open when the log is closed."""
-    return _log(LineOutput(_STANDARD_OUTPUT, "standard output", complain), host, form, every_event, "stdout")
+    output = LineOutput(_STANDARD_OUTPUT, "standard output", complain)
+    return _log(output, host, settings, every_event, "stdout")
 
 
-def _log(output: LineOutput, host: Host, form: LogFormat, accepts: Filter, name: str) -> EventLog:
+def _log(output: LineOutput, host: Host, settings: Log, accepts: Filter, name: str) -> EventLog:
     chosen: Form = json_form
-    if form == "console" or (form == "auto" and os.isatty(output.fd)):
+    if settings.format == "console" or (settings.format == "auto" and os.isatty(output.fd)):
         chosen = ConsoleForm(color=wants_color(output.fd), width=terminal_width(output.fd))
     return EventLog(
-        output, kernel=host.kernel, release=f"macOS {host.release}", form=chosen, accepts=accepts, name=name
+        output,
+        kernel=host.kernel,
+        release=f"macOS {host.release}",
+        form=chosen,
+        accepts=accepts,
+        name=name,
+        explain=settings.explain,
     )
 
 
