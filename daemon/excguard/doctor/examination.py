@@ -19,6 +19,7 @@ from excguard.doctor.configuration import (
     targets,
 )
 from excguard.doctor.finding import Finding
+from excguard.doctor.kept_state import kept_state
 from excguard.doctor.kernel import developer_mode, guard_flags, integrity_protection, platform, unified_log
 from excguard.doctor.launchd_job import launchd_job
 from excguard.doctor.machine import System
@@ -53,6 +54,7 @@ def examine(
         findings += targets(system, config)
         findings += metrics_port(system, config)
         findings += directories(system, config)
+        findings += kept_state(system, config)
         findings += report_directories(system, config)
     if command:
         findings += program(system, "program", Target(name="program", command=tuple(command)))

@@ -380,27 +380,35 @@ static int check_and_repair(const struct opening *opening, struct excguard_journ
 
 /* ---- opening ---- */
 
-static int prepare_file(const struct opening *opening, int fd, uint32_t *capacity, uint32_t release,
-                        bool *created) {
-    struct stat status;
-    if (fstat(fd, &status) != 0) {
+static int lock_file(const struct opening *opening, int fd, int lock, struct stat *status) {
+    if (fstat(fd, status) != 0) {
         return fail_errno(opening, "examine");
     }
-    if (!S_ISREG(status.st_mode)) {
+    if (!S_ISREG(status->st_mode)) {
         return fail(opening, EXCGUARD_JOURNAL_FOREIGN, "not a regular file; choose another path");
     }
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (flock(fd, lock | LOCK_NB) != 0) {
         if (errno == EWOULDBLOCK) {
             return fail(opening, EXCGUARD_JOURNAL_LOCKED,
                         "another excguard has this journal open; stop that one, or choose another path");
         }
         return fail_errno(opening, "lock");
     }
-    if (fstat(fd, &status) != 0) { /* again: the previous owner may have changed it before it unlocked it */
+    if (fstat(fd, status) != 0) { /* again: the previous owner may have changed it before it unlocked it */
         return fail_errno(opening, "examine");
     }
-    if ((size_t)status.st_size > file_size(MAX_CAPACITY)) {
+    if ((size_t)status->st_size > file_size(MAX_CAPACITY)) {
         return fail(opening, EXCGUARD_JOURNAL_CORRUPT, "larger than any journal; move the file away");
+    }
+    return EXCGUARD_JOURNAL_OK;
+}
+
+static int prepare_file(const struct opening *opening, int fd, uint32_t *capacity, uint32_t release,
+                        bool *created) {
+    struct stat status;
+    int locked = lock_file(opening, fd, LOCK_EX, &status);
+    if (locked != EXCGUARD_JOURNAL_OK) {
+        return locked;
     }
     *created = is_all_zero(fd, (size_t)status.st_size);
     if (*created) {
@@ -415,10 +423,10 @@ static int prepare_file(const struct opening *opening, int fd, uint32_t *capacit
     return checked != EXCGUARD_JOURNAL_OK ? checked : fill_holes(opening, fd, (size_t)status.st_size);
 }
 
-static int map_file(const struct opening *opening, int fd, uint32_t capacity,
+static int map_file(const struct opening *opening, int fd, uint32_t capacity, int sharing,
                     struct excguard_journal *journal) {
     journal->size = file_size(capacity);
-    void *base = mmap(NULL, journal->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *base = mmap(NULL, journal->size, PROT_READ | PROT_WRITE, sharing, fd, 0);
     if (base == MAP_FAILED) {
         return fail_errno(opening, "map");
     }
@@ -444,7 +452,7 @@ int excguard_journal_open(const char *path, uint32_t capacity, uint32_t release,
     int status = journal->fd < 0 ? fail_errno(&opening, "open")
                                  : prepare_file(&opening, journal->fd, &capacity, release, &journal->created);
     if (status == EXCGUARD_JOURNAL_OK) {
-        status = map_file(&opening, journal->fd, capacity, journal);
+        status = map_file(&opening, journal->fd, capacity, MAP_SHARED, journal);
     }
     if (status == EXCGUARD_JOURNAL_OK) {
         status = check_and_repair(&opening, journal, release);
@@ -455,6 +463,36 @@ int excguard_journal_open(const char *path, uint32_t capacity, uint32_t release,
     }
     *out = journal;
     return EXCGUARD_JOURNAL_OK;
+}
+
+int excguard_journal_examine(const char *path, uint32_t release, uint64_t *pending, char *error,
+                             size_t error_size) {
+    struct opening opening = {path, error, error_size};
+    struct excguard_journal journal = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
+    struct stat file;
+    uint32_t capacity = 0;
+    *pending = 0;
+    if (journal.fd < 0) {
+        return fail_errno(&opening, "open");
+    }
+    int status = lock_file(&opening, journal.fd, LOCK_SH, &file);
+    bool begun = status == EXCGUARD_JOURNAL_OK && !is_all_zero(journal.fd, (size_t)file.st_size);
+    if (begun) {
+        status = check_header(&opening, journal.fd, (size_t)file.st_size, &capacity);
+    }
+    if (begun && status == EXCGUARD_JOURNAL_OK) {
+        /* Private: the repair changes this process's copy. */
+        status = map_file(&opening, journal.fd, capacity, MAP_PRIVATE, &journal);
+    }
+    if (begun && status == EXCGUARD_JOURNAL_OK) {
+        status = check_and_repair(&opening, &journal, release);
+        *pending = journal.map->header.head - journal.map->header.tail;
+    }
+    if (journal.map != NULL) {
+        munmap(journal.map, journal.size);
+    }
+    close(journal.fd);
+    return status;
 }
 
 void excguard_journal_close(struct excguard_journal *journal) {

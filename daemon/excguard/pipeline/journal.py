@@ -36,6 +36,35 @@ class JournalDamagedError(JournalError):
     """The file is not a journal, of another version, or contradicts itself."""
 
 
+class JournalInUseError(JournalError):
+    """Another excguard has the journal open."""
+
+
+def examine(path: Path, *, release: int) -> int:
+    """Check a journal without changing it; how many records wait in it.
+
+    Raises:
+        JournalDamagedError: as of `Journal`.
+        JournalInUseError: see there.
+        JournalError: it cannot be opened.
+    """
+    error = ffi.new("char[512]")
+    pending = ffi.new("uint64_t *")
+    status = lib.excguard_journal_examine(bytes(path), release, pending, error, len(error))
+    if status != lib.EXCGUARD_JOURNAL_OK:
+        raise _error(status, error)
+    return int(pending[0])
+
+
+def _error(status: int, text: Any) -> JournalError:  # noqa: ANN401 - a cffi array
+    kinds: dict[int, type[JournalError]] = {
+        lib.EXCGUARD_JOURNAL_FOREIGN: JournalDamagedError,
+        lib.EXCGUARD_JOURNAL_CORRUPT: JournalDamagedError,
+        lib.EXCGUARD_JOURNAL_LOCKED: JournalInUseError,
+    }
+    return kinds.get(status, JournalError)(ffi.string(text).decode("utf-8", "backslashreplace"))
+
+
 class HitCounter(NamedTuple):
     """How often a target broke one rule; ``hits`` includes those without a record: the ring was full."""
 
@@ -80,9 +109,7 @@ class Journal(Closeable):
         if status == lib.EXCGUARD_JOURNAL_CAPACITY:
             status = lib.excguard_journal_open(name, 0, release, handle, error, len(error))
         if status != lib.EXCGUARD_JOURNAL_OK:
-            damaged = status in {lib.EXCGUARD_JOURNAL_FOREIGN, lib.EXCGUARD_JOURNAL_CORRUPT}
-            kind = JournalDamagedError if damaged else JournalError
-            raise kind(ffi.string(error).decode("utf-8", "backslashreplace"))
+            raise _error(status, error)
         self._handle: Any = handle[0]  # None once closed
         lib.excguard_journal_watch(self._handle)
         self.capacity: int = lib.excguard_journal_capacity(self._handle)

@@ -27,6 +27,30 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     version: int = 1
 
 
+class DamagedTableError(Exception):
+    """The table is not one; the text says what is wrong."""
+
+
+def table_of(journal: Path) -> Path:
+    """The path of the table of a journal."""
+    return journal.with_name(journal.name + ".targets.json")
+
+
+def read_table(path: Path) -> dict[str, int]:
+    """The numbers of a table, by name.
+
+    Raises:
+        DamagedTableError: see there.
+        OSError: it cannot be read.
+    """
+    try:
+        return msgspec.json.decode(bounded.read(path, MAX_SIZE), type=_File).targets
+    except (bounded.NotARegularFileError, bounded.FileTooLargeError) as error:
+        raise DamagedTableError(errors.reason(error)) from None
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise DamagedTableError(str(error) or "nested too deeply") from None
+
+
 class TargetNames:
     """The table, as of the last start and with this one's targets."""
 
@@ -38,7 +62,7 @@ class TargetNames:
         Raises:
             JournalError: there is a table, and it can neither be read nor set aside.
         """
-        self.path = journal.with_name(journal.name + ".targets.json")
+        self.path = table_of(journal)
         self.set_aside: tuple[Path, str] | None = None
         """Where a damaged table was moved to, and what was wrong with it."""
         self._ids = self._read()
@@ -47,12 +71,12 @@ class TargetNames:
 
     def _read(self) -> dict[str, int]:
         try:
-            return msgspec.json.decode(bounded.read(self.path, MAX_SIZE), type=_File).targets
+            return read_table(self.path)
         except FileNotFoundError:
             return {}
-        except (bounded.NotARegularFileError, bounded.FileTooLargeError, msgspec.MsgspecError) as error:
-            problem = errors.reason(error) if isinstance(error, OSError) else str(error)
-        except (OSError, RecursionError) as error:
+        except DamagedTableError as error:
+            problem = str(error)
+        except OSError as error:
             raise JournalError(
                 f"{self.path}: cannot be read: {error}; move it away to go on without it"
             ) from error
