@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -31,7 +32,7 @@ class Row:
 
     Attributes:
         what: what excguard does.
-        peer: what does the same beside it.
+        peer: what does the same beside it; "a hit" where the measure is for one.
         measure: what was counted.
         ours: of excguard.
         peers: of the peer, in the same unit.
@@ -64,31 +65,78 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Build:
+    """Another build of excguard: a checkout, with an environment in `.venv` in which it is installed."""
+
+    root: Path
+
+    @property
+    def python(self) -> Path:
+        """The Python of its environment."""
+        return self.root / ".venv/bin/python"
+
+    @property
+    def native(self) -> Path:
+        """The sources of its C core."""
+        return self.root / "daemon/excguard/native"
+
+
+@dataclass(frozen=True)
 class Options:
     """What a benchmark is asked for.
 
     Attributes:
         check: only rows that are counted: no time is measured.
-        baseline: the Python of an environment with another build of excguard; None: there is none.
+        baseline: another build to compare with; None: there is none.
     """
 
     check: bool
-    baseline: Path | None
+    baseline: Build | None
 
 
-def run(report: Callable[[Options], Iterable[Row]], otherwise: Callable[[], int | None]) -> int:
-    """Run a benchmark as a program: its rows as JSON lines with --rows, else what it prints by itself."""
+def run(
+    report: Callable[[Options], Iterable[Row]],
+    otherwise: Callable[[], int | None] | None = None,
+    work: Callable[[str, int], None] | None = None,
+) -> int:
+    """Run a benchmark as a program.
+
+    Args:
+        report: gives its rows, which are printed as JSON lines with ``--rows``.
+        otherwise: what it does without that; None: prints its rows as a list.
+        work: what `counted` runs: does something, named by the first argument, so many times.
+    """
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--rows", action="store_true")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--baseline", type=Path)
+    parser.add_argument("--work", nargs=2)
     known, _ = parser.parse_known_args()
-    if not known.rows:
+    if known.work and work:
+        work(known.work[0], int(known.work[1]))
+        return 0
+    if not known.rows and otherwise:
         return otherwise() or 0
-    for row in report(Options(known.check, known.baseline)):
-        derived = {"ratio": row.ratio, "missed": row.missed, "checked": row.checked}
-        print(json.dumps({**asdict(row), **derived}), flush=True)
+    for row in report(Options(known.check, Build(known.baseline.absolute()) if known.baseline else None)):
+        if known.rows:
+            derived = {"ratio": row.ratio, "missed": row.missed, "checked": row.checked}
+            print(json.dumps({**asdict(row), **derived}), flush=True)
+        else:
+            print(f"{row.what}: {row.ours:,.4g} {row.unit}, {row.ratio:.3g} times {row.peer}")
     return 0
+
+
+def counted(module: str, what: str, few: int, many: int, python: Path | str = sys.executable) -> float:
+    """The instructions of one of what a benchmark's `work` does, without its start: see `each`."""
+    return each(lambda number: instructions([python, "-m", module, "--work", what, str(number)]), few, many)
+
+
+def each(count: Callable[[int], float], few: int, many: int) -> float:
+    """What one more costs: the difference of ``count`` of ``many`` and of ``few``, by their difference.
+
+    What is the same for both, such as the start of a process, is not in it.
+    """
+    return (count(many) - count(few)) / (many - few)
 
 
 def has_valgrind() -> bool:
@@ -113,7 +161,7 @@ def instructions_in(function: str, command: list[str | Path]) -> int:
 
 
 def _count(command: list[str | Path], pattern: str) -> int:
-    environ = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    environ = {**os.environ, "PYTHONHASHSEED": "0"}
     done = subprocess.run(command, env=environ, check=True, capture_output=True, text=True)
     found = re.search(pattern, done.stderr)
     if found is None:

@@ -127,20 +127,6 @@ def _without_flavor(
     )
 
 
-class Outline(NamedTuple):
-    """What a line about a violation says, at a fraction of the cost of all that `decode` finds out.
-
-    Attributes:
-        rule: A violation of the same rule: what does not depend on target and payload is that of this one.
-        severity: Of the violation.
-        summary: Likewise.
-    """
-
-    rule: Violation
-    severity: Severity | None
-    summary: str
-
-
 def severity(code: int, release: str | None) -> Severity:
     """The severity of the violation that `decode` gives; UNKNOWN for an unknown guard type.
 
@@ -152,8 +138,11 @@ def severity(code: int, release: str | None) -> Severity:
     return Severity.UNKNOWN if found is None else found
 
 
-def outline(code: int, subcode: int | None, release: str | None) -> Outline:
-    """The outline of the violation that `decode` gives for the same numbers, which must be unsigned.
+def outline(code: int, subcode: int | None, release: str | None) -> tuple[Severity | None, str]:
+    """Severity and summary of a violation, at a fraction of the cost of all that `decode` finds out.
+
+    All else that a line says of a violation is the same for every code with the same upper half. The numbers
+    must be unsigned.
 
     Raises:
         knowledge.releases.ReleaseError: a release that cannot be placed.
@@ -161,14 +150,11 @@ def outline(code: int, subcode: int | None, release: str | None) -> Outline:
     meaning = _meaning(code >> FLAVOR_SHIFT, release)
     if meaning is None or meaning.page is None:
         violation = decode(code, subcode, release)
-        return Outline(violation, violation.severity, violation.summary)
+        return violation.severity, violation.summary
     target = code & TARGET_MASK
     first = None if subcode is None else meaning.payloads.first(subcode, target, _IN_SUMMARY)
-    return Outline(
-        meaning.violation,
-        _severity(meaning, target),
-        _summary(meaning.name, meaning.page, meaning.targets.short(target), first),
-    )
+    summary = _summary(meaning.name, meaning.page, meaning.targets.short(target), first)
+    return _severity(meaning, target), summary
 
 
 class _Names(NamedTuple):
@@ -188,6 +174,7 @@ class _Meaning(NamedTuple):
         payloads: Reads its payloads.
         soft_mode: Bits of the target that make it soft.
         page: The page of the flavor; None for a flavor in no table.
+        name: Of the flavor, or of a guard type without flavors.
     """
 
     violation: Violation
@@ -195,11 +182,7 @@ class _Meaning(NamedTuple):
     payloads: layouts.PayloadReader
     soft_mode: int
     page: Page | None
-
-    @property
-    def name(self) -> str:
-        """The flavor's, or that of a guard type without flavors."""
-        return self.violation.flavor_name or self.violation.guard_type or ""
+    name: str
 
 
 def _severity(meaning: _Meaning, target: int) -> Severity | None:
@@ -275,6 +258,7 @@ def _meaning(head: int, release: str | None) -> _Meaning | None:
         layouts.PayloadReader(kind.payload_rows(violation.flavor_name), at),
         kind.soft_mode_bits.get(violation.flavor_name or "", 0),
         page,
+        violation.flavor_name or kind.name,
     )
 
 

@@ -74,7 +74,7 @@ class TargetReader:
     def short(self, value: int) -> str:
         """No more than `Target.short` of a target."""
         _, short, _, words, _ = self._row(value)
-        return short.text(self._shown(value, words))
+        return short.of_value(value) if short.is_of_value else short.text(self._shown(value, words))
 
     def _row(self, value: int) -> _TargetRow:
         for row in self._rows:
@@ -91,13 +91,16 @@ class TargetReader:
 class _Text:
     """A text with `%(value)`, `%(signed)` and `%(words)`, split once: filling it in is done often."""
 
-    __slots__ = ("_form", "_of")
+    __slots__ = ("_form", "_of", "is_of_value", "of_value")
 
     _KEYS = ("value", "signed", "words")
 
     def __init__(self, text: str) -> None:
         self._of = [self._KEYS.index(key) for key in re.findall(r"%\((\w+)\)", text)]
         self._form = re.sub(r"%\(\w+\)", "%", text)
+        self.is_of_value = self._of == [0]
+        """Whether it has the value alone: then `of_value` fills it in."""
+        self.of_value = self._form.__mod__
 
     def text(self, shown: tuple[object, ...]) -> str:
         """The text with the values of `_KEYS`."""

@@ -25,6 +25,7 @@
 #include "newer_constants.h"
 #include "parser.h"
 #include "receiver.h"
+#include "record_run.h"
 #include "samples.h"
 
 /* A macro with arguments cannot be declared to cffi; its value can. */

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from excguard.decoding.decode import Outline, decode, outline, severity
+from excguard.decoding.decode import decode, severity
 from excguard.decoding.site import Place, Site
 from excguard.decoding.violation import Violation
 from excguard.knowledge.severity import Severity
@@ -58,13 +58,6 @@ class Hit(Struct, frozen=True, kw_only=True):
         if self.decoded is not None:
             return Severity.of(self.decoded.severity)
         return severity(self.code, self.release)
-
-    @property
-    def outline(self) -> Outline:
-        """What a line says of the violation, which is less work."""
-        if self.decoded is not None:
-            return Outline(self.decoded, self.decoded.severity, self.decoded.summary)
-        return outline(self.code, self.subcode, self.release)
 
     @property
     def site(self) -> Site | None:

@@ -127,15 +127,14 @@ class SiteLimiter:
         Returns:
             False when one may be: then nothing has changed, and each record has to be asked for.
         """
-        earliest, latest = min(batch.times), max(batch.times)
         states = []
         for site in batch.counts:
             state = self._states.get(site)
             if (
                 state is None
                 or state.whole < self._first
-                or earliest < state.start_ns
-                or latest - state.start_ns >= self._window_ns
+                or batch.earliest_ns < state.start_ns
+                or batch.latest_ns - state.start_ns >= self._window_ns
             ):
                 return False
             states.append(state)
@@ -149,7 +148,7 @@ class SiteLimiter:
             state.count += hits
             state.last_seq, state.last_ns = last.seq, last.time_ns
             self.suppressed[site[0]] += hits
-        self._now_ns = batch.times[-1]
+        self._now_ns = batch.record(batch.count - 1).time_ns
         return True
 
     @property

@@ -112,11 +112,18 @@ class RecordDecoder:
             inherited = not self._processes.own(target_id, pid)
         # A pid of an earlier excguard's hit may be another process's by now.
         names = None if recovered or pid is None else self._processes.names
-        report = self.report(record)
+        target = self.names.name(target_id)
+        seen: dict[str, Any] = {}  # what few hits have
+        if registers:
+            seen |= {"pc": record.pc, "lr": record.lr, "sp": record.sp}
+        if (report := self.report(record)) is not None:
+            seen |= {"report": report.path, "frames": report.frames}
+        if not recovered and (registers or report is not None):
+            seen["place"] = self.place(record)
         return Hit(
             code=record.code,
             subcode=None if flags & _NO_SUBCODE else record.subcode,
-            target=self.names.name(target_id),
+            target=target,
             pid=pid,
             thread_id=record.thread_id if live else None,
             time_ns=record.time_ns,
@@ -128,14 +135,9 @@ class RecordDecoder:
             recovered=recovered,
             inherited=inherited,
             source=self.source,
-            pc=record.pc if registers else None,
-            lr=record.lr if registers else None,
-            sp=record.sp if registers else None,
             executable=(names.executable(target_id, record.pid) or None) if names else None,
-            place=None if recovered else self.place(record),
-            program=None if recovered else self.program(record),
-            report=report.path if report else "",
-            frames=report.frames if report else (),
+            program=None if recovered else self._reported_program(record) or target,
+            **seen,
         )
 
     def place(self, record: Any) -> Place | None:  # noqa: ANN401 - a cffi pointer
@@ -155,11 +157,14 @@ class RecordDecoder:
 
     def program(self, record: Any) -> str:  # noqa: ANN401 - a cffi pointer
         """The file name that stands for the place of a hit when that is not known."""
+        return self._reported_program(record) or self.names.name(record.target_id)
+
+    def _reported_program(self, record: Any) -> str:  # noqa: ANN401 - a cffi pointer
         names = self._processes.names
         found = names.program(record.target_id, record.pid) if names else ""
         if not found and (report := self.report(record)) is not None:
             found = report.process
-        return found or self.names.name(record.target_id)
+        return found
 
     def site(self, record: Any) -> Site:  # noqa: ANN401 - a cffi pointer
         """What identifies a hit that is not recovered, across runs."""
