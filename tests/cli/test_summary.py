@@ -6,7 +6,7 @@ import pytest
 from excguard.cli import summary
 from excguard.decoding.decode import decode
 from excguard.decoding.site import Site
-from excguard.pipeline.tally import SiteTally
+from excguard.pipeline.tally import MAX_PORTS, SiteTally
 from tests.support.samples import DESTROY, INVALID_NAME
 
 UNKNOWN = 0xE000_0001_0000_0000
@@ -47,6 +47,30 @@ def test_worst_sites_come_first_then_the_most_frequent() -> None:
     sites = [site(INVALID_NAME, 5), site(UNKNOWN, 9), site(INVALID_NAME, 7, pc=0x10), site(DESTROY, 1)]
 
     assert [found["hits"] for found in summary.site_objects(sites)] == [1, 7, 5, 9]
+
+
+@pytest.mark.parametrize(
+    ("code", "count", "shown"),
+    [
+        (INVALID_NAME, 1, ""),
+        (INVALID_NAME, MAX_PORTS, f"{MAX_PORTS} or more different ports."),
+        (0x4000_0001_0000_0005, 2, "2 different descriptors."),
+        (0x8000_0001_0000_0103, 2, ""),  # processes
+    ],
+)
+def test_table_says_how_many_ports(code: int, count: int, shown: str) -> None:
+    text = summary.table("title", [site(code, ports=set(range(count)))], width=100, color=False)
+
+    assert shown in " ".join(text.split())
+    assert ("different" in text) is bool(shown)
+
+
+def test_table_says_why_a_site_does_not_fail_the_run() -> None:
+    one = site(INVALID_NAME)
+    notes = {one.site.id: "Known: vendor bug\x1b 4711"}
+    text = summary.table("title", [one], width=100, color=False, notes=notes)
+
+    assert "Known: vendor bug\\x1b 4711" in text
 
 
 def test_table_says_count_severity_and_fix() -> None:

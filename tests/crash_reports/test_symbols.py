@@ -12,7 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from excguard.cli import main
+from excguard.crash_reports.symbolicated_copy import symbolicated_copy
 from excguard.crash_reports.symbols.atos import Atos
+from excguard.crash_reports.symbols.cached import CachedSymbolizer
 from excguard.crash_reports.symbols.debug_files import DebugFiles
 from excguard.crash_reports.symbols.symbol import Image, Symbol
 from excguard.crash_reports.symbols.symbolizer import SymbolizerError, open_symbolizer
@@ -118,6 +120,20 @@ class TestAtos:
 
         assert atos.symbol(IMAGE, offset) == expected
 
+    def test_a_program_that_is_not_stripped_has_its_own_symbols(self, tools: Path, tmp_path: Path) -> None:
+        """The file that was loaded is asked last, and only if it still is of the same build."""
+        (tools / "mdfind").unlink()
+        program = tmp_path / "Contents" / "Resources" / "DWARF"
+        (tools / "dwarfdump").write_text(
+            f"#!{sys.executable}\nimport sys\nassert sys.argv[1] == '--uuid', sys.argv\n"
+            f"print('UUID: {UUID} (arm64) ' + sys.argv[2])\n"
+        )
+        atos = Atos(str(tools / "atos"), [])
+        loaded = IMAGE._replace(arch="", path=str(program / "libfoo.dylib"))
+
+        assert atos.symbol(loaded, 0x1F00) == Symbol("foo_close", None, "foo.c", 12)
+        assert atos.symbol(loaded._replace(uuid="1" * 32), 0x1F00) is None
+
     def test_unknown_image(self, tools: Path) -> None:
         assert Atos(str(tools / "atos"), []).symbol(IMAGE._replace(uuid="0" * 32), 0) is None
 
@@ -125,6 +141,68 @@ class TestAtos:
         monkeypatch.setenv("PATH", str(tmp_path))
 
         assert Atos(str(tmp_path / "atos"), []).symbol(IMAGE, 0) is None
+
+
+@pytest.mark.parametrize(("status", "expected"), [(0, Atos), (2, DebugFiles)])
+def test_atos_is_used_where_developer_tools_are_installed(
+    tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, expected: type
+) -> None:
+    """Without them /usr/bin/atos opens a window that offers them."""
+    pytest.importorskip("symbolic")
+    (tools / "xcode-select").write_text(f"#!/bin/sh\n[ $1 = --print-path ] && exit {status}\n")
+    (tools / "xcode-select").chmod(0o755)
+    monkeypatch.setattr(sys, "platform", "darwin")
+
+    assert isinstance(open_symbolizer([tmp_path]), expected)
+
+
+def test_places_are_asked_for_one_time() -> None:
+    asked = []
+
+    class Counting:
+        def symbol(self, image: Image, offset: int) -> Symbol | None:
+            asked.append(offset)
+            return Symbol(image.name, offset) if offset else None
+
+    cached = CachedSymbolizer(Counting())
+    found = [cached.symbol(IMAGE, offset) for offset in (1, 0, 1, 0)]
+
+    assert found == [Symbol("libfoo.dylib", 1), None] * 2
+    assert asked == [1, 0]
+
+
+def test_a_copy_of_a_report_has_the_names_in_all_threads(debug_files: DebugFiles) -> None:
+    frames = [
+        {"imageOffset": 4, "symbol": "mach_msg2_trap", "symbolLocation": 8, "imageIndex": 0},
+        {"imageOffset": 0x1F24, "symbol": "old", "sourceLine": 1, "imageIndex": 1},
+        {"imageOffset": 0x1F00, "imageIndex": 9},
+        {"imageOffset": "4", "imageIndex": True},
+    ]
+    images = [{"name": "libsystem_kernel.dylib", "uuid": "0" * 32}, {"name": "a", "uuid": UUID}, None]
+    threads = [{"frames": frames[:1]}, {"id": 2, "frames": frames}, 7]
+    body = {"threads": threads, "usedImages": images, "rawCodes": [2305843030688530432, 0]}
+    data = b'{"bug_type":"309"}\n' + json.dumps(body).encode()
+    copy = symbolicated_copy(data, debug_files)
+
+    assert copy is not None
+    head, _, rest = copy.partition(b"\n")
+    assert head == b'{"bug_type":"309"}'
+    frames[1] = {
+        "imageOffset": 0x1F24,
+        "symbol": "foo_close",
+        "symbolLocation": 0x24,
+        "sourceFile": "/src/foo.c",
+        "sourceLine": 13,
+        "imageIndex": 1,
+    }
+    assert json.loads(rest) == body
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"text", b"{}", b"{}\n[]", b'{}\n{"threads": 7}', b"{}\n" + b"[" * 100_000]
+)
+def test_what_is_not_a_report_has_no_copy(debug_files: DebugFiles, data: bytes) -> None:
+    assert symbolicated_copy(data, debug_files) is None
 
 
 def test_a_missing_directory_is_one_line(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -180,3 +181,31 @@ def test_a_program_that_is_not_stripped_names_its_own_places(kernel: Kernel, fir
     )
 
     assert "In app.debug hang_up + " in " ".join(done.stderr.split())
+
+
+def test_a_site_is_explained_one_time_and_its_ports_are_counted(
+    kernel: Kernel, first_build: Path, tmp_path: Path
+) -> None:
+    done = run(kernel, tmp_path, first_build, ("storm", "mute"))
+    stream, _, table = done.stderr.partition("excguard: 301 guard hits in app")
+
+    assert stream.count("    Fix: ") == 2  # of two sites
+    first = re.findall(r"(?m)^\S+ optional INVALID_NAME  app \(pid \d+\)  .*, in app storm \+ \d+$", stream)
+    counts = re.findall(r"(?m)^\S+ optional INVALID_NAME  app  (\d+) more, in app storm \+ \d+$", stream)
+    assert len(first) + sum(map(int, counts)) == 300
+    assert len(first) == 1
+    assert "300 different ports." in " ".join(table.split())
+
+
+def test_the_table_and_junit_say_why_a_site_is_known(
+    kernel: Kernel, first_build: Path, baseline: Path
+) -> None:
+    text = (baseline / "guards.toml").read_text()
+    (baseline / "guards.toml").write_text(text.replace('reason = ""', 'reason = "vendor bug 4711"'))
+    done = run(kernel, baseline, first_build, KNOWN, "--baseline", "guards.toml", "--junit", "r.xml")
+
+    assert done.returncode == 0
+    assert done.stderr.count("Known: vendor bug 4711") == 3
+    (suite,) = ET.parse(baseline / "r.xml").getroot()  # noqa: S314 - our own
+    reasons = [case.find("skipped").get("message") for case in suite.findall("testcase")]
+    assert all(reason.startswith("known (vendor bug 4711): INVALID_NAME") for reason in reasons)

@@ -6,6 +6,7 @@ import click
 import pytest
 
 from excguard.decoding.decode import decode
+from excguard.decoding.site import Place
 from excguard.files.escaping import printable
 from excguard.pipeline.suppressed import Site, Suppressed
 from excguard.sinks.console import ConsoleForm
@@ -43,6 +44,32 @@ def test_hit_with_advice_says_how_to_fix_it(make_log, make_hit) -> None:
     assert "Fix: Release each right once, and forget its name when you do." in " ".join(
         line.strip() for line in lines
     )
+
+
+def test_a_site_is_explained_one_time(make_log, make_hit) -> None:
+    log, read = make_log(ConsoleForm(color=False))
+    place = Place("/opt/app", "", 0x1F20, "close_camera", 22)
+    for _ in range(3):
+        log.hit(make_hit(place=place, pc=0x1000, lr=0, sp=0, program="app"))
+    log.hit(make_hit(place=place._replace(symbol="mute"), pc=0x2000, lr=0, sp=0, program="app"))
+    lines = read().splitlines()
+
+    assert sum(line.startswith("12:00:00.120 optional INVALID_NAME  mail (pid 4242)") for line in lines) == 4
+    assert sum("in app close_camera + 22" in line for line in lines) == 3
+    assert sum(line.startswith("    Fix: ") for line in lines) == 2
+    assert lines[-1].startswith("    ")  # the second site is explained, too
+
+
+def test_a_count_has_the_place_of_the_hit_before_it(make_log, make_hit) -> None:
+    log, read = make_log(ConsoleForm(color=False))
+    log.hit(make_hit(place=Place("/opt/app", "", 1, "mute", 22), pc=0x1000, lr=0, sp=0, program="app"))
+    here = Suppressed(Site(1, 0x20000200, 0x1000), 1, INVALID_NAME, 0, 260400, 9, 1, 9, 0, 10**9, ())
+    log.suppressed(here, "mail", decode(INVALID_NAME, 0, "26.4"))
+    log.suppressed(here._replace(site=Site(1, 0x20000200, 0x2000)), "mail", decode(INVALID_NAME, 0))
+    *_, known, unknown = read().splitlines()
+
+    assert known.endswith("INVALID_NAME  mail  9 more, in app mute + 22")
+    assert unknown.endswith("INVALID_NAME  mail  9 more")
 
 
 def test_unusual_circumstances_show(make_log, make_hit) -> None:

@@ -93,7 +93,9 @@ def _site(suite: ET.Element, site: SiteResult, *, failed: bool) -> None:
     elif site.standing is Standing.TOLERATED:
         ET.SubElement(case, "system-out").text = text
     else:
-        ET.SubElement(case, "skipped", message=f"{site.standing}: {printable(site.summary)}")
+        because = f" ({printable(site.reason)})" if site.reason else ""
+        message = f"{site.standing}{because}: {printable(site.summary)}"
+        ET.SubElement(case, "skipped", message=message).text = text
 
 
 def _case(suite: ET.Element, target: str, name: str) -> ET.Element:

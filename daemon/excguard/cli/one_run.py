@@ -145,6 +145,7 @@ class Run:
                     sinks.append(open_standard_error(host, settings, report_error, accepts))
                 sinks += [stream.sink(host, self.config.log) for stream in self._streams]
                 service, feed = self._open(host, sinks)
+                service.pipeline.count_ports()
                 self._service = service
                 stack.callback(self._close, service)
             if self._attach is not None and self._form == "console":

@@ -111,7 +111,13 @@ class Outcome:
         name = printable(run.name)
         if run.total:
             title = f"excguard: {run.total} guard hit{'s' * (run.total != 1)} in {name}"
-            table = summary.table(title, run.sites, width=terminal_width(_STDERR), color=wants_color(_STDERR))
+            table = summary.table(
+                title,
+                run.sites,
+                width=terminal_width(_STDERR),
+                color=wants_color(_STDERR),
+                notes={site.id: site.note for site in self.gate.verdict.sites},
+            )
             service_runner.write_stderr(table)
             if run.lost:
                 report_error(f"{run.lost} more hits belong to no site: the journal was full.")

@@ -1,7 +1,7 @@
 """How a run went: the hits by site, for the table and the JSON object that close a run."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich import box
@@ -13,7 +13,7 @@ from excguard.decoding.decode import decode
 from excguard.decoding.violation import Violation
 from excguard.files.escaping import printable
 from excguard.knowledge.severity import Severity
-from excguard.pipeline.tally import SiteTally
+from excguard.pipeline.tally import MAX_PORTS, SiteTally
 
 _VIOLATION_FIELDS = (
     "guard_type",
@@ -26,6 +26,8 @@ _VIOLATION_FIELDS = (
     "subcode",
 )
 _SHORT = 60  # characters of advice that say something
+# What different targets of codes are, by the start of `Violation.target_meaning`.
+_TARGETS = (("port name ", "ports"), ("file descriptor ", "descriptors"))
 _COLORS: dict[bool, Any] = {True: "standard", False: None}
 
 
@@ -57,6 +59,7 @@ def site_objects(tallies: Iterable[SiteTally]) -> list[dict[str, Any]]:
             "hits": tally.hits,
             **violation.select(_VIOLATION_FIELDS),
             "pc": f"{tally.pc:#x}" if tally.pc else None,
+            "guard_targets": len(tally.ports),
             "site_id": tally.site.id,
             "site_precision": tally.site.precision,
             "executable": tally.site.executable,
@@ -76,8 +79,32 @@ def _in_short(advice: str) -> str:
     return short.rstrip()
 
 
-def table(title: str, tallies: Iterable[SiteTally], *, width: int, color: bool) -> str:
-    """One row a site: how often, how severe, which rule, what that means and how to fix it."""
+def _ports(tally: SiteTally, violation: Violation) -> str:
+    """How many different ports (or descriptors) the hits were about, if that is more than one."""
+    kind = next((many for one, many in _TARGETS if violation.target_meaning.startswith(one)), None)
+    if kind is None or len(tally.ports) < 2:
+        return ""
+    count = f"{MAX_PORTS} or more" if len(tally.ports) >= MAX_PORTS else str(len(tally.ports))
+    return f" {count} different {kind}."
+
+
+def table(
+    title: str,
+    tallies: Iterable[SiteTally],
+    *,
+    width: int,
+    color: bool,
+    notes: Mapping[str, str] | None = None,
+) -> str:
+    """One row a site: how often, how severe, which rule, what that means and how to fix it.
+
+    Args:
+        title: above it.
+        tallies: the hits.
+        width: columns.
+        color: whether to use colours.
+        notes: by site id, what is to be said of it beside that.
+    """
     sites = explained(tallies)
     rows = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, expand=False)
     rows.add_column("hits", justify="right")
@@ -94,6 +121,9 @@ def table(title: str, tallies: Iterable[SiteTally], *, width: int, color: bool) 
             text.append(f" In {printable(str(tally.site.place))}.")
         elif tally.pc:
             text.append(f" At pc {tally.pc:#x}.")
+        text.append(_ports(tally, violation))
+        if note := (notes or {}).get(tally.site.id):
+            text.append(f"\n{printable(note)}", style="bold")
         if violation.advice:
             text.append(f"\nFix: {printable(_in_short(violation.advice))}", style="green")
         rows.add_row(

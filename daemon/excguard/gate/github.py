@@ -99,7 +99,7 @@ def _row(site: SiteResult) -> str:
         site.severity or "unknown",
         f"`{site.flavor}`",
         _cell(site.place or site.executable),
-        f"{_cell(site.summary)}<br>`{site.id}`",
+        f"{_cell(site.summary)}<br>`{site.id}`" + (f" {_cell(site.note)}" if site.reason else ""),
     )
     return "| " + " | ".join(cells) + " |"
 

@@ -38,6 +38,7 @@ class SiteResult(msgspec.Struct, kw_only=True):
         report: path of the crash report that showed it; "" when none did.
         meets_fail_on: whether its severity reaches ``--fail-on``.
         standing: set by `excguard.gate.verdict.judge`.
+        reason: why it is known or ignored, of the baseline or the rule; "" when neither says.
     """
 
     id: str
@@ -58,3 +59,12 @@ class SiteResult(msgspec.Struct, kw_only=True):
     report: str = ""
     meets_fail_on: bool = True
     standing: Standing = Standing.NEW
+    reason: str = ""
+
+    @property
+    def note(self) -> str:
+        """Why it does not fail the run, in a few words; "" for one that does, or is below ``--fail-on``."""
+        if self.standing in (Standing.NEW, Standing.TOLERATED):
+            return ""
+        words = self.standing.value.capitalize()
+        return f"{words}: {self.reason}" if self.reason else f"{words}."

@@ -95,10 +95,12 @@ def judge(
     sites = list(sites)
     for site in sites:
         entry = baseline.find(site.id)
-        if any(rule.matches(site) for rule in rules):
-            site.standing = Standing.IGNORED
+        rule = next((rule for rule in rules if rule.matches(site)), None)
+        if rule is not None:
+            site.standing, site.reason = Standing.IGNORED, rule.reason
         elif entry is not None:
             site.standing = Standing.EXPIRED if entry.expired(today) else Standing.KNOWN
+            site.reason = entry.reason
         else:
             site.standing = Standing.NEW if site.meets_fail_on else Standing.TOLERATED
     seen = {site.id for site in sites}

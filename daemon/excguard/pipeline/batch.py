@@ -49,10 +49,10 @@ class Batch:
         self.earliest_ns, self.latest_ns = min(times), max(times)
         registers = lib.EXCGUARD_RECORD_REGISTERS << _FLAGS
         tags: list[int] = words[_TAG::_WORDS].tolist()
-        pcs = [0] * count
+        self._pcs = pcs = [0] * count
         has_pcs = any(tag & registers for tag in set(tags))
         if has_pcs:
-            pcs = [
+            self._pcs = pcs = [
                 pc if tag & registers else 0
                 for pc, tag in zip(words[_PC::_WORDS].tolist(), tags, strict=True)
             ]
@@ -75,6 +75,12 @@ class Batch:
         counts = Counter(sites)
         first = dict(zip(reversed(sites), range(self.count - 1, -1, -1), strict=True))
         return [(first[site], hits) for site, hits in counts.items()]
+
+    def ports(self) -> list[Any]:
+        """One record of each process, program counter and code, which has the port: the last."""
+        kinds = zip(self._processes, self._pcs, self._codes, strict=True)
+        last = dict(zip(kinds, range(self.count), strict=True))
+        return [self._records[index] for index in last.values()]
 
     def kinds(self) -> list[Any]:
         """One record of each process and code: the last."""

@@ -118,6 +118,11 @@ class Pipeline(Closeable):
         self.damaged += 1
         self.emit("error", "file_set_aside", file=str(path), kept=str(kept), error=error)
 
+    def count_ports(self) -> None:
+        """From now on count the different ports of each site, too: for a summary that shows them."""
+        for stream in self.streams:
+            stream.tally.counts_ports = True
+
     @property
     def streams(self) -> list[Stream]:
         """All streams, the live one first."""

@@ -12,6 +12,7 @@ second at most, and less when they fill half the ring.
 from functools import partial
 from typing import Any
 
+from excguard.config import Log
 from excguard.pipeline.batch import MIN_SIZE, Batches
 from excguard.pipeline.journal import Journal
 from excguard.pipeline.rate_limit import SiteLimiter
@@ -49,6 +50,11 @@ class Reader:
         self._decoder = decoder
         self._marked = self.position
         self._unreported = 0
+
+    def limit(self, log: Log) -> None:
+        """Go over to other limits."""
+        limits = self._worker.sink.limits(log)
+        self.limiter.change(limits.first, limits.window)
 
     def read(self, until: int) -> bool:
         """Read some records before ``until``, as many as the sink has room for. True when there were some."""

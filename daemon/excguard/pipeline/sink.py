@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from excguard.config import Log
 from excguard.decoding.violation import Violation
 from excguard.knowledge.severity import LogLevel
 from excguard.pipeline.hit import Hit
@@ -48,6 +49,10 @@ class Sink(ABC):
     def progress(self) -> int:
         """Grows whenever something was written or sent: by it a slow sink differs from a stuck one."""
         return 0
+
+    def limits(self, log: Log) -> Log:
+        """How many hits of a site it receives in full: as ``log`` says, unless it has a limit of its own."""
+        return log
 
     @abstractmethod
     def hit(self, hit: Hit) -> None:

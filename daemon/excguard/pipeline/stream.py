@@ -74,7 +74,8 @@ class Stream(Closeable):
     def add(self, worker: SinkWorker) -> None:
         """Have a sink receive the hits from the oldest on that the journal has."""
         if worker.sink.durable:
-            limiter = SiteLimiter(self._log.first, self._log.window)
+            limits = worker.sink.limits(self._log)
+            limiter = SiteLimiter(limits.first, limits.window)
             self._readers.append(Reader(self.journal, worker, limiter, self._decoder, self._batches))
         else:
             self._best_effort.append(worker)
@@ -82,8 +83,9 @@ class Stream(Closeable):
     def limit(self, log: Log) -> None:
         """Go over to other limits."""
         self._log = log
-        for limiter in (self.limiter, *(reader.limiter for reader in self._readers)):
-            limiter.change(log.first, log.window)
+        self.limiter.change(log.first, log.window)
+        for reader in self._readers:
+            reader.limit(log)
 
     def append(self, hit: ExternalHit, target_id: int) -> None:
         """Record a hit that came to no exception port."""
@@ -182,6 +184,9 @@ class Stream(Closeable):
                     observer(record)
         for index, hits in batch.by_process():
             self.tally.add(batch.record(index), hits)
+        if self.tally.counts_ports:
+            for record in batch.ports():
+                self.tally.add_port(record)
 
     def _release(self) -> None:
         """Release what every place has passed; move on those that keep others from reading."""

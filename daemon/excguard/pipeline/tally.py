@@ -1,6 +1,6 @@
 """The hits since the start by site, for the summary that closes a run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from excguard.decoding.site import Site
 from excguard.pipeline.journal import Record
@@ -9,6 +9,9 @@ from excguard.pipeline.target_names import TargetNames
 
 MAX_SITES = 10_000
 """Sites whose hits are counted apart; further ones of a target are counted together."""
+
+MAX_PORTS = 1000
+"""Different ports of a site that are counted."""
 
 
 @dataclass(slots=True)
@@ -26,6 +29,7 @@ class SiteTally:
         report: the path of the crash report that showed it; empty when none did.
         frames: the stack of that report, innermost first.
         hits: how many.
+        ports: the different port names (or descriptors) of the hits, if counted; `MAX_PORTS` at most.
     """
 
     target: str
@@ -38,10 +42,15 @@ class SiteTally:
     report: str = ""
     frames: tuple[str, ...] = ()
     hits: int = 0
+    ports: set[int] = field(default_factory=set)
 
 
 class Tally:
-    """Counts the hits of one source by site."""
+    """Counts the hits of one source by site.
+
+    Attributes:
+        counts_ports: whether the different ports of a site are counted, too.
+    """
 
     def __init__(self, decoder: RecordDecoder, names: TargetNames) -> None:
         """Begin at zero."""
@@ -49,6 +58,7 @@ class Tally:
         self._sites: dict[tuple[int, int, Site], SiteTally] = {}
         self._decoder = decoder
         self._names = names
+        self.counts_ports = False
 
     @property
     def sites(self) -> list[SiteTally]:
@@ -66,6 +76,14 @@ class Tally:
             if found is None:
                 found = self._found[key] = self._site(key[2], record)
         found.hits += hits
+        if self.counts_ports:
+            _add_port(found, record)
+
+    def add_port(self, record: Record) -> None:
+        """Count the port of a hit that is one of those that were counted by `add`."""
+        found = self._found.get((*site_of(record), self._decoder.program(record)))
+        if found is not None:
+            _add_port(found, record)
 
     def _site(self, pc: int, record: Record) -> SiteTally:
         """The counts that those of a new program counter belong to."""
@@ -90,3 +108,8 @@ class Tally:
             report.path if report else "",
             report.frames if report else (),
         )
+
+
+def _add_port(found: SiteTally, record: Record) -> None:
+    if len(found.ports) < MAX_PORTS:
+        found.ports.add(record.code & 0xFFFFFFFF)  # the target of the code

@@ -4,13 +4,16 @@
         The program passed a port name that is not in its name space.
         Fix: ...
 
+What happened and how to fix it is there with the first hit of a site; further ones are one line each, or one
+line for many of them.
+
 Whatever comes from a watched program or a configuration (names, arguments) is shown with its control
 characters escaped: it can be hostile, and this goes to a terminal.
 """
 
 import textwrap
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -22,6 +25,9 @@ _LEVEL_COLORS = {"error": "red", "warning": "yellow"}
 # What is of no use at a terminal.
 _QUIET = {"timestamp", "level", "event", "kernel", "release"}
 _INDENT = " " * 4
+_MAX_REMEMBERED = 10_000
+
+_Value = TypeVar("_Value")
 
 
 class ConsoleForm:
@@ -31,6 +37,9 @@ class ConsoleForm:
         """Wrap at ``width`` columns."""
         self._color = color
         self._width = width
+        # Sites whose explanation was shown; the place of the last hit, see `_place_key`.
+        self._explained: dict[object, None] = {}
+        self._places: dict[object, str] = {}
 
     def __call__(self, event: MutableMapping[str, Any]) -> str:
         """The lines of ``event``, joined."""
@@ -52,7 +61,9 @@ class ConsoleForm:
             who += f", from a {event['source'].replace('_', ' ')}"
         where = f"code {event['code']}" + (f", subcode {event['subcode']}" if event["subcode"] else "")
         if "image" in event:
-            where += f", in {printable(_place(event))}"
+            place = f", in {printable(_place(event))}"
+            where += place
+            _remember(self._places, _place_key(event), place)
         elif "pc" in event:
             where += f", pc {event['pc']}"
         lines = [
@@ -60,15 +71,19 @@ class ConsoleForm:
             f"{printable(event['target'])} ({who})  {self._style(where, dim=True)}"
             + (self._style("  recovered", dim=True) if event["recovered"] else "")
         ]
-        lines += self._paragraph(event["summary"])
-        if event.get("advice"):
-            lines += self._paragraph(f"Fix: {event['advice']}", fg="green")
+        site = event["target"], event.get("site_id"), event["guard_type"], event["flavor"]
+        if site not in self._explained:
+            _remember(self._explained, site, None)
+            lines += self._paragraph(event["summary"])
+            if event.get("advice"):
+                lines += self._paragraph(f"Fix: {event['advice']}", fg="green")
         return "\n".join(lines)
 
     def _suppressed(self, clock: str, event: MutableMapping[str, Any]) -> str:
         severity = Severity.of(event.get("severity"))
         name = event.get("flavor_name") or event.get("guard_type") or "various"
         more = f"{event['count']} more" + (" (recovered)" if event["recovered"] else "")
+        more += self._places.get(_place_key(event), "")
         return (
             f"{clock} {self._severity(severity)} {self._style(str(name), bold=True)}  "
             f"{printable(event['target'])}  {more}"
@@ -85,6 +100,16 @@ class ConsoleForm:
 
     def _style(self, text: str, **style: Any) -> str:  # noqa: ANN401 - click.style's own arguments
         return click.style(text, **style) if self._color else text
+
+
+def _remember(known: dict[object, _Value], key: object, value: _Value) -> None:
+    known[key] = value
+    if len(known) > _MAX_REMEMBERED:
+        del known[next(iter(known))]
+
+
+def _place_key(event: Mapping[str, Any]) -> tuple[object, ...]:
+    return event["target"], event.get("guard_type"), event.get("flavor"), event.get("pc")
 
 
 def _place(event: Mapping[str, Any]) -> str:

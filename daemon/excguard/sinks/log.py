@@ -69,6 +69,7 @@ class EventLog(Sink):
         accepts: Filter = every_event,
         name: str = "log",
         explain: bool = False,
+        first: int | None = None,
     ) -> None:
         """Write to ``output`` in ``form``.
 
@@ -80,10 +81,13 @@ class EventLog(Sink):
             accepts: whether an event, by its level and name, is written; hits always are.
             name: what metrics call the log.
             explain: whether hits have their usual causes and the fix.
+            first: hits of a site that come in full in a window, at most; None: as many as the configuration
+                says.
         """
         self.name = name
         self.output = output
         self._accepts = accepts
+        self._first = first
         self._kernel = kernel
         self._release = release
         self._form = form
@@ -101,6 +105,10 @@ class EventLog(Sink):
             context_class=dict,
             cache_logger_on_first_use=True,
         )
+
+    def limits(self, log: Log) -> Log:
+        """See `Sink.limits`."""
+        return log if self._first is None else msgspec.structs.replace(log, first=min(log.first, self._first))
 
     @property
     def failures(self) -> int:
@@ -193,8 +201,12 @@ def open_file(config: Config, host: Host, complain: Complain) -> EventLog | None
 def open_standard_error(
     host: Host, settings: Log, complain: Complain, accepts: Filter = every_event
 ) -> EventLog:
-    """A log on standard error, which stays open when the log is closed."""
-    return _log(LineOutput(_STANDARD_ERROR, "standard error", complain), host, settings, accepts, "stderr")
+    """A log on standard error, which stays open when the log is closed.
+
+    In the form for people it has the first hit of a site in full, and counts the others.
+    """
+    output = LineOutput(_STANDARD_ERROR, "standard error", complain)
+    return _log(output, host, settings, accepts, "stderr", first=1)
 
 
 def open_standard_output(host: Host, settings: Log, complain: Complain) -> EventLog:
@@ -203,7 +215,15 @@ def open_standard_output(host: Host, settings: Log, complain: Complain) -> Event
     return _log(output, host, settings, every_event, "stdout")
 
 
-def _log(output: LineOutput, host: Host, settings: Log, accepts: Filter, name: str) -> EventLog:
+def _log(  # noqa: PLR0913 - as `EventLog`
+    output: LineOutput,
+    host: Host,
+    settings: Log,
+    accepts: Filter,
+    name: str,
+    *,
+    first: int | None = None,
+) -> EventLog:
     chosen: Form = json_form
     if settings.format == "console" or (settings.format == "auto" and os.isatty(output.fd)):
         chosen = ConsoleForm(color=wants_color(output.fd), width=terminal_width(output.fd))
@@ -215,6 +235,7 @@ def _log(output: LineOutput, host: Host, settings: Log, accepts: Filter, name: s
         accepts=accepts,
         name=name,
         explain=settings.explain,
+        first=first if isinstance(chosen, ConsoleForm) else None,
     )
 
 

@@ -20,15 +20,28 @@ __attribute__((noinline)) static void something_new(void) {
 }
 #endif
 
-__attribute__((noinline)) static void open_camera(void) { mach_port_deallocate(mach_task_self(), NOWHERE); }
+__attribute__((noinline)) static void open_camera(void) {
+    mach_port_deallocate(mach_task_self(), NOWHERE);
+}
 
-__attribute__((noinline)) static void close_camera(void) { mach_port_deallocate(mach_task_self(), NOWHERE); }
+__attribute__((noinline)) static void close_camera(void) {
+    mach_port_deallocate(mach_task_self(), NOWHERE);
+}
 
 __attribute__((noinline)) static void mute(void) {
     mach_port_mod_refs(mach_task_self(), NOWHERE, MACH_PORT_RIGHT_SEND, -1);
 }
 
-__attribute__((noinline)) static void hang_up(void) { mach_port_deallocate(mach_task_self(), NOWHERE); }
+__attribute__((noinline)) static void hang_up(void) {
+    mach_port_deallocate(mach_task_self(), NOWHERE);
+}
+
+/* One place, 300 ports. */
+__attribute__((noinline)) static void storm(void) {
+    for (mach_port_name_t i = 0; i < 300; i++) {
+        mach_port_deallocate(mach_task_self(), NOWHERE + (i << 8));
+    }
+}
 
 int main(int count, char **names) {
 #ifdef LATER
@@ -43,6 +56,8 @@ int main(int count, char **names) {
             mute();
         } else if (strcmp(names[i], "hang_up") == 0) {
             hang_up();
+        } else if (strcmp(names[i], "storm") == 0) {
+            storm();
         } else {
             fprintf(stderr, "%s: not a function\n", names[i]);
             return 2;
