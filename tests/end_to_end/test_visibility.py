@@ -5,14 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
 from excsim import Kernel
-from tests.support.harness import EXCGUARD
+from tests.support import compiler
+from tests.support.harness import EXCGUARD, Daemon
 
 MISUSE = [sys.executable, "-m", "excguard.misuse", "--quiet"]
 Run = Callable[..., CompletedProcess[str]]
@@ -36,6 +37,21 @@ def stock(tmp_path: Path):
             )
 
     return start
+
+
+@pytest.fixture
+def stock_serve(tmp_path: Path) -> Iterator[Callable[[str], Daemon]]:
+    """Starts `excguard serve` on such a Mac."""
+    daemons = []
+    with Kernel(task_exc_guard=0) as kernel:
+
+        def start(config: str) -> Daemon:
+            daemons.append(Daemon(tmp_path, {**os.environ, **kernel.environ}, config))
+            return daemons[-1]
+
+        yield start
+        for daemon in daemons:
+            daemon.end()
 
 
 def summary(done: CompletedProcess[str]) -> dict:
@@ -129,6 +145,53 @@ def test_a_child_without_the_variables_is_said_to_be_unseen(stock: Run) -> None:
     found = summary(stock("--json", "--", "sh", "-c", "env -i sleep 1"))
 
     assert [Path(path).name for path in found["descendants_unseen"]] == [Path("/bin/sleep").resolve().name]
+
+
+ABORTING = """
+#include <stdlib.h>
+#include <string.h>
+/* ELF runs this before the constructors of preloaded libraries. */
+static void first(int argc, char **argv, char **environment) {
+    (void)argc, (void)argv;
+    for (; *environment != NULL; environment++) {
+        if (strncmp(*environment, "EXCGUARD_INSERTION=", 19) == 0) {
+            abort();
+        }
+    }
+}
+__attribute__((section(".preinit_array"), used)) static void (*const hook)(int, char **, char **) = first;
+int main(void) { return 0; }
+"""
+ABORT = "#include <stdlib.h>\nint main(void) { abort(); }\n"
+
+
+def test_a_death_before_the_report_of_the_library_is_said_to_be_dyld_s(stock: Run, tmp_path: Path) -> None:
+    """A static program, which loads no library, stands for one that dyld ends."""
+    (tmp_path / "abort.c").write_text(ABORT)
+    command = [compiler.require(), "-static", "abort.c", "-o", "abort"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    done = stock("--delivery", "insert", "--", "./abort")
+
+    assert done.returncode == 128 + 6
+    assert "killed by SIGABRT before the inserted library had reported, as dyld does" in done.stderr
+    assert "--delivery client" in done.stderr
+
+
+def test_serve_starts_a_program_without_the_library_that_may_have_ended_it(
+    stock_serve: Callable[[str], Daemon], tmp_path: Path
+) -> None:
+    """The program aborts where the variable is set, before the library's constructor can run."""
+    (tmp_path / "app.c").write_text(ABORTING)
+    subprocess.run([compiler.require(), "app.c", "-o", "app"], cwd=tmp_path, check=True)
+    daemon = stock_serve(
+        f'[[target]]\nname = "app"\ncommand = ["{tmp_path}/app"]\n'
+        'restart = "on_failure"\nrestart_delay = 0.0\n'
+    )
+    daemon.wait_for("target_ended_with_library", target="app")
+    (_, second) = daemon.wait_for("target_started", 2)
+    assert second["delivery"] == "client"
+    daemon.wait_for("target_exited", reason="exited")
+    daemon.wait()
 
 
 def test_children_can_be_left_without_the_library(stock: Run, tmp_path: Path) -> None:

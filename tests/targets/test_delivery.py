@@ -118,6 +118,16 @@ def test_children_get_it_where_a_person_says_so_or_none_can_be_ended_by_it(app: 
     assert planned(Path(sys.executable), mac(kernel="simulated")).children or sys.platform == "darwin"
 
 
+def test_a_program_that_was_ended_with_the_library_is_started_without_it(app: Path) -> None:
+    target = Target(name="app", command=(str(app),))
+    found = plan(target, app, mac(), {}, ended_with_library=True)
+
+    assert (found.delivery, found.undelivered) == (
+        Delivery.CLIENT,
+        "its last start was ended before the library had reported",
+    )
+
+
 def test_with_registers_the_library_reports_the_images_where_the_flags_deliver_already(
     app: Path, hardened: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """What is read from the file of a program: its format, its architectures, its signature."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -119,6 +120,30 @@ def test_programs_of_this_machine_are_dynamic(tmp_path: Path) -> None:
     header = bytearray(Path(sys.executable).read_bytes()[:64])
     header[54:58] = bytes(4)  # no program headers, so no dynamic linker
     assert Executable.of(write(tmp_path / "static", bytes(header))).elf is False
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="programs of this machine are ELF files")
+@pytest.mark.parametrize("sanitized", [False, True])
+def test_an_elf_program_with_address_sanitizer_is_recognized(tmp_path: Path, *, sanitized: bool) -> None:
+    (tmp_path / "app.c").write_text("int main(void) { return 0; }\n")
+    options = ["-fsanitize=address"] if sanitized else []
+    done = subprocess.run(["gcc", *options, "app.c", "-o", "app"], cwd=tmp_path, check=False)
+    if done.returncode:
+        pytest.skip("no gcc with AddressSanitizer")
+
+    assert Executable.of(tmp_path / "app").sanitized is sanitized
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="programs of this machine are ELF files")
+@given(st.binary(min_size=1, max_size=64), st.integers(0, 1200))
+def test_a_damaged_elf_file_is_no_error(tmp_path_factory, junk: bytes, at: int) -> None:
+    whole = Path("/bin/true").read_bytes()
+    path = tmp_path_factory.getbasetemp() / f"elf-{os.getpid()}"
+    at = max(at, 4)
+    path.write_bytes(whole[:at] + junk + whole[at + len(junk) :])
+    found = Executable.of(path)
+
+    assert found.elf in {True, False} or found.problem
 
 
 @given(st.binary(max_size=400), st.integers(0, 400))

@@ -164,7 +164,7 @@ def test_descendants_without_the_library_are_found_and_counted() -> None:
         found.pid = child.pid
         found.take(report(Image(str(Path("/bin/sh").resolve()), 0x1000, 0x10, ""), pid=child.pid))
         while not found.unseen:
-            found.look()
+            found.look(0.1)
         left = found.left(child.pid)
         for pid in processes.children(child.pid):
             os.kill(pid, signal.SIGKILL)
@@ -172,6 +172,27 @@ def test_descendants_without_the_library_are_found_and_counted() -> None:
 
     assert [Path(path).name for path in found.unseen] == [Path("/bin/sleep").resolve().name]
     assert left == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "reported", "ended"),
+    [(signal.SIGABRT, False, True), (signal.SIGABRT, True, False), (signal.SIGKILL, False, False)],
+)
+def test_an_abort_before_the_report_may_be_dyld_s(number: int, *, reported: bool, ended: bool) -> None:
+    found = program()
+    if reported:  # sent before the end, and taken after it
+        found.wait_for_reports = lambda: found.take(report())
+    found.exited(number)
+
+    assert found.ended_with_library is ended
+
+
+def test_it_is_said_how_long_a_descendant_can_go_unnoticed() -> None:
+    found = program()
+    assert found.unnoticed_below == pytest.approx(0.3)
+    found.look(0.5)
+    assert found.unnoticed_below == pytest.approx(1.5)
+    assert program(children_delivered=True).unnoticed_below == 0.0
 
 
 def test_the_latest_processes_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

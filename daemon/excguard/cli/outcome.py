@@ -16,6 +16,7 @@ from excguard.gate import github
 from excguard.knowledge.severity import Severity
 from excguard.pipeline.hit import rfc3339
 from excguard.process.terminal_output import terminal_width, wants_color
+from excguard.targets.program import Program
 from excguard.targets.visibility import SEVERITIES, Visibility
 
 FAIL_ON_MET: Final = 3
@@ -84,6 +85,8 @@ class Outcome:
             "delivery": plan.delivery.value if plan else None,
             "delivery_children": plan.children if plan else None,
             "visibility": run.visibility.fields() if run.visibility else None,
+            "descendants": run.program.descendants if run.program else 0,
+            "descendants_unnoticed_below": round(run.program.unnoticed_below, 1) if run.program else 0.0,
             "descendants_unseen": run.unseen,
             "descendants_left": exited.left if exited else 0,
             "descendants_detached": run.detached,
@@ -135,14 +138,8 @@ class Outcome:
             found.append(f"{name} was {run.death}; `excguard doctor` says which guards cannot be seen here.")
         if run.visibility is not None:
             found += unseen(run.visibility)
-        plan = run.program.plan if run.program else None
-        if plan is not None and plan.children_reason:
-            found.append(f"Its child processes run without the inserted library: {plan.children_reason}.")
-        for path in run.unseen:
-            found.append(
-                f"{printable(path)} ran without the inserted library, so its optional and soft hits were not "
-                "seen: the variables were removed from its environment, or its file does not accept them."
-            )
+        if run.program is not None:
+            found += _descendants(name, run.program)
         if run.exited is not None and run.exited.left and not run.config.target[0].wait_all:
             many = run.exited.left
             verb = "were" if many != 1 else "was"
@@ -167,6 +164,33 @@ class Outcome:
             met = f"--require-visible {self.require_visible} was not met"
             return [f"{met}, so the exit status is {self.status}."]
         return []
+
+
+def _descendants(name: str, program: Program) -> list[str]:
+    """What the inserted library has to do with the end of a program, and what it did not show of others."""
+    plan = program.plan
+    found = []
+    if program.ended_with_library:
+        found.append(
+            f"{name} was killed by SIGABRT before the inserted library had reported, as dyld does when it "
+            "cannot load it (the crash report has the termination namespace DYLD then). "
+            "Fix: --delivery client, or none."
+        )
+    if plan.children_reason and not plan.children_delivered and program.descendants:
+        found.append(
+            f"Its {program.descendants} child processes ran without the inserted library, so their optional "
+            f"and soft hits were not seen: {plan.children_reason}."
+        )
+    found += [
+        f"{printable(path)} ran without the inserted library, so its optional and soft hits were not "
+        "seen: the variables were removed from its environment, or its file does not accept them."
+        for path in program.unseen
+    ]
+    if program.descendants and program.unnoticed_below:
+        found.append(
+            f"A child process without the library is noticed if it runs for {program.unnoticed_below:.1f} s."
+        )
+    return found
 
 
 def unseen(visibility: Visibility) -> list[str]:

@@ -214,6 +214,11 @@ class RunSummary(Event, tag="run_summary"):
     delivery: Annotated[str | None, Meta(description="how optional and soft hits were enabled")]
     delivery_children: Annotated[bool | None, Meta(description="and those of the processes that it starts")]
     visibility: Visibility | None
+    descendants: Annotated[int, Meta(description="other processes of the program that were seen", ge=0)]
+    descendants_unnoticed_below: Annotated[
+        float,
+        Meta(description="seconds a descendant must have run to be in descendants_unseen; 0: none is needed"),
+    ]
     descendants_unseen: Annotated[list[str], Meta(description="programs that were not watched in full")]
     descendants_left: Annotated[int, Meta(description="processes that still ran when the program ended")]
     descendants_detached: Annotated[bool, Meta(description="processes have left its process group")]
@@ -379,6 +384,17 @@ class TargetVisibility(Event, tag="target_visibility"):
 
     target: Target
     visibility: Visibility
+
+
+class TargetEndedWithLibrary(Event, tag="target_ended_with_library"):
+    """A program was ended by SIGABRT before the inserted library had reported: dyld may have refused that.
+
+    The crash report has the termination namespace DYLD then. With delivery = "auto" the next start goes
+    without the library.
+    """
+
+    target: Target
+    pid: Pid
 
 
 class DescendantNotSeen(Event, tag="descendant_not_seen"):

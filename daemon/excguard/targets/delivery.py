@@ -57,6 +57,11 @@ class Plan:
         """Whether the program's hits do not reach handlers as it is."""
         return DELIVER not in self.flags
 
+    @property
+    def children_watched(self) -> bool:
+        """Whether the library is needed in the programs that it starts, and inserted."""
+        return self.delivery is Delivery.INSERT and self.children and not self.children_delivered
+
     def variables(self, target: Target, inherited: Mapping[str, str]) -> dict[str, str]:
         """What the program's environment needs for the library to be loaded.
 
@@ -71,7 +76,14 @@ class Plan:
         return {name: insertion.with_library(self.library, libraries)}
 
 
-def plan(target: Target, program: Path, host: Host, environment: Mapping[str, str]) -> Plan:
+def plan(
+    target: Target,
+    program: Path,
+    host: Host,
+    environment: Mapping[str, str],
+    *,
+    ended_with_library: bool = False,
+) -> Plan:
     """Decide how the program of a target is started.
 
     Args:
@@ -79,6 +91,8 @@ def plan(target: Target, program: Path, host: Host, environment: Mapping[str, st
         program: the file that its command names.
         host: the running system.
         environment: of the program.
+        ended_with_library: its last start may have been ended because of the library, which is not tried
+            again then, unless the configuration demands it.
     """
     executable = Executable.of(program)
     flags = default_flags(host, hardened=_hardened(executable, host, environment))
@@ -105,6 +119,8 @@ def plan(target: Target, program: Path, host: Host, environment: Mapping[str, st
     try:
         library = insertion.library_path()
         verdict = insertion.judge(executable, library, host, environment)
+        if ended_with_library:
+            verdict = Verdict(Effect.FATAL, "its last start was ended before the library had reported")
     except FileNotFoundError as error:
         return _without_library(target, executable, flags, Verdict(Effect.UNKNOWN, str(error)), no_port)
     if verdict.effect is Effect.LOADED or wanted is Delivery.INSERT:
@@ -142,7 +158,10 @@ def _children(target: Target, executable: Executable, library: Path, host: Host)
     if wanted is False or target.delivery is Delivery.INSERT or host.simulated:
         return wanted is not False, ""
     if wanted == "auto":
-        return False, "dyld would end one that accepts its variables and validates its libraries"
+        return False, (
+            "dyld would end one that accepts its variables and validates its libraries; if it starts none "
+            "such, set delivery_children = true (--delivery-children)"
+        )
     reason = insertion.endangered(executable, library, host)
     return not reason, reason
 

@@ -5,7 +5,7 @@ import stat
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from excguard.files import errors
 from excguard.targets import mach_o
@@ -14,8 +14,16 @@ from excguard.targets.mach_o import MachOError, Slice
 _MAX_LINE: Final = 512  # IMG_SHSIZE, bsd/sys/imgact.h: bytes that the kernel looks at for an interpreter
 _MAX_INTERPRETERS: Final = 4
 _ELF: Final = b"\x7fELF"
+_SEGMENT: Final = struct.Struct(
+    "<I4x2Q8xQ16x"
+)  # type, flags, offset, address, physical address, size in file
+_PT_LOAD: Final = 1
+_PT_DYNAMIC: Final = 2
 _PT_INTERP: Final = 3
-_MAX_NAMES: Final = 4 << 20
+_DT_NEEDED: Final = 1
+_DT_STRTAB: Final = 5
+_MAX_TABLE: Final = 1 << 20  # bytes of program headers, or of entries for the dynamic linker
+_ASAN: Final = b"libasan.so"
 _MAGICS: Final = (b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf", b"\xcf\xfa\xed\xfe")
 
 
@@ -59,7 +67,10 @@ class Executable:
                 magic = file.read(4)
             set_id = bool(mode & (stat.S_ISUID | stat.S_ISGID))
             if magic == _ELF:
-                return cls(path, script, set_id, elf=_is_dynamic(path), sanitized=_is_sanitized(path))
+                segments = _segments(path)
+                # A dynamic linker, which reads LD_PRELOAD, is named.
+                dynamic = any(segment.kind == _PT_INTERP for segment in segments)
+                return cls(path, script, set_id, elf=dynamic, sanitized=_is_sanitized(path, segments))
             if magic not in _MAGICS:
                 return cls(path, script, set_id, problem="neither a Mach-O nor an ELF program")
             return cls(path, script, set_id, slices=mach_o.read(path))
@@ -67,6 +78,8 @@ class Executable:
             return cls(path, script, problem=str(error))
         except OSError as error:
             return cls(path, script, problem=errors.reason(error))
+        except OverflowError:  # an offset that no file has
+            return cls(path, script, problem="damaged: an offset beyond the end of any file")
 
     def running_slices(self, machine: str) -> list[Slice]:
         """The slices that the kernel of a machine may choose from: native ones, or for Rosetta the others."""
@@ -84,21 +97,44 @@ def _interpreter(path: Path) -> Path | None:
     return Path(os.fsdecode(words[0])) if words else None
 
 
-def _is_dynamic(path: Path) -> bool:
-    """Whether an ELF file names a dynamic linker (elf.h: PT_INTERP), which reads LD_PRELOAD."""
+class _Segment(NamedTuple):
+    """A program header of an ELF file (elf.h, Elf64_Phdr)."""
+
+    kind: int
+    offset: int
+    address: int
+    size: int
+
+
+def _segments(path: Path) -> list[_Segment]:
+    """The program headers of a 64-bit ELF file; none of another."""
     with path.open("rb") as file:
         header = file.read(64)
         if len(header) < 64 or header[4] != 2:  # ELFCLASS64
-            return False
+            return []
         (offset,) = struct.unpack_from("<Q", header, 32)
         size, count = struct.unpack_from("<2H", header, 54)
         file.seek(offset)
-        table = file.read(size * count)
-    kinds = [struct.unpack_from("<I", table, at)[0] for at in range(0, len(table) - 3, size or 1)]
-    return _PT_INTERP in kinds
+        table = file.read(min(size * count, _MAX_TABLE))
+    starts = range(0, len(table) - _SEGMENT.size + 1, size or _SEGMENT.size)
+    return [_Segment(*_SEGMENT.unpack_from(table, start)) for start in starts]
 
 
-def _is_sanitized(path: Path) -> bool:
-    """Whether libasan.so is among the names of the libraries that an ELF file needs."""
+def _is_sanitized(path: Path, segments: list[_Segment]) -> bool:
+    """Whether libasan.so is among the libraries that an ELF file needs (DT_NEEDED)."""
+    dynamic = next((segment for segment in segments if segment.kind == _PT_DYNAMIC), None)
+    if dynamic is None:
+        return False
     with path.open("rb") as file:
-        return b"\0libasan.so" in file.read(_MAX_NAMES)
+        file.seek(dynamic.offset)
+        content = file.read(min(dynamic.size, _MAX_TABLE))
+        entries = list(struct.iter_unpack("<2Q", content[: len(content) // 16 * 16]))
+        table = next((value for tag, value in entries if tag == _DT_STRTAB), None)
+        for segment in segments:
+            if table is not None and segment.kind == _PT_LOAD and 0 <= table - segment.address < segment.size:
+                for tag, value in entries:
+                    if tag == _DT_NEEDED:
+                        file.seek(segment.offset + table - segment.address + value)
+                        if file.read(len(_ASAN)) == _ASAN:
+                            return True
+    return False

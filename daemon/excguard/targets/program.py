@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -24,6 +25,8 @@ _MAX_UNSEEN: Final = 20  # paths that are kept of programs without the library
 _MAX_WAITS: Final = 10_000  # reports that are waited for
 # So many looks in a row have to find a process without the library before that counts: it may be starting.
 _PATIENCE: Final = 2
+FIRST_LOOK: Final = 0.1
+"""Seconds until the first look at the processes of a program."""
 
 
 @dataclass
@@ -59,6 +62,8 @@ class Program:
         token: identifies it in reports of the inserted library.
         pid: its first process; 0 before it is started.
         ended: whether that has ended, so that a report that has not come will not come.
+        ended_with_library: whether it was ended by the signal with which dyld ends programs whose inserted
+            library it cannot load, before the library had reported.
         wait_for_reports: returns when the reports that were sent until now have been taken, or soon after.
     """
 
@@ -68,6 +73,7 @@ class Program:
         self.token = secrets.randbits(64)
         self.pid = 0
         self.ended = False
+        self.ended_with_library = False
         self.wait_for_reports: Callable[[], None] = lambda: None
         self._name = _name(plan.executable.path)
         self._lock = threading.Lock()
@@ -75,6 +81,7 @@ class Program:
         self._processes: dict[int, _Process] = {}
         self._registered: str | None = None
         self._unseen: dict[str, None] = {}
+        self._longest_delay = 0.0  # between two looks
 
     # ---- what is reported, on the thread of the rendezvous server ----
 
@@ -99,6 +106,14 @@ class Program:
             for image in report.images:
                 if len(process.images) < _MAX_IMAGES:
                     process.images[image.address] = image
+
+    def exited(self, number: int | None) -> None:
+        """Its first process has ended, by signal ``number`` if that is not None."""
+        self.ended = True
+        if number == signal.SIGABRT and self.plan.delivery is Delivery.INSERT:
+            # dyld ends programs with the reason OS_REASON_DYLD, whose signal this is (dyld-1378, `halt`).
+            self._wait(self.pid, 0)
+            self.ended_with_library = not self.confirmed
 
     def registered(self, error: str) -> None:
         """The program has registered its exception port itself; ``error`` when it could not."""
@@ -218,8 +233,13 @@ class Program:
 
     # ---- its processes ----
 
-    def look(self) -> None:
-        """Find processes that were started since the last time, and those that run without the library."""
+    def look(self, delay: float) -> None:
+        """Find processes that were started since the last time, and those that run without the library.
+
+        Args:
+            delay: seconds since the last look.
+        """
+        self._longest_delay = max(self._longest_delay, delay)
         with self._lock:
             known = {pid: process.path for pid, process in self._processes.items()}
         waiting = [pid for pid in {self.pid, *known} if pid]
@@ -262,10 +282,21 @@ class Program:
     def unseen(self) -> list[str]:
         """The files of descendants that were found running without the library that they should have."""
         plan = self.plan
-        if plan.delivery is not Delivery.INSERT or not plan.children or plan.children_delivered:
+        if not plan.children_watched:
             return []
         own = os.path.realpath(plan.executable.path)
         return [path for path in self._unseen if path != own]
+
+    @property
+    def descendants(self) -> int:
+        """How many other processes of the program have been seen."""
+        with self._lock:
+            return len(self._processes.keys() - {self.pid})
+
+    @property
+    def unnoticed_below(self) -> float:
+        """Seconds a descendant without the library must have run to be noticed; 0 where it need not be."""
+        return (_PATIENCE + 1) * max(self._longest_delay, FIRST_LOOK) if self.plan.children_watched else 0.0
 
     def left(self, group: int) -> int:
         """How many processes still run, beside the guardian of its process group."""

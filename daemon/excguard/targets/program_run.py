@@ -18,12 +18,12 @@ from excguard.process.guardian import ProcessGroup
 from excguard.process.terminal import Terminal
 from excguard.targets.delivery import plan
 from excguard.targets.events import Event, Exited, ExitReason, GroupEnded, NotEnded, Started, StartFailed
-from excguard.targets.program import Program
+from excguard.targets.program import FIRST_LOOK, Program
 from excguard.targets.rendezvous import TargetLaunch, TargetRendezvous
 from excguard.targets.supervised_target import SupervisedTarget
 
-_FIRST_LOOK: Final = 0.1  # seconds between two looks at a program's processes, at first
-_LAST_LOOK: Final = 2.0  # and in the end
+_LAST_LOOK: Final = 0.5  # seconds between two looks at a program's processes, in the end
+_LAST_LOOK_FOR_NAMES: Final = 2.0  # where processes without the library lose no hits
 _LEFT: Final = 0.02  # seconds between two looks for processes that are left
 _RELEASING: Final = 25  # such looks after the end of a group
 _GUARDIAN: Final = 2.5  # seconds beyond its grace for a guardian, which waits 2 of them after SIGKILL
@@ -99,7 +99,15 @@ class ProgramRun:
         environment = {**_own_environment(), **target.environment}
         try:
             path = find_program(target.command, environment, target.directory)
-            program = Program(plan(target, Path(path), self._host, environment))
+            last = supervised.program
+            chosen = plan(
+                target,
+                Path(path),
+                self._host,
+                environment,
+                ended_with_library=last is not None and last.ended_with_library,
+            )
+            program = Program(chosen)
             with (
                 supervised.port.make_send() as send,
                 self._launch(program) as (launch, variables),
@@ -218,11 +226,12 @@ class ProgramRun:
 
     async def _look(self, program: Program) -> None:
         """Look at the processes of the program again and again, at first often."""
-        delay = _FIRST_LOOK
+        delay = FIRST_LOOK
+        last = _LAST_LOOK if program.plan.children_watched else _LAST_LOOK_FOR_NAMES
         while True:
             await asyncio.sleep(delay)
-            program.look()
-            delay = min(delay * 1.1, _LAST_LOOK)
+            program.look(delay)
+            delay = min(delay * 1.1, last)
 
     def _some_left(self, program: Program) -> bool:
         """Whether a process of the program still runs, in its group or outside of it.

@@ -216,7 +216,7 @@ class TargetSet:
             case Exited(pid=pid, reason=reason):
                 entry.state.up = False
                 if entry.program is not None:
-                    entry.program.ended = True
+                    entry.program.exited(event.signal)
                 entry.state.exits[reason.value] += 1
                 self._receiver.set_pid(entry.number, 0)
                 self._pipeline.live.processes.ended(entry.number, pid, self._pipeline.live.journal.head)
@@ -232,6 +232,8 @@ class TargetSet:
                     seconds=round(event.seconds, 3),
                     left=event.left,
                 )
+                if entry.program is not None and entry.program.ended_with_library:
+                    emit("error", "target_ended_with_library", target=name, pid=pid)
             case GroupEnded(detached=detached):
                 self._report_program(name, entry)
                 if detached:
