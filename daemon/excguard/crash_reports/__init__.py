@@ -18,7 +18,7 @@ import io
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from excguard.crash_reports import archive, ips, minidump
+from excguard.crash_reports import archive, ips
 from excguard.crash_reports.draft import Draft
 from excguard.crash_reports.evidence import settle
 from excguard.crash_reports.report import Check, Frame, Report
@@ -54,6 +54,7 @@ NOTHING = "no guard violation found in it"
 _NAMED = "EXC_GUARD is named, but no code, flavor or message of it is in the text"
 
 _HEADER_BYTES = 4096
+_MINIDUMP = b"MDMP"
 
 
 def read(source: str | os.PathLike[str], release: str | None = None) -> Report:
@@ -120,7 +121,7 @@ def documents_of_path(path: str | os.PathLike[str], release: str | None = None) 
 def read_documents(file: IO[bytes], name: str = "-", release: str | None = None) -> list[Report]:
     """A Report for each document of an open file; the limits are those of `read_file`."""
     start = file.read(_HEADER_BYTES)
-    if start.startswith(minidump.MAGIC):
+    if start.startswith(_MINIDUMP):
         seekable = file if file.seekable() else io.BytesIO(start + file.read(MAX_BYTES))
         return [_read_minidump(seekable, name, release)]
     if archive.is_archive(start):
@@ -140,7 +141,7 @@ def read_documents(file: IO[bytes], name: str = "-", release: str | None = None)
 def documents_of_bytes(data: bytes | memoryview, name: str = "-", release: str | None = None) -> list[Report]:
     """A Report for each document of bytes."""
     start = bytes(data[:_HEADER_BYTES])
-    if start.startswith(minidump.MAGIC):
+    if start.startswith(_MINIDUMP):
         return [_read_minidump(io.BytesIO(data), name, release)]
     if archive.is_archive(start):
         return _of_archive(io.BytesIO(data), name, release)
@@ -234,6 +235,8 @@ def _merged(reports: list[Report]) -> Report:
 
 
 def _read_minidump(file: IO[bytes], name: str, release: str | None) -> Report:
+    from excguard.crash_reports import minidump  # noqa: PLC0415 - plain .ips reports do not need it
+
     draft = Draft()
     try:
         draft.evidence += minidump.read(file, draft.report)

@@ -7,7 +7,9 @@ Members are read one at a time and never unpacked to disk. The `._` files that m
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +21,7 @@ MAX_TOTAL = 1 << 30
 """Bytes of all members together that are read: more is in none but a hostile archive."""
 
 
-class Member(NamedTuple):
+class Member(msgspec.Struct, frozen=True):
     """A member of an archive.
 
     Attributes:

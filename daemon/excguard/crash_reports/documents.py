@@ -8,7 +8,6 @@ document is read by what it says itself: its header, its release, its process, i
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -245,7 +244,7 @@ def _without_names(drafts: list[Draft]) -> list[Draft]:
         if draft.weak:
             continue
         for evidence in draft.evidence[:100]:
-            violation, _checks = settle(replace(evidence, notes=[]), None)
+            violation, _checks = settle(msgspec.structs.replace(evidence, notes=[]), None)
             if violation is not None:
                 strong |= {
                     (violation.guard_type, violation.flavor_name),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from excguard.crash_reports.report import Report
 
@@ -14,8 +15,7 @@ TOP_FRAMES = 5
 """Frames of the thread that are kept."""
 
 
-@dataclass(kw_only=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, kw_only=True):
     """One document of a text.
 
     Attributes:
@@ -27,8 +27,8 @@ class Draft:
         translated: It is the readable form of a report, which its JSON form can follow.
     """
 
-    report: Report = field(default_factory=Report)
-    evidence: list[Evidence] = field(default_factory=list)
+    report: Report = msgspec.field(default_factory=Report)
+    evidence: list[Evidence] = []
     weak: bool = False
     line: bool = False
     translated: bool = False

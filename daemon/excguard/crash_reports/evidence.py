@@ -14,7 +14,6 @@ correctly:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -39,8 +38,7 @@ _WHOLE_LINES = frozenset({"lldb", "kernel-log", "text", "minidump", "json"})
 """Origins whose code is whole even where its guard type bits are 0."""
 
 
-@dataclass(kw_only=True, slots=True)
-class Evidence:
+class Evidence(msgspec.Struct, kw_only=True):
     """What one place of a text says of one violation; None and empty for what it leaves out.
 
     Attributes:
@@ -73,7 +71,7 @@ class Evidence:
     release: str | None = None
     simulated: bool = False
     unknown_type: bool = False
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = []
 
 
 def settle(evidence: Evidence, release: str | None) -> tuple[PartialViolation | None, list[Check]]:

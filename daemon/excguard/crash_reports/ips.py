@@ -4,10 +4,9 @@ Valid JSON is decoded here, and only what is needed of it: most of a report are 
 matter. Everything else is for `ips_pieces`.
 """
 
-from __future__ import annotations
-
 import re
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -79,12 +78,17 @@ class _Image(msgspec.Struct):
 
 
 _decode_body = msgspec.json.Decoder(_Body).decode
-_decode_large_body = msgspec.json.Decoder(_LargeBody).decode
-_decode_threads = msgspec.json.Decoder(list[_Thread]).decode
-_decode_images = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_any = msgspec.json.Decoder().decode
 _decode_frames = msgspec.json.Decoder(list[_Frame]).decode
 _decode_image = msgspec.json.Decoder(_Image).decode
+
+
+@cache
+def _decoder(kind: object) -> msgspec.json.Decoder[Any]:
+    """A decoder that only large reports need: making one takes as long as reading a small report."""
+    return msgspec.json.Decoder(kind)
+
+
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
 
@@ -99,7 +103,9 @@ def well_formed(data: bytes | memoryview, header: dict[str, Any] | None = None) 
     head = header or head
     body: _Body | _LargeBody
     try:
-        body = _decode_body(body_bytes) if len(body_bytes) <= _SMALL else _decode_large_body(body_bytes)
+        body = (
+            _decode_body(body_bytes) if len(body_bytes) <= _SMALL else _decoder(_LargeBody).decode(body_bytes)
+        )
     except _UNREADABLE:
         return None
     exception, ending = _object(body.exception), _object(body.termination)
@@ -170,7 +176,7 @@ def gather(exception: dict[str, Any], ending: dict[str, Any]) -> Evidence:
     evidence.guard_type = _guard_type(exception)
     listed = exception.get("violations") or exception.get("flavors")
     if isinstance(listed, list) and listed and isinstance(listed[0], str):
-        if not read_message(listed[0][:200], evidence):  # "Unknown GUARD_TYPE_FD flavor 128"
+        if not (listed[0].startswith("Unknown ") and read_message(listed[0][:200], evidence)):
             evidence.flavor_name = listed[0][:200]
         if len(listed) > 1:
             evidence.notes.append(f"the report lists {len(listed)} violations; the first is shown")
@@ -288,12 +294,15 @@ def _identify(report: Report, body: _Keys, head: dict[str, Any]) -> None:
         report.kind = kinds.SIMULATED
     report.process = _text(_value(body.process)) or _text(head.get("app_name")) or _text(head.get("name"))
     report.pid = whole(_value(body.pid), 32)
-    system = _object(body.os_version)
-    train, build = _text(system.get("train")), _text(system.get("build"))
-    report.os = _text(head.get("os_version")) or (f"{train} ({build})" if train and build else train)
+    report.os = _text(head.get("os_version")) or _system(_object(body.os_version))
     report.cpu = _text(_value(body.cpu))
     if report.cpu and _value(body.translated) is True:
         report.cpu += " (Translated)"
+
+
+def _system(version: dict[str, Any]) -> str | None:
+    train, build = _text(version.get("train")), _text(version.get("build"))
+    return f"{train} ({build})" if train and build else train
 
 
 def identify_by_header(report: Report, head: dict[str, Any]) -> None:
@@ -349,8 +358,8 @@ def _lists(body: _Body | _LargeBody) -> tuple[list[_Thread], list[msgspec.Raw]]:
     threads: list[_Thread] = []
     images: list[msgspec.Raw] = []
     with suppress(*_UNREADABLE):
-        threads = _decode_threads(_list(body.threads))
-        images = _decode_images(_list(body.images))
+        threads = _decoder(list[_Thread]).decode(_list(body.threads))
+        images = _decoder(list[msgspec.Raw]).decode(_list(body.images))
     return threads, images
 
 
@@ -367,6 +376,8 @@ def _object(raw: msgspec.Raw) -> dict[str, Any]:
 
 def _value(raw: msgspec.Raw) -> Any:  # noqa: ANN401 - whatever JSON holds
     """A small value; None for one that is too large to be ReportCrash's."""
+    if raw is _NULL:  # the report does not have it
+        return None
     text = bytes(raw)
     if len(text) > MAX_OBJECT:
         return None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
+
+from excguard.crash_reports.lazy_pattern import LazyPattern
 
 HEX = r"0[xX][0-9a-fA-F]{1,16}"
 NUMBER = r"(?:0[xX][0-9a-fA-F]{1,16}|-?\d{1,20})(?![0-9a-zA-Z])"
 
 
-_GROUPED = re.compile(r"(?<![\w.,'])\d{1,3}(?:([,.'_ \u00a0\u2009\u202f])\d{3})(?:\1\d{3}){4,5}(?!\1?\d)")
+_GROUPED = LazyPattern(r"(?<![\w.,'])\d{1,3}(?:([,.'_ \u00a0\u2009\u202f])\d{3})(?:\1\d{3}){4,5}(?!\1?\d)")
 """A decimal number of 16 digits and more in groups of three: "2,305,845,208,236,959,491"."""
 
 
@@ -29,7 +30,12 @@ def code_number(text: str | None) -> int | None:
 
 def ungrouped(text: str) -> str:
     """The text with its long decimal numbers written without separators."""
-    return _GROUPED.sub(lambda match: match[0].replace(match[1], ""), text)
+    at = 0
+    while match := _GROUPED.search(text, at):
+        plain = match[0].replace(match[1], "")
+        text = text[: match.start()] + plain + text[match.end() :]
+        at = match.start() + len(plain)
+    return text
 
 
 def number(text: str | None) -> int | None:
