@@ -80,3 +80,32 @@ def test_table_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     names = TargetNames(tmp_path / "none" / "journal", used=[])
     with pytest.raises(JournalError, match="cannot be written: no such file or directory"):
         names.number(["a"])
+
+
+def test_number_is_used_only_when_it_is_on_disk(tmp_path: Path) -> None:
+    names = TargetNames(tmp_path / "journal", used=[])
+    names.add(["mail", "mail"])
+    assert names.saved("mail") is None
+
+    names.save()
+
+    assert names.saved("mail") == 1
+    assert TargetNames(tmp_path / "journal", used=[]).saved("mail") == 1
+
+
+def test_table_that_could_not_be_written_is_written_the_next_time(tmp_path: Path) -> None:
+    names = TargetNames(tmp_path / "state" / "journal", used=[])
+    for _ in range(2):
+        with pytest.raises(JournalError, match="cannot be written"):
+            names.number(["mail"])
+    (tmp_path / "state").mkdir()
+
+    assert names.number(["mail"]) == [1]
+    assert json.loads(names.path.read_text())["targets"] == {"mail": 1}
+
+
+def test_new_names_get_free_numbers_when_a_file_has_given_out_the_last(tmp_path: Path) -> None:
+    (tmp_path / "journal.targets.json").write_text('{"targets":{"a":4294967295,"b":2}}')
+    names = TargetNames(tmp_path / "journal", used=[1])
+
+    assert names.number(["c", "d", "e"]) == [3, 4, 5]

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from excguard.pipeline.hit import LIVE
 from excguard.pipeline.journal import Journal
 from excguard.pipeline.source import ExternalHit
 from excguard.pipeline.stream import Stream
+from excguard.pipeline.target_names import TargetNames
+from excguard.sources import collector
 from excguard.sources.collector import Collector
 from excguard.sources.registry import SOURCES
 from tests.support.samples import INVALID_NAME, THREAD_SET_STATE
@@ -39,10 +42,21 @@ class Names:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.numbers: dict[str, int] = {}
 
-    def number(self, names: list[str]) -> list[int]:
-        self.asked += names
-        return [100 + len(self.asked)]
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def saved(self, name: str) -> int | None:
+        if name in self.numbers:
+            self.asked.append(name)
+        return self.numbers.get(name)
+
+    def number(self, names: Iterable[str]) -> list[int]:
+        names = list(names)
+        for name in names:
+            self.numbers.setdefault(name, 101 + len(self.numbers))
+        return [self.numbers[name] for name in names]
 
     def name(self, number: int) -> str:
         return f"target-{number}"
@@ -347,3 +361,35 @@ def test_waiting_for_a_report(bench, *, killed: bool, hit: bool, comes: bool, ev
     asyncio.run(main(subject))
 
     assert [name for name, _ in subject.events] == events
+
+
+def test_names_that_come_together_are_written_together(bench, monkeypatch) -> None:
+    target = bench('[unified_log]\nenabled = true\nprocesses = ["*"]\n')
+    names = TargetNames(target.live.journal.path, used=[TARGET])
+    target.names = names
+    written: list[int] = []
+    save = names.save
+    monkeypatch.setattr(names, "save", lambda: (save(), written.append(len(names))))
+
+    async def main() -> None:
+        running = asyncio.create_task(target.collector._give_numbers())
+        for number in range(100):
+            target.collector._judge([(UNIFIED_LOG, line(pid=number, process=f"p{number}"))])
+        await until(lambda: target.counted() == 100)
+        running.cancel()
+
+    asyncio.run(main())
+
+    assert len(written) < 5
+    assert len(names) == 100
+
+
+def test_names_without_end_are_counted_together(bench, monkeypatch) -> None:
+    monkeypatch.setattr(collector, "_MAX_NAMES", 10)
+    target = bench('[unified_log]\nenabled = true\nprocesses = ["*"]\n')
+    for number in range(20):
+        target.lines(line(pid=number, process=f"p{number}"))
+
+    assert len(target.names) == 11
+    assert target.names.saved("unknown") is not None
+    assert target.counted() == 20

@@ -486,6 +486,8 @@ kern_return_t excguard_receiver_remove_target(struct excguard_receiver *receiver
         wait_for_turn(receiver);
         /* The request dies with the port that it names. */
         destroy_port(receiver, atomic_load(&target->notify_port));
+        /* One that was received before is still recognized as its notification. */
+        wait_for_turn(receiver);
         atomic_store(&target->notify_port, MACH_PORT_NULL);
     }
     pthread_mutex_unlock(&receiver->targets_lock);

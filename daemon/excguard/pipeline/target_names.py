@@ -6,6 +6,8 @@ first used. Numbers are never given to another name, so counters keep their mean
 journal lives.
 """
 
+import itertools
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Final
@@ -19,7 +21,8 @@ from excguard.pipeline.journal import JournalError
 MAX_SIZE: Final = 64 << 20
 """Bytes of the table."""
 
-_Number = Annotated[int, msgspec.Meta(ge=1, lt=1 << 32)]  # as in a record
+_MAX_NUMBER: Final = (1 << 32) - 1  # as in a record
+_Number = Annotated[int, msgspec.Meta(ge=1, le=_MAX_NUMBER)]
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -67,7 +70,10 @@ class TargetNames:
         """Where a damaged table was moved to, and what was wrong with it."""
         self._ids = self._read()
         self._names = {number: name for name, number in self._ids.items()}
-        self._next = max([0, *self._names, *used]) + 1
+        self._used = {*self._names, *used}
+        self._next = max(self._used, default=0) + 1
+        self._unsaved: set[str] = set()
+        self._saving = threading.Lock()
 
     def _read(self) -> dict[str, int]:
         try:
@@ -95,21 +101,52 @@ class TargetNames:
             JournalError: the table cannot be written.
         """
         names = list(names)
-        new = [name for name in dict.fromkeys(names) if name not in self._ids]
-        for name in new:
-            self._ids[name] = self._next
-            self._names[self._next] = name
-            self._next += 1
-        if new:
-            self._write()
+        self.add(names)
+        self.save()
         return [self._ids[name] for name in names]
+
+    def add(self, names: Iterable[str]) -> None:
+        """Give new names numbers, which may be used as soon as `save` has returned."""
+        for name in names:
+            if name not in self._ids:
+                number = self._new_number()
+                self._unsaved.add(name)
+                self._ids[name] = number
+                self._names[number] = name
+
+    def _new_number(self) -> int:
+        if self._next > _MAX_NUMBER:  # a file gave out the last one
+            self._next = next(number for number in itertools.count(1) if number not in self._used)
+        number = self._next
+        self._used.add(number)
+        self._next = number + 1 if number + 1 not in self._used else _MAX_NUMBER + 1
+        return number
+
+    def saved(self, name: str) -> int | None:
+        """The number of a name; None when it has none that is on disk."""
+        return None if name in self._unsaved else self._ids.get(name)
+
+    def save(self) -> None:
+        """Write what is new to the disk; from any thread.
+
+        Raises:
+            JournalError: the table cannot be written.
+        """
+        with self._saving:
+            new = self._unsaved.copy()
+            if not new:
+                return
+            table = _File(self._ids.copy())
+            try:
+                atomic.write(self.path, msgspec.json.format(msgspec.json.encode(table)) + b"\n")
+            except OSError as error:
+                raise JournalError(f"{self.path}: cannot be written: {errors.reason(error)}") from error
+            self._unsaved -= new
+
+    def __len__(self) -> int:
+        """How many names have numbers."""
+        return len(self._ids)
 
     def name(self, number: int) -> str:
         """The name of ``number``; "target-3" for one whose name is not known any more."""
         return self._names.get(number) or f"target-{number}"
-
-    def _write(self) -> None:
-        try:
-            atomic.write(self.path, msgspec.json.format(msgspec.json.encode(_File(self._ids))) + b"\n")
-        except OSError as error:
-            raise JournalError(f"{self.path}: cannot be written: {errors.reason(error)}") from error

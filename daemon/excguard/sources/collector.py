@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from excguard.config import Config
 from excguard.decoding import code
+from excguard.files.off_loop import OffLoop
 from excguard.knowledge import guards
 from excguard.native import lib
 from excguard.pipeline.journal import JournalError
@@ -38,6 +39,11 @@ _MAX_POLICY: Final = 63
 """Numbers of IPC policies that are counted each by itself; 0 to 21 are known (macOS 26)."""
 _MAX_TELEMETRY: Final = 4096
 """Counts of telemetry by target and policy: process names come from the log, and could be endless."""
+
+_MAX_NAMES: Final = 10_000
+"""Names that have numbers; hits of further processes count as those of "unknown". Reports make names up."""
+_WRITING: Final = 10.0
+"""Seconds that the table of names may take to be written."""
 
 _UNKNOWN: Final = "unknown"
 
@@ -87,6 +93,10 @@ class Collector:
         self._telemetry_examples: dict[tuple[str, str], ExternalHit] = {}
         self._counts_each = any(not source.one_per_process for source in self._sources.values())
         self._last_live = (0, 0)
+        # Hits of processes whose names are not on the disk yet.
+        self._unnamed: list[tuple[Source, ExternalHit, str]] = []
+        self._unnamed_came = asyncio.Event()
+        self._off_loop = OffLoop(_WRITING)
         self._changed = asyncio.Event()
         self._report_came = asyncio.Event()
         if self._sources:
@@ -155,6 +165,7 @@ class Collector:
             self._changed.clear()
             changed = asyncio.create_task(self._changed.wait())
             tasks: set[asyncio.Task[Any]] = {changed}
+            tasks.add(asyncio.create_task(self._give_numbers()))
             if self._counts_each:
                 tasks.add(asyncio.create_task(self._judge_early_hits()))
             for source in self._sources.values():
@@ -234,6 +245,14 @@ class Collector:
         """Judge what still waits: nothing more will come."""
         self._judge([(source, hit) for _, source, hit in self._early])
         self._early.clear()
+        if self._unnamed:
+            waiting, self._unnamed = self._unnamed, []
+            error = ""
+            try:
+                self._pipeline.names.number(name for _, _, name in waiting)
+            except JournalError as failure:
+                error = str(failure)
+            self._record_named(waiting, error)
         self.report()
 
     async def wait_for_reports(self, seconds: float) -> None:
@@ -315,12 +334,42 @@ class Collector:
         self._telemetry_examples[key] = hit
 
     def _record(self, source: Source, hit: ExternalHit, target_id: int | None, name: str) -> None:
-        try:
-            number = target_id or self._pipeline.names.number([name])[0]
-        except JournalError as error:
-            self.fail(source, "uncounted", str(error))
-            return
-        self._pipeline.external[source.name].append(hit, number)
+        """Record a hit; one of a process that has no number on the disk yet waits for that."""
+        names = self._pipeline.names
+        number = target_id or names.saved(name)
+        if number is None and len(names) >= _MAX_NAMES:
+            name = _UNKNOWN
+            number = names.saved(name)
+        if number is None:
+            self._unnamed.append((source, hit, name))
+            self._unnamed_came.set()
+        else:
+            self._pipeline.external[source.name].append(hit, number)
+
+    async def _give_numbers(self) -> None:
+        """Write new names to the disk, all that have come together; the loop must not wait for that."""
+        while True:
+            self._unnamed_came.clear()
+            if not self._unnamed:
+                await self._unnamed_came.wait()
+            waiting = self._unnamed.copy()
+            self._pipeline.names.add(name for _, _, name in waiting)
+            error = ""
+            try:
+                await self._off_loop.call(self._pipeline.names.save)
+            except (JournalError, TimeoutError) as failure:
+                error = str(failure)
+            del self._unnamed[: len(waiting)]
+            self._record_named(waiting, error)
+
+    def _record_named(self, waiting: list[tuple[Source, ExternalHit, str]], error: str) -> None:
+        for source, hit, name in waiting:
+            number = self._pipeline.names.saved(name)
+            if number is None:
+                self.fail(source, "uncounted", error)
+            else:
+                self._pipeline.external[source.name].append(hit, number)
+        self._pipeline.drain()
 
 
 class _Reports:

@@ -80,7 +80,7 @@ class Kernel:
             raise KernelError(
                 f"{KERNEL_PROGRAM} is missing: this build has no simulator (on macOS none is needed)"
             )
-        command = [str(KERNEL_PROGRAM), "--starter", str(os.getpid()), "--release", release]
+        command = [str(KERNEL_PROGRAM), "--release", release]
         if not developer_mode:
             command.append("--no-developer-mode")
         if task_exc_guard is not None:
@@ -166,7 +166,7 @@ def _start(command: list[str], path: str) -> "subprocess.Popen[bytes]":
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(path)
         listener.listen(128)
-        command += ["--listen-fd", str(listener.fileno())]
+        command += ["--listen-fd", str(listener.fileno()), "--socket", path, "--starter", str(os.getpid())]
         try:
             return subprocess.Popen(  # noqa: S603 (our own program)
                 command,

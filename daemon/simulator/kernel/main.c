@@ -21,6 +21,7 @@
 enum { THREADS_MAX = 4096 };
 
 static int epoll_fd, listen_fd = -1, starter_fd = -1, signal_fd;
+static char *socket_path; /* NULL: it is not ours to remove */
 static struct list timers = {&timers, &timers};       /* struct thread, nearest deadline first */
 static struct list dropped = {&dropped, &dropped};    /* struct thread: to be destroyed */
 static struct list greeters = {&greeters, &greeters}; /* struct thread without a task yet */
@@ -233,6 +234,18 @@ static void release_everything(void) {
     close(epoll_fd);
 }
 
+/* Its directory is the starter's, which may have been killed and so leaves that to us. */
+static void remove_socket(void) {
+    if (socket_path != NULL) {
+        (void)unlink(socket_path);
+        char *slash = strrchr(socket_path, '/');
+        if (slash != NULL) {
+            *slash = '\0';
+            (void)rmdir(socket_path);
+        }
+    }
+}
+
 static const char help[] =
     "Usage: excsim-kernel --listen-fd FD [OPTION]...\n"
     "\n"
@@ -243,6 +256,7 @@ static const char help[] =
     "`python -m excsim` starts it.\n"
     "\n"
     "  --listen-fd FD           a listening SOCK_SEQPACKET socket\n"
+    "  --socket PATH            remove this socket and its directory at the end\n"
     "  --starter PID            end when this process ends\n"
     "  --release R              the macOS that is simulated, from 10.9 on (26.4)\n"
     "  --arch x86_64|arm64      its processor (this machine's)\n"
@@ -253,6 +267,7 @@ static const char help[] =
 static bool parse_options(int argc, char **argv) {
     static const struct option options[] = {
         {"listen-fd", required_argument, NULL, 'l'},
+        {"socket", required_argument, NULL, 'p'},
         {"starter", required_argument, NULL, 's'},
         {"release", required_argument, NULL, 'r'},
         {"arch", required_argument, NULL, 'a'},
@@ -272,9 +287,13 @@ static bool parse_options(int argc, char **argv) {
             listen_fd = (int)number;
             good = is_number;
             break;
+        case 'p':
+            socket_path = optarg;
+            break;
         case 's':
             starter_fd = (int)syscall(SYS_pidfd_open, (pid_t)number, 0);
             if (is_number && starter_fd < 0) {
+                remove_socket();
                 exit(EXIT_SUCCESS); /* it has ended already */
             }
             good = is_number;
@@ -345,6 +364,7 @@ int main(int argc, char **argv) {
     guard_init();
     bootstrap_init();
     run();
+    remove_socket();
     release_everything();
     return 0;
 }
