@@ -32,6 +32,15 @@ def test_an_unprotected_endpoint_is_an_error_at_the_start(serve, metrics: str, w
     assert daemon.stderr.count(b"\n") == 1
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads /proc")
+def test_openssl_is_not_loaded_without_tls(serve) -> None:
+    daemon = serve(f'[metrics]\nlisten = "127.0.0.1:0"\n{STILL}')
+    urllib.request.urlopen(daemon.url.removesuffix("metrics") + "-/healthy").close()
+
+    assert "libcrypto" not in Path(f"/proc/{daemon.process.pid}/maps").read_text()
+    assert daemon.stop() == 0
+
+
 def test_the_configuration_can_allow_it(serve) -> None:
     daemon = serve(f'[metrics]\nlisten = "0.0.0.0:0"\nallow_unprotected = true\n{STILL}')
 

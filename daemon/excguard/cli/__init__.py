@@ -64,6 +64,9 @@ class LazyGroup(Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
+        if cmd_name == "serve":
+            late_ssl = import_module("excguard.process.late_ssl")  # which no other command needs
+            late_ssl.import_asyncio()
         found = import_module(f"excguard.cli.{cmd_name.replace('-', '_')}").command
         assert isinstance(found, click.Command)  # noqa: S101 - each module of the table has one
         found.short_help = _COMMANDS[cmd_name]

@@ -19,7 +19,6 @@ So here:
 
 import contextlib
 import os
-import secrets
 import warnings
 import weakref
 from typing import Final, Self
@@ -194,7 +193,7 @@ class ReceiveRight(_Right):
             MachError: see `mach_port_construct`; ``KERN_INVALID_ARGUMENT`` for flags that this kernel does
                 not know.
         """
-        guard = secrets.randbits(64) | 1 if guarded else 0
+        guard = int.from_bytes(os.urandom(8)) | 1 if guarded else 0
         options = ffi.new("mach_port_options_t *")
         options.flags = flags | (lib.MPO_CONTEXT_AS_GUARD if guarded else 0)
         name = ffi.new("mach_port_name_t *")

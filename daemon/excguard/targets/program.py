@@ -1,7 +1,6 @@
 """One start of a target's program: how its hits are delivered, and the processes that it consists of."""
 
 import os
-import secrets
 import signal
 import threading
 import time
@@ -70,7 +69,7 @@ class Program:
     def __init__(self, plan: Plan) -> None:
         """A program that is to be started so."""
         self.plan = plan
-        self.token = secrets.randbits(64)
+        self.token = int.from_bytes(os.urandom(8))
         self.pid = 0
         self.ended = False
         self.ended_with_library = False

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import ipaddress
 import re
-import ssl
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
@@ -25,6 +24,8 @@ from excguard.web.live_feed import LiveFeed
 from excguard.web.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
+    import ssl
+
     from excguard.web.authenticator import Authenticator
     from excguard.web.web_config import WebConfig, WebConfigFile
 
@@ -140,7 +141,7 @@ class Endpoint:
             self._problems[event] = error
             self._on_problem(event, error)
 
-    def _tls(self) -> ssl.SSLContext | None:
+    def _tls(self) -> "ssl.SSLContext | None":
         """The context for a new connection."""
         if self._web_config is None:
             return None

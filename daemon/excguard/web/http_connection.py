@@ -5,16 +5,19 @@ h11 implements the protocol and asyncio transfers the bytes; this module enforce
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from http import HTTPStatus
 from socket import socket
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import h11
 
 from excguard import __version__
 from excguard.web.http_message import Request, Response, text
+
+if TYPE_CHECKING:
+    import ssl
 
 MAX_HEAD_BYTES = 16 * 1024  # request line and headers
 HEAD_SECONDS = 10.0  # for a TLS handshake, and for a request from its first byte on
@@ -42,7 +45,7 @@ class Connection:
         self.authenticated = False
         """Whether the client has authenticated."""
 
-    async def serve(self, accepted: socket, tls: Callable[[], ssl.SSLContext | None]) -> None:
+    async def serve(self, accepted: socket, tls: "Callable[[], ssl.SSLContext | None]") -> None:
         """Serve until the client disconnects, or a limit is exceeded. The caller closes the socket."""
         loop = asyncio.get_running_loop()
         self._reader = asyncio.StreamReader(limit=_READ_BYTES, loop=loop)

@@ -10,7 +10,6 @@ authenticated are replaced last. So clients that do nothing cannot keep others o
 
 import asyncio
 import resource
-import ssl
 from collections.abc import Awaitable, Callable
 from socket import socket
 from typing import TYPE_CHECKING
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING
 from excguard.web.http_message import Request, Response
 
 if TYPE_CHECKING:
+    import ssl
+
     from excguard.web.http_connection import Connection
 
 MAX_CONNECTIONS = 128
@@ -31,7 +32,7 @@ class HTTPServer:
         self,
         listener: socket,
         respond: Callable[[Request], Awaitable[Response]],
-        tls: Callable[[], ssl.SSLContext | None],
+        tls: "Callable[[], ssl.SSLContext | None]",
         on_error: Callable[[Exception], None],
     ) -> None:
         """Serve on a listening socket; this object closes it.

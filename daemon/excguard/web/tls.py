@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 from excguard.files import bounded, errors
+from excguard.process import late_ssl
 from excguard.web.errors import WebConfigError
 
 MAX_BYTES = 1 << 20  # of a file with certificates or a key
@@ -52,6 +53,7 @@ def tls_context(path: Path, tls: TLS) -> ssl.SSLContext:
     """The context for ``tls``, which was read from the file ``path``. Raises WebConfigError."""
     for key, problem in _problems(tls):
         raise WebConfigError(f"{path}: tls_server_config.{key}: {problem}")
+    late_ssl.use_tls()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[tls.min_version]
     context.maximum_version = _VERSIONS[tls.max_version]
