@@ -6,9 +6,11 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
+import junitparser
 import pytest
 
 from excguard.cli import gating, junit
@@ -16,13 +18,15 @@ from excguard.cli.outcome import Outcome
 from excguard.config import parse
 from excguard.decoding.decode import decode
 from excguard.decoding.site import Site
+from excguard.gate.baseline import Baseline, Entry
+from excguard.gate.verdict import IgnoreRule, judge
 from excguard.knowledge.guard_behavior import GuardBehavior
 from excguard.mach.host import Host
 from excguard.pipeline.tally import SiteTally
 from excguard.service import needs_restart
 from excguard.targets.visibility import Circumstances, visibility
 from excsim import Kernel
-from tests.support.samples import INVALID_NAME, THREAD_SET_STATE
+from tests.support.samples import DESTROY, INVALID_NAME, THREAD_SET_STATE
 
 NO_OPTIONS = {
     "baseline": None,
@@ -31,6 +35,7 @@ NO_OPTIONS = {
     "ci": "none",
     "code_quality": None,
 }
+SOFT = 0x2010000600002703
 STARTED = "2026-03-01T12:00:00.000000Z"
 
 
@@ -146,6 +151,120 @@ def test_any_name_makes_xml(name: str) -> None:
     document = junit.render(outcome(tally(0xE000000000000000, target=name), name=name), started=STARTED)
 
     assert ET.fromstring(document) is not None  # noqa: S314 - our own
+
+
+# ---- as readers of JUnit files take it ----
+
+# Jenkins' schema of the files that its plugin reads (jenkinsci/xunit-plugin, junit-10.xsd): for each element
+# the attributes that it must and may have, and its children in their order; * any number, ? one at most.
+SCHEMA = {
+    "testsuites": ("", "name time tests failures disabled errors", "testsuite*"),
+    "testsuite": (
+        "name",
+        "tests failures errors time disabled skipped timestamp hostname id package group",
+        "properties? testcase* system-out* system-err*",
+    ),
+    "properties": ("", "", "property*"),
+    "property": ("name value", "", ""),
+    "testcase": (
+        "name classname",
+        "assertions time status class file line",
+        "skipped? error* failure* system-out* system-err*",
+    ),
+    "skipped": ("", "type message", ""),
+    "error": ("", "type message", ""),
+    "failure": ("", "type message", ""),
+    "system-out": ("", "", ""),
+    "system-err": ("", "", ""),
+}
+
+
+def check_schema(element: ET.Element) -> None:
+    required, optional, children = (words.split() for words in SCHEMA[element.tag])
+    assert set(required) <= set(element.attrib) <= {*required, *optional}, element.attrib
+    pattern = "".join(f"(?:{child[:-1]} ){child[-1]}" for child in children)
+    assert re.fullmatch(pattern, "".join(f"{child.tag} " for child in element)), element.tag
+    for attribute in ("tests", "failures", "errors", "skipped"):
+        assert element.get(attribute, "0").isdecimal()
+    for child in element:
+        check_schema(child)
+
+
+def known(code: int, **fields: object) -> Entry:
+    return Entry(tally(code).site.id, **fields)
+
+
+def of_each_kind() -> Outcome:
+    """A run with a failed, two skipped, a passed and an errored case, and severities that were not seen."""
+    host = Host("26.4", "", "xnu-1", "arm64", developer_mode=True, guard_behavior=0x99)
+    sites = [tally(INVALID_NAME), tally(THREAD_SET_STATE), tally(DESTROY), tally(SOFT)]
+    found = outcome(
+        *sites,
+        fail_on="optional",
+        death="killed by SIGKILL",
+        visibility=visibility(host, Circumstances(GuardBehavior(0), undelivered="it is setuid")),
+    )
+    entries = Baseline([known(INVALID_NAME, reason="bug 4711"), Entry("0" * 12, "MOD_REFS")])
+    rules = [IgnoreRule(flavor="DESTROY", reason="theirs")]
+    verdict = judge(found.gate.verdict.sites, entries, rules, today=date(2026, 3, 1), strict=True)
+    return Outcome(found.run, gating.Outcome(verdict, 0), "optional")
+
+
+def kind_of(case: junitparser.TestCase) -> str:
+    kinds = {"failed": case.is_failure, "errored": case.is_error, "skipped": case.is_skipped}
+    (kind,) = [name for name, true in kinds.items() if true] or ["passed"]
+    return kind
+
+
+def test_a_consumer_tells_failed_skipped_passed_and_errored_apart() -> None:
+    document = junit.render(of_each_kind(), started=STARTED)
+    (suite,) = junitparser.JUnitXml.fromstring(document.decode())
+    cases = {case.name.partition(" ")[0]: case for case in suite}
+    kinds = {name: kind_of(case) for name, case in cases.items()}
+
+    assert kinds == {
+        "THREAD_SET_STATE": "failed",
+        "MOD_REFS": "failed",  # an entry that no longer occurs, under strict
+        "INVALID_NAME": "skipped",
+        "DESTROY": "skipped",
+        "optional": "skipped",
+        "soft": "skipped",
+        "INVALID_NOTIFICATION_PORT": "passed",  # below --fail-on
+        "end": "errored",
+    }
+    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (8, 2, 1, 4)
+    for name, reason in (("DESTROY", "ignored (theirs): "), ("INVALID_NAME", "known (bug 4711): ")):
+        (skipped,) = cases[name].result
+        assert skipped.message.startswith(reason)
+    assert {one.name: one.value for one in suite.properties()}["visibility.soft"] == "nothing"
+
+
+def test_frames_and_report_are_in_the_text() -> None:
+    frames = ("0 libsystem_kernel.dylib+0x1214 mach_msg2_trap + 8", "1 app+0x1f20 close_camera + 22")
+    site = tally(INVALID_NAME, report="/Library/Logs/DiagnosticReports/app.ips", frames=frames)
+    document = junit.render(outcome(site), started=STARTED)
+    (suite,) = junitparser.JUnitXml.fromstring(document.decode())
+    (case,) = suite
+    (failure,) = case.result
+
+    lines = failure.text.splitlines()
+    assert lines[-3:] == [*frames, "Report: /Library/Logs/DiagnosticReports/app.ips"]
+    assert f"Site: {site.site.id}." in failure.text
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        outcome(),
+        outcome(error="cannot start /app: no such program"),
+        outcome(lost=7, total=7),
+        outcome(tally(0xE000000000000000, target="\x00<&"), name="\x00<&"),
+        of_each_kind(),
+    ],
+    ids=["no hits", "not started", "lost", "any name", "each kind"],
+)
+def test_documents_fit_the_schema_of_jenkins(found: Outcome) -> None:
+    check_schema(ET.fromstring(junit.render(found, started=STARTED)))  # noqa: S314 - our own
 
 
 def run(kernel: Kernel, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -15,6 +15,9 @@ import pytest
 import yaml
 
 from excsim import Kernel
+from tests.support.harness import events as logged
+from tests.support.harness import scrape, total
+from tests.support.waiting import wait_until
 
 # Misuses of one program: their guards end nothing, and each breaks another rule.
 FIRST, SECOND, THIRD, FOURTH = ("double_deallocate", "guard_twice", "release_too_many", "reply_to_nowhere")
@@ -118,6 +121,53 @@ def test_ignore_rules_of_the_configuration(kernel: Kernel, tmp_path: Path) -> No
     assert run(kernel, tmp_path, *options, misuses=(FIRST, FOURTH)).returncode == 3
 
 
+def test_a_run_that_writes_the_baseline_fails_nothing(kernel: Kernel, tmp_path: Path) -> None:
+    options = ("--baseline", "guards.toml", "--update-baseline", "--junit", "r.xml", "--report", "r.json")
+    done = run(kernel, tmp_path, *options, GITHUB_ACTIONS="true")
+
+    assert done.returncode == 0, done.stderr
+    assert "::" not in done.stderr
+    (suite,) = ET.parse(tmp_path / "r.xml").getroot()  # noqa: S314 - our own
+    assert (suite.get("failures"), suite.get("skipped")) == ("0", "3")
+    gate = json.loads((tmp_path / "r.json").read_text())["gate"]
+    assert {(site["standing"], site["reason"]) for site in gate["sites"]} == {("known", "added by this run")}
+
+
+def test_an_entry_that_no_longer_occurs_is_a_failure_in_junit(kernel: Kernel, baseline: Path) -> None:
+    options = ("--baseline", "guards.toml", "--baseline-strict", "--junit", "r.xml")
+    done = run(kernel, baseline, *options, misuses=(FIRST, SECOND))
+
+    assert done.returncode == 3
+    (suite,) = ET.parse(baseline / "r.xml").getroot()  # noqa: S314 - our own
+    (failed,) = [case for case in suite if case.find("failure") is not None]
+    assert failed.get("name").endswith(f"no longer occurs [{sites(baseline)['INVALID_VALUE']}]")
+
+
+def test_known_and_ignored_hits_are_counted_in_the_metrics(kernel: Kernel, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('[[ignore]]\nflavor = "*"\n[metrics]\nlisten = "127.0.0.1:0"\n')
+    events = tmp_path / "events.jsonl"
+    running = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "excguard", "run", "--config", "c.toml", "--fail-on", "soft"),
+            *("--events", "events.jsonl", "--", "sh", "-c"),
+            f"{sys.executable} -m excguard.misuse --quiet {FIRST} {SECOND}; read line",
+        ],
+        cwd=tmp_path,
+        env=kernel.environ,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    (listening,) = wait_until(lambda: logged(events, "metrics_listening"))
+    wait_until(lambda: logged(events, "guard_hit"), lambda found: len(found) == 2)
+    counted = total(scrape(listening["url"]), "excguard_hits_total")
+    _, errors = running.communicate("go\n", timeout=60)
+
+    assert (counted, running.returncode) == (2, 0)
+    assert "sites: 2 ignored" in errors
+    assert errors.count("Ignored.") == 2
+
+
 def test_ids_are_the_same_in_every_run(kernel: Kernel, baseline: Path) -> None:
     """Other process ids, other port names, other addresses."""
     before = sites(baseline)
@@ -134,6 +184,7 @@ def test_ids_are_the_same_in_every_run(kernel: Kernel, baseline: Path) -> None:
         (("--update-baseline",), "--update-baseline needs --baseline FILE"),
         (("--baseline-strict",), "--baseline-strict needs --baseline FILE"),
         (("--baseline", "none.toml"), "none.toml: invalid baseline: no such file"),
+        (("--baseline", "none/x.toml", "--update-baseline"), "none/x.toml: cannot write the baseline"),
     ],
 )
 def test_misuse_is_one_line_before_the_run(

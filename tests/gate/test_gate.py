@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from excguard.gate import baseline, code_quality, github
 from excguard.gate.baseline import Baseline, BaselineError, Entry
 from excguard.gate.site_result import SiteResult, Standing
-from excguard.gate.verdict import IgnoreRule, judge
+from excguard.gate.verdict import IgnoreRule, accept, judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,6 +98,37 @@ def test_ignore_rules_are_patterns_that_must_all_match(rule: IgnoreRule, ignored
 
 def test_a_pattern_on_an_unknown_image_does_not_match() -> None:
     assert standings([site(1, image="")], rules=[IgnoreRule(image="lib*")])[1] is True
+
+
+def test_the_reason_of_the_rule_or_the_entry_is_there() -> None:
+    rules = [IgnoreRule(flavor="OTHER", reason="no"), IgnoreRule(target="vendor", reason="theirs")]
+    sites = [site(1), site(2, target="vendor"), site(3), site(4, meets_fail_on=False)]
+    judge(sites, Baseline([Entry(site(1).id, reason="bug 4711")]), rules, today=TODAY, strict=False)
+
+    notes = {one.id[-1]: one.note for one in sites}
+    assert notes == {"1": "Known: bug 4711", "2": "Ignored: theirs", "3": "", "4": ""}
+
+
+def test_sites_that_a_run_accepts_are_known() -> None:
+    sites = [site(1), site(2), site(3, meets_fail_on=False), site(4, target="vendor")]
+    entry = Entry(site(1).id, expires=date(2026, 11, 26))
+    rules = [IgnoreRule(target="vendor")]
+    verdict = judge(sites, Baseline([entry]), rules, today=TODAY, strict=False)
+    accept(verdict)
+
+    found = {one.id[-1]: str(one.standing) for one in verdict.sites}
+    assert found == {"1": "known", "2": "known", "3": "tolerated", "4": "ignored"}
+    assert not verdict.failed
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_failing_sites_come_first(strict: bool) -> None:  # noqa: FBT001
+    entries = [Entry(site(1).id), Entry(site(2).id, expires=date(2026, 11, 26))]
+    sites = [site(1), site(2), site(3)]
+    verdict = judge(sites, Baseline(entries), [], today=TODAY, strict=strict)
+
+    assert [one.id[-1] for one in verdict.sites] == (["2", "3", "1"] if strict else ["3", "1", "2"])
+    assert [one.id[-1] for one in verdict.failing] == (["2", "3"] if strict else ["3"])
 
 
 # ---- the file ----
@@ -229,7 +260,7 @@ def test_no_text_breaks_out_of_a_cell(text: str) -> None:
     rows = [line for line in github.summary("app", verdict).split("\n") if line.startswith("| new")]
     assert [row.count("|") for row in rows] == [7]
     place = rows[0].split("|")[5].removeprefix(" ").removesuffix(" ")
-    assert html.unescape(place) == (" ".join(text.split()) or "app")
+    assert html.unescape(place) == " ".join((text or "app").split())
 
 
 def test_the_summary_lists_every_standing() -> None:

@@ -18,7 +18,7 @@ from excguard.gate import baseline as baseline_file
 from excguard.gate import code_quality, github
 from excguard.gate.baseline import Baseline, BaselineError, Entry
 from excguard.gate.site_result import SiteResult, Standing
-from excguard.gate.verdict import Verdict, judge
+from excguard.gate.verdict import Verdict, accept, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -94,6 +94,8 @@ class Gate:
         self._github = ci == "github" or (ci == "auto" and bool(os.environ.get("GITHUB_ACTIONS")))
         self._code_quality = code_quality
         self._baseline = Baseline()
+        if baseline is not None and update_baseline and not baseline.absolute().parent.is_dir():
+            raise click.UsageError(f"{baseline}: cannot write the baseline: its directory does not exist")
         if baseline is not None and (baseline.exists() or not update_baseline):
             try:
                 self._baseline = baseline_file.load(baseline)
@@ -111,13 +113,20 @@ class Gate:
         verdict = judge(
             sites, self._baseline, self._rules, today=_today(), strict=self._strict and not self._update
         )
+        if self._update:
+            accept(verdict)
         # Hits that the journal had no room for belong to no site, so they cannot have been accepted.
         exact = sum(one.hits for one in counters if summary.meets([one.severity], self.fail_on))
         lost = exact - sum(site.hits for site in verdict.sites if site.meets_fail_on)
         return Outcome(verdict, lost)
 
-    def publish(self, name: str, outcome: Outcome) -> list[str]:
+    def publish(self, name: str, outcome: Outcome, blind: Sequence[str]) -> list[str]:
         """Write what the options ask for; the lines to show people.
+
+        Args:
+            name: what the program is called.
+            outcome: the verdict on its run.
+            blind: one line a severity that the run could not see, with the reason.
 
         Raises:
             BaselineError: the baseline cannot be written.
@@ -146,8 +155,13 @@ class Gate:
             # The runner reads commands from both streams; standard output is the program's.
             lines += github.commands(verdict).splitlines()
             if path := os.environ.get("GITHUB_STEP_SUMMARY"):
-                opening.append(Path(path), github.summary(name, verdict).encode())
+                opening.append(Path(path), github.summary(name, verdict, blind=blind).encode())
         return lines
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that `publish` writes anew."""
+        return [self._code_quality] if self._code_quality is not None else []
 
     @property
     def updates(self) -> bool:

@@ -6,12 +6,14 @@ error; severities whose hits could not be seen are skipped tests.
 """
 
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 
 from excguard.cli.outcome import Outcome
 from excguard.files.escaping import printable
+from excguard.gate.baseline import Entry
 from excguard.gate.site_result import SiteResult, Standing
 from excguard.knowledge.severity import Severity
-from excguard.targets.visibility import SEVERITIES
+from excguard.targets.visibility import SEVERITIES, Visibility
 
 
 def render(outcome: Outcome, *, started: str) -> bytes:
@@ -25,9 +27,12 @@ def render(outcome: Outcome, *, started: str) -> bytes:
     target = run.name
     suite = ET.Element("testsuite", name=f"excguard: {printable(target)}", timestamp=started)
     _properties(suite, outcome)
-    failing = {site.id for site in outcome.gate.verdict.failing}
-    for site in outcome.gate.verdict.sites:
+    verdict = outcome.gate.verdict
+    failing = {site.id for site in verdict.failing}
+    for site in verdict.sites:
         _site(suite, site, failed=site.id in failing)
+    if verdict.strict:
+        _stale(suite, target, verdict.stale)
     if run.lost:
         case = _case(suite, target, "hits that belong to no site")
         failure = ET.SubElement(case, "failure", type="lost", message=f"{run.lost} more guard hits")
@@ -39,10 +44,7 @@ def render(outcome: Outcome, *, started: str) -> bytes:
         case = _case(suite, target, "end of the program")
         ET.SubElement(case, "error", type="end", message=f"{printable(target)} was {run.death}")
     if run.visibility is not None:
-        for severity in run.visibility.unseen:
-            case = _case(suite, target, f"{severity} guard exceptions")
-            reason = run.visibility.of(severity).reason
-            ET.SubElement(case, "skipped", message=f"could not be seen: {printable(reason)}")
+        _unseen(suite, target, run.visibility)
     if run.error is None and not run.total:
         unseen = run.visibility.unseen if run.visibility else []
         seen = [severity.value for severity in SEVERITIES if severity not in unseen]
@@ -82,6 +84,7 @@ def _site(suite: ET.Element, site: SiteResult, *, failed: bool) -> None:
         site.summary,
         f"Fix: {site.advice}" if site.advice else "",
         f"Hits: {site.hits}. Severity: {severity}. Site: {site.id}.",
+        site.note if failed else "",
         f"excguard decode {site.code} {site.subcode}" if site.code else "",
         *site.frames,
         f"Report: {site.report}" if site.report else "",
@@ -96,6 +99,23 @@ def _site(suite: ET.Element, site: SiteResult, *, failed: bool) -> None:
         because = f" ({printable(site.reason)})" if site.reason else ""
         message = f"{site.standing}{because}: {printable(site.summary)}"
         ET.SubElement(case, "skipped", message=message).text = text
+
+
+def _unseen(suite: ET.Element, target: str, visibility: Visibility) -> None:
+    """Severities whose hits could not be seen."""
+    for severity in visibility.unseen:
+        reason = visibility.of(severity).reason
+        case = _case(suite, target, f"{severity} guard exceptions")
+        ET.SubElement(case, "skipped", message=f"could not be seen: {printable(reason)}")
+
+
+def _stale(suite: ET.Element, target: str, entries: Iterable[Entry]) -> None:
+    """Entries of the baseline that fail the run since they no longer occur."""
+    for entry in entries:
+        place = f" in {printable(entry.place)}" if entry.place else ""
+        name = f"{printable(entry.flavor or 'site')}{place} no longer occurs [{entry.id}]"
+        message = "This entry of the baseline no longer occurs (--baseline-strict). Remove it."
+        ET.SubElement(_case(suite, target, name), "failure", type="stale entry", message=message)
 
 
 def _case(suite: ET.Element, target: str, name: str) -> ET.Element:

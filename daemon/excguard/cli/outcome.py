@@ -99,8 +99,12 @@ class Outcome:
 
     def page(self) -> str:
         """The run as a page in GitHub's Markdown."""
-        seen = self.run.visibility
-        return github.summary(self.run.name, self.gate.verdict, blind=unseen(seen) if seen else ())
+        return github.summary(self.run.name, self.gate.verdict, blind=self.unseen)
+
+    @property
+    def unseen(self) -> list[str]:
+        """A sentence for each reason why hits could not be seen."""
+        return unseen(self.run.visibility) if self.run.visibility is not None else []
 
     def report(self, *, as_json: bool) -> None:
         """Close the run on standard error: a table and sentences, or one JSON object."""

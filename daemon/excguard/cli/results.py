@@ -77,8 +77,8 @@ class Results:
         """Close the streams."""
         self._stack.close()
 
-    def open(self) -> None:
-        """Empty the files, make the directory, and open the streams.
+    def open(self, *more: Path) -> None:
+        """Empty the files and ``more``, make the directory, and open the streams.
 
         A run that is cut short must not leave the results of the last one, and a path that cannot be written
         is better reported before the run than after it.
@@ -94,9 +94,9 @@ class Results:
 
             self.collection = Collection(self._collect)
             self._add(EventStream.in_file(self.collection.events, "collection", new=True))
-        for path in (self._report, self._junit):
-            if path not in (None, _STANDARD_OUTPUT):
-                opening.write(Path(path), b"")
+        files = [Path(path) for path in (self._report, self._junit) if path not in (None, _STANDARD_OUTPUT)]
+        for path in (*files, *more):
+            opening.write(path, b"")
         if self._events is not None:
             number = "1" if self._events == _STANDARD_OUTPUT else self._events
             if number.isascii() and number.isdecimal():

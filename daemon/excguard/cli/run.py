@@ -238,7 +238,7 @@ def _run(  # noqa: PLR0913 - the options of the command
         form: LogFormat = "json" if as_json else "console"
         try:
             with service_runner.one_line_errors():
-                results.open()
+                results.open(*gate.files)
                 run = Run(
                     config,
                     form,
@@ -257,18 +257,20 @@ def _run(  # noqa: PLR0913 - the options of the command
         verdict = gate.judge(run.sites, run.hits)
         outcome = Outcome(run, verdict, gate.fail_on, gate.updates, require_visible)
         outcome.report(as_json=as_json)
-        if run.error is None:
-            _publish(gate, run.name, verdict, as_json=as_json)
-        results.write(outcome, started=started)
+        try:
+            if run.error is None:
+                _publish(gate, outcome, as_json=as_json)
+        finally:  # also when the baseline cannot be written
+            results.write(outcome, started=started)
     return outcome.status
 
 
-def _publish(gate: gating.Gate, name: str, verdict: gating.Outcome, *, as_json: bool) -> None:
+def _publish(gate: gating.Gate, outcome: Outcome, *, as_json: bool) -> None:
     """Write the baseline and what else the gate's options ask for."""
     try:
-        lines = gate.publish(name, verdict)
+        lines = gate.publish(outcome.run.name, outcome.gate, outcome.unseen)
     except (BaselineError, OSError) as error:
-        raise Failure(str(error)) from None
+        raise Failure(service_runner.reason(error)) from None
     for line in lines:
         if line.startswith("::"):  # a workflow command stands alone on its line
             service_runner.write_stderr(f"{line}\n")

@@ -70,7 +70,8 @@ def _commands(kind: str, sites: Sequence[SiteResult]) -> Iterator[str]:
         yield _command(
             kind,
             f"{site.flavor} in {site.place or site.executable}",
-            f"{site.summary}{advice}\nsite {site.id}, hits: {site.hits}",
+            f"{site.summary}{advice}\nsite {site.id}, hits: {site.hits}"
+            + (f"\n{site.note}" if site.note else ""),
         )
     rest = sites[len(shown) :]
     if rest:

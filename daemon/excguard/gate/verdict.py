@@ -75,6 +75,13 @@ class Verdict(msgspec.Struct, frozen=True):
         return bool(self.failing) or (self.strict and bool(self.stale or self.expired))
 
 
+def accept(verdict: Verdict) -> None:
+    """Turn the sites that a run adds to its baseline, or renews there, into known ones."""
+    for site in verdict.sites:
+        if site.standing in (Standing.NEW, Standing.EXPIRED):
+            site.standing, site.reason = Standing.KNOWN, "added by this run"
+
+
 def judge(
     sites: Iterable[SiteResult],
     baseline: Baseline,
@@ -104,10 +111,12 @@ def judge(
         else:
             site.standing = Standing.NEW if site.meets_fail_on else Standing.TOLERATED
     seen = {site.id for site in sites}
-    sites.sort(key=lambda site: site.standing is not Standing.NEW)
-    return Verdict(
+    verdict = Verdict(
         sites,
         [entry for entry in baseline.entries if entry.id not in seen],
         [entry for entry in baseline.entries if entry.expired(today)],
         strict,
     )
+    failing = {site.id for site in verdict.failing}
+    sites.sort(key=lambda site: site.id not in failing)
+    return verdict
