@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from excguard.pipeline.source import ExternalHit
-from excguard.sources.crash_reports import CrashReportWatcher, IncompleteReportError
+from excguard.sources.crash_reports import CrashReportWatcher
+from excguard.sources.report_state import IncompleteReportError
 from tests.support.samples import INVALID_NAME
 from tests.support.waiting import until
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from excguard.sources.crash_reports import IncompleteReportError
 from excguard.sources.report_file import read
+from excguard.sources.report_state import IncompleteReportError
 
 HEADER = {"app_name": "Mail", "bug_type": "309", "os_version": "macOS 26.4 (25E246)"}
 BODY = {

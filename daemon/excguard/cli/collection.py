@@ -26,8 +26,9 @@ from excguard.crash_reports.symbolicated_copy import symbolicated_copy
 from excguard.files import atomic, bounded
 from excguard.files.errors import reason
 from excguard.files.off_loop import OffLoop
-from excguard.sources.crash_reports import MAX_SIZE, directories
+from excguard.sources.crash_reports import directories
 from excguard.sources.process_reports import ProcessReports
+from excguard.sources.report_state import MAX_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

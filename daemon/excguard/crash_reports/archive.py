@@ -11,11 +11,11 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
+from excguard.crash_reports import suffixes
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SUFFIXES = (".ips", ".crash", ".txt", ".dmp", ".synced", ".json", ".log")
-"""Members that are read."""
 MAX_MEMBERS = 10_000
 MAX_TOTAL = 1 << 30
 """Bytes of all members together that are read: more is in none but a hostile archive."""
@@ -68,7 +68,7 @@ def members(file: IO[bytes], most: int) -> Iterator[Member]:
 def _is_report(name: str) -> bool:
     path = PurePosixPath(name)
     hidden = path.name.startswith("._") or "__MACOSX" in path.parts
-    return not hidden and name.lower().endswith(SUFFIXES)
+    return not hidden and name.lower().endswith(suffixes.IN_ARCHIVES)
 
 
 def _zipped(file: IO[bytes], most: int) -> Iterator[Member]:

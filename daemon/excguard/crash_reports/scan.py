@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from excguard import crash_reports
-from excguard.crash_reports import ips
+from excguard.crash_reports import ips, suffixes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from excguard.crash_reports import Report
     from excguard.decoding.violation import PartialViolation
 
-SUFFIXES = (".ips", ".crash", ".txt", ".dmp", ".synced", ".zip", ".tar", ".tgz", ".tar.gz")
+SUFFIXES = suffixes.REPORTS + suffixes.ARCHIVES
 """Files that are read in a directory. Those that are named themselves are read whatever they are called."""
 
 _VIOLATION_FIELDS = (

@@ -13,15 +13,13 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
+from excguard.crash_reports import suffixes
 from excguard.fleet.store import Key, StoreError, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from excguard.fleet.store import Store
-
-SUFFIXES = (".ips", ".crash", ".txt", ".dmp", ".synced")
-"""Names that are read of a prefix. Of an inventory or of standard input, any name is."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -51,7 +49,8 @@ class Selection(msgspec.Struct, frozen=True):
         inventory: path of the manifest.json of an S3 Inventory in the source's bucket; "" to list the source.
         paths: the keys themselves, as lines of a file; None to list.
         since: only keys that were modified then or later; None for all.
-        everything: whatever their names are.
+        everything: whatever their names are. Otherwise those of a prefix must be names of reports, and not of
+            archives: work is divided, limited and resumed by the key, and an archive can hold any number.
     """
 
     source: str
@@ -80,7 +79,7 @@ class Selection(msgspec.Struct, frozen=True):
         else:
             found = open_store(self.source).keys(after, times=self.since is not None)
             if not self.everything:
-                found = (key for key in found if key.path.lower().endswith(SUFFIXES))
+                found = (key for key in found if key.path.lower().endswith(suffixes.REPORTS))
         if self.since is not None:
             earliest = self.since.timestamp()
             found = (key for key in found if not key.modified or key.modified >= earliest)

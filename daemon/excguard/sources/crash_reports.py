@@ -25,11 +25,9 @@ from excguard.crash_reports.symbols.symbol import Symbolizer
 from excguard.files import errors
 from excguard.files.off_loop import OffLoop
 from excguard.pipeline.source import ExternalHit, Reporter
+from excguard.sources.report_state import MAX_SIZE, IncompleteReportError
 
 DEFAULT_DIRECTORIES: Final = ("~/Library/Logs/DiagnosticReports", "/Library/Logs/DiagnosticReports")
-
-MAX_SIZE: Final = 64 << 20
-"""Bytes of a report; real ones have some megabytes at most."""
 
 SUFFIXES: Final = (".ips", ".crash")
 """Of the names of reports."""
@@ -37,10 +35,6 @@ _PATIENCE: Final = 120.0  # seconds after it last grew in which a report can bec
 _POLL_MS: Final = 500  # between two looks at incomplete reports, and for directories that were created
 _REMEMBERED: Final = 10_000  # reports
 _DEADLINE: Final = 20.0  # seconds to look at one report
-
-
-class IncompleteReportError(ValueError):
-    """The report is not complete, or not yet."""
 
 
 def directories(config: Config) -> list[Path]:

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from excguard.files import bounded
-from excguard.sources.crash_reports import MAX_SIZE, SUFFIXES
+from excguard.sources.crash_reports import SUFFIXES
 from excguard.sources.deduplicator import SAME_START_NS
 from excguard.sources.report_file import Identity, identify
+from excguard.sources.report_state import MAX_SIZE
 
 _MAX_FILES: Final = 100_000
 """Files in the directories that are looked at."""

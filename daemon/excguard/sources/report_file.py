@@ -18,7 +18,7 @@ from excguard.crash_reports.symbols.symbol import Symbolizer
 from excguard.decoding.site import innermost
 from excguard.files import bounded
 from excguard.pipeline.source import ExternalHit
-from excguard.sources.crash_reports import MAX_SIZE, IncompleteReportError
+from excguard.sources.report_state import MAX_SIZE, IncompleteReportError
 
 # Each .crash report of text ends with them; nothing that is needed follows.
 _LAST_OF_TEXT = b"\nBinary Images:"
