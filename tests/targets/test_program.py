@@ -116,8 +116,10 @@ def test_a_child_of_fork_has_the_images_of_its_parent() -> None:
     found.take(report(APP, Image("/lib/a", 0x9000, 0x100, "A")))
     found.take(report(Image("/bin/other", 0x9000, 0x100, "B"), pid=200))
 
-    assert found.place(300, [0x1010]) == Place("/bin/app", "UUID", 0x10)
-    assert found.place(300, [0x9010]) is None
+    assert found.place(5_000_000, [0x1010]) == Place("/bin/app", "UUID", 0x10)
+    assert found.path_of(5_000_000) == "/bin/app"
+    assert found.place(5_000_001, [0x9010]) is None
+    assert found.path_of(5_000_001) == ""
 
 
 def test_a_place_waits_for_reports_that_were_sent_before_the_hit() -> None:
@@ -172,6 +174,26 @@ def test_descendants_without_the_library_are_found_and_counted() -> None:
 
     assert [Path(path).name for path in found.unseen] == [Path("/bin/sleep").resolve().name]
     assert left == 1
+
+
+def test_images_are_bounded_over_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any descendant can report, and as often as it likes."""
+    monkeypatch.setattr("excguard.targets.program._MAX_ALL_IMAGES", 10)
+    monkeypatch.setattr("excguard.targets.program._MAX_IMAGES", 6)
+    found = program()
+
+    def kept(pid: int) -> int:
+        return sum(found.place(pid, [address]) is not None for address in range(0x10000, 0x90000, 0x10000))
+
+    many = [Image(f"/lib/{number}", number << 16, 0x10, "") for number in range(1, 9)]
+    found.take(report(*many))
+    found.take(report(*many, start=False))
+    assert kept(100) == 6
+    found.take(report(*many, pid=200))
+    assert kept(200) == 4
+    found.take(report(APP))  # another program in the first process makes room
+    found.take(report(*many, pid=300))
+    assert kept(300) == 5
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Final
@@ -20,6 +20,8 @@ from excguard.targets.visibility import Circumstances
 
 _MAX_PROCESSES: Final = 10_000  # that are remembered by path and images, the latest ones
 _MAX_IMAGES: Final = 5_000  # of one process
+_MAX_ALL_IMAGES: Final = 200_000  # of all of them
+_MAX_PLACES: Final = 4_096  # that are kept until the next report
 _MAX_UNSEEN: Final = 20  # paths that are kept of programs without the library
 _MAX_WAITS: Final = 10_000  # reports that are waited for
 # So many looks in a row have to find a process without the library before that counts: it may be starting.
@@ -77,6 +79,8 @@ class Program:
         self._name = _name(plan.executable.path)
         self._lock = threading.Lock()
         self._waited: set[tuple[int, int]] = set()
+        self._places: dict[tuple[int, int], Place | None] = {}
+        self._image_count = 0
         self._processes: dict[int, _Process] = {}
         self._registered: str | None = None
         self._unseen: dict[str, None] = {}
@@ -102,9 +106,11 @@ class Program:
             else:
                 process = self._processes.get(pid) or self._remember(pid, _Process(processes.path(pid)))
                 process.seen_ns = time.time_ns()
-            for image in report.images:
-                if len(process.images) < _MAX_IMAGES:
-                    process.images[image.address] = image
+            before = len(process.images)
+            room = min(_MAX_IMAGES - before, _MAX_ALL_IMAGES - self._image_count)
+            process.images |= {image.address: image for image in report.images[: max(room, 0)]}
+            self._image_count += len(process.images) - before
+            self._places.clear()
 
     def exited(self, number: int | None) -> None:
         """Its first process has ended, by signal ``number`` if that is not None."""
@@ -120,15 +126,18 @@ class Program:
             self._registered = error
 
     def _remember(self, pid: int, process: _Process) -> _Process:
+        gone = [self._processes.pop(pid)] if pid in self._processes else []
         self._processes[pid] = process
         while len(self._processes) > _MAX_PROCESSES:
-            del self._processes[next(iter(self._processes))]
+            gone.append(self._processes.pop(next(iter(self._processes))))
+        self._image_count -= sum(len(one.images) for one in gone)
         return process
 
     # ---- what is asked ----
 
     def path_of(self, pid: int) -> str:
         """The file that a process runs, or ran when it was last seen; empty when that is not known."""
+        self._wait(pid, 0)
         with self._lock:
             if pid in self._processes:
                 return self._processes[pid].path
@@ -156,30 +165,52 @@ class Program:
         return next((place for place in places if not place.in_system), places[0] if places else None)
 
     def _place(self, pid: int, address: int) -> Place | None:
+        key = (pid, address)
+        with self._lock:
+            if key in self._places:
+                return self._places[key]
+        place = self._found_place(pid, address)
+        with self._lock:
+            if len(self._places) >= _MAX_PLACES:
+                self._places.clear()
+            self._places[key] = place
+        return place
+
+    def _found_place(self, pid: int, address: int) -> Place | None:
         found = self._images_at(pid, address)
         if not found:
             self._wait(pid, address)
             found = self._images_at(pid, address)
-        places = {Place(image.path, image.uuid, address - image.address) for image in found}
+        places = {Place(image.path, image.uuid, address - image.address) for _, image in found}
+        paths = {path for path, _ in found}
+        if len(paths) == 1:
+            with self._lock:
+                if pid not in self._processes:
+                    self._remember(pid, _Process(paths.pop(), reported=True))
         return places.pop() if len(places) == 1 else None
 
-    def _images_at(self, pid: int, address: int) -> list[Image]:
-        """The images of a process that contain an address.
+    def _images_at(self, pid: int, address: int) -> list[tuple[str, Image]]:
+        """The images of a process that contain an address, each with the file that the process runs.
 
         A child of fork has the images of its parent, and reports nothing: its parent is one of those that
         have.
         """
         with self._lock:
             process = self._processes.get(pid)
-            reported = process is not None and process.flags is not None
-            if process is not None and reported:
-                return _containing(process.images.values(), address)
-            path = process.path if process is not None else ""
+            if process is not None and process.flags is not None:
+                candidates = [process]
+            else:
+                path = process.path if process is not None else ""
+                candidates = [
+                    other
+                    for other in self._processes.values()
+                    if other.flags is not None and path in {"", other.path}
+                ]
             return [
-                image
-                for other in self._processes.values()
-                if other.flags is not None and path in {"", other.path}
-                for image in _containing(other.images.values(), address)
+                (one.path, image)
+                for one in candidates
+                for image in one.images.values()
+                if image.address <= address < image.address + image.size
             ]
 
     def _wait(self, pid: int, address: int) -> None:
@@ -307,7 +338,3 @@ class Program:
 
 def _name(path: str | PurePath) -> str:
     return os.path.basename(os.path.realpath(path))  # noqa: PTH119 - of any bytes
-
-
-def _containing(images: Iterable[Image], address: int) -> list[Image]:
-    return [image for image in images if image.address <= address < image.address + image.size]

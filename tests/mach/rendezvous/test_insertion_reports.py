@@ -81,6 +81,7 @@ def test_more_images_come_without_the_program() -> None:
         (report(image(entry_size=4096)), "images that end too early"),
         (report(image(length=2048)), "a path of 2048"),
         (report(image(length=20)), "a path of 20"),
+        (report(image(b"/bin/app\0/x")), "a NUL in it"),
         (report(image(), remote=9), "reply right"),
         (report(image(), bits=0x80000013), "complex"),
         (report(image(), size=40), "a report of 40 bytes"),

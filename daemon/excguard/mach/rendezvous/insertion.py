@@ -110,6 +110,8 @@ def _images(entries: bytes, count: int) -> tuple[Image, ...]:
         if at + size > len(entries):
             raise MalformedError("images that end too early")
         path = entries[at + _IMAGE.size : at + _IMAGE.size + length]
+        if b"\0" in path:
+            raise MalformedError("a path with a NUL in it")
         images.append(Image(path.decode("utf-8", "backslashreplace"), address, extent, _uuid(identifier)))
         at += size
     if at != len(entries):
