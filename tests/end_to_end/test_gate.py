@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 import tomllib
 import xml.etree.ElementTree as ET
+import zipfile
 from collections.abc import Iterator  # noqa: TC003 - pytest reads the annotations
 from pathlib import Path
 
@@ -242,6 +244,8 @@ def test_the_action_runs_the_gate(
         "STRICT": strict,
         "JUNIT": "r.xml",
         "REPORT": "r.json",
+        "COLLECT": "all of it",
+        "OPTIONS": "--name 'my app'",
     }
     assert set(step["env"]) == set(inputs)
     environment = {
@@ -260,4 +264,46 @@ def test_the_action_runs_the_gate(
     assert done.returncode == status
     assert (baseline / "output").read_text().endswith(f"status={status}\n")
     assert json.loads((baseline / "r.json").read_text())["gate"]["failed"] is (status == 3)
-    assert "### excguard: bash" in (baseline / "summary.md").read_text()
+    assert "### excguard: my app" in (baseline / "summary.md").read_text()
+    assert (baseline / "all of it" / "events.jsonl").exists()
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["source", "checkout"])
+def test_the_action_installs_excguard(tmp_path: Path, given: bool) -> None:  # noqa: FBT001
+    """Into a virtual environment, from the input or from the checkout that the action is part of."""
+    step = yaml.safe_load(ACTION.read_text())["runs"]["steps"][0]
+    wheel = tmp_path / "excguard-1-py3-none-any.whl"
+    about = "excguard-1.dist-info"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.writestr("standin.py", "def main(): print('stand-in')\n")
+        file.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: excguard\nVersion: 1\n")
+        file.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{about}/entry_points.txt", "[console_scripts]\nexcguard = standin:main\n")
+        file.writestr(f"{about}/RECORD", "")
+    environment = {
+        **os.environ,
+        "RUNNER_TEMP": str(tmp_path),
+        "SOURCE": str(wheel) if given else "",
+        "ACTION": str(ACTION.parent),
+    }
+    script = step["run"]
+    if not given:
+        script = script.replace('"$RUNNER_TEMP/excguard/bin/pip" install --quiet', "realpath")
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+
+    if given:
+        installed = subprocess.run(
+            [tmp_path / "excguard" / "bin" / "excguard"], capture_output=True, check=True
+        )
+        assert installed.stdout == b"stand-in\n"
+    else:
+        assert (Path(done.stdout.strip()) / "pyproject.toml").read_text().startswith("[build-system]")
+
+
+def test_the_action_fits_its_schema() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-actions"]
+    done = subprocess.run([*command, str(ACTION)], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout
