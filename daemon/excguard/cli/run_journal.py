@@ -1,6 +1,8 @@
 """The journal of one `excguard run`: kept until everything in it is logged, whatever ends the run."""
 
 import contextlib
+import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +18,8 @@ from excguard.mach.host import Host
 from excguard.pipeline.journal import Journal, JournalError
 
 _ABOUT: Final = "run.json"
+_ROOM: Final = 16 << 20
+"""Bytes that must be free for a journal of the default capacity, which has 9 MB."""
 
 
 class About(msgspec.Struct, frozen=True):
@@ -29,26 +33,33 @@ def create(name: str, host: Host, directory: Path | None = None) -> Path:
     """A directory for the journal of a run of the program ``name``; the path of the journal.
 
     It is ``directory``, or a new one in the user's state directory, or with other temporary files where that
-    cannot be written.
+    cannot be written or is full.
 
     Raises:
         OSError: it cannot be made.
     """
-    directory = directory or _new_directory()
-    atomic.write(directory / _ABOUT, msgspec.json.encode(About(name, host)))
+    contents = msgspec.json.encode(About(name, host))
+    if directory is None:
+        try:
+            return _in_new_directory(configuration.runs_directory(), contents)
+        except OSError:
+            return _in_new_directory(Path(tempfile.gettempdir()), contents)
+    atomic.write(directory / _ABOUT, contents)
     return directory / "journal"
 
 
-def _new_directory() -> Path:
-    parent: Path | None = configuration.runs_directory()
+def _in_new_directory(parent: Path, contents: bytes) -> Path:
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    disk = os.statvfs(parent)
+    if disk.f_bavail * disk.f_frsize < _ROOM:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(parent))
+    directory = Path(tempfile.mkdtemp(prefix="excguard-run-", dir=parent))
     try:
-        configuration.runs_directory().mkdir(mode=0o700, parents=True, exist_ok=True)
+        atomic.write(directory / _ABOUT, contents)
     except OSError:
-        parent = None
-    try:
-        return Path(tempfile.mkdtemp(prefix="excguard-run-", dir=parent))
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="excguard-run-"))
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    return directory / "journal"
 
 
 def remove(journal: Path) -> None:

@@ -1,7 +1,9 @@
 """A file replaced in one step: readers see the old contents or the new ones, never a part."""
 
 import contextlib
+import errno
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -22,8 +24,23 @@ def write(path: Path, contents: bytes, *, mode: int = PRIVATE) -> None:
         mode: its permissions, whatever the umask.
 
     Raises:
-        OSError: it cannot be written; what was there is unchanged.
+        OSError: it cannot be written, or is a directory, device, FIFO or socket; what was there is unchanged.
+            The error names ``path``.
     """
+    try:
+        _write(path, contents, mode)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _write(path: Path, contents: bytes, mode: int) -> None:
+    try:
+        kind = path.lstat().st_mode
+    except FileNotFoundError:
+        pass
+    else:
+        if not (stat.S_ISREG(kind) or stat.S_ISLNK(kind)):
+            raise OSError(errno.EINVAL, "not a regular file, so it is not replaced")
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
     try:
         with os.fdopen(descriptor, "wb") as file:

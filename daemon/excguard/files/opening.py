@@ -6,9 +6,11 @@ would read what is written. None of these is opened there. Elsewhere links are f
 is one.
 """
 
+import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,14 +58,24 @@ def empty(path: Path) -> BinaryIO:
 
 def write(path: Path, contents: bytes) -> None:
     """Write a file that the user has named, in place of its old contents. Raises OSError."""
-    with empty(path) as file:
+    with _named(path), empty(path) as file:
         file.write(contents)
 
 
 def append(path: Path, contents: bytes) -> None:
     """Write at the end of a file that the user has named. Raises OSError."""
-    with os.fdopen(descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, _PUBLIC), "ab") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    with _named(path), os.fdopen(descriptor(path, flags, _PUBLIC), "ab") as file:
         file.write(contents)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of writing name the file, as those of opening it do."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _check(status: os.stat_result, path: Path) -> None:
