@@ -67,6 +67,11 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
     "prefixes": _filled(b"10:31 bob: Exception Type: EXC_GUARD\n"),
     "tags": _filled(b"<a ", b"<br>" + REPORT),
     "quoted-printable": _filled(b"=3D", b"EXC_GUARD "),
+    "one line": _filled(b"0 a 0x123456 b + 1 ", b"Exception Type: EXC_GUARD Thread 0 Crashed: "),
+    "grouped numbers": _filled(b"GUARD 2,305,845,208,236,959,491 "),
+    "stops": _filled(b"(lldb) bt\n* stop reason = EXC_GUARD (code=2305845208236959491, subcode=0)\n"),
+    "rows of CSV": _filled(b"1,EXC_GUARD\n", b"pid,exception_type\n"),
+    "headers": _filled(b'{"bug_type":"202"}\nEvent: hang\n'),
     "characters of four bytes": _filled("\U0001f600".encode(), REPORT),
 }
 

@@ -29,7 +29,7 @@ from excguard.crash_reports.splitter import (
 )
 from excguard.crash_reports.text_report import MAX_DOCUMENTS, MAX_LINE, TextReader, may_be_read
 from excguard.crash_reports.unwrap import unwrap
-from excguard.decoding.code import FLAVOR_MASK, FLAVOR_SHIFT, TYPE_SHIFT
+from excguard.decoding.code import FLAVOR_MASK, FLAVOR_SHIFT, TARGET_MASK, TYPE_SHIFT
 from excguard.knowledge import flavors, guards
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def read(data: bytes, *, nesting: int = 0) -> list[Draft]:
     text = unwrap(data if may_have_guard(data) else data[:_HEAD_BYTES])
     drafts = _Documents(text, nesting).read()
     if nesting == 0:
-        drafts = _without_names(_without_translations(drafts))
+        drafts = _without_names(_joined(_without_translations(drafts)))
         drafts += _lone(data, drafts)
     return drafts
 
@@ -235,6 +235,32 @@ def _merge(text: Draft, body: Draft) -> None:
         text.evidence = body.evidence
     mine.truncated = other.truncated
     text.translated = False
+
+
+def _joined(drafts: list[Draft]) -> list[Draft]:
+    """Exception and termination that were quoted as objects by themselves are one report."""
+    kept: list[Draft] = []
+    for draft in drafts:
+        if kept and _is_ending(kept[-1], draft):
+            kept[-1].evidence[0].code = draft.evidence[0].code
+            continue
+        kept.append(draft)
+    return kept
+
+
+def _is_ending(exception: Draft, ending: Draft) -> bool:
+    """Whether a draft is of no more than the termination of the one before."""
+    if len(exception.evidence) != 1 or len(ending.evidence) != 1 or ending.report.exception_type:
+        return False
+    one, other = exception.evidence[0], ending.evidence[0]
+    if exception.report.format != "ips" or ending.report.format != "ips" or ending.report.process:
+        return False
+    if one.code is not None or other.code is None or one.exception_type != "EXC_GUARD":
+        return False
+    return one.guard_type in {None, guards.NAMES.get(other.code >> TYPE_SHIFT)} and one.target in {
+        None,
+        other.code & TARGET_MASK,
+    }
 
 
 def _without_names(drafts: list[Draft]) -> list[Draft]:

@@ -62,6 +62,14 @@ class _LargeBody(_Keys):
     images: msgspec.Raw = msgspec.field(default=_NULL, name="usedImages")
 
 
+class _Head(msgspec.Struct):
+    """The keys of a header that are used, where they are beside those of the body."""
+
+    os_version: msgspec.Raw = _NULL
+    app_name: msgspec.Raw = _NULL
+    is_simulated: msgspec.Raw = _NULL
+
+
 class _Frame(msgspec.Struct):
     offset: int | None = msgspec.field(default=None, name="imageOffset")
     image: int = msgspec.field(default=-1, name="imageIndex")
@@ -78,6 +86,7 @@ class _Image(msgspec.Struct):
 
 
 _decode_body = msgspec.json.Decoder(_Body).decode
+_decode_head = msgspec.json.Decoder(_Head).decode
 _decode_any = msgspec.json.Decoder().decode
 _decode_frames = msgspec.json.Decoder(list[_Frame]).decode
 _decode_image = msgspec.json.Decoder(_Image).decode
@@ -108,11 +117,13 @@ def well_formed(data: bytes | memoryview, header: dict[str, Any] | None = None) 
         )
     except _UNREADABLE:
         return None
-    exception, ending = _object(body.exception), _object(body.termination)
+    exception, ending = _object(body.exception) or _member(head, "exception"), _object(body.termination)
     if not (exception or ending or head or body.bug_type != _NULL):
         return None
     if not head and not _is_report(exception, ending, body):
         return None
+    if not head and len(body_bytes) <= _SMALL:
+        head = _merged_head(body_bytes)
     draft = Draft()
     _identify(draft.report, body, head)
     report = draft.report
@@ -218,6 +229,22 @@ def _rejected(exception: dict[str, Any], evidence: Evidence) -> None:
         evidence.target = 1 if trap else 0
     if evidence.guard is None:
         evidence.guard = whole(exception.get("number"), 64) if call is None else call
+
+
+def _member(head: dict[str, Any], name: str) -> dict[str, Any]:
+    """An object of the line before the body: excerpts have exception and termination on a line each."""
+    value = head.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _merged_head(data: bytes | memoryview) -> dict[str, Any]:
+    """What a header says whose object was put together with the body's."""
+    try:
+        head = _decode_head(data)
+    except _UNREADABLE:
+        return {}
+    found = {name: _value(getattr(head, name)) for name in head.__struct_fields__}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _panic(report: Report, panic: str) -> list[Evidence]:

@@ -60,8 +60,11 @@ def _complete(drafts: list[Draft], part: dict[str, dict[str, Any]]) -> None:
     """Put what the objects of the last draft say into it."""
     if not drafts:
         return
-    exception = part.get("exception", {})
-    evidence = gather(exception, part.get("termination", {}))
+    exception, ending = part.get("exception", {}), part.get("termination", {})
+    if not exception and not ending:
+        drafts.pop()
+        return
+    evidence = gather(exception, ending)
     draft = drafts[-1]
     report = draft.report
     report.exception_type = evidence.exception_type

@@ -40,6 +40,8 @@ _MAX_RECORD = 65536
 _MAX_AROUND = 8192
 _HEADER_KEYS = (b'"bug_type"', b'"os_version"', b'"app_name"')
 _BODY_KEYS = frozenset({"exception", "termination", "threads", "crash", "procName"})
+_BODY_MARKS = (b'"procName"', b'"exception"', b'"termination"')
+_MAX_WORDS = 200
 _BETWEEN = b" \t\r\n>|`,*#;"
 """What can stand between a header and its body."""
 _KEY_BEFORE = re.compile(rb'"[\w ]{1,60}"\s*+:\s*+\Z')
@@ -159,6 +161,9 @@ class _Values:
         self._data = data
         self._header: tuple[Span, dict[str, Any]] | None = None
         self._pieces: tuple[int, int] | None = None
+        self._broken: Value | None = (
+            None  # what the pieces are so far, when that is one value that is not whole
+        )
         self._records = bytearray()
         self._count = 0
         self._marks = _Marks(data)
@@ -175,7 +180,7 @@ class _Values:
             self._records += message + b"\n"
             self._count += 1
             return
-        if self._header and self._between(self._header[0].end, span, _BETWEEN):
+        if self._header and not self._follows(self._header[0].end, span):
             yield self._end_of_header(*self._header)
         matters = self._header is not None or self._marks.any_in(span.start, span.rest)
         if not matters or self._takes_piece(span):
@@ -187,7 +192,10 @@ class _Values:
             self._header = (span, head)
             return
         start, header = (self._header[0].start, self._header[1]) if self._header else (span.start, None)
-        yield self._end(Value(span, header), start, span.rest)
+        if span.whole:
+            yield self._end(Value(span, header), start, span.rest)
+        else:  # its other members can follow: a report that was edited by hand
+            self._broken, self._pieces, self._header = Value(span, header), (start, span.rest), None
 
     def finish(self) -> Iterator[tuple[Segment, int, int]]:
         """The segments that the end of the text completes."""
@@ -202,6 +210,13 @@ class _Values:
         """Whether something else than `fill` stands before a value."""
         return bool(self._data[start : span.start].strip(fill))
 
+    def _follows(self, start: int, span: Span) -> bool:
+        """Whether a value is the body of the header before it: right behind it, or after some words."""
+        if not self._between(start, span, _BETWEEN):
+            return True
+        near = span.start - start <= _MAX_WORDS and b"{" not in self._data[start : span.start]
+        return near and any(self._data.find(key, span.start, span.start + 4096) >= 0 for key in _BODY_MARKS)
+
     def _takes_piece(self, span: Span) -> bool:
         """Take a value that is a member of an object whose braces are not there."""
         if self._header:
@@ -209,12 +224,14 @@ class _Values:
         key = _KEY_BEFORE.search(self._data, max(self._done, span.start - 80), span.start)
         if key is None:
             return False
+        if self._broken and b'"bug_type"' in self._data[self._pieces[1] : span.start]:  # type: ignore[index]
+            return False
         start = self._pieces[0] if self._pieces else _members_before(self._data, self._done, key.start())
-        self._pieces = (start, span.rest)
+        self._pieces, self._broken = (start, span.rest), None
         return True
 
     def _end(self, segment: Segment, start: int, end: int) -> tuple[Segment, int, int]:
-        self._done, self._header, self._pieces, self._record = end, None, None, None
+        self._done, self._header, self._pieces, self._record, self._broken = end, None, None, None, None
         self._records, self._count = bytearray(), 0
         return segment, start, end
 
@@ -227,6 +244,8 @@ class _Values:
         return self._end(segment, start, last.rest)
 
     def _end_of_pieces(self, pieces: tuple[int, int], until: int) -> tuple[Segment, int, int]:
+        if self._broken:
+            return self._end(self._broken, *pieces)
         start, end = pieces[0], _members_after(self._data, pieces[1], until)
         return self._end(Pieces(start, end), start, end)
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from excguard.crash_reports import ips
 from excguard.crash_reports.draft import TOP_FRAMES, Draft
 from excguard.crash_reports.evidence import EXC_GUARD, Evidence
@@ -29,6 +31,7 @@ _PROCESS_KEYS = ("process_name", "processName", "procName", "app_name", "appName
 _CPU_KEYS = ("cpu_arch", "cpuType", "cpu", "platformArchitecture", "arch")
 
 
+_BODY_KEYS = frozenset({"exception", "termination", "threads"})
 _OF_PROCESS = frozenset({"exception_type", "exceptionType", "procName", "process_name", "crash_info"})
 """Keys of objects whose "pid" is the process's own."""
 
@@ -52,8 +55,13 @@ def documents(value: object, read_text: Callable[[str], list[Draft]]) -> list[Dr
         read_text: Reads the documents in a string.
     """
     walk = _Walk(read_text)
+    head: dict[str, Any] | None = None
     for root in value if isinstance(value, list) else [value]:
-        walk.root(root)
+        if isinstance(root, dict) and "bug_type" in root and not root.keys() & _BODY_KEYS:
+            head = root  # of an .ips report, whose body is next
+            continue
+        walk.root(root if head is None or not isinstance(root, dict) else head | root)
+        head = None
     return walk.drafts
 
 
@@ -112,9 +120,14 @@ def _known(value: dict[str, Any], context: _Context) -> Draft | None:
     """The document that an object is of by its own keys."""
     exception, ending = value.get("exception"), value.get("termination")
     if isinstance(exception, dict) and (ips.is_exception(exception) or _is_termination(ending)):
+        if "threads" in value and (draft := ips.well_formed(msgspec.json.encode(value))) and draft.evidence:
+            _complete(draft, context)
+            return draft
         return _ips(exception, ending if isinstance(ending, dict) else {}, value, context)
     if ips.is_exception(value):
         return _ips(value, {}, value, context)
+    if _is_termination(value):
+        return _ips({}, value, {}, context)
     if evidence := _sentry(value) or _mach(value) or _crash_info(value) or _row(value):
         draft = Draft(evidence=[evidence])
         draft.report.format, draft.report.exception_type = "json", evidence.exception_type

@@ -32,6 +32,10 @@ _NOT_QUOTED_PRINTABLE = re.compile(rb"=(?![0-9A-F]{2}|\n)")
 _QUOTED_BYTE = re.compile(rb"=([0-9A-F]{2})")
 _CSV = re.compile(rb'\{\s*+""\w|"":\s*+(?:""\w|[0-9{\[])')
 
+# JSON as Python shows it
+_PYTHON = re.compile(rb"'(?:exception|termination|procName|bug_type)': ")
+_PYTHON_STRING = re.compile(rb"(?<=[\[{:, ])'((?:[^'\"\\\n]|\\[^\n])*+)'(?=[:,\]}]|$)", re.MULTILINE)
+
 # A report whose line ends were lost: where its stack, its images and its frames begin
 _ONE_LINE = re.compile(rb"^(?=.{400})[^\n]{0,65536}?\bException Type:[^\n]{0,65536}", re.MULTILINE)
 _FOLDED = re.compile(
@@ -69,11 +73,20 @@ def unwrap(data: bytes) -> bytes:
     if (b"=3D" in data or b"=\n" in data) and _NOT_QUOTED_PRINTABLE.search(data) is None:
         data = mapped(data.replace(b"=\n", b""), _unquoted)
     data = _without_html(data)
+    if _PYTHON.search(data):
+        data = mapped(data, _as_json)
     if b'""' in data and _CSV.search(data):
         data = data.replace(b'""', b'"')
     if rb"\_" in data:  # Markdown's, also in JSON, which has no such escape
         data = data.replace(rb"\_", b"_")
     return _unfolded(line_prefixes.remove(data))
+
+
+def _as_json(part: bytes) -> bytes:
+    part = _PYTHON_STRING.sub(rb'"\1"', part)
+    for old, new in ((b"True", b"true"), (b"False", b"false"), (b"None", b"null")):
+        part = part.replace(b": " + old, b": " + new)
+    return part
 
 
 def _unfolded(data: bytes) -> bytes:
