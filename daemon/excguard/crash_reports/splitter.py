@@ -300,7 +300,8 @@ def _header(data: bytes, span: Span) -> dict[str, Any] | None:
     if not any(data.find(key, span.start, most) >= 0 for key in _HEADER_KEYS):
         return None
     value = _small_object(data, span, _MAX_HEADER)
-    return value if value and not value.keys() & _BODY_KEYS else None
+    flat = not any(isinstance(each, (dict, list)) for each in value.values())
+    return value if value and flat and not value.keys() & _BODY_KEYS else None
 
 
 def _members_before(data: bytes, start: int, end: int) -> int:
