@@ -290,8 +290,8 @@ def make_port_of_the_entitled() -> Answer:
 def reply_to_ordinary_port() -> Answer:
     """Have a service that requires reply ports reply to an ordinary port."""
     port = _port()
-    service = _port(lib.MPO_ENFORCE_REPLY_PORT_SEMANTICS)
-    return Answer(port, "mach_msg", _send(service, reply=(port, lib.MACH_MSG_TYPE_MAKE_SEND_ONCE)))
+    service = _strict_service()
+    return Answer(service, "mach_msg", _send(service, reply=(port, lib.MACH_MSG_TYPE_MAKE_SEND_ONCE)))
 
 
 # ---- what needs two programs ----
@@ -355,6 +355,17 @@ def have_registers_changed() -> Answer:
     _ask()
     thread.join()
     return answers[0]
+
+
+def _strict_service() -> int:
+    """A port that requires reply ports: since macOS 26 a service's, before that any port with the flag."""
+    if host.running().version < (26,):
+        return _port(lib.MPO_ENFORCE_REPLY_PORT_SEMANTICS)
+    service = ffi.new("mach_port_t *")
+    name = f"excguard.misuse.{os.getpid()}"
+    _must(lib.bootstrap_check_in(lib.bootstrap_port, name.encode(), service))
+    _must(lib.mach_port_insert_right(_self(), service[0], service[0], lib.MACH_MSG_TYPE_MAKE_SEND))
+    return int(service[0])
 
 
 def _ask() -> int:

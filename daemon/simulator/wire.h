@@ -17,7 +17,7 @@ enum {
 enum wire_op {
     WIRE_HELLO = 1, /* image id, spawn token -> thread id */
     WIRE_ABORT,     /* no reply of its own: a mach_msg that waits returns interrupted */
-    WIRE_MSG,       /* option, send size, receive size, receive name, timeout, notify; message -> message */
+    WIRE_MSG, /* 64-bit options, send size, receive size, receive name, timeout, notify; message -> message */
 
     WIRE_PORT_ALLOCATE,  /* task, right, name or 0 -> name */
     WIRE_PORT_CONSTRUCT, /* task, flags, queue limit, context, service port -> name */
@@ -44,7 +44,11 @@ enum wire_op {
     WIRE_PORT_GUARD,                /* task, name, guard, MPG_ flags */
     WIRE_PORT_UNGUARD,              /* task, name, guard */
     WIRE_PORT_SWAP_GUARD,           /* task, name, old guard, new guard */
-    WIRE_REPLY_PORT,                /* -> name */
+    WIRE_PORT_PEEK,   /* task, name, trailer type, sequence number, room -> id; seqno, size, trailer */
+    WIRE_PORT_ASSERT, /* task, name, flavor, count; words */
+    WIRE_PORT_DEALLOCATE_KERNEL, /* task, name, port type */
+    WIRE_REPLY_PORT,             /* -> name */
+    WIRE_SPECIAL_REPLY_PORT,     /* -> name */
 
     WIRE_TASK_SET_EXCEPTION_PORTS,  /* task, mask, port, behavior, flavor */
     WIRE_TASK_GET_EXCEPTION_PORTS,  /* task, mask, count -> wire_action[] */
@@ -72,6 +76,7 @@ enum wire_op {
 
     WIRE_RAISE,         /* exception, code, subcode, count */
     WIRE_HARDEN,        /* level, whether it has but one exception port */
+    WIRE_POLICY,        /* enum excsim_policy */
     WIRE_SPACE_CENSUS,  /* -> struct excsim_space_census */
     WIRE_KERNEL_CENSUS, /* -> struct excsim_kernel_census */
     WIRE_CRASH_REPORT,  /* index -> struct excsim_crash_report */

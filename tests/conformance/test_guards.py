@@ -29,7 +29,7 @@ RCV_INVALID_NAME = 0x10004002
 PORT, RIGHT = "osfmk/ipc/mach_port.c, xnu-11417.121.6", "osfmk/ipc/ipc_right.c, xnu-11417.121.6"
 KMSG, OBJECT = "osfmk/ipc/ipc_kmsg.c, xnu-11417.121.6", "osfmk/ipc/ipc_object.c, xnu-11417.121.6"
 QUEUE = "osfmk/ipc/ipc_mqueue.c, xnu-11417.121.6"
-REASON = "and MPG_FLAGS_ of osfmk/mach/port.h, macOS 26.4 SDK"
+REASON = "and the same of xnu-12377 of macOS 26.0 or 26.1"
 """The source of the payloads that carry more than a guard since 26."""
 OLD_PORT, OLD_RIGHT = "osfmk/ipc/mach_port.c, xnu-8019.41.5", "osfmk/ipc/ipc_right.c, xnu-8019.41.5"
 OLD_KMSG, OLD_OBJECT = "osfmk/ipc/ipc_kmsg.c, xnu-8019.41.5", "osfmk/ipc/ipc_object.c, xnu-8019.41.5"
@@ -50,8 +50,8 @@ class Case(NamedTuple):
 
 
 def bits(port: int, kind: int, urefs: int = 0) -> int:
-    """An entry's ie_bits: generation, type, user references."""
-    return (port & 0xFF) << 24 | kind | urefs
+    """An entry's ie_bits: generation, type, user references; the low bits that names have are not in it."""
+    return (port & 0xFC) << 24 | kind | urefs
 
 
 ALWAYS = [
@@ -118,7 +118,7 @@ DELIVERED = [
         f"ipc_right_destruct, {RIGHT}, {REASON}",
         lambda port: 3 * TOP | bits(port, RECEIVE),
     ),
-    Case("guard_send", INVALID_RIGHT, KERN_RIGHT, f"mach_port_guard, {PORT}, {REASON}", 1 * TOP),
+    Case("guard_send", INVALID_RIGHT, KERN_RIGHT, f"mach_port_guard, {PORT}, {REASON}", 1),
     Case(
         "move_send",
         INVALID_RIGHT,
@@ -184,11 +184,11 @@ DELIVERED = [
         FAILED,
         KERN_FAILURE,
         f"mach_port_request_notification, {PORT}, {REASON}",
-        4 * TOP,
+        4,
         target=0,
     ),
 ]
-"""Delivered with a reason since 26.4."""
+"""Delivered with a reason since 26.0."""
 
 SILENT_SOURCES = {
     "deallocate_receive": f"ipc_right_dealloc, {OLD_RIGHT}",
@@ -337,7 +337,7 @@ CHANGED = [
 ]
 """What came, went or got another number."""
 
-CASES = [*ALWAYS, *(case._replace(since="26.4") for case in DELIVERED), *SILENT, *CHANGED]
+CASES = [*ALWAYS, *(case._replace(since="26.0") for case in DELIVERED), *SILENT, *CHANGED]
 
 
 def code(flavor: int, target: int) -> int:

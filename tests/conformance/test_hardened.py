@@ -41,10 +41,11 @@ class Case(NamedTuple):
 CASES = [
     Case("move_task_port", 0x20, 17 << 32 | 19, None, f"kGUARD_EXC_IMMOVABLE, {PORT_H}"),
     Case("reply_port_in_body", 0x20, 10 << 32 | 20, None, f"kGUARD_EXC_IMMOVABLE, {PORT_H}"),
-    Case("deallocate_task_port", 0x2, 1 * TOP, None, f"MPG_FLAGS_MOD_REFS_PINNED_DEALLOC, {PORT_H}"),
-    Case("destroy_task_port", 0x2, 2 * TOP, None, f"MPG_FLAGS_MOD_REFS_PINNED_DESTROY, {PORT_H}"),
-    Case("move_send_pinned", 0x2, 3 * TOP, None, f"MPG_FLAGS_MOD_REFS_PINNED_COPYIN, {PORT_H}"),
-    Case("service_without_reply_port", 0xA, 0, None, f"kGUARD_EXC_REQUIRE_REPLY_PORT_SEMANTICS, {PORT_H}"),
+    Case("deallocate_task_port", 0x2, 1, None, f"MPG_FLAGS_MOD_REFS_PINNED_DEALLOC, {PORT_H}"),
+    Case("destroy_task_port", 0x2, 2, None, f"MPG_FLAGS_MOD_REFS_PINNED_DESTROY, {PORT_H}"),
+    Case("move_send_pinned", 0x2, 3, None, f"MPG_FLAGS_MOD_REFS_PINNED_COPYIN, {PORT_H}"),
+    # The flag alone does nothing any more: a port's type says what it asks for.
+    Case("service_without_reply_port", None, 0, 0, "ipc_policy_array, osfmk/ipc/ipc_policy.c, xnu-12377"),
     Case(
         "construct_entitled", 0x42, 0, None, f"kGUARD_EXC_INVALID_MPO_ENTITLEMENT, {PORT_H}", target=0x10000
     ),
@@ -143,11 +144,12 @@ CASES = [
         before="26.0",
     ),
     Case(
+        # REQUIRE_REPLY_PORT_SEMANTICS, which is soft, and then this one in its place.
         "service_without_reply_port",
-        0x800000,
+        0x10000,
         0,
-        0,
-        "ipc_kmsg_copyin_header, osfmk/ipc/ipc_kmsg.c, xnu-11417.121.6",
+        None,
+        "ipc_right_copyin_check_reply, osfmk/ipc/ipc_right.c, xnu-11417.121.6",
         target="reply",
         release="15.5",
         since="13.0",

@@ -21,6 +21,14 @@ kern_return_t excsim_harden(int level) {
     return CALL(WIRE_HARDEN, (uint32_t)level).result;
 }
 
+kern_return_t excsim_set_policy(uint32_t policy) {
+    return CALL(WIRE_POLICY, policy).result;
+}
+
+kern_return_t excsim_deallocate_kernel(mach_port_name_t name, uint32_t type) {
+    return CALL(WIRE_PORT_DEALLOCATE_KERNEL, mach_task_self_, name, type).result;
+}
+
 kern_return_t excsim_pin(mach_port_name_t name) {
     return CALL(WIRE_PIN, name).result;
 }

@@ -145,6 +145,36 @@ kern_return_t mach_port_guard_with_flags(ipc_space_t task, mach_port_name_t name
     return CALL(WIRE_PORT_GUARD, task, name, guard, flags).result;
 }
 
+kern_return_t mach_port_peek(ipc_space_t task, mach_port_name_t name, mach_msg_trailer_type_t trailer_type,
+                             mach_port_seqno_t *request_seqnop, mach_msg_size_t *msg_sizep,
+                             mach_msg_id_t *msg_idp, mach_msg_trailer_info_t trailer_infop,
+                             mach_msg_type_number_t *trailer_infopCnt) {
+    uint32_t head[2];
+    struct answer answer = CALL(WIRE_PORT_PEEK, task, name, trailer_type, *request_seqnop, *trailer_infopCnt);
+    if (answer.result == KERN_SUCCESS) {
+        *msg_idp = (mach_msg_id_t)answer.value[0];
+        memcpy(head, answer.payload, sizeof head);
+        *request_seqnop = head[0];
+        *msg_sizep = head[1];
+        memcpy(trailer_infop, answer.payload + sizeof head, answer.size - sizeof head);
+        *trailer_infopCnt = answer.size - (uint32_t)sizeof head;
+    }
+    return answer.result;
+}
+
+kern_return_t mach_port_assert_attributes(ipc_space_t task, mach_port_name_t name, mach_port_flavor_t flavor,
+                                          mach_port_info_t info, mach_msg_type_number_t infoCnt) {
+    return connection_call(CALL_SITE, WIRE_PORT_ASSERT, ARGS(task, name, (uint32_t)flavor), info,
+                           infoCnt < 64 ? infoCnt * sizeof(natural_t) : 0, 0)
+        .result;
+}
+
+/* libdispatch's: exported, and in no header. */
+mach_port_t thread_get_special_reply_port(void);
+mach_port_t thread_get_special_reply_port(void) {
+    return (mach_port_t)CALL(WIRE_SPECIAL_REPLY_PORT, 0).value[0];
+}
+
 kern_return_t mach_port_unguard(ipc_space_t task, mach_port_name_t name, mach_port_context_t guard) {
     return CALL(WIRE_PORT_UNGUARD, task, name, guard).result;
 }
@@ -160,6 +190,24 @@ static void *allocate_array(uint32_t count) {
     void *memory = mmap(NULL, (count ? count : 1) * sizeof(natural_t), PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return memory == MAP_FAILED ? NULL : memory;
+}
+
+kern_return_t vm_allocate(vm_map_t target_task, vm_address_t *address, vm_size_t size, int flags) {
+    if (target_task != mach_task_self_) {
+        return KERN_INVALID_ARGUMENT;
+    }
+    if (!size) {
+        *address = 0;
+        return KERN_SUCCESS;
+    }
+    int fixed = flags & VM_FLAGS_ANYWHERE ? 0 : MAP_FIXED_NOREPLACE;
+    void *memory = mmap((void *)(fixed ? *address : 0), size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | fixed, -1, 0);
+    if (memory == MAP_FAILED) {
+        return KERN_NO_SPACE;
+    }
+    *address = (vm_address_t)memory;
+    return KERN_SUCCESS;
 }
 
 kern_return_t vm_deallocate(vm_map_t target_task, vm_address_t address, vm_size_t size) {

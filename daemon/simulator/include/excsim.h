@@ -40,6 +40,29 @@ extern kern_return_t excsim_raise_exception(exception_type_t exception, uint64_t
  */
 extern kern_return_t excsim_harden(int level);
 
+/*
+ * What kind of process the calling task is, as far as the rules of ports go by it; the kinds combine. For the
+ * task and those it starts; it can only gain kinds.
+ */
+enum excsim_policy {
+    EXCSIM_HARDENED_RUNTIME = 0x1,   /* signed with the hardened runtime (CS_RUNTIME) */
+    EXCSIM_ENHANCED_1 = 0x2,         /* platform-restrictions 1, as excsim_harden(1) */
+    EXCSIM_ENHANCED_2 = 0x4,         /* platform-restrictions 2, as excsim_harden(2) */
+    EXCSIM_PLATFORM = 0x8,           /* one of Apple's platform binaries */
+    EXCSIM_OF_SIMULATOR = 0x10,      /* built for one of Xcode's simulators */
+    EXCSIM_OPTED_OUT = 0x20,         /* of Mach hardening, by its entitlement */
+    EXCSIM_LAUNCHD_COALITION = 0x40, /* may make service ports */
+    EXCSIM_ENTITLED = 0x80,          /* has every entitlement that is asked for */
+    EXCSIM_LAUNCHD = 0x100,          /* is launchd itself */
+};
+extern kern_return_t excsim_set_policy(uint32_t policy);
+
+/*
+ * mach_port_deallocate_kernel(), which fork(2) alone calls: releases a user reference of a name whose port has
+ * that type (IOT_ of osfmk/ipc/ipc_types.h, 0xff for any).
+ */
+extern kern_return_t excsim_deallocate_kernel(mach_port_name_t name, uint32_t type);
+
 /* What the calling task's name space holds. */
 struct excsim_space_census {
     uint32_t names;     /* all entries */

@@ -73,7 +73,6 @@ static kern_return_t check_in(struct thread *thread, const char *name) {
     }
     /* A service port since 26: its receive right has moved once, from launchd to here, and moves no more. */
     struct port *port = port_new(PORT_SERVICE);
-    port->immovable = !release_is_before(260000);
     port_reference(port);
     mach_port_name_t received = space_copyout(thread->task->space, port, MACH_MSG_TYPE_PORT_RECEIVE);
     kern_return_t result = received ? publish(name, port_make_send(port)) : KERN_RESOURCE_SHORTAGE;
@@ -100,7 +99,8 @@ static kern_return_t register_port(struct thread *thread, const char *name, mach
     if (!entry) {
         return MACH_SEND_INVALID_RIGHT;
     }
-    kern_return_t result = right_copyin(entry, MACH_MSG_TYPE_COPY_SEND, 0, &port);
+    kern_return_t result =
+        right_copyin(entry, MACH_MSG_TYPE_COPY_SEND, COPYIN_PORT_DESCRIPTOR, 0, NULL, &port);
     return result == KERN_SUCCESS ? publish(name, port) : MACH_SEND_INVALID_RIGHT;
 }
 

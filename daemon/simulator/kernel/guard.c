@@ -16,11 +16,13 @@ static const char *const names[GUARD_COUNT] = {
     [GUARD_EXCEPTION_BEHAVIOR_ENFORCE] = "kGUARD_EXC_EXCEPTION_BEHAVIOR_ENFORCE",
     [GUARD_SERVICE_PORT_VIOLATION_FATAL] = "kGUARD_EXC_SERVICE_PORT_VIOLATION_FATAL",
     [GUARD_UNGUARDED] = "kGUARD_EXC_UNGUARDED",
+    [GUARD_KOBJECT_REPLY_PORT_SEMANTICS] = "kGUARD_EXC_KOBJECT_REPLY_PORT_SEMANTICS",
     [GUARD_REQUIRE_REPLY_PORT_SEMANTICS] = "kGUARD_EXC_REQUIRE_REPLY_PORT_SEMANTICS",
     [GUARD_INCORRECT_GUARD] = "kGUARD_EXC_INCORRECT_GUARD",
     [GUARD_IMMOVABLE] = "kGUARD_EXC_IMMOVABLE",
     [GUARD_INVALID_NOTIFICATION_REQ] = "kGUARD_EXC_INVALID_NOTIFICATION_REQ",
     [GUARD_INVALID_MPO_ENTITLEMENT] = "kGUARD_EXC_INVALID_MPO_ENTITLEMENT",
+    [GUARD_DESCRIPTOR_VIOLATION] = "kGUARD_EXC_DESCRIPTOR_VIOLATION",
     [GUARD_INVALID_RIGHT] = "kGUARD_EXC_INVALID_RIGHT",
     [GUARD_INVALID_NAME] = "kGUARD_EXC_INVALID_NAME",
     [GUARD_INVALID_VALUE] = "kGUARD_EXC_INVALID_VALUE",
@@ -30,9 +32,16 @@ static const char *const names[GUARD_COUNT] = {
     [GUARD_SEND_INVALID_VOUCHER] = "kGUARD_EXC_SEND_INVALID_VOUCHER",
     [GUARD_SEND_INVALID_RIGHT] = "kGUARD_EXC_SEND_INVALID_RIGHT",
     [GUARD_RCV_INVALID_NAME] = "kGUARD_EXC_RCV_INVALID_NAME",
+    [GUARD_WEAK_REPLY_PORT] = "kGUARD_EXC_WEAK_REPLY_PORT",
     [GUARD_MOVE_WEAK_REPLY_PORT] = "kGUARD_EXC_MOVE_WEAK_REPLY_PORT",
     [GUARD_INVALID_NOTIFICATION_PORT] = "kGUARD_EXC_INVALID_NOTIFICATION_PORT",
     [GUARD_MACH_EXC_THREAD_SET_STATE] = "kGUARD_EXC_MACH_EXC_THREAD_SET_STATE",
+};
+
+/* What guards were called before they were renamed. */
+static const char *const old_names[GUARD_COUNT] = {
+    [GUARD_WEAK_REPLY_PORT] = "kGUARD_EXC_PROVISIONAL_REPLY_PORT",
+    [GUARD_MOVE_WEAK_REPLY_PORT] = "kGUARD_EXC_MOVE_PROVISIONAL_REPLY_PORT",
 };
 
 enum { DEALLOC_GAP = 0x1 }; /* kGUARD_EXC_DEALLOC_GAP, mach/vm_statistics.h, since 10.14.1 */
@@ -48,7 +57,8 @@ void guard_init(void) {
             continue;
         }
         for (int guard = 0; guard < GUARD_COUNT; guard++) {
-            if (!strcmp(row->kernel_name, names[guard])) {
+            const char *old = old_names[guard];
+            if (!strcmp(row->kernel_name, names[guard]) || (old && !strcmp(row->kernel_name, old))) {
                 flavors[guard] = row->flavor;
             }
         }
@@ -96,7 +106,7 @@ void guard_raise_gap(uint64_t address) {
 }
 
 uint64_t guard_reason(uint8_t reason, uint32_t high, uint32_t low) {
-    if (release_is_before(RELEASE_26_4)) {
+    if (!rule(RULE_REASONS)) {
         return 0;
     }
     return (uint64_t)reason << 56 | (uint64_t)(high & 0xffffff) << 32 | low;

@@ -27,6 +27,7 @@
 #include "servers/bootstrap.h"
 
 #include "list.h"
+#include "rules.h"
 #include "wire.h"
 
 struct port;
@@ -76,11 +77,13 @@ enum guard {
     GUARD_EXCEPTION_BEHAVIOR_ENFORCE,
     GUARD_SERVICE_PORT_VIOLATION_FATAL,
     GUARD_UNGUARDED,
+    GUARD_KOBJECT_REPLY_PORT_SEMANTICS,
     GUARD_REQUIRE_REPLY_PORT_SEMANTICS,
     GUARD_INCORRECT_GUARD,
     GUARD_IMMOVABLE,
     GUARD_INVALID_NOTIFICATION_REQ,
     GUARD_INVALID_MPO_ENTITLEMENT,
+    GUARD_DESCRIPTOR_VIOLATION,
     GUARD_INVALID_RIGHT,
     GUARD_INVALID_NAME,
     GUARD_INVALID_VALUE,
@@ -90,6 +93,7 @@ enum guard {
     GUARD_SEND_INVALID_VOUCHER,
     GUARD_SEND_INVALID_RIGHT,
     GUARD_RCV_INVALID_NAME,
+    GUARD_WEAK_REPLY_PORT,
     GUARD_MOVE_WEAK_REPLY_PORT,
     GUARD_INVALID_NOTIFICATION_PORT,
     GUARD_MACH_EXC_THREAD_SET_STATE,
@@ -107,15 +111,17 @@ void guard_raise(enum guard guard, uint32_t target, uint64_t payload);
 /* The same for a deallocation of unmapped memory: kGUARD_EXC_DEALLOC_GAP. */
 void guard_raise_gap(uint64_t address);
 /*
- * The payload of a guard that carries its reason since 26.4: reason << 56 | high << 32 | low; 0 before.
+ * The payload of a guard that carries its reason (RULE_REASONS): reason << 56 | high << 32 | low; 0 before.
  */
 uint64_t guard_reason(uint8_t reason, uint32_t high, uint32_t low);
+/* What the kernel makes of the options of a message: its own bits for the task are added. */
+uint64_t message_options(const struct task *task, uint64_t options);
 /* On the simulated release; a guard type that the tables lack counts as soft. */
 enum excguard_severity guard_severity(uint64_t code);
 
 /* ---- ports (port.c) ---- */
 
-/* The numbers of osfmk/ipc/ipc_types.h of macOS 26.4: they show in payloads. */
+/* The numbers of osfmk/ipc/ipc_types.h of macOS 26.4. Payloads show port_type_number(). */
 enum port_type {
     PORT_PLAIN = 1,
     PORT_SERVICE = 2,
@@ -126,6 +132,7 @@ enum port_type {
     PORT_NOTIFICATION = 7,
     PORT_EXCEPTION = 8,
     PORT_REPLY = 10,
+    PORT_SPECIAL_REPLY = 11,
     PORT_WEAK_REPLY = 12,
     PORT_THREAD_CONTROL = 13,
     PORT_THREAD_READ = 14,
@@ -137,6 +144,19 @@ enum port_type {
     PORT_HOST = 24,
     PORT_EXCEPTION_REPLY = 64, /* where a thread of the kernel waits for the answer to an exception message */
 };
+
+/* The number that the simulated release has for a type. */
+uint32_t port_type_number(enum port_type type);
+
+/* What follows from a port's type since macOS 26 (RULE_PORT_TYPES). */
+struct port_policy {
+    bool stays;       /* its receive right does not move */
+    bool sends_stay;  /* nor do its send rights */
+    bool reply_ports; /* messages to it name real reply ports */
+    bool no_senders;  /* may ask for this notification, and for the next */
+    bool port_destroyed;
+};
+const struct port_policy *port_policy(const struct port *port);
 
 struct port {
     uint32_t refs;
@@ -152,6 +172,9 @@ struct port {
     uint32_t qlimit;
     uint32_t msgcount;
     bool guarded, strict_guard, immovable, enforce_reply_semantics;
+    bool importance, tempowner; /* set by MPO_ flags and attributes, and told again: mps_flags */
+    bool throttled;             /* MACH_PORT_SERVICE_THROTTLED */
+    uint32_t requests_room;     /* MACH_PORT_DNREQUESTS_SIZE: of its table of requests */
     uint64_t context;
     struct port *nsrequest, *pdrequest; /* send-once rights to notify; or NULL */
     struct list messages;               /* struct message */
@@ -203,6 +226,9 @@ void port_destroy(struct port *port);
 /* The receive right leaves its space: waiters are sent away, guards and sets fall off. */
 void port_leave_space(struct port *port);
 bool port_is_reply(const struct port *port); /* a real reply port: only send-once rights */
+bool port_is_any_service_type(enum port_type type);
+/* Whether its receive right stays where it is. */
+bool port_stays(const struct port *port);
 bool port_is_kobject(const struct port *port);
 
 struct pset *pset_new(struct space *space);
@@ -259,12 +285,18 @@ struct entry *space_lookup(struct space *space, mach_port_name_t name);
 /* The entry at an index, or NULL when it is unused or there is none. */
 struct entry *space_at(struct space *space, uint32_t index);
 /*
- * A free entry, typed MACH_PORT_TYPE_NONE; NULL: the space is full. With a name: NULL if it is in use or
- * illegal.
+ * A free entry, typed MACH_PORT_TYPE_NONE; NULL: the space is full.
  */
 struct entry *space_allocate(struct space *space);
-struct entry *space_allocate_name(struct space *space, mach_port_name_t name);
+/*
+ * The entry of a name: a free one (MACH_PORT_TYPE_NONE), which becomes the name's own, or the one that has
+ * that name already. KERN_NO_SPACE, KERN_INVALID_VALUE, KERN_FAILURE: there can be none
+ * (ipc_entry_alloc_name, osfmk/ipc/ipc_entry.c).
+ */
+kern_return_t space_allocate_name(struct space *space, mach_port_name_t name, struct entry **entry);
 void space_free(struct entry *entry); /* the rights are gone already */
+/* BITS_IMMOVABLE if send rights to the port that come to the entry's task stay there; 0 else. */
+uint32_t entry_immovable_bit(const struct entry *entry, const struct port *port);
 /* The entry that holds send or receive rights to the port. */
 struct entry *space_find(struct space *space, struct port *port);
 /* Ties an entry to a port, and unties it. */
@@ -292,17 +324,33 @@ kern_return_t right_destroy(struct entry *entry);
 kern_return_t right_delta(struct entry *entry, mach_port_right_t right, int32_t delta);
 kern_return_t right_destruct(struct entry *entry, int32_t srdelta, uint64_t guard);
 
+/* Where a right is taken to. The numbers show in payloads (ipc_copyin_op_t, xnu-12377). */
+enum copyin_place {
+    COPYIN_DESTINATION = 1, /* of a message */
+    COPYIN_REPLY_PORT = 2,  /* the local port of a message */
+    COPYIN_PORT_DESCRIPTOR = 4,
+    COPYIN_GUARDED = 5, /* port descriptor */
+    COPYIN_ARRAY = 6,   /* of ports, out of line */
+    COPYIN_CALL = 7,    /* the port argument of a kernel call */
+};
 enum copyin_flags {
-    COPYIN_DEAD_OK = 1,        /* a dead name gives PORT_DEAD */
-    COPYIN_IMMOVABLE_OK = 2,   /* the right goes to the kernel, or is only used */
-    COPYIN_IS_DESTINATION = 4, /* of a message */
-    COPYIN_IS_REPLY_PORT = 8,  /* the local port of a message */
+    COPYIN_DEAD_OK = 1,      /* a dead name gives PORT_DEAD */
+    COPYIN_IMMOVABLE_OK = 2, /* the right goes to the kernel, or is only used */
+    COPYIN_MOVES_TWO = 4,    /* of send rights, and one reference more */
+};
+/* What a guarded port descriptor says of its port. */
+struct guarded_send {
+    uint64_t context;
+    uint32_t flags; /* MACH_MSG_GUARD_FLAGS_ */
 };
 /* Takes a right out of a space as a message would; *port may become PORT_DEAD. */
-kern_return_t right_copyin(struct entry *entry, mach_msg_type_name_t disposition, int flags,
-                           struct port **port);
+kern_return_t right_copyin(struct entry *entry, mach_msg_type_name_t disposition, enum copyin_place place,
+                           int flags, const struct guarded_send *guarded, struct port **port);
 /* Whether right_copyin of a message's local port would work; may raise guards. */
-bool right_check_reply(struct entry *entry, mach_msg_type_name_t disposition);
+bool right_check_reply(struct entry *entry, mach_msg_type_name_t disposition,
+                       const struct entry *destination);
+/* Whether an entry has a dead port behind it, or none. */
+bool right_is_dead(const struct entry *entry);
 /* What a disposition becomes on its way; 0 if it is none. */
 mach_msg_type_name_t right_received_kind(mach_msg_type_name_t disposition);
 /* A receive right of the space, without a guard when it is none. */
@@ -310,10 +358,20 @@ kern_return_t right_translate_receive(struct space *space, mach_port_name_t name
 
 /* ---- messages (message.c, receive.c, notify.c) ---- */
 
+/* A right, or what stands in the place of one: NULL, PORT_DEAD. */
+struct carried {
+    struct port *port;
+    mach_msg_type_name_t kind; /* MACH_MSG_TYPE_PORT_; 0: the disposition was none */
+};
+
 struct descriptor {
-    struct port *port; /* NULL, PORT_DEAD, or a right of this kind */
-    mach_msg_type_name_t kind;
-    uint32_t offset; /* in the message */
+    uint32_t type;             /* MACH_MSG_*_DESCRIPTOR */
+    uint32_t offset;           /* in the message */
+    struct carried right;      /* of a port or guarded port descriptor */
+    struct guarded_send guard; /* of a guarded one */
+    struct carried *array;     /* of an array of ports, `count` of them */
+    uint8_t *memory;           /* out of line, `count` bytes */
+    uint32_t count;
 };
 
 struct message {
@@ -325,11 +383,13 @@ struct message {
     security_token_t security;
     audit_token_t audit;
     uint32_t size;
+    uint32_t out_of_line; /* bytes of arrays and memory, as the receiver gets them */
     uint32_t descriptor_count;
     struct descriptor *descriptors;
     uint8_t *bytes; /* as the user sees them; ports are filled in at receipt */
 };
 
+struct message *message_allocate(uint32_t size, uint32_t descriptor_count);
 /*
  * A message of the kernel with room for `size` bytes, zeroed but for the header's size, id and complex bit.
  */
@@ -339,11 +399,20 @@ void message_set_destination(struct message *message, struct port *port,
 void message_set_reply(struct message *message, struct port *port, mach_msg_type_name_t kind); /* consumes */
 void message_set_descriptor(struct message *message, uint32_t index, uint32_t offset, struct port *port,
                             mach_msg_type_name_t kind);
+/*
+ * A message from the bytes of a thread's request, its rights taken out of the sender's space (copyin.c). NULL
+ * in *result without a failure: it is swallowed.
+ */
+mach_msg_return_t message_copyin(struct thread *thread, uint64_t options, const uint8_t *bytes, uint32_t size,
+                                 const uint8_t *out_of_line, uint32_t out_of_line_size,
+                                 struct message **result);
 /* Releases the message and all its rights, at once or, when that is going on already, soon. */
 void message_destroy(struct message *message);
 /* Gives the message to its destination: a waiting receiver, the queue, or a kernel object. Consumes it. */
 void message_deliver(struct message *message);
 void message_dequeue(struct port *port, struct message *message);
+/* The queued message of that sequence number, or the first for 0; NULL: there is none. */
+const struct message *message_at(const struct port *port, uint32_t seqno);
 /* mach_msg(2); true: the thread waits. */
 bool message_trap(struct thread *thread, const struct wire_request *request, const uint8_t *payload);
 /* The wait of a thread in mach_msg(2) ends. */
@@ -352,6 +421,9 @@ void message_interrupt(struct thread *thread);
 void message_sender_resume(struct thread *thread); /* there is room, or the port died */
 void message_queue_moved(struct port *port);       /* a message was taken, the limit raised, the port died */
 
+/* As many bytes of a trailer as the options ask for. */
+void receive_write_trailer(uint8_t *at, uint32_t option, const struct message *message, uint32_t seqno,
+                           uint64_t context);
 /* Receives for the thread in its current mach_msg(2); true: it waits. */
 bool receive_start(struct thread *thread);
 /*
@@ -393,9 +465,10 @@ struct task {
     char name[16];                   /* of that program, "" until it was asked for: task_name() */
     struct wire_signature signature; /* of that program */
     int hardened;                    /* level */
+    uint32_t policy;                 /* enum excsim_policy */
     bool one_exception_port; /* and no other than task_register_hardened_exception_handler() registers */
     uint32_t exc_guard;
-    bool reply_port_telemetry; /* one report a task (REQUIRE_REPLY_PORT_SEMANTICS before 26) */
+    bool made_weak_reply_port, moved_weak_reply_port; /* reported once a task */
     struct space *space;
     struct action actions[EXC_TYPES_COUNT];
     struct port *ports[4];  /* by TASK_FLAVOR_; receive rights of the kernel */
@@ -471,6 +544,14 @@ void task_reference(struct task *task);
 void task_release(struct task *task);
 void task_die(struct task *task); /* its process has ended */
 void task_kill(struct task *task, int signal);
+void task_set_policy(struct task *task, uint32_t policy); /* enum excsim_policy */
+/*
+ * Whether the rules of an enhanced security level apply to the task: 0 the hardened runtime, 1, 2
+ * (ipc_should_apply_policy, ipc_policy.c of xnu-12377).
+ */
+bool task_restricted(const struct task *task, int level);
+/* The task's ipc_space_policy_t, as macOS 26.0 numbers it. */
+uint32_t task_space_policy(const struct task *task);
 void task_harden(struct task *task, int level, bool one_exception_port);
 const char *task_name(struct task *task); /* of the program that it runs */
 /* A send right to the task's port of that flavor. */

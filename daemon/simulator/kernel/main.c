@@ -361,6 +361,7 @@ int main(int argc, char **argv) {
     if (starter_fd >= 0) {
         loop_watch(starter_fd, &starter_fd);
     }
+    rules_init();
     guard_init();
     bootstrap_init();
     run();

@@ -1,16 +1,14 @@
 /*
- * Sending (osfmk/ipc/ipc_kmsg.c, ipc_mqueue.c): a message takes its rights out of the sender's space, waits
- * in the queue of its destination, and is released with all its rights if it never arrives. Bodies carry
- * inline port descriptors; memory out of line is not simulated and refused as an invalid descriptor type.
+ * Messages on their way (osfmk/ipc/ipc_kmsg.c, ipc_mqueue.c, mach_msg.c): a message waits in the queue of its
+ * destination, and is released with all its rights if it never arrives. copyin.c makes it from what a user
+ * sends, receive.c gives it to who receives.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernel.h"
 
-enum { QUEUED_BYTES_MAX = 32 << 20 }; /* of one task, in all queues: XNU bounds this by its memory */
-
-static struct message *message_allocate(uint32_t size, uint32_t descriptor_count) {
+struct message *message_allocate(uint32_t size, uint32_t descriptor_count) {
     struct message *message =
         kernel_alloc(sizeof *message + descriptor_count * sizeof(struct descriptor) + size);
     list_init(&message->link);
@@ -45,12 +43,22 @@ void message_set_reply(struct message *message, struct port *port, mach_msg_type
 
 void message_set_descriptor(struct message *message, uint32_t index, uint32_t offset, struct port *port,
                             mach_msg_type_name_t kind) {
-    message->descriptors[index] = (struct descriptor){port, kind, offset};
+    message->descriptors[index] =
+        (struct descriptor){.type = MACH_MSG_PORT_DESCRIPTOR, .offset = offset, .right = {port, kind}};
     mach_msg_port_descriptor_t descriptor = {.disposition = kind, .type = MACH_MSG_PORT_DESCRIPTOR};
     memcpy(message->bytes + offset, &descriptor, sizeof descriptor);
 }
 
 /* ---- the end of a message ---- */
+
+static void descriptor_release(struct descriptor *descriptor) {
+    port_release_right(descriptor->right.port, descriptor->right.kind);
+    for (uint32_t at = 0; descriptor->array && at < descriptor->count; at++) {
+        port_release_right(descriptor->array[at].port, descriptor->array[at].kind);
+    }
+    free(descriptor->array);
+    free(descriptor->memory);
+}
 
 /*
  * Messages hold receive rights, whose queues hold messages: released one after the other, never one inside
@@ -70,238 +78,15 @@ void message_destroy(struct message *message) {
         port_release_right(message->destination, message->destination_kind);
         port_release_right(message->reply, message->reply_kind);
         for (uint32_t at = 0; at < message->descriptor_count; at++) {
-            port_release_right(message->descriptors[at].port, message->descriptors[at].kind);
+            descriptor_release(&message->descriptors[at]);
         }
         if (message->charged) {
-            message->charged->queued_bytes -= message->size;
+            message->charged->queued_bytes -= message->size + message->out_of_line;
             task_release(message->charged);
         }
         free(message);
     }
     releasing = false;
-}
-
-/* ---- from user to message ---- */
-
-static mach_msg_return_t copyin_header(struct space *space, const mach_msg_header_t *header,
-                                       struct message *message) {
-    mach_msg_type_name_t destination_type = MACH_MSGH_BITS_REMOTE(header->msgh_bits);
-    mach_msg_type_name_t reply_type = MACH_MSGH_BITS_LOCAL(header->msgh_bits);
-    mach_port_name_t destination_name = header->msgh_remote_port, reply_name = header->msgh_local_port;
-
-    if (header->msgh_bits & ~MACH_MSGH_BITS_USER) {
-        return MACH_SEND_INVALID_HEADER;
-    }
-    if (reply_type == 0 ? reply_name != MACH_PORT_NULL : !MACH_MSG_TYPE_PORT_ANY_SEND(reply_type)) {
-        return MACH_SEND_INVALID_HEADER;
-    }
-    mach_msg_type_name_t voucher_type = MACH_MSGH_BITS_VOUCHER(header->msgh_bits);
-    bool voucher_sends = voucher_type == MACH_MSG_TYPE_MOVE_SEND || voucher_type == MACH_MSG_TYPE_COPY_SEND;
-    if (voucher_type &&
-        !(voucher_sends && header->msgh_voucher_port == MACH_PORT_NULL)) { /* vouchers are not simulated */
-        guard_raise(GUARD_SEND_INVALID_VOUCHER, voucher_sends ? header->msgh_voucher_port : MACH_PORT_NULL,
-                    guard_reason(0, 0, voucher_type));
-        return MACH_SEND_INVALID_VOUCHER;
-    }
-    if (!MACH_MSG_TYPE_PORT_ANY_SEND(destination_type)) {
-        return MACH_SEND_INVALID_HEADER;
-    }
-    if (!MACH_PORT_VALID(destination_name)) {
-        return MACH_SEND_INVALID_DEST;
-    }
-    bool same = destination_name == reply_name;
-    if (same &&
-        (destination_type == MACH_MSG_TYPE_MOVE_SEND_ONCE || reply_type == MACH_MSG_TYPE_MOVE_SEND_ONCE)) {
-        return MACH_SEND_INVALID_DEST;
-    }
-
-    struct entry *destination = space_lookup(space, destination_name);
-    if (destination) {
-        entry_check(destination, true);
-    }
-    if (!destination || !(destination->bits & MACH_PORT_TYPE_PORT_RIGHTS)) {
-        return MACH_SEND_INVALID_DEST;
-    }
-
-    struct entry *reply = NULL;
-    if (MACH_PORT_VALID(reply_name)) {
-        uint32_t reply_bits = 0;
-        reply = space_lookup(space, reply_name);
-        if (reply) {
-            reply_bits = reply->bits;
-            /* Dead names may answer no more since 15.4 (ipc_kmsg_copyin_header_rights, xnu-11417.101.15). */
-            bool dead = reply->bits & MACH_PORT_TYPE_DEAD_NAME && release_is_before(150400);
-            if (!dead && !(reply->bits & MACH_PORT_TYPE_PORT_RIGHTS)) {
-                reply = NULL;
-            }
-        }
-        if (!reply || !right_check_reply(reply, reply_type)) {
-            /* Its payload: MPG_PAYLOAD(NONE, ie_bits, disposition), whose middle field is 24 bits wide. */
-            guard_raise(GUARD_SEND_INVALID_REPLY, reply_name, guard_reason(0, reply_bits, reply_type));
-            return MACH_SEND_INVALID_REPLY;
-        }
-    }
-
-    bool both_move =
-        same && destination_type == MACH_MSG_TYPE_MOVE_SEND && reply_type == MACH_MSG_TYPE_MOVE_SEND;
-    if (both_move && entry_urefs(destination) < 2) {
-        return MACH_SEND_INVALID_DEST;
-    }
-    /* Of two dispositions of one name the one that leaves the right comes first. */
-    if (same && destination_type == MACH_MSG_TYPE_MOVE_SEND && reply_type == MACH_MSG_TYPE_COPY_SEND) {
-        right_copyin(reply, reply_type, COPYIN_DEAD_OK | COPYIN_IS_REPLY_PORT, &message->reply);
-        message->reply_kind = right_received_kind(reply_type);
-        reply = NULL;
-    }
-    struct port *port;
-    if (right_copyin(destination, destination_type, COPYIN_IMMOVABLE_OK | COPYIN_IS_DESTINATION, &port) !=
-        KERN_SUCCESS) {
-        return MACH_SEND_INVALID_DEST;
-    }
-    message_set_destination(message, port, right_received_kind(destination_type));
-    if (reply) {
-        right_copyin(reply, reply_type, COPYIN_DEAD_OK | COPYIN_IS_REPLY_PORT, &port);
-        message_set_reply(message, port, right_received_kind(reply_type));
-    } else if (reply_name == MACH_PORT_DEAD) {
-        message_set_reply(message, PORT_DEAD, right_received_kind(reply_type));
-    } else if (reply_name == MACH_PORT_NULL) {
-        message->reply_kind = right_received_kind(reply_type);
-    }
-    return MACH_MSG_SUCCESS;
-}
-
-/* Whether the receive right may travel to that port: not into its own queue, not even by way of others. */
-static bool is_circular(const struct port *port, const struct port *destination) {
-    for (const struct port *at = destination; at; at = at->destination) {
-        if (at == port) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static mach_msg_return_t copyin_body(struct space *space, struct message *message, bool *circular) {
-    struct port *destination = message->destination;
-    int flags = !destination->active || destination->in_kernel ? COPYIN_IMMOVABLE_OK : 0;
-    for (uint32_t at = 0; at < message->descriptor_count; at++) {
-        uint32_t offset = sizeof(mach_msg_base_t) + at * sizeof(mach_msg_port_descriptor_t);
-        mach_msg_port_descriptor_t descriptor;
-        memcpy(&descriptor, message->bytes + offset, sizeof descriptor);
-        mach_msg_type_name_t kind = right_received_kind(descriptor.disposition);
-        struct port *port = descriptor.name == MACH_PORT_DEAD ? PORT_DEAD : NULL;
-        if (MACH_PORT_VALID(descriptor.name)) {
-            struct entry *entry = space_lookup(space, descriptor.name);
-            kern_return_t result =
-                entry ? right_copyin(entry, descriptor.disposition, COPYIN_DEAD_OK | flags, &port)
-                      : KERN_INVALID_NAME;
-            if (result == KERN_INVALID_RIGHT) {
-                guard_raise(GUARD_SEND_INVALID_RIGHT, descriptor.name,
-                            guard_reason(MPG_FLAGS_SEND_INVALID_RIGHT_PORT, 0, descriptor.disposition));
-            }
-            if (result != KERN_SUCCESS) {
-                return MACH_SEND_INVALID_RIGHT;
-            }
-            if (kind == MACH_MSG_TYPE_PORT_RECEIVE && is_circular(port, destination)) {
-                *circular = true;
-            } else if (kind == MACH_MSG_TYPE_PORT_RECEIVE) {
-                port_reference(destination);
-                port->destination = destination;
-            }
-        }
-        message_set_descriptor(message, at, offset, port, kind);
-    }
-    return MACH_MSG_SUCCESS;
-}
-
-/* The descriptors' count, types and dispositions; nothing is looked up yet. */
-static mach_msg_return_t measure_body(const uint8_t *bytes, uint32_t size, uint32_t *count) {
-    mach_msg_header_t header;
-    memcpy(&header, bytes, sizeof header);
-    *count = 0;
-    if (!MACH_MSGH_BITS_IS_COMPLEX(header.msgh_bits)) {
-        return MACH_MSG_SUCCESS;
-    }
-    if (size < sizeof(mach_msg_base_t)) {
-        return MACH_SEND_MSG_TOO_SMALL;
-    }
-    memcpy(count, bytes + sizeof header, sizeof *count);
-    if (*count > (size - sizeof(mach_msg_base_t)) / sizeof(mach_msg_port_descriptor_t)) {
-        return MACH_SEND_MSG_TOO_SMALL;
-    }
-    for (uint32_t at = 0; at < *count; at++) {
-        mach_msg_port_descriptor_t descriptor;
-        memcpy(&descriptor, bytes + sizeof(mach_msg_base_t) + at * sizeof descriptor, sizeof descriptor);
-        if (descriptor.type != MACH_MSG_PORT_DESCRIPTOR || !right_received_kind(descriptor.disposition)) {
-            return MACH_SEND_INVALID_TYPE;
-        }
-    }
-    return MACH_MSG_SUCCESS;
-}
-
-/*
- * ipc_validate_local_port (26), ipc_kmsg_copyin_header (13 to 15): services that insist on reply ports get
- * them.
- */
-static bool reply_port_semantics_hold(const struct message *message, const mach_msg_header_t *header) {
-    const struct port *destination = message->destination, *reply = message->reply;
-    if (!port_valid(reply) || !reply->active || !destination->active ||
-        !destination->enforce_reply_semantics) {
-        return true;
-    }
-    if (port_is_reply(reply) || reply->type == PORT_WEAK_REPLY) {
-        return true;
-    }
-    struct task *task = current->task;
-    if (!release_is_before(260000)) {
-        guard_raise(GUARD_REQUIRE_REPLY_PORT_SEMANTICS, destination->name, 0);
-        return false;
-    }
-    if (task->hardened && !task->reply_port_telemetry) {
-        task->reply_port_telemetry = true;
-        guard_raise(GUARD_REQUIRE_REPLY_PORT_SEMANTICS, header->msgh_local_port, 0);
-    }
-    return true;
-}
-
-static mach_msg_return_t copyin(struct thread *thread, const uint8_t *bytes, uint32_t size,
-                                struct message **result) {
-    uint32_t count;
-    mach_msg_return_t failure = measure_body(bytes, size, &count);
-    if (failure) {
-        return failure;
-    }
-    struct task *task = thread->task;
-    if (task->queued_bytes + size > QUEUED_BYTES_MAX) {
-        return MACH_SEND_NO_BUFFER;
-    }
-    struct message *message = message_allocate(size, count);
-    memcpy(message->bytes, bytes, size);
-    mach_msg_header_t header;
-    memcpy(&header, bytes, sizeof header);
-    bool circular = false;
-    failure = copyin_header(task->space, &header, message);
-    if (!failure && !reply_port_semantics_hold(message, &header)) {
-        failure = MACH_SEND_INVALID_REPLY;
-    }
-    if (!failure) {
-        failure = copyin_body(task->space, message, &circular);
-    }
-    if (failure) {
-        message_destroy(message);
-        return failure;
-    }
-    message->security = (security_token_t){{task->uid, task->gid}};
-    message->audit = (audit_token_t){
-        {task->uid, task->uid, task->gid, task->uid, task->gid, (unsigned)task->pid, 0, task->pid_version}};
-    message->charged = task;
-    task_reference(task);
-    task->queued_bytes += size;
-    if (circular) { /* it could never be received: swallowed (MACH_MSGH_BITS_CIRCULAR) */
-        message_destroy(message);
-        message = NULL;
-    }
-    *result = message;
-    return MACH_MSG_SUCCESS;
 }
 
 /* ---- to the destination ---- */
@@ -345,6 +130,17 @@ void message_dequeue(struct port *port, struct message *message) {
     counts.message_bytes -= message->size;
 }
 
+const struct message *message_at(const struct port *port, uint32_t seqno) {
+    uint32_t at = port->seqno;
+    LIST_EACH(&port->messages, node) {
+        if (!seqno || at == seqno) {
+            return LIST_MEMBER(node, struct message, link);
+        }
+        at++;
+    }
+    return NULL;
+}
+
 void message_deliver(struct message *message) {
     struct port *port = message->destination;
     if (!port->active) {
@@ -381,6 +177,9 @@ static uint64_t deadline(const struct wire_request *request) {
     return loop_now() + request->arg[4] % (1ull << 32) * 1000000;
 }
 
+static const uint64_t MACH_MSG2 =
+    0x8000000000000000; /* MACH64_MACH_MSG2: by the trap of macOS 13 and later */
+
 static bool is_full(const struct message *message) {
     const struct port *port = message->destination;
     return message->destination_kind == MACH_MSG_TYPE_PORT_SEND && port->active && !port->in_kernel &&
@@ -407,40 +206,49 @@ static void arm_send_possible(struct thread *thread, const mach_msg_header_t *he
     }
 }
 
+/*
+ * The trap of macOS 12 and earlier ends a process since 13.0, unless it was built for one of those
+ * (ipc_policy_allow_legacy_send_trap, osfmk/ipc/ipc_policy.c).
+ */
+static bool is_refused_trap(const struct thread *thread, uint64_t options, const mach_msg_header_t *header) {
+    if (options & MACH_MSG2 || !rule(RULE_CALLS_MATCH_PORTS)) {
+        return false;
+    }
+    guard_raise(GUARD_INVALID_OPTIONS, (uint32_t)header->msgh_id,
+                rule(RULE_OPTIONS_IN_PAYLOAD) ? message_options(thread->task, options) : 0);
+    return true;
+}
+
 bool message_trap(struct thread *thread, const struct wire_request *request, const uint8_t *payload) {
-    uint32_t option = (uint32_t)request->arg[0], size = (uint32_t)request->arg[1];
+    uint64_t option = request->arg[0];
+    uint32_t size = (uint32_t)request->arg[1];
     if (!(option & MACH_SEND_MSG)) {
         return option & MACH_RCV_MSG ? receive_start(thread) : false;
     }
-    if (size < sizeof(mach_msg_header_t) || size & 3 || size != request->size) {
+    if (size < sizeof(mach_msg_header_t) || size & 3 || size > request->size) {
         thread->reply.result = MACH_SEND_MSG_TOO_SMALL;
         return false;
     }
     mach_msg_header_t header;
     memcpy(&header, payload, sizeof header);
+    if (MACH_MSGH_BITS_IS_COMPLEX(header.msgh_bits) && size < sizeof(mach_msg_base_t)) {
+        thread->reply.result = MACH_SEND_MSG_TOO_SMALL;
+        return false;
+    }
+    if (is_refused_trap(thread, option, &header)) {
+        thread->reply.result = KERN_NOT_SUPPORTED;
+        return false;
+    }
     struct message *message;
-    mach_msg_return_t failure = copyin(thread, payload, size, &message);
-    if (failure) {
-        thread->reply.result = failure;
+    thread->reply.result =
+        message_copyin(thread, option, payload, size, payload + size, request->size - size, &message);
+    if (thread->reply.result) {
         return false;
     }
     if (!message) {
         return after_send(thread);
     }
-    header.msgh_size = size;
-    memcpy(message->bytes, &header, sizeof header);
-
     struct port *port = message->destination;
-    if (port_is_kobject(port) && port->type != PORT_EXCEPTION_REPLY && port->active &&
-        !(option & MACH_RCV_MSG) && !release_is_before(130000)) {
-        /*
-         * Calls to the kernel are combined with the receipt of its answer (ipc_validate_kmsg_dest_from_user).
-         */
-        message_destroy(message);
-        guard_raise(GUARD_INVALID_OPTIONS, 0, release_is_before(150400) ? 0 : option);
-        thread->reply.result = MACH_SEND_INVALID_OPTIONS;
-        return false;
-    }
     if (is_full(message)) {
         if (option & MACH_SEND_NOTIFY) {
             arm_send_possible(thread, &header);

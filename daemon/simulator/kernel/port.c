@@ -39,7 +39,65 @@ void port_release(struct port *port) {
 }
 
 bool port_is_reply(const struct port *port) {
-    return port->type == PORT_REPLY;
+    return port->type == PORT_REPLY || port->type == PORT_SPECIAL_REPLY;
+}
+
+bool port_is_any_service_type(enum port_type type) {
+    return type == PORT_SERVICE || type == PORT_WEAK_SERVICE;
+}
+
+uint32_t port_type_number(enum port_type type) {
+    /* osfmk/ipc/ipc_types.h of xnu-12377 of 26.0 or 26.1. */
+    static const uint8_t of_26_0[] = {
+        [PORT_PLAIN] = 1,
+        [PORT_SERVICE] = 2,
+        [PORT_WEAK_SERVICE] = 3,
+        [PORT_CONNECTION] = 4,
+        [PORT_CONNECTION_WITH_ARRAY] = 5,
+        [PORT_EXCEPTION] = 6,
+        [PORT_REPLY] = 8,
+        [PORT_SPECIAL_REPLY] = 9,
+        [PORT_WEAK_REPLY] = 10,
+        [PORT_THREAD_CONTROL] = 11,
+        [PORT_THREAD_READ] = 12,
+        [PORT_TASK_CONTROL] = 14,
+        [PORT_TASK_READ] = 15,
+        [PORT_TASK_INSPECT] = 16,
+        [PORT_TASK_NAME] = 17,
+        [PORT_TASK_ID_TOKEN] = 19,
+        [PORT_HOST] = 21,
+    };
+    bool renumbered = !release_is_before(RELEASE_26_4) || type >= sizeof of_26_0 || !of_26_0[type];
+    return renumbered ? type : of_26_0[type];
+}
+
+/* ipc_policy_array, ipc_policy.c of xnu-12377. */
+const struct port_policy *port_policy(const struct port *port) {
+    static const struct port_policy policies[PORT_HOST + 1] = {
+        [PORT_PLAIN] = {.no_senders = true, .port_destroyed = true},
+        [PORT_SERVICE] = {.reply_ports = true, .no_senders = true, .port_destroyed = true},
+        [PORT_BOOTSTRAP] = {.stays = true, .reply_ports = true, .no_senders = true},
+        [PORT_WEAK_SERVICE] = {.no_senders = true, .port_destroyed = true},
+        [PORT_CONNECTION] = {.sends_stay = true,
+                             .reply_ports = true,
+                             .no_senders = true,
+                             .port_destroyed = true},
+        [PORT_CONNECTION_WITH_ARRAY] = {.stays = true, .no_senders = true},
+        [PORT_NOTIFICATION] = {.stays = true, .sends_stay = true},
+        [PORT_EXCEPTION] = {.stays = true, .no_senders = true},
+        [PORT_REPLY] = {.stays = true, .sends_stay = true},
+        [PORT_SPECIAL_REPLY] = {.stays = true, .sends_stay = true},
+        [PORT_WEAK_REPLY] = {.no_senders = true, .port_destroyed = true},
+    };
+    static const struct port_policy object = {.stays = true, .no_senders = true};
+    return port->type < PORT_THREAD_CONTROL ? &policies[port->type] : &object;
+}
+
+bool port_stays(const struct port *port) {
+    if (rule(RULE_PORT_TYPES)) {
+        return port->immovable || port_policy(port)->stays;
+    }
+    return port->immovable || port_is_reply(port) || port_is_kobject(port);
 }
 
 bool port_is_kobject(const struct port *port) {
@@ -137,7 +195,7 @@ void port_leave_space(struct port *port) {
     port->mscount = 0;
     port->seqno = 0;
     port->context = 0;
-    port->guarded = port->strict_guard = false;
+    port->guarded = port->strict_guard = port->immovable = false;
     dismiss_receivers(port);
 }
 
@@ -164,7 +222,6 @@ void port_destroy(struct port *port) {
     if (port->pdrequest) {
         struct port *once = port->pdrequest;
         port->pdrequest = NULL;
-        port->immovable = false;
         notify_port_destroyed(once, port);
         return;
     }

@@ -11,8 +11,8 @@ static uint32_t trailer_size(uint32_t option) {
     return REQUESTED_TRAILER_SIZE(option);
 }
 
-static void write_trailer(uint8_t *at, uint32_t option, const struct message *message, uint32_t seqno,
-                          uint64_t context) {
+void receive_write_trailer(uint8_t *at, uint32_t option, const struct message *message, uint32_t seqno,
+                           uint64_t context) {
     mach_msg_mac_trailer_t trailer = {
         .msgh_trailer_type = MACH_MSG_TRAILER_FORMAT_0,
         .msgh_trailer_size = trailer_size(option),
@@ -45,8 +45,105 @@ static mach_port_name_t name_of_destination(struct space *space, struct message 
     return name;
 }
 
+static mach_port_name_t copyout_right(struct space *space, struct carried *right, bool *whole) {
+    bool had_port = port_valid(right->port);
+    mach_port_name_t name = space_copyout(space, right->port, right->kind);
+    right->port = NULL;
+    *whole = *whole && !(had_port && name == MACH_PORT_NULL);
+    return name;
+}
+
+/* A guard context of the receiver's for guarded port descriptors; none: it did not ask for these. */
+enum { NOT_GUARDED = 0, PSEUDO_RECEIVE = 1 };
+
+/*
+ * ipc_kmsg_copyout_guarded_port_descriptor: who does not ask for guarded descriptors
+ * (MACH_RCV_GUARDED_DESC) loses the right. The port may come guarded and immovable, with the address of the
+ * message as its context.
+ */
+static void copyout_guarded(struct space *space, struct message *message, struct descriptor *descriptor,
+                            uint64_t guarded_context, bool *whole) {
+    mach_msg_guarded_port_descriptor_t guarded = {
+        .context = (mach_port_context_t)descriptor->guard.context,
+        .flags = descriptor->guard.flags,
+        .disposition = descriptor->right.kind,
+        .type = MACH_MSG_GUARDED_PORT_DESCRIPTOR,
+    };
+    struct port *port = descriptor->right.port;
+    if (guarded_context == NOT_GUARDED) {
+        port_release_right(port, descriptor->right.kind);
+        descriptor->right.port = NULL;
+        guarded.context = 0;
+    } else {
+        guarded.name = copyout_right(space, &descriptor->right, whole);
+        if (port_valid(port) && MACH_PORT_VALID(guarded.name) && guarded_context != PSEUDO_RECEIVE &&
+            guarded.flags & MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE) {
+            port->guarded = port->immovable = true;
+            port->strict_guard = false;
+            port->context = guarded_context;
+            guarded.context = (mach_port_context_t)guarded_context;
+            guarded.flags &= ~(unsigned)MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND;
+        }
+    }
+    memcpy(message->bytes + descriptor->offset, &guarded, sizeof guarded);
+}
+
+/* The client finds arrays and memory behind the message, in the order of their descriptors. */
+static void copyout_array(struct space *space, struct message *message, struct descriptor *descriptor,
+                          bool *whole) {
+    mach_msg_ool_ports_descriptor_t ports = {
+        .deallocate = true,
+        .copy = MACH_MSG_PHYSICAL_COPY,
+        .disposition = descriptor->right.kind,
+        .type = MACH_MSG_OOL_PORTS_DESCRIPTOR,
+        .count = descriptor->count,
+    };
+    descriptor->memory = kernel_alloc(descriptor->count * sizeof(mach_port_name_t) + 1);
+    for (uint32_t at = 0; at < descriptor->count; at++) {
+        mach_port_name_t name = copyout_right(space, &descriptor->array[at], whole);
+        memcpy(descriptor->memory + at * sizeof name, &name, sizeof name);
+    }
+    memcpy(message->bytes + descriptor->offset, &ports, sizeof ports);
+}
+
+/* False: a right found no place in the space. */
+static bool copyout_descriptor(struct space *space, struct message *message, struct descriptor *descriptor,
+                               uint64_t guarded_context) {
+    uint8_t *at = message->bytes + descriptor->offset;
+    bool whole = true;
+    if (descriptor->type == MACH_MSG_PORT_DESCRIPTOR) {
+        mach_msg_port_descriptor_t port = {.disposition = descriptor->right.kind,
+                                           .type = MACH_MSG_PORT_DESCRIPTOR};
+        port.name = copyout_right(space, &descriptor->right, &whole);
+        memcpy(at, &port, sizeof port);
+    } else if (descriptor->type == MACH_MSG_GUARDED_PORT_DESCRIPTOR) {
+        copyout_guarded(space, message, descriptor, guarded_context, &whole);
+    } else if (descriptor->type == MACH_MSG_OOL_PORTS_DESCRIPTOR) {
+        copyout_array(space, message, descriptor, &whole);
+    } else {
+        mach_msg_ool_descriptor_t memory = {.deallocate = true,
+                                            .copy = MACH_MSG_VIRTUAL_COPY,
+                                            .type = MACH_MSG_OOL_DESCRIPTOR,
+                                            .size = descriptor->count};
+        memcpy(at, &memory, sizeof memory);
+    }
+    return whole;
+}
+
+/* What goes to the client behind the message and its trailer. */
+static void append_out_of_line(struct thread *thread, const struct message *message) {
+    thread->reply.value[1] = thread->reply.size;
+    for (uint32_t at = 0; at < message->descriptor_count; at++) {
+        const struct descriptor *descriptor = &message->descriptors[at];
+        if (descriptor->memory) {
+            uint32_t width = descriptor->array ? sizeof(mach_port_name_t) : 1;
+            thread_payload(thread, descriptor->memory, (size_t)descriptor->count * width);
+        }
+    }
+}
+
 /* Gives the message's rights to a space and writes their names into its bytes. */
-static mach_msg_return_t copyout(struct space *space, struct message *message) {
+static mach_msg_return_t copyout(struct space *space, struct message *message, uint64_t guarded_context) {
     mach_msg_return_t result = MACH_MSG_SUCCESS;
     mach_msg_header_t header;
     memcpy(&header, message->bytes, sizeof header);
@@ -63,12 +160,7 @@ static mach_msg_return_t copyout(struct space *space, struct message *message) {
     memcpy(message->bytes, &header, sizeof header);
 
     for (uint32_t at = 0; at < message->descriptor_count; at++) {
-        struct descriptor *descriptor = &message->descriptors[at];
-        bool had_port = port_valid(descriptor->port);
-        mach_port_name_t name = space_copyout(space, descriptor->port, descriptor->kind);
-        descriptor->port = NULL;
-        memcpy(message->bytes + descriptor->offset, &name, sizeof name);
-        if (had_port && name == MACH_PORT_NULL && !result) {
+        if (!copyout_descriptor(space, message, &message->descriptors[at], guarded_context) && !result) {
             result = MACH_RCV_BODY_ERROR | MACH_MSG_IPC_SPACE;
         }
     }
@@ -99,7 +191,7 @@ bool receive_take(struct thread *thread, struct port *port, struct message *mess
     if (waited) {
         thread_cancel_wait(thread);
     }
-    bool fits = needed <= room && needed <= WIRE_MESSAGE_MAX;
+    bool fits = needed <= room && needed + message->out_of_line <= WIRE_MESSAGE_MAX;
     bool taken = fits || !(option & MACH_RCV_LARGE);
     if (!taken) {
         /* It stays; the receiver learns how large it is, and on which port of a set. */
@@ -117,15 +209,18 @@ bool receive_take(struct thread *thread, struct port *port, struct message *mess
         port_reference(port);
         message_dequeue(port, message);
         if (fits) {
-            thread->reply.result = copyout(thread->task->space, message);
+            uint64_t guarded_context = option & MACH_RCV_GUARDED_DESC ? thread->request.arg[6] : NOT_GUARDED;
+            thread->reply.result = copyout(thread->task->space, message, guarded_context);
             uint8_t trailer[sizeof(mach_msg_mac_trailer_t)];
-            write_trailer(trailer, option, message, seqno, context);
+            receive_write_trailer(trailer, option, message, seqno, context);
             thread_payload(thread, message->bytes, size);
             thread_payload(thread, NULL, padded - size);
             thread_payload(thread, trailer, trailer_size(option));
+            append_out_of_line(thread, message);
             message_destroy(message);
         } else {
-            thread->reply.result = MACH_RCV_TOO_LARGE;
+            bool no_header = room < sizeof(mach_msg_header_t) && rule(RULE_SMALL_BUFFER_IS_INVALID);
+            thread->reply.result = no_header ? MACH_RCV_INVALID_DATA : MACH_RCV_TOO_LARGE;
             discard(thread, port, message);
         }
         message_queue_moved(port);
@@ -148,13 +243,11 @@ void receive_back(struct thread *thread, struct message *message) {
     message->destination = message->reply = NULL;
     memcpy(message->bytes, &header, sizeof header);
     for (uint32_t at = 0; at < message->descriptor_count; at++) {
-        struct descriptor *descriptor = &message->descriptors[at];
-        mach_port_name_t name = space_copyout(space, descriptor->port, descriptor->kind);
-        descriptor->port = NULL;
-        memcpy(message->bytes + descriptor->offset, &name, sizeof name);
+        copyout_descriptor(space, message, &message->descriptors[at], PSEUDO_RECEIVE);
     }
     thread->reply.flags = WIRE_TO_SEND_BUFFER;
     thread_payload(thread, message->bytes, message->size);
+    append_out_of_line(thread, message);
     message_destroy(message);
 }
 
@@ -180,7 +273,8 @@ bool receive_start(struct thread *thread) {
          * Blamed is who holds another right under the name; not who has lost the receive right
          * (ipc_mqueue_copyin).
          */
-        if (entry && entry->bits & MACH_PORT_TYPE_SEND_RIGHTS && !(entry->bits & BITS_EX_RECEIVE)) {
+        if (entry && !(entry->bits & BITS_EX_RECEIVE) &&
+            !(rule(RULE_DEAD_IS_NO_NAME) && right_is_dead(entry))) {
             guard_raise(GUARD_RCV_INVALID_NAME, name, 0);
         }
         thread->reply.result = MACH_RCV_INVALID_NAME;

@@ -10,32 +10,47 @@ static kern_return_t invalid_right(const struct entry *entry, uint8_t reason, ui
     return KERN_INVALID_RIGHT;
 }
 
-/* mach_port_guard_exception_pinned, osfmk/ipc/ipc_policy.c: hard for hardened tasks, soft for the others. */
+/*
+ * mach_port_guard_exception_pinned, osfmk/ipc/ipc_policy.c: hard for hardened tasks, soft for the others,
+ * none for those of a simulator.
+ */
 static kern_return_t pinned(const struct entry *entry, uint8_t reason) {
-    if (current && entry->space == current->task->space) {
-        guard_raise(current->task->hardened ? GUARD_MOD_REFS : GUARD_MOD_REFS_NON_FATAL, entry_name(entry),
-                    (uint64_t)reason << 56);
+    struct task *task = entry->space->task;
+    if (current && task == current->task && !(rule(RULE_REASONS) && task->policy & EXCSIM_OF_SIMULATOR)) {
+        bool hard = rule(RULE_REASONS) ? task_restricted(task, 1) : task->hardened;
+        guard_raise(hard ? GUARD_MOD_REFS : GUARD_MOD_REFS_NON_FATAL, entry_name(entry),
+                    rule(RULE_REASONS) ? reason : (uint64_t)reason << 56);
     }
     return KERN_INVALID_CAPABILITY;
 }
 
-/* The value of MPG_FLAGS_MOD_REFS_PINNED_COPYIN changed with 26.4 (mach/port.h). */
+/* MPG_FLAGS_MOD_REFS_PINNED_COPYIN of mach/port.h; it was 4 before. */
 static uint8_t pinned_copyin(void) {
-    return release_is_before(RELEASE_26_4) ? 4 : MPG_FLAGS_MOD_REFS_PINNED_COPYIN;
+    return rule(RULE_REASONS) ? MPG_FLAGS_MOD_REFS_PINNED_COPYIN : 4;
+}
+
+/* What an IMMOVABLE of a send right shows: the port's type and the disposition. */
+static uint64_t type_and_disposition(const struct port *port, mach_msg_type_name_t disposition) {
+    return rule(RULE_REASONS) ? (uint64_t)port_type_number(port->type) << 32 | disposition : 0;
 }
 
 static kern_return_t immovable(const struct entry *entry, mach_msg_type_name_t disposition) {
     if (current && entry->space == current->task->space) {
-        uint64_t payload = release_is_before(260000) ? 0 : (uint64_t)entry->port->type << 32 | disposition;
-        guard_raise(GUARD_IMMOVABLE, entry_name(entry), payload);
+        guard_raise(GUARD_IMMOVABLE, entry_name(entry), type_and_disposition(entry->port, disposition));
     }
     return KERN_INVALID_CAPABILITY;
 }
 
+/* ipc_right_lookup_read finds no object behind a dead name, nor behind one whose port has just died. */
+bool right_is_dead(const struct entry *entry) {
+    return entry->bits & MACH_PORT_TYPE_DEAD_NAME ||
+           (entry->bits & MACH_PORT_TYPE_PORT_RIGHTS && !entry->port->active);
+}
+
 kern_return_t right_translate_receive(struct space *space, mach_port_name_t name, struct port **port) {
     struct entry *entry = space_lookup(space, name);
-    if (!entry || entry->bits & MACH_PORT_TYPE_DEAD_NAME) {
-        return KERN_INVALID_NAME; /* a dead name has no object to look at (ipc_right_lookup_read) */
+    if (!entry || (rule(RULE_DEAD_IS_NO_NAME) && right_is_dead(entry))) {
+        return KERN_INVALID_NAME;
     }
     if (!(entry->bits & MACH_PORT_TYPE_RECEIVE)) {
         return KERN_INVALID_RIGHT;
@@ -189,8 +204,7 @@ static kern_return_t delta_receive(struct entry *entry, int32_t delta) {
         return KERN_INVALID_VALUE;
     }
     if (port->guarded) {
-        /* Up to 15.3 (xnu-11215.81.4) this was taken for a matter of references. */
-        guard_raise(release_is_before(150400) ? GUARD_MOD_REFS : GUARD_DESTROY, entry_name(entry),
+        guard_raise(rule(RULE_GUARDED_IS_DESTROY) ? GUARD_DESTROY : GUARD_MOD_REFS, entry_name(entry),
                     port->context);
         return KERN_INVALID_RIGHT;
     }
@@ -381,23 +395,6 @@ static bool is_once(mach_msg_type_name_t disposition) {
     return disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE || disposition == MACH_MSG_TYPE_MAKE_SEND_ONCE;
 }
 
-/* ipc_move_receive_allowed (26) */
-static bool move_receive_allowed(const struct entry *entry) {
-    const struct port *port = entry->port;
-    if (port->type == PORT_SERVICE && !release_is_before(260000)) {
-        guard_raise(GUARD_SERVICE_PORT_VIOLATION_FATAL, 0, entry_name(entry));
-        return false;
-    }
-    if (port->type == PORT_WEAK_REPLY && entry->space->task->hardened >= 2) {
-        guard_raise(GUARD_MOVE_WEAK_REPLY_PORT, entry_name(entry), 0);
-    }
-    if (port->immovable || port_is_reply(port) || port_is_kobject(port)) {
-        guard_raise(GUARD_IMMOVABLE, entry_name(entry), 0);
-        return false;
-    }
-    return true;
-}
-
 static kern_return_t copyin_dead(struct entry *entry, bool move, bool dead_ok, struct port **port) {
     if (!dead_ok) {
         return KERN_INVALID_RIGHT;
@@ -437,45 +434,94 @@ static void move_send(struct entry *entry) {
     }
 }
 
-kern_return_t right_copyin(struct entry *entry, mach_msg_type_name_t disposition, int flags,
-                           struct port **result) {
-    struct port *port = entry_type(entry) & MACH_PORT_TYPE_PORT_RIGHTS ? entry->port : NULL;
-    bool in_header = flags & (COPYIN_IS_DESTINATION | COPYIN_IS_REPLY_PORT);
-    *result = NULL;
-    if (port && port_is_reply(port) && !is_once(disposition)) {
-        if (release_is_before(260000)) {
-            guard_raise(GUARD_INVALID_RIGHT, entry_name(entry), 0);
-        } else {
-            guard_raise(GUARD_IMMOVABLE, entry_name(entry), (uint64_t)port->type << 32 | disposition);
+/* ipc_move_receive_allowed of 12377; ipc_right_copyin before. */
+static bool move_receive_allowed(const struct entry *entry, enum copyin_place place) {
+    const struct port *port = entry->port;
+    struct task *task = entry->space->task;
+    bool launchd = task->policy & EXCSIM_LAUNCHD;
+    if (rule(RULE_PORT_TYPES)) {
+        if (port->type == PORT_SERVICE && !launchd) {
+            /* The target is the number of the violated policy, IPCPV_MOVE_SERVICE_PORT; zero in newer
+             * sources. */
+            guard_raise(GUARD_SERVICE_PORT_VIOLATION_FATAL, release_is_before(RELEASE_26_4) ? 7 : 0,
+                        entry_name(entry));
+            return false;
         }
+        if (port->type == PORT_WEAK_REPLY && task_restricted(task, 2) && !task->moved_weak_reply_port) {
+            task->moved_weak_reply_port = true; /* reported once a task */
+            guard_raise(GUARD_MOVE_WEAK_REPLY_PORT, entry_name(entry), 0);
+        }
+        if (port_stays(port)) {
+            guard_raise(GUARD_IMMOVABLE, entry_name(entry), 0);
+            return false;
+        }
+        return true;
+    }
+    /* The receive right of a connection port moves in the body of a message. */
+    bool in_body = place == COPYIN_PORT_DESCRIPTOR || place == COPYIN_GUARDED || place == COPYIN_ARRAY;
+    bool connection = port->type == PORT_CONNECTION && in_body;
+    if (port_is_kobject(port) || port_is_reply(port) || (port->immovable && !connection)) {
+        guard_raise(GUARD_IMMOVABLE, entry_name(entry), 0);
+        return false;
+    }
+    return true;
+}
+
+/* ipc_right_copyin_check_guard_locked */
+static bool guard_matches(const struct entry *entry, const struct guarded_send *guarded) {
+    const struct port *port = entry->port;
+    bool unguarded =
+        guarded->flags & MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND && !port->guarded && !guarded->context;
+    if (unguarded || (port->guarded && port->context == guarded->context)) {
+        return true;
+    }
+    guard_raise(GUARD_INCORRECT_GUARD, entry_name(entry), port->context);
+    return false;
+}
+
+/* A reply port's right outside of where reply ports may stand (ipc_right_copyin). */
+static kern_return_t misused_reply_port(const struct entry *entry, enum copyin_place place,
+                                        mach_msg_type_name_t disposition) {
+    guard_raise(GUARD_INVALID_RIGHT, entry_name(entry),
+                guard_reason(MPG_FLAGS_INVALID_RIGHT_COPYIN, place, disposition));
+    return KERN_INVALID_CAPABILITY;
+}
+
+static bool holds_reply_port(const struct entry *entry) {
+    return entry_type(entry) & MACH_PORT_TYPE_PORT_RIGHTS && port_is_reply(entry->port);
+}
+
+kern_return_t right_copyin(struct entry *entry, mach_msg_type_name_t disposition, enum copyin_place place,
+                           int flags, const struct guarded_send *guarded, struct port **result) {
+    struct port *port = entry_type(entry) & MACH_PORT_TYPE_PORT_RIGHTS ? entry->port : NULL;
+    bool reply = holds_reply_port(entry);
+    *result = NULL;
+    if (reply && rule(RULE_PORT_TYPES) && !is_once(disposition)) {
+        guard_raise(GUARD_IMMOVABLE, entry_name(entry), type_and_disposition(port, disposition));
         return KERN_INVALID_CAPABILITY;
     }
     switch (disposition) {
     case MACH_MSG_TYPE_MAKE_SEND:
-        if (!(entry->bits & MACH_PORT_TYPE_RECEIVE)) {
-            return KERN_INVALID_RIGHT;
-        }
-        *result = port_make_send(port);
-        return KERN_SUCCESS;
-
     case MACH_MSG_TYPE_MAKE_SEND_ONCE:
         if (!(entry->bits & MACH_PORT_TYPE_RECEIVE)) {
             return KERN_INVALID_RIGHT;
         }
-        if (port_is_reply(port) && !in_header && !release_is_before(260000)) {
-            guard_raise(GUARD_INVALID_RIGHT, entry_name(entry),
-                        guard_reason(MPG_FLAGS_INVALID_RIGHT_COPYIN, 0, disposition));
-            return KERN_INVALID_CAPABILITY;
+        if (reply && (disposition == MACH_MSG_TYPE_MAKE_SEND ||
+                      (place != COPYIN_DESTINATION && place != COPYIN_REPLY_PORT))) {
+            return misused_reply_port(entry, place, disposition);
         }
-        *result = port_make_once(port);
+        *result = disposition == MACH_MSG_TYPE_MAKE_SEND ? port_make_send(port) : port_make_once(port);
         return KERN_SUCCESS;
 
     case MACH_MSG_TYPE_MOVE_RECEIVE:
         if (!(entry->bits & MACH_PORT_TYPE_RECEIVE)) {
             return KERN_INVALID_RIGHT;
         }
-        if (!move_receive_allowed(entry)) {
+        if (!move_receive_allowed(entry, place)) {
             return KERN_INVALID_CAPABILITY;
+        }
+        if (guarded && !guard_matches(entry, guarded)) {
+            return KERN_INVALID_ARGUMENT;
         }
         move_receive(entry);
         *result = port;
@@ -490,22 +536,21 @@ kern_return_t right_copyin(struct entry *entry, mach_msg_type_name_t disposition
     }
 
     /* These three take what is there, dead or alive. */
-    entry_check(entry, flags & COPYIN_IS_DESTINATION);
+    uint32_t moves = flags & COPYIN_MOVES_TWO ? 2 : 1;
+    entry_check(entry, place == COPYIN_DESTINATION && disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE);
     if (entry->bits & MACH_PORT_TYPE_DEAD_NAME) {
         return copyin_dead(entry, disposition != MACH_MSG_TYPE_COPY_SEND, flags & COPYIN_DEAD_OK, result);
     }
     uint32_t needed =
         disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE ? MACH_PORT_TYPE_SEND_ONCE : MACH_PORT_TYPE_SEND;
-    if (!(entry->bits & needed)) {
+    if (!(entry->bits & needed) || (disposition == MACH_MSG_TYPE_MOVE_SEND && entry_urefs(entry) < moves)) {
         return KERN_INVALID_RIGHT;
     }
-    if (disposition == MACH_MSG_TYPE_MOVE_SEND && entry->bits & BITS_PINNED && entry_urefs(entry) == 1) {
+    if (disposition == MACH_MSG_TYPE_MOVE_SEND && entry->bits & BITS_PINNED && entry_urefs(entry) == moves) {
         return pinned(entry, pinned_copyin());
     }
-    if (port_is_reply(port) && !(flags & COPYIN_IS_DESTINATION)) {
-        guard_raise(GUARD_INVALID_RIGHT, entry_name(entry),
-                    guard_reason(MPG_FLAGS_INVALID_RIGHT_COPYIN, 0, disposition));
-        return KERN_INVALID_CAPABILITY;
+    if (reply && !(disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE && place == COPYIN_DESTINATION)) {
+        return misused_reply_port(entry, place, disposition);
     }
     if (entry->bits & BITS_IMMOVABLE && !(flags & COPYIN_IMMOVABLE_OK)) {
         return immovable(entry, disposition);
@@ -513,7 +558,9 @@ kern_return_t right_copyin(struct entry *entry, mach_msg_type_name_t disposition
     if (disposition == MACH_MSG_TYPE_COPY_SEND) {
         port_copy_send(port);
     } else if (disposition == MACH_MSG_TYPE_MOVE_SEND) {
-        move_send(entry);
+        for (uint32_t move = 0; move < moves; move++) {
+            move_send(entry);
+        }
     } else {
         mach_port_name_t name = entry_name(entry);
         drop_entry_request(entry, name);
@@ -524,28 +571,47 @@ kern_return_t right_copyin(struct entry *entry, mach_msg_type_name_t disposition
 }
 
 /* ipc_right_copyin_check_reply */
-bool right_check_reply(struct entry *entry, mach_msg_type_name_t disposition) {
-    struct port *port = entry->port;
-    if (entry->bits & MACH_PORT_TYPE_DEAD_NAME) {
-        return disposition != MACH_MSG_TYPE_MAKE_SEND && disposition != MACH_MSG_TYPE_MAKE_SEND_ONCE;
-    }
-    if (port_is_reply(port) && !is_once(disposition)) {
+bool right_check_reply(struct entry *entry, mach_msg_type_name_t disposition,
+                       const struct entry *destination) {
+    struct port *port = entry_type(entry) & MACH_PORT_TYPE_PORT_RIGHTS ? entry->port : NULL;
+    bool reply = holds_reply_port(entry);
+    if (reply && rule(RULE_PORT_TYPES) && !is_once(disposition)) {
         return false;
     }
     if (disposition == MACH_MSG_TYPE_MAKE_SEND || disposition == MACH_MSG_TYPE_MAKE_SEND_ONCE) {
-        return entry->bits & MACH_PORT_TYPE_RECEIVE;
+        if (!(entry->bits & MACH_PORT_TYPE_RECEIVE)) {
+            return false;
+        }
+    } else if (!(entry->bits & MACH_PORT_TYPE_DEAD_NAME)) {
+        if (!(entry->bits & MACH_PORT_TYPE_SEND_RIGHTS)) {
+            return false;
+        }
+        if (disposition == MACH_MSG_TYPE_MOVE_SEND && entry->bits & BITS_PINNED && port->active &&
+            entry_urefs(entry) == 1) {
+            pinned(entry, pinned_copyin());
+            return false;
+        }
+        if (port->active && entry->bits & BITS_IMMOVABLE) {
+            immovable(entry, MACH_MSG_TYPE_MOVE_SEND_ONCE);
+            return false;
+        }
+        uint32_t needed =
+            disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE ? MACH_PORT_TYPE_SEND_ONCE : MACH_PORT_TYPE_SEND;
+        if (port->active && !(entry->bits & needed)) {
+            return false;
+        }
     }
-    if (!port->active) {
+    /* Before 26.0: what the local port and the destination ask of each other. */
+    if (!rule(RULE_REPLY_PORTS_ENFORCED) || !port || !port->active) {
         return true;
     }
-    if (disposition == MACH_MSG_TYPE_MOVE_SEND && entry->bits & BITS_PINNED && entry_urefs(entry) == 1) {
-        pinned(entry, pinned_copyin());
+    if (reply && disposition != MACH_MSG_TYPE_MAKE_SEND_ONCE) {
         return false;
     }
-    if (entry->bits & BITS_IMMOVABLE && entry->bits & MACH_PORT_TYPE_SEND) {
-        immovable(entry, MACH_MSG_TYPE_MOVE_SEND_ONCE);
+    const struct port *to = entry_type(destination) & MACH_PORT_TYPE_PORT_RIGHTS ? destination->port : NULL;
+    if (to && to->active && to->enforce_reply_semantics && !reply && port->type != PORT_WEAK_REPLY) {
+        guard_raise(GUARD_REQUIRE_REPLY_PORT_SEMANTICS, entry_name(entry), 0);
         return false;
     }
-    return entry->bits &
-           (disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE ? MACH_PORT_TYPE_SEND_ONCE : MACH_PORT_TYPE_SEND);
+    return true;
 }

@@ -4,6 +4,7 @@
 
 #include "kernel.h"
 
+/* The low bits of a name's generation are set; those of an entry's bits count how often it was used up. */
 enum { CHUNK = 256, GENERATION_ONE = 0x04000000, ROLLOVER = 0x03000000 };
 
 static void space_grow(struct space *space) {
@@ -18,7 +19,7 @@ static void space_grow(struct space *space) {
         struct entry *entry = &chunk[at];
         entry->index = space->chunk_count * CHUNK + at;
         entry->space = space;
-        entry->bits = 0xff000000; /* the first use has generation 0x03 */
+        entry->bits = 0xfc000000; /* the first use has generation 0 */
         list_init(&entry->in_port);
         if (entry->index) { /* index 0 is not a name */
             list_insert(&space->free, &entry->in_port);
@@ -70,23 +71,31 @@ struct entry *space_allocate(struct space *space) {
         space_grow(space);
     }
     struct entry *entry = LIST_MEMBER(space->free.next, struct entry, in_port);
-    return take_free(space, entry, ((entry->bits & 0xff000000) + GENERATION_ONE) | ROLLOVER);
+    return take_free(space, entry, (entry->bits & 0xff000000) + GENERATION_ONE);
 }
 
-struct entry *space_allocate_name(struct space *space, mach_port_name_t name) {
+kern_return_t space_allocate_name(struct space *space, mach_port_name_t name, struct entry **result) {
     uint32_t index = MACH_PORT_INDEX(name);
-    if (!MACH_PORT_VALID(name) || !index || index >= SPACE_NAMES_MAX || (name & 3) != 3 ||
-        space->used >= SPACE_NAMES_MAX) {
-        return NULL;
+    if (index >= SPACE_NAMES_MAX || space->used >= SPACE_NAMES_MAX) {
+        return KERN_NO_SPACE;
+    }
+    if ((name & 3) != 3 && rule(RULE_NAMES_CHECKED)) {
+        return KERN_INVALID_VALUE;
+    }
+    if (!index) {
+        return KERN_FAILURE;
     }
     while (index / CHUNK >= space->chunk_count) {
         space_grow(space);
     }
     struct entry *entry = &space->chunks[index / CHUNK][index % CHUNK];
-    if (entry_type(entry) != MACH_PORT_TYPE_NONE) {
-        return NULL;
+    if (entry_type(entry) == MACH_PORT_TYPE_NONE) {
+        take_free(space, entry, MACH_PORT_GEN(name) & ~(uint32_t)ROLLOVER);
+    } else if (entry_name(entry) != name) {
+        return KERN_FAILURE;
     }
-    return take_free(space, entry, MACH_PORT_GEN(name));
+    *result = entry;
+    return KERN_SUCCESS;
 }
 
 void space_free(struct entry *entry) {
@@ -157,18 +166,18 @@ bool entry_check(struct entry *entry, bool allow_dead_once) {
     return true;
 }
 
-/*
- * A task's own control port stays where it is once the task is hardened (ipc_should_mark_immovable_send, 26).
- */
-static uint32_t immovable_bit(const struct space *space, const struct port *port) {
-    bool own = (port->type == PORT_TASK_CONTROL && port->kobject == space->task) ||
-               (port->type == PORT_THREAD_CONTROL && ((struct thread *)port->kobject)->task == space->task);
+/* ipc_should_mark_immovable_send, ipc_policy.c of xnu-12377; ip_is_immovable_send before. */
+uint32_t entry_immovable_bit(const struct entry *entry, const struct port *port) {
+    const struct task *task = entry->space->task;
+    bool own = (port->type == PORT_TASK_CONTROL && port->kobject == task) ||
+               (port->type == PORT_THREAD_CONTROL && ((struct thread *)port->kobject)->task == task);
     if (own) {
-        return space->task->hardened ? BITS_IMMOVABLE : 0;
+        return task->hardened ? BITS_IMMOVABLE : 0;
     }
-    /* Send rights to these types stay where they were made (pol_movable_send of ipc_policy_array, 26). */
-    bool stays = port->type == PORT_CONNECTION || port->type == PORT_NOTIFICATION;
-    return stays && !release_is_before(260000) ? BITS_IMMOVABLE : 0;
+    if (rule(RULE_PORT_TYPES)) {
+        return port_policy(port)->sends_stay ? BITS_IMMOVABLE : 0;
+    }
+    return port->type == PORT_CONNECTION ? BITS_IMMOVABLE : 0;
 }
 
 static void put_right(struct entry *entry, struct port *port, mach_msg_type_name_t kind) {
@@ -186,6 +195,9 @@ static void put_right(struct entry *entry, struct port *port, mach_msg_type_name
         port->destination = NULL;
         port->receiver = space;
         port->name = entry_name(entry);
+        /* The receive rights of these move once (IPC_MOVE_POLICY_ONCE, ipc_port_mark_in_space, 12377). */
+        bool moved_once = port->type == PORT_CONNECTION || port->type == PORT_SERVICE;
+        port->immovable = moved_once && rule(RULE_PORT_TYPES);
     } else if (kind == MACH_MSG_TYPE_PORT_SEND) {
         if (entry->bits & MACH_PORT_TYPE_SEND) { /* one naked right is enough for all user references */
             port->srights--;
@@ -198,9 +210,10 @@ static void put_right(struct entry *entry, struct port *port, mach_msg_type_name
         if (entry_urefs(entry) < UREFS_MAX) {
             entry->bits++;
         }
-        entry->bits |= immovable_bit(space, port);
+        entry->bits |= entry_immovable_bit(entry, port);
     } else {
         entry_attach(entry, port, MACH_PORT_TYPE_SEND_ONCE);
+        entry->bits |= entry_immovable_bit(entry, port);
         entry->bits++;
     }
 }
@@ -228,20 +241,24 @@ mach_port_name_t space_copyout(struct space *space, struct port *port, mach_msg_
 /* ipc_object_copyout_name, osfmk/ipc/ipc_object.c */
 kern_return_t space_copyout_name(struct space *space, struct port *port, mach_msg_type_name_t kind,
                                  mach_port_name_t name) {
-    kern_return_t result = KERN_SUCCESS;
-    struct entry *named = space_lookup(space, name);
-    struct entry *found = kind == MACH_MSG_TYPE_PORT_SEND_ONCE ? NULL : space_find(space, port);
-    if (!port->active) {
-        result = KERN_INVALID_CAPABILITY;
-    } else if (found && found != named) {
-        result = KERN_RIGHT_EXISTS;
-    } else if (named && !found) {
-        result = KERN_NAME_EXISTS;
-    } else if (!named && !(named = space_allocate_name(space, name))) {
-        result = KERN_INVALID_VALUE;
+    struct entry *entry;
+    kern_return_t result = space_allocate_name(space, name, &entry);
+    if (result == KERN_SUCCESS) {
+        bool in_use = entry_type(entry) != MACH_PORT_TYPE_NONE;
+        struct entry *found = kind == MACH_MSG_TYPE_PORT_SEND_ONCE ? NULL : space_find(space, port);
+        if (!port->active) {
+            result = KERN_INVALID_CAPABILITY;
+        } else if (found && found != entry) {
+            result = KERN_RIGHT_EXISTS;
+        } else if (in_use && !found) {
+            result = KERN_NAME_EXISTS;
+        }
+        if (result != KERN_SUCCESS && !in_use) {
+            space_free(entry);
+        }
     }
     if (result == KERN_SUCCESS) {
-        put_right(named, port, kind);
+        put_right(entry, port, kind);
     } else {
         port_release_right(port, kind);
     }

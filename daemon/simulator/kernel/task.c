@@ -169,8 +169,10 @@ void task_exit(void) {
 
 static void mark_own_port(struct task *task, mach_port_name_t name, struct port *port) {
     struct entry *entry = space_lookup(task->space, name);
-    if (entry && entry->port == port && task->hardened && entry->bits & MACH_PORT_TYPE_SEND) {
-        entry->bits |= BITS_PINNED | BITS_IMMOVABLE;
+    if (entry && entry->port == port && entry->bits & MACH_PORT_TYPE_SEND) {
+        entry->bits |= task->hardened                 ? BITS_PINNED | BITS_IMMOVABLE
+                       : rule(RULE_PINNED_TASK_PORTS) ? BITS_PINNED
+                                                      : 0;
     }
 }
 
@@ -180,6 +182,9 @@ static void open_space(struct task *task) {
     space_copyout_name(task->space, task_port(task, TASK_FLAVOR_CONTROL), MACH_MSG_TYPE_PORT_SEND,
                        WIRE_TASK_SELF_NAME);
     mark_own_port(task, WIRE_TASK_SELF_NAME, task->ports[TASK_FLAVOR_CONTROL]);
+    if (rule(RULE_PINNED_TASK_PORTS)) {
+        space_copyout(task->space, task_port(task, TASK_FLAVOR_CONTROL), MACH_MSG_TYPE_PORT_SEND);
+    }
     if (task->bootstrap) {
         space_copyout_name(task->space, port_copy_send(task->bootstrap), MACH_MSG_TYPE_PORT_SEND,
                            WIRE_BOOTSTRAP_NAME);
@@ -217,6 +222,7 @@ static struct task *task_new(pid_t pid, int pidfd, uid_t uid, gid_t gid, struct 
     if (parent) {
         task->hardened = parent->hardened;
         task->one_exception_port = parent->one_exception_port;
+        task->policy = parent->policy;
         for (int at = 0; at < EXC_TYPES_COUNT; at++) {
             const struct action *action = &parent->actions[at];
             task->actions[at] = *action;
@@ -259,6 +265,39 @@ void task_harden(struct task *task, int level, bool one_exception_port) {
     task->one_exception_port |= one_exception_port;
     task->exc_guard |= HARDENED_FLAGS;
     mark_own_port(task, WIRE_TASK_SELF_NAME, task->ports[TASK_FLAVOR_CONTROL]);
+}
+
+void task_set_policy(struct task *task, uint32_t policy) {
+    task->policy |= policy;
+    if (policy & (EXCSIM_ENHANCED_2 | EXCSIM_PLATFORM)) {
+        task_harden(task, 2, false);
+    } else if (policy & EXCSIM_ENHANCED_1 && task->hardened < 2) {
+        task_harden(task, 1, false);
+    }
+}
+
+static int security_level(const struct task *task) {
+    return task->hardened ? task->hardened : task->policy & EXCSIM_HARDENED_RUNTIME ? 0 : -1;
+}
+
+bool task_restricted(const struct task *task, int level) {
+    return !(task->policy & (EXCSIM_OF_SIMULATOR | EXCSIM_OPTED_OUT)) && security_level(task) >= level;
+}
+
+uint32_t task_space_policy(const struct task *task) {
+    enum {
+        DEFAULT = 0x1,
+        ENHANCED = 0x2,
+        PLATFORM = 0x4,
+        SIMULATED = 0x20,
+        OPTED_OUT = 0x80,
+        VERSION_0 = 0x100
+    };
+    int level = security_level(task);
+    return DEFAULT | (level >= 0 ? ENHANCED | VERSION_0 << level : 0) |
+           (task->policy & EXCSIM_PLATFORM ? PLATFORM : 0) |
+           (task->policy & EXCSIM_OF_SIMULATOR ? SIMULATED : 0) |
+           (task->policy & EXCSIM_OPTED_OUT ? OPTED_OUT : 0);
 }
 
 static void spawn_free(struct spawn *spawn) {
@@ -371,9 +410,9 @@ kern_return_t spawn_prepare(struct thread *thread, mach_port_name_t bootstrap,
         struct port *port = NULL;
         if (MACH_PORT_VALID(action->port)) {
             struct entry *entry = space_lookup(task->space, action->port);
-            kern_return_t result =
-                entry ? right_copyin(entry, MACH_MSG_TYPE_COPY_SEND, COPYIN_IMMOVABLE_OK, &port)
-                      : KERN_INVALID_NAME;
+            kern_return_t result = entry ? right_copyin(entry, MACH_MSG_TYPE_COPY_SEND, COPYIN_CALL,
+                                                        COPYIN_IMMOVABLE_OK, NULL, &port)
+                                         : KERN_INVALID_NAME;
             if (result != KERN_SUCCESS) {
                 spawn_free(spawn);
                 return KERN_INVALID_CAPABILITY;

@@ -668,15 +668,219 @@ CHECK(reply_ports_of_threads) {
     EXPECT(1, other != mach_reply_port());
 }
 
-/* ipc_kobject_server, osfmk/kern/ipc_kobject.c */
+/* Exported by libsystem_kernel since macOS 13 and in no header: what MIG's stubs call. */
+extern mach_msg_return_t mach_msg2_internal(void *data, uint64_t option64, uint64_t msgh_bits_and_send_size,
+                                            uint64_t msgh_remote_and_local_port, uint64_t msgh_voucher_and_id,
+                                            uint64_t desc_count_and_rcv_name, uint64_t rcv_size_and_priority,
+                                            uint64_t timeout);
+
+/* ipc_kobject_server, osfmk/kern/ipc_kobject.c; MACH64_SEND_KOBJECT_CALL, osfmk/mach/message.h */
 CHECK(kernel_objects_answer_what_they_do_not_know) {
+    const uint64_t kobject_call = 0x200000000, id = 9999999;
+    mach_port_t reply = receive_right(MPO_REPLY_PORT, 0);
     struct {
         mig_reply_error_t error;
         mach_msg_trailer_t trailer;
-    } letter = {.error.Head = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE), 24,
-                               SELF, mig_get_reply_port(), 0, 9999999}};
-    EXPECT(MACH_MSG_SUCCESS, mach_msg(&letter.error.Head, MACH_SEND_MSG | MACH_RCV_MSG, 24, sizeof letter,
-                                      mig_get_reply_port(), 0, 0));
-    EXPECT(9999999 + 100, letter.error.Head.msgh_id);
+    } letter;
+    EXPECT(MACH_MSG_SUCCESS,
+           mach_msg2_internal(
+               &letter, MACH_SEND_MSG | MACH_RCV_MSG | kobject_call,
+               24ull << 32 | MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE),
+               (uint64_t)reply << 32 | SELF, id << 32, (uint64_t)reply << 32, sizeof letter, 0));
+    EXPECT(id + 100, letter.error.Head.msgh_id);
     EXPECT(MIG_BAD_ID, letter.error.RetCode);
+}
+
+/* ---- guarded ports and out-of-line descriptors ---- */
+
+struct parcel {
+    mach_msg_base_t base;
+    union {
+        mach_msg_guarded_port_descriptor_t guarded;
+        mach_msg_ool_descriptor_t memory;
+        mach_msg_ool_ports_descriptor_t ports;
+    };
+    mach_msg_mac_trailer_t trailer;
+};
+
+static mach_msg_return_t send_parcel(mach_port_t to, struct parcel *parcel) {
+    mach_msg_size_t size = offsetof(struct parcel, trailer);
+    parcel->base.header = (mach_msg_header_t){
+        MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, 0) | MACH_MSGH_BITS_COMPLEX, size, to, 0, 0, 3};
+    parcel->base.body.msgh_descriptor_count = 1;
+    return mach_msg(&parcel->base.header, MACH_SEND_MSG, size, 0, 0, 0, 0);
+}
+
+static mach_msg_return_t send_guarded(mach_port_t to, mach_port_t port, mach_port_context_t context,
+                                      unsigned flags) {
+    struct parcel parcel = {.guarded = {.name = port,
+                                        .context = context,
+                                        .flags = flags,
+                                        .disposition = MACH_MSG_TYPE_MOVE_RECEIVE,
+                                        .type = MACH_MSG_GUARDED_PORT_DESCRIPTOR}};
+    return send_parcel(to, &parcel);
+}
+
+static mach_msg_return_t receive_parcel(mach_port_t from, struct parcel *parcel, mach_msg_option_t option) {
+    memset(parcel, 0xa5, sizeof *parcel);
+    return mach_msg(&parcel->base.header, MACH_RCV_MSG | MACH_RCV_TIMEOUT | option, 0, sizeof *parcel, from,
+                    0, 0);
+}
+
+/*
+ * ipc_right_copyin_check_guard_locked, osfmk/ipc/ipc_right.c; ipc_kmsg_inflate_guarded_port_descriptor,
+ * osfmk/ipc/ipc_kmsg.c
+ */
+CHECK(guarded_port_leaves_with_its_context) {
+    mach_port_t to = receive_right(0, 0), port = receive_right(MPO_CONTEXT_AS_GUARD, GUARD);
+    const unsigned stays = MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE,
+                   unguarded = MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND;
+    EXPECT(MACH_SEND_INVALID_TYPE, send_guarded(to, port, GUARD, 0));
+    EXPECT(MACH_SEND_INVALID_TYPE, send_guarded(to, port, GUARD, unguarded)); /* that has no context */
+    EXPECT(MACH_SEND_INVALID_TYPE, send_guarded(to, port, GUARD, 4));
+    EXPECT(MACH_MSG_SUCCESS, send_guarded(to, port, GUARD, stays));
+    EXPECT(0, type_of(port));
+    EXPECT(MACH_MSG_SUCCESS, send_guarded(to, receive_right(0, 0), 0, unguarded));
+    EXPECT(MACH_MSG_SUCCESS, send_guarded(to, MACH_PORT_NULL, GUARD, stays));
+}
+
+/*
+ * ipc_kmsg_copyout_guarded_port_descriptor, osfmk/ipc/ipc_kmsg.c; ipc_right_copyout_recv,
+ * osfmk/ipc/ipc_right.c: the context is the address of the message.
+ */
+CHECK(guarded_port_comes_guarded) {
+    mach_port_t to = receive_right(0, 0), port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    struct parcel got;
+    EXPECT(MACH_MSG_SUCCESS,
+           send_guarded(to, port, 0,
+                        MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND | MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE));
+    EXPECT(MACH_PORT_TYPE_SEND, type_of(port));
+    EXPECT(MACH_MSG_SUCCESS, receive_parcel(to, &got, MACH_RCV_GUARDED_DESC));
+    EXPECT(MACH_MSG_GUARDED_PORT_DESCRIPTOR, got.guarded.type);
+    EXPECT(MACH_MSG_TYPE_PORT_RECEIVE, got.guarded.disposition);
+    EXPECT(port, got.guarded.name);
+    EXPECT((uintptr_t)&got, got.guarded.context);
+    EXPECT(MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE, got.guarded.flags);
+    EXPECT(MACH_PORT_STATUS_FLAG_GUARDED | MACH_PORT_STATUS_FLAG_GUARD_IMMOVABLE_RECEIVE,
+           status_of(port).mps_flags);
+    EXPECT(KERN_SUCCESS, mach_port_destruct(SELF, port, -1, got.guarded.context));
+}
+
+/* ipc_kmsg_copyout_guarded_port_descriptor, osfmk/ipc/ipc_kmsg.c */
+CHECK(guarded_port_is_lost_on_who_does_not_ask) {
+    mach_port_t to = receive_right(0, 0), port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    struct parcel got;
+    EXPECT(MACH_MSG_SUCCESS, send_guarded(to, port, 0, MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND));
+    EXPECT(MACH_MSG_SUCCESS, receive_parcel(to, &got, 0));
+    EXPECT(MACH_PORT_NULL, got.guarded.name);
+    EXPECT(0, got.guarded.context);
+    EXPECT(MACH_PORT_TYPE_DEAD_NAME, type_of(port));
+}
+
+/* mach_msg_destroy, libsyscall/mach/mach_msg.c */
+CHECK(destroy_releases_guarded_ports_and_memory) {
+    mach_port_t to = receive_right(0, 0), port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    struct parcel got;
+    EXPECT(MACH_MSG_SUCCESS,
+           send_guarded(to, port, 0,
+                        MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND | MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE));
+    EXPECT(MACH_MSG_SUCCESS, receive_parcel(to, &got, MACH_RCV_GUARDED_DESC));
+    mach_msg_destroy(&got.base.header);
+    EXPECT(MACH_PORT_TYPE_DEAD_NAME, type_of(port));
+}
+
+/* ipc_kmsg_copyin_ool_descriptor, ipc_kmsg_copyout_ool_descriptor, osfmk/ipc/ipc_kmsg.c */
+CHECK(memory_out_of_line) {
+    enum { BYTES = 5000 };
+    mach_port_t to = receive_right(0, 0);
+    vm_address_t memory;
+    MUST(vm_allocate(SELF, &memory, BYTES, VM_FLAGS_ANYWHERE));
+    memset((void *)memory, 0x5a, BYTES);
+    struct parcel parcel = {.memory = {.address = (void *)memory,
+                                       .size = BYTES,
+                                       .copy = MACH_MSG_VIRTUAL_COPY,
+                                       .type = MACH_MSG_OOL_DESCRIPTOR}},
+                  got;
+    EXPECT(MACH_MSG_SUCCESS, send_parcel(to, &parcel));
+    *(char *)memory = 1; /* what was sent stays as it was */
+    EXPECT(MACH_MSG_SUCCESS, receive_parcel(to, &got, 0));
+    EXPECT(MACH_MSG_OOL_DESCRIPTOR, got.memory.type);
+    EXPECT(BYTES, got.memory.size);
+    EXPECT(1, got.memory.deallocate);
+    EXPECT(0x5a, *(char *)got.memory.address);
+    EXPECT(0x5a, ((char *)got.memory.address)[BYTES - 1]);
+    MUST(vm_deallocate(SELF, (vm_address_t)got.memory.address, BYTES));
+    MUST(vm_deallocate(SELF, memory, BYTES));
+}
+
+/* ipc_kmsg_copyin_ool_descriptor, osfmk/ipc/ipc_kmsg.c */
+CHECK(memory_out_of_line_that_is_not_there) {
+    mach_port_t to = receive_right(0, 0);
+    struct parcel parcel = {.memory = {.address = (void *)8, .size = 64, .type = MACH_MSG_OOL_DESCRIPTOR}},
+                  got;
+    EXPECT(MACH_SEND_INVALID_MEMORY, send_parcel(to, &parcel));
+    parcel.memory.size = 0;
+    EXPECT(MACH_MSG_SUCCESS, send_parcel(to, &parcel));
+    EXPECT(MACH_MSG_SUCCESS, receive_parcel(to, &got, 0));
+    EXPECT(0, got.memory.size);
+    EXPECT(0, (uintptr_t)got.memory.address);
+    parcel.memory.size = 64;
+    parcel.memory.copy = 7;
+    EXPECT(MACH_SEND_INVALID_TYPE, send_parcel(to, &parcel));
+}
+
+/* ipc_kmsg_copyin_ool_ports_descriptor, osfmk/ipc/ipc_kmsg.c */
+CHECK(ports_out_of_line) {
+    mach_port_t to = receive_right(0, 0), one = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    mach_port_t names[] = {one, MACH_PORT_NULL, one, MACH_PORT_DEAD}, other = receive_right(0, 0);
+    struct parcel parcel = {.ports = {.address = names,
+                                      .count = 4,
+                                      .disposition = MACH_MSG_TYPE_COPY_SEND,
+                                      .type = MACH_MSG_OOL_PORTS_DESCRIPTOR}},
+                  got;
+    EXPECT(MACH_MSG_SUCCESS, send_parcel(to, &parcel));
+    EXPECT(MACH_MSG_SUCCESS, receive_parcel(to, &got, 0));
+    const mach_port_t *found = got.ports.address;
+    EXPECT(4, got.ports.count);
+    EXPECT(MACH_MSG_TYPE_PORT_SEND, got.ports.disposition);
+    EXPECT(one, found[0]);
+    EXPECT(MACH_PORT_NULL, found[1]);
+    EXPECT(MACH_PORT_DEAD, found[3]);
+    EXPECT(3, refs_of(one, MACH_PORT_RIGHT_SEND));
+    mach_msg_destroy(&got.base.header);
+    EXPECT(1, refs_of(one, MACH_PORT_RIGHT_SEND));
+
+    names[1] = other; /* no send right: what came before it is given back */
+    EXPECT(MACH_SEND_INVALID_RIGHT, send_parcel(to, &parcel));
+    EXPECT(MACH_RCV_TIMED_OUT, receive_parcel(to, &got, 0));
+    EXPECT(1, refs_of(one, MACH_PORT_RIGHT_SEND));
+}
+
+/* mach_port_peek, osfmk/ipc/mach_port.c */
+CHECK(peek_leaves_the_message) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    mach_msg_audit_trailer_t trailer;
+    mach_port_seqno_t seqno = 0;
+    mach_msg_size_t size = 0;
+    mach_msg_id_t id = 0;
+    mach_msg_type_number_t room = sizeof trailer;
+    const mach_msg_trailer_type_t audit = MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT);
+    EXPECT(KERN_FAILURE, mach_port_peek(SELF, port, audit, &seqno, &size, &id, (char *)&trailer, &room));
+    EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_COPY_SEND, 77, 0));
+    EXPECT(KERN_SUCCESS, mach_port_peek(SELF, port, audit, &seqno, &size, &id, (char *)&trailer, &room));
+    EXPECT(77, id);
+    EXPECT(sizeof(mach_msg_header_t), size);
+    EXPECT(sizeof trailer, room);
+    EXPECT(getpid(), trailer.msgh_audit.val[5]);
+    EXPECT(1, status_of(port).mps_msgcount);
+}
+
+/* mach_port_assert_attributes, osfmk/ipc/mach_port.c */
+CHECK(assert_of_a_strict_guard) {
+    mach_port_guard_info_t guard = {.mpgi_guard = GUARD};
+    mach_port_t port = receive_right(MPO_CONTEXT_AS_GUARD | MPO_STRICT, GUARD);
+    EXPECT(KERN_SUCCESS, mach_port_assert_attributes(SELF, port, MACH_PORT_GUARD_INFO,
+                                                     (mach_port_info_t)&guard, MACH_PORT_GUARD_INFO_COUNT));
+    EXPECT(KERN_INVALID_ARGUMENT,
+           mach_port_assert_attributes(SELF, port, 99, (mach_port_info_t)&guard, MACH_PORT_GUARD_INFO_COUNT));
 }

@@ -108,9 +108,17 @@ static kern_return_t set_exception_port(mach_port_t port, exception_behavior_t b
 SCENARIO(move_task_port, SELF, send_with_descriptor(port, MACH_MSG_TYPE_COPY_SEND))
 SCENARIO(reply_port_in_body, receive_right(MPO_REPLY_PORT, 0),
          send_with_descriptor(port, MACH_MSG_TYPE_MAKE_SEND))
-SCENARIO(deallocate_task_port, SELF, mach_port_deallocate(SELF, port))
+/* A task starts with two references to its own port since macOS 26. */
+static void keep_one_reference(mach_port_t port) {
+    mach_port_urefs_t refs;
+    MUST(mach_port_get_refs(SELF, port, MACH_PORT_RIGHT_SEND, &refs));
+    MUST(mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_SEND, 1 - (mach_port_delta_t)refs));
+}
+
+SCENARIO(deallocate_task_port, SELF, (keep_one_reference(port), mach_port_deallocate(SELF, port)))
 SCENARIO(destroy_task_port, SELF, mach_port_destroy(SELF, port))
-SCENARIO(move_send_pinned, SELF, send_with_descriptor(port, MACH_MSG_TYPE_MOVE_SEND))
+SCENARIO(move_send_pinned, SELF,
+         (keep_one_reference(port), send_with_descriptor(port, MACH_MSG_TYPE_MOVE_SEND)))
 SCENARIO(insecure_behavior, receive_right(MPO_INSERT_SEND_RIGHT, 0),
          set_exception_port(port, EXCEPTION_DEFAULT))
 SCENARIO(secure_behavior, receive_right(MPO_INSERT_SEND_RIGHT, 0),

@@ -186,7 +186,8 @@ CHECK(insert_right) {
     EXPECT(MACH_PORT_TYPE_SEND_ONCE, type_of(port + 0x10000));
     EXPECT(KERN_NAME_EXISTS,
            mach_port_insert_right(SELF, port + 0x10000, port, MACH_MSG_TYPE_MAKE_SEND_ONCE));
-    EXPECT(KERN_INVALID_VALUE, mach_port_insert_right(SELF, port, port, 99));
+    EXPECT(KERN_INVALID_RIGHT,
+           mach_port_insert_right(SELF, port, port, 99)); /* of the copyin, which comes first */
     EXPECT(KERN_INVALID_VALUE, mach_port_insert_right(SELF, MACH_PORT_NULL, port, MACH_MSG_TYPE_MAKE_SEND));
 }
 

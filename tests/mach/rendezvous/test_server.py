@@ -459,7 +459,7 @@ def descriptor(name: int, disposition: int) -> bytes:
 def test_malformed_requests(family: Make, changes: dict[str, Any], reason: str) -> None:
     """A client that waits for a reply is notified that there will be none, and the server goes on."""
     parent = family()
-    with look_up(parent.server.service) as server, ReceiveRight.construct() as reply:
+    with look_up(parent.server.service) as server, ReceiveRight.construct(lib.MPO_REPLY_PORT) as reply:
         assert send(request(server, reply, **changes)) == 0
         if "not send-once" not in reason:  # a send right is released without a word
             version = reason.startswith("version")
@@ -492,7 +492,7 @@ def test_malformed_requests_lose_no_right_and_cost_no_claim(family: Make) -> Non
 def test_attached_with_a_reply_right_is_no_report(family: Make) -> None:
     parent = family()
     body = struct.pack("=IIIi", 1, 40, 0, 0)
-    with look_up(parent.server.service) as server, ReceiveRight.construct() as reply:
+    with look_up(parent.server.service) as server, ReceiveRight.construct(lib.MPO_REPLY_PORT) as reply:
         message = request(server, reply, msgh_id=lib.EXCGUARD_RENDEZVOUS_REGISTERED, body=body)
         assert send(message) == 0
         assert receive(reply) == lib.MACH_NOTIFY_SEND_ONCE

@@ -1,0 +1,113 @@
+/* The rules of the kernel that differ between releases, with the range of each. */
+#include "rules.h"
+
+#include <stdint.h>
+
+#include "kernel.h"
+
+enum { ALWAYS = 0, FOR_EVER = UINT32_MAX };
+
+/* Releases as settings.release; `before` is the first one without the rule. */
+static const struct range {
+    uint32_t since, before;
+} ranges[RULE_COUNT] = {
+    /* A chosen name must have its low bits set (ipc_entry_alloc_name, xnu-8019.41.5). */
+    [RULE_NAMES_CHECKED] = {120000, FOR_EVER},
+    /*
+     * A dead-name request of a dead name with a sync count is notified at once, as a send-possible request is
+     * (ipc_right_request_alloc, xnu-8020.140.41).
+     */
+    [RULE_DEAD_NAMES_AT_ONCE] = {ALWAYS, 130000},
+    /*
+     * mach_port_move_member, insert_member and extract_member blame the caller for wrong names and rights
+     * (mach_port.c, xnu-8020.101.4); before, the set of the first two is looked up without blame
+     * (ipc_pset_lazy_allocate), and to take a port out of no set succeeds.
+     */
+    [RULE_GUARDS_OF_MEMBERS] = {120300, FOR_EVER},
+    /*
+     * A name that once held a receive right is blamed when it is used as a set
+     * (ipc_object_translate_port_pset, xnu-11417.101.15; before, the test for receive rights met the number
+     * of sets as well).
+     */
+    [RULE_FORMER_RECEIVERS_ARE_NO_SETS] = {150400, FOR_EVER},
+    /* MACH_PORT_SERVICE_THROTTLED (mach_port.c, xnu-10002.1.13). */
+    [RULE_THROTTLED] = {140000, FOR_EVER},
+    /* Launchd alone asks for the return of service ports (mach_port.c, xnu-8792.41.9). */
+    [RULE_SERVICES_RETURN_TO_LAUNCHD] = {130000, FOR_EVER},
+    /*
+     * A name without a port (a dead name) is KERN_INVALID_NAME to who looks for a right, not
+     * KERN_INVALID_RIGHT (ipc_right_lookup_read, xnu-8019.41.5).
+     */
+    [RULE_DEAD_IS_NO_NAME] = {120000, FOR_EVER},
+    /* Task read and inspect ports do not leave a task, whoever it is (ipc_tt.c, xnu-8019.41.5). */
+    [RULE_KEPT_CONTROL_PORTS] = {120000, FOR_EVER},
+    /* MPO_REPLY_PORT and provisional reply ports (ipc_port_init, xnu-8792.41.9). */
+    [RULE_REPLY_PORTS] = {130000, FOR_EVER},
+    /*
+     * The reply ports of processes with the hardened runtime are real ones; before, those of platform
+     * binaries alone (task_is_hardened_binary in ipc_port_init, xnu-10063.101.15).
+     */
+    [RULE_REPLY_PORTS_OF_HARDENED] = {140400, FOR_EVER},
+    /*
+     * MPO_ENFORCE_REPLY_PORT_SEMANTICS of any port is looked at in the header
+     * (ipc_right_copyin_check_reply, xnu-8792.41.9); 26.0 goes by the port's type.
+     */
+    [RULE_REPLY_PORTS_ENFORCED] = {130000, 260000},
+    /*
+     * A call to a kernel object says so in its options and receives its answer
+     * (ipc_validate_kmsg_dest_from_user, ipc_kmsg.c of xnu-8792.41.9).
+     */
+    [RULE_CALLS_MATCH_PORTS] = {130000, FOR_EVER},
+    /* MPO_ flags of which at most one may be set (mach_port_construct, xnu-10063.101.15). */
+    [RULE_FLAGS_EXCLUDE] = {140400, FOR_EVER},
+    /*
+     * The descriptors of a message are measured and their types checked before its header is looked at
+     * (ipc_kmsg_get_and_inflate_from_user, xnu-11215.1.10).
+     */
+    [RULE_BODY_FIRST] = {150000, FOR_EVER},
+    /* A receive buffer without room for a header is MACH_RCV_INVALID_DATA (mach_msg.c, xnu-11215.1.10). */
+    [RULE_SMALL_BUFFER_IS_INVALID] = {150000, FOR_EVER},
+    /*
+     * The dispositions and names of a header are checked as a whole before any name is looked up, and a dead
+     * name is no reply port (ipc_kmsg_copyin_header_validate and _rights, xnu-11417.101.15).
+     */
+    [RULE_HEADER_VALIDATED_FIRST] = {150400, FOR_EVER},
+    /* INVALID_OPTIONS shows the options (ipc_policy.c, xnu-11417.101.15). */
+    [RULE_OPTIONS_IN_PAYLOAD] = {150400, FOR_EVER},
+    /* INVALID_ARGUMENT shows the context that is there (mach_port_guard_locked, xnu-11417.101.15). */
+    [RULE_CONTEXT_IN_PAYLOAD] = {150400, FOR_EVER},
+    /*
+     * The end of a guarded receive right by mach_port_mod_refs is DESTROY; before, MOD_REFS (ipc_right_delta,
+     * xnu-11417.101.15).
+     */
+    [RULE_GUARDED_IS_DESTROY] = {150400, FOR_EVER},
+    /*
+     * The last reference to its own task's port stays with every task (ICP_OPTIONS_PINNED_3P_SOFT is the
+     * default, ipc_policy.c of xnu-12377), which starts with two.
+     */
+    [RULE_PINNED_TASK_PORTS] = {260000, FOR_EVER},
+    /* Payloads hold a reason and the rights at hand (ipc_right.c of xnu-12377 of 26.0 or 26.1). */
+    [RULE_REASONS] = {260000, FOR_EVER},
+    /*
+     * A port has one type, chosen when it is constructed, and its policies follow from it (ipc_policy_array,
+     * ipc_policy.c of xnu-12377).
+     */
+    [RULE_PORT_TYPES] = {260000, FOR_EVER},
+    /*
+     * MPO_WEAK_REPLY_PORT needs its entitlement from enhanced security 1 on; before, it was only reported
+     * (mach_port_construct of a newer source).
+     */
+    [RULE_WEAK_REPLY_PORTS_ENTITLED] = {RELEASE_26_4, FOR_EVER},
+};
+
+static bool holds[RULE_COUNT];
+
+void rules_init(void) {
+    for (int at = 0; at < RULE_COUNT; at++) {
+        holds[at] = settings.release >= ranges[at].since && settings.release < ranges[at].before;
+    }
+}
+
+bool rule(enum rule rule) {
+    return holds[rule];
+}
