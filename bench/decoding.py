@@ -23,8 +23,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.row import Measure, Options, Row, has_valgrind, instructions, run
+from bench.row import Measure, Options, Row, each, has_valgrind, instructions, run
 from excguard import crash_reports
+from excsim import Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,25 +116,29 @@ def scans(directory: Path, every: int) -> None:
     print(f"  {min(spread) / min(ours):.1f} times the loop in {jobs} processes")
 
 
-COMMANDS = {"--help": (["--help"], 1.25), "decode": (["decode", "2305845208236959491"], 1.1)}
+COMMANDS = {
+    "--help": (["--help"], 1.25),
+    "decode": (["decode", "2305845208236959491"], 1.1),
+    "run -- true": (["run", "--", "true"], 3.5),
+}
 """Commands whose start is counted -> arguments, and the highest ratio to `import click`."""
+
 
 PAIRS = """
 import random, sys
 from excguard import decode
 rng = random.Random(1)
-decode(0x2000020000002703, 0)  # what is loaded on first use is loaded
-for number in range(int(sys.argv[1])):
-    flavor = rng.choice([0x200, 0x100, 0x20, 1, 0xA])
-    decode(1 << 61 | flavor << 32 | rng.randrange(1 << 32), rng.randrange(1 << 64))
+flavors = [0x200, 0x100, 0x20, 1, 0xA]
+pairs = [(1 << 61 | rng.choice(flavors) << 32 | rng.randrange(1 << 32), rng.randrange(1 << 64))
+         for _ in range(1200)]
+for pair in pairs[:int(sys.argv[1])]:
+    decode(*pair)
 """
 
 
 def fresh_pair(python: str | Path) -> float:
     """The instructions of `decode` for a pair that was not decoded before."""
-    few, many = 200, 1200
-    counts = [instructions([python, "-c", PAIRS, str(number)]) for number in (few, many)]
-    return (counts[1] - counts[0]) / (many - few)
+    return each(lambda number: instructions([python, "-c", PAIRS, str(number)]), 200, 1200)
 
 
 LOG = b"2026-01-01 12:00:00.123 E  kernel[0:23] some message about things: value=0x1234567 ok done\n"
@@ -158,13 +163,13 @@ def rows(options: Options) -> Iterator[Row]:
     if not has_valgrind():
         return
     bare = instructions([sys.executable, "-c", "import click"]) / 1e6
-    for name, (arguments, target) in COMMANDS.items():
-        ours = instructions([*EXCGUARD, *arguments]) / 1e6
-        yield Row(
-            f"excguard {name}", "python -c 'import click'", Measure.INSTRUCTIONS, ours, bare, target, "M"
-        )
+    with Kernel() as kernel:
+        for name, (arguments, target) in COMMANDS.items():
+            ours = instructions([*EXCGUARD, *arguments], kernel.environ) / 1e6
+            peer = "python -c 'import click'"
+            yield Row(f"excguard {name}", peer, Measure.INSTRUCTIONS, ours, bare, target, "M")
     if options.baseline:
-        ours, theirs = fresh_pair(sys.executable), fresh_pair(options.baseline)
+        ours, theirs = fresh_pair(sys.executable), fresh_pair(options.baseline.python)
         peer = "the baseline build"
         yield Row("excguard.decode of a new pair", peer, Measure.INSTRUCTIONS, ours, theirs, 0.25)
 

@@ -29,7 +29,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.row import Measure, Options, Row, has_valgrind, instructions_in, run
+from bench import receiver_turn
+from bench.receiver_turn import MIG
+from bench.row import Measure, Options, Row, each, has_valgrind, instructions_in, run
 from tests.support import ROOT, compiler, toolchain
 
 if TYPE_CHECKING:
@@ -94,26 +96,36 @@ def time_native(cc: str, capacity: int, rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
-# Instructions a message of the server stub that Apple's MIG generates from mach_exc.defs (macOS 26.4 SDK), at
-# -O3: it checks the layout, calls the server's function, fills in the reply, and does nothing else.
-MIG = {"without thread state": (0, 67, 1.35), "with thread state, x86_64": (1, 106, 1.0)}
-"""What -> the kind in hot_path.c, MIG's instructions, the ratio that is not to be exceeded."""
+KINDS = {"without thread state": (0, 1.35), "with thread state, x86_64": (1, 1.0)}
+"""What -> the kind in hot_path.c, and the ratio to MIG that is not to be exceeded."""
+
+LARGE = 65_536  # slots: the journal's default
 
 
-def rows(_options: Options) -> Iterator[Row]:
-    """The receiver's handling of a message, in instructions."""
-    if not has_valgrind():
-        return
-    rounds, slots = 20, 1024
+def rows(options: Options) -> Iterator[Row]:
+    """The receiver's handling of a message: in instructions; and in rings that the caches do not hold."""
     with tempfile.TemporaryDirectory() as temporary:
-        cc = compiler.find() or "cc"
+        cc = compiler.require()
         program = toolchain.build(cc, Path(temporary), ROOT / "bench/hot_path.c", "hot_path", *OPTIMIZATION)
-        for what, (kind, mig, target) in MIG.items():
-            command = [program, BATCH, str(slots), str(rounds), temporary, str(kind)]
-            passes = 1 + -(-slots // 1000) + rounds  # one to check the journal, one lap, and what is timed
-            taken = instructions_in("excguard_handle_message", command) / (passes * 1000)
+        for what, (kind, target) in KINDS.items() if has_valgrind() else ():
+            command = [program, BATCH, "1024"]
+
+            def count(rounds: int, kind: int = kind, command: list[str | Path] = command) -> int:
+                whole = [*command, str(rounds), temporary, str(kind)]
+                return instructions_in("excguard_handle_message", whole)
+
+            taken = each(count, 10, 30) / 1000  # messages of a round
             name = f"parse, decode, record, count, reply {what}"
+            mig = MIG[what][1]
             yield Row(name, "MIG's stub, which only dispatches", Measure.INSTRUCTIONS, taken, mig, target)
+        if options.check:
+            return
+        turn = receiver_turn.build(Path(temporary))
+        times = receiver_turn.nanoseconds({"server": (turn, "server"), "bare": (turn, "bare")})
+        (row, *_) = time_native(cc, LARGE, 500)
+        peer = times["server"] - times["bare"] + row["copy_ns"]
+        name = f"the same without thread state, {LARGE} slots"
+        yield Row(name, "MIG's loop and an 80-byte copy", Measure.TIME, row["ours_ns"], peer, 1, "ns")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 
 class Measure(StrEnum):
@@ -144,25 +144,27 @@ def has_valgrind() -> bool:
     return shutil.which("valgrind") is not None
 
 
-def instructions(command: list[str | Path]) -> int:
+def instructions(command: list[str | Path], environ: Mapping[str, str] | None = None) -> int:
     """The instructions that a program executes, by cachegrind; its output is dropped.
+
+    Not those of the programs that it starts. ``environ`` is added to the environment.
 
     Raises:
         subprocess.CalledProcessError: it failed.
     """
     tool = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--branch-sim=no"]
-    return _count([*tool, "--cachegrind-out-file=/dev/null", *command], r"I\s+refs:\s+([\d,]+)")
+    return _count([*tool, "--cachegrind-out-file=/dev/null", *command], r"I\s+refs:\s+([\d,]+)", environ)
 
 
 def instructions_in(function: str, command: list[str | Path]) -> int:
     """The instructions that a program executes inside a function, and what that calls, by callgrind."""
     tool = ["valgrind", "--tool=callgrind", f"--toggle-collect={function}", "--callgrind-out-file=/dev/null"]
-    return _count([*tool, *command], r"Collected : (\d+)")
+    return _count([*tool, *command], r"Collected : (\d+)", None)
 
 
-def _count(command: list[str | Path], pattern: str) -> int:
-    environ = {**os.environ, "PYTHONHASHSEED": "0"}
-    done = subprocess.run(command, env=environ, check=True, capture_output=True, text=True)
+def _count(command: list[str | Path], pattern: str, environ: Mapping[str, str] | None) -> int:
+    whole = {**os.environ, "PYTHONHASHSEED": "0", **(environ or {})}
+    done = subprocess.run(command, env=whole, check=True, capture_output=True, text=True)
     found = re.search(pattern, done.stderr)
     if found is None:
         raise ValueError(f"valgrind has printed no count: {done.stderr[-500:]}")

@@ -45,16 +45,17 @@ def include_options(directory: Path) -> list[str]:
 
 def build(cc: str, directory: Path, program: Path, out: str, *options: str) -> Path:
     """Compiles ``program`` with the pure part of the core to ``directory/out``."""
-    return _link(cc, directory, [program, *PURE_SOURCES], out, options)
+    return link(cc, directory, [program, *PURE_SOURCES], out, options)
 
 
 def build_with_receiver(cc: str, directory: Path, program: Path, out: str, *options: str) -> Path:
     """Compiles ``program`` with all of the core; the simulator stands in for Mach where there is none."""
     sources = [program, *PURE_SOURCES, NATIVE / "receiver.c"]
-    return _link(cc, directory, [*sources, *simulator.LIBRARIES], out, ["-pthread", *options])
+    return link(cc, directory, [*sources, *simulator.LIBRARIES], out, ["-pthread", *options])
 
 
-def _link(cc: str, directory: Path, files: list[Path], out: str, options: Sequence[str]) -> Path:
+def link(cc: str, directory: Path, files: list[Path], out: str, options: Sequence[str]) -> Path:
+    """Compiles ``files``, which are all that it takes, to ``directory/out``."""
     target = directory / out
     command = [cc, "-std=c11", *WARNINGS, *options, *include_options(directory)]
     subprocess.run([*command, *map(str, files), "-o", str(target)], check=True)
