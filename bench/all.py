@@ -21,7 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
-BENCHMARKS = ("hot_path", "decoding", "scrape", "storm")
+BENCHMARKS = ("hot_path", "decoding", "scrape", "storm", "insertion")
 """Modules of this directory."""
 
 FORM = "{:62} {:34} {:12} {:>12} {:>12} {:>7} {:>7}  {}"

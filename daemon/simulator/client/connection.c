@@ -209,7 +209,7 @@ struct answer connection_call(struct call_site site, enum wire_op op, const uint
     struct answer answer = {.result = MIG_SERVER_DIED};
     int error = errno;
     if (excsim_will_call != NULL) {
-        excsim_will_call();
+        excsim_will_call(site.pc);
     }
     struct connection *connection = connection_get();
     struct wire_request request = {

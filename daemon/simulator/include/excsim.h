@@ -141,11 +141,12 @@ extern kern_return_t excsim_sign(const char *identifier, const char *team,
 extern kern_return_t excsim_pin(mach_port_name_t name);
 
 /*
- * A preloaded library may define this; it is called before each call to the kernel. The loader of this system
- * calls nobody when it has loaded a library, as dyld does (_dyld_register_func_for_add_image), so this is where
- * such a library learns of it before the new code can break a rule. Calls that it makes call it again.
+ * A preloaded library may define this; it is called before each call to the kernel with the address that the
+ * call returns to. The loader of this system calls nobody when it has loaded a library, as dyld does
+ * (_dyld_register_func_for_add_image), so this is where such a library learns of it before the new code can
+ * break a rule. Calls that it makes call it again.
  */
-extern void excsim_will_call(void) __attribute__((weak, visibility("default")));
+extern void excsim_will_call(uint64_t caller) __attribute__((weak, visibility("default")));
 
 #ifdef __cplusplus
 }

@@ -10,6 +10,9 @@
 #include <excsim.h>
 
 static void (*image_found)(const struct image *);
+/* The segment that the thread last called from. A preloaded library is there from the start (initial-exec). */
+static _Thread_local uint64_t last_first __attribute__((tls_model("initial-exec")));
+static _Thread_local uint64_t last_size __attribute__((tls_model("initial-exec")));
 static _Atomic unsigned long long added; /* images in the life of the process, when they were last reported */
 
 /* The build id of a PT_NOTE segment, or NULL. */
@@ -83,8 +86,25 @@ void images_watch(void (*found)(const struct image *)) {
     report_new();
 }
 
-void excsim_will_call(void) {
-    if (image_found != NULL) {
+/* Whether `address` is in an image: then that is where the next call of this thread most likely is, too. */
+static int contains(struct dl_phdr_info *info, size_t size, void *address) {
+    (void)size;
+    uint64_t *caller = address;
+    for (uint16_t i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        uint64_t first = info->dlpi_addr + segment->p_vaddr;
+        if (segment->p_type == PT_LOAD && *caller - first < segment->p_memsz) {
+            last_first = first;
+            last_size = segment->p_memsz;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+void excsim_will_call(uint64_t caller) {
+    if (image_found != NULL && caller - last_first >= last_size) {
         report_new();
+        dl_iterate_phdr(contains, &caller);
     }
 }
