@@ -48,13 +48,16 @@ def _judge(report: crash_reports.Report) -> None:
 
 def seeds(directory: Path) -> None:
     """Write the corpus as seeds."""
-    for number, line in enumerate((DATA / "crash_reports.jsonl").read_text().splitlines()):
+    for number, line in enumerate((DATA / "reports.jsonl").read_text().splitlines()):
         entry = json.loads(line)
         text = "\n".join(f"{key}: {value}" for key, value in entry.items() if isinstance(value, str))
         (directory / f"{number}.txt").write_text(text)
         (directory / f"{number}.json").write_text(
             json.dumps({"exception": entry["ips_exception"], **entry})[1:]
         )
+    for line in (DATA / "pasted.jsonl").read_text().splitlines():
+        case = json.loads(line)
+        (directory / case["name"]).write_text(case["text"])
     for path in (DATA / "reports").iterdir():
         (directory / path.name).write_bytes(path.read_bytes())
 

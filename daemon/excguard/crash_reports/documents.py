@@ -83,7 +83,7 @@ def read(data: bytes, *, nesting: int = 0) -> list[Draft]:
     text = unwrap(data if may_have_guard(data) else data[:_HEAD_BYTES])
     drafts = _Documents(text, nesting).read()
     if nesting == 0:
-        drafts = _without_names(_joined(_without_translations(drafts)))
+        drafts = _without_names(_without_mentions(_joined(_without_translations(drafts))))
         drafts += _lone(data, drafts)
     return drafts
 
@@ -261,6 +261,21 @@ def _is_ending(exception: Draft, ending: Draft) -> bool:
         None,
         other.code & TARGET_MASK,
     }
+
+
+def _without_mentions(drafts: list[Draft]) -> list[Draft]:
+    """Lines of running text that name the code of a report beside them are not violations of their own."""
+    reported = {one.code for draft in drafts if not draft.line for one in draft.evidence} - {None}
+    if not reported:
+        return drafts
+    return [draft for draft in drafts if not _mentions(draft, reported)]
+
+
+def _mentions(draft: Draft, codes: set[int | None]) -> bool:
+    report = draft.report
+    if not draft.line or report.format != "text" or report.process or report.pid is not None or report.frames:
+        return False
+    return all(one.code in codes and not one.subcode for one in draft.evidence)
 
 
 def _without_names(drafts: list[Draft]) -> list[Draft]:
