@@ -216,7 +216,7 @@ def kind_of(case: junitparser.TestCase) -> str:
     return kind
 
 
-def test_a_consumer_tells_failed_skipped_passed_and_errored_apart() -> None:
+def test_a_consumer_distinguishes_failed_skipped_passed_and_errored() -> None:
     document = junit.render(of_each_kind(), started=STARTED)
     (suite,) = junitparser.JUnitXml.fromstring(document.decode())
     cases = {case.name.partition(" ")[0]: case for case in suite}

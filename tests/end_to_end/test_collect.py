@@ -13,6 +13,8 @@ from tests.support.harness import EXCGUARD, events
 from tests.support.samples import INVALID_NAME, THREAD_SET_STATE
 from tests.support.waiting import wait_until
 
+UUID = "0A0A0A0A-0000-3000-8000-000000000000"
+
 
 def ips(pid: int, started: datetime, parent: int, name: str = "child") -> str:
     """What ReportCrash writes about a process that a guard has ended."""
@@ -34,7 +36,7 @@ def ips(pid: int, started: datetime, parent: int, name: str = "child") -> str:
         "termination": {"namespace": "GUARD", "flags": 2, "code": THREAD_SET_STATE},
         "faultingThread": 0,
         "threads": [{"triggered": True, "frames": [{"imageOffset": 4, "imageIndex": 0}]}],
-        "usedImages": [{"name": name, "uuid": "0a0a0a0a-0000-0000-0000-000000000000"}],
+        "usedImages": [{"name": name, "uuid": UUID}],
     }
     return (
         json.dumps({"bug_type": "309", "os_version": "macOS 26.4 (25E246)"})
@@ -43,11 +45,13 @@ def ips(pid: int, started: datetime, parent: int, name: str = "child") -> str:
     )
 
 
-def start(kernel: Kernel, tmp_path: Path, *command: str) -> "subprocess.Popen[str]":
+def start(
+    kernel: Kernel, tmp_path: Path, *command: str, more: tuple[str, ...] = ()
+) -> "subprocess.Popen[str]":
     """A run that collects in ``out``; reports are expected in ``reports``."""
     (tmp_path / "reports").mkdir(exist_ok=True)
     (tmp_path / "c.toml").write_text('[crash_reports]\ndirectories = ["reports"]\nwait = 60.0\n')
-    options = ("--metrics", "off", "--config", "c.toml", "--collect", "out")
+    options = ("--metrics", "off", "--config", "c.toml", "--collect", "out", *more)
     return subprocess.Popen(
         [*EXCGUARD, "run", *options, "--", *command],
         cwd=tmp_path,
@@ -103,6 +107,38 @@ def test_only_the_reports_of_this_run_are_taken_and_none_is_missing(
     assert {path.name for path in out.iterdir()} == {
         *("crash_reports", "events.jsonl", "journal", "summary.json", "summary.md")
     }
+
+
+SYMBOLS = f"""MODULE mac arm64 {UUID.replace("-", "")}0 child
+FILE 0 /src/child.c
+FUNC 0 40 0 close_camera
+0 40 12 0
+"""
+
+
+def test_reports_are_symbolicated_and_put_into_words(kernel: Kernel, child: str, tmp_path: Path) -> None:
+    pytest.importorskip("symbolic")
+    (tmp_path / "symbols").mkdir()
+    (tmp_path / "symbols" / "child.sym").write_text(SYMBOLS)
+    deadly = (child, "raise", hex(THREAD_SET_STATE), "1")
+    running = start(kernel, tmp_path, *deadly, more=("--dsym", "symbols", "--fail-on", "fatal"))
+    out = tmp_path / "out"
+    (started,) = wait_until(lambda: events(out / "events.jsonl", "target_started"))
+    wait_until(lambda: events(out / "events.jsonl", "target_exited"))
+    text = ips(started["pid"], datetime.fromisoformat(started["timestamp"]), parent=os.getpid())
+    (tmp_path / "reports" / "child.ips").write_text(text)
+    running.communicate(timeout=60)
+
+    assert running.returncode == 3
+    assert (out / "crash_reports" / "child.ips").read_text() == text
+    body = json.loads((out / "symbolicated" / "child.ips").read_text().partition("\n")[2])
+    (frame,) = body["threads"][0]["frames"]
+    assert (frame["symbol"], frame["symbolLocation"], frame["sourceLine"]) == ("close_camera", 4, 12)
+    words = (out / "symbolicated" / "child.ips.txt").read_text()
+    assert "THREAD_SET_STATE" in words
+    assert "close_camera + 4 (/src/child.c:12)" in words
+    modes = {path.stat().st_mode & 0o777 for path in out.rglob("*") if path.is_file()}
+    assert modes == {out.stat().st_mode & 0o666}
 
 
 def test_a_report_that_does_not_come_is_named(kernel: Kernel, child: str, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_known_places_pass_and_a_new_one_is_named(kernel: Kernel, first_build: P
     assert "%0AFix: " in command
     (suite,) = ET.parse(baseline / "r.xml").getroot()  # noqa: S314 - our own
     (failed,) = [case for case in suite if case.find("failure") is not None]
-    assert failed.get("name", "").startswith("INVALID_NAME in app hang_up + ")
+    assert failed.get("name", "").startswith("INVALID_NAME in app hang_up [")
     (site,) = [
         site
         for site in json.loads((baseline / "r.json").read_text())["gate"]["sites"]
@@ -195,6 +195,7 @@ def test_a_site_is_explained_one_time_and_its_ports_are_counted(
     assert len(first) + sum(map(int, counts)) == 300
     assert len(first) == 1
     assert "300 different ports." in " ".join(table.split())
+    assert table.count("Fix: ") == 1  # it is the same for both
 
 
 def test_the_table_and_junit_say_why_a_site_is_known(

@@ -196,6 +196,8 @@ class Collection:
         """
         self._write(self.path / "summary.json", msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
         self._write(self.path / "summary.md", page.encode())
+        for path in self.journal.iterdir():  # for whoever uploads it: a run of root leaves it to a user
+            path.chmod(self._mode)
         if symbolizer is None:
             return
         directory = self.path / "symbolicated"

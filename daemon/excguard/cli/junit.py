@@ -76,13 +76,18 @@ def _properties(suite: ET.Element, outcome: Outcome) -> None:
 
 
 def _site(suite: ET.Element, site: SiteResult, *, failed: bool) -> None:
-    """One site. The name is the same in every run: no port name, no program counter, no process id."""
-    name = f"{site.flavor} in {printable(site.place or site.executable)} [{site.id}]"
+    """One site. The name is the same in every run: no port name, no program counter, no process id.
+
+    Nor an offset in a function, which can be another one in the next build while the site stays the same.
+    """
+    place = f"{site.image} {site.symbol}".strip() if site.symbol else site.place or site.executable
+    name = f"{site.flavor} in {printable(place)} [{site.id}]"
     case = _case(suite, site.target, name)
     severity = Severity.of(site.severity)
     lines = [
         site.summary,
         f"Fix: {site.advice}" if site.advice else "",
+        f"In {site.place}." if site.place else "",
         f"Hits: {site.hits}. Severity: {severity}. Site: {site.id}.",
         site.note if failed else "",
         f"excguard decode {site.code} {site.subcode}" if site.code else "",

@@ -118,12 +118,14 @@ class Outcome:
         name = printable(run.name)
         if run.total:
             title = f"excguard: {run.total} guard hit{'s' * (run.total != 1)} in {name}"
+            verdict = self.gate.verdict
+            accepted = [site for site in verdict.sites if site not in verdict.failing]
             table = summary.table(
                 title,
                 run.sites,
                 width=terminal_width(_STDERR),
                 color=wants_color(_STDERR),
-                notes={site.id: site.note for site in self.gate.verdict.sites},
+                notes={site.id: site.note for site in accepted},
             )
             service_runner.write_stderr(table)
             if run.lost:
@@ -163,7 +165,10 @@ class Outcome:
     def _demands(self) -> list[str]:
         """Which demand was not met."""
         if self.failed:
-            return [f"--fail-on {self.fail_on} was met, so the exit status is {self.status}."]
+            verdict = self.gate.verdict
+            failing = bool(verdict.failing) or self.gate.lost > 0
+            met = f"--fail-on {self.fail_on} was met" if failing else "--baseline-strict was not met"
+            return [f"{met}, so the exit status is {self.status}."]
         if self.blind:
             met = f"--require-visible {self.require_visible} was not met"
             return [f"{met}, so the exit status is {self.status}."]

@@ -98,12 +98,14 @@ def table(
 ) -> str:
     """One row a site: how often, how severe, which rule, what that means and how to fix it.
 
+    A fix is there with the first site that it is for, and not for one that is accepted.
+
     Args:
         title: above it.
         tallies: the hits.
         width: columns.
         color: whether to use colours.
-        notes: by site id, what is to be said of it beside that.
+        notes: by site id, why it is accepted.
     """
     sites = explained(tallies)
     rows = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, expand=False)
@@ -114,6 +116,7 @@ def table(
     if many:
         rows.add_column("target")
     rows.add_column("what happened", ratio=1)
+    shown: set[str] = set()
     for tally, violation in sites:
         severity = Severity.of(violation.severity)
         text = Text(printable(violation.summary))
@@ -122,9 +125,11 @@ def table(
         elif tally.pc:
             text.append(f" At pc {tally.pc:#x}.")
         text.append(_ports(tally, violation))
-        if note := (notes or {}).get(tally.site.id):
+        note = (notes or {}).get(tally.site.id)
+        if note:
             text.append(f"\n{printable(note)}", style="bold")
-        if violation.advice:
+        elif violation.advice and violation.advice not in shown:
+            shown.add(violation.advice)
             text.append(f"\nFix: {printable(_in_short(violation.advice))}", style="green")
         rows.add_row(
             str(tally.hits),

@@ -29,7 +29,7 @@ def render(verdict: Verdict) -> bytes:
     """The JSON document; ignored sites are left out, known ones are not."""
     findings = [
         {
-            "description": f"{site.flavor}: {site.summary}",
+            "description": f"{site.summary} In {site.place}." if site.place else site.summary,
             "check_name": f"excguard/{site.flavor}",
             "fingerprint": site.id,
             "severity": _SEVERITIES[site.severity],
