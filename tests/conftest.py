@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from excguard.mach import host as mach_host
@@ -32,7 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuses a kernel that this system does not have."""
+    """Refuses a kernel that this system does not have; lets no test of hypothesis depend on time."""
+    hypothesis.settings.register_profile("excguard", deadline=None)
+    hypothesis.settings.load_profile("excguard")
     if config.getoption("--kernel") == "native" and sys.platform != "darwin":
         raise pytest.UsageError("--kernel=native needs a Mac; this system has the simulator only")
     if config.getoption("--kernel") == "native" and config.getoption("--release"):
