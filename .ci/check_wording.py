@@ -53,6 +53,8 @@ WORDS = [
     Word("come what may", "in every case"),
     Word("for ever", "forever"),
     Word("eyes for|an eye on", "reads"),
+    Word("colou?r(?<=our)s?|behaviours?|licences?|neighbours?", "the American spelling, as in the code"),
+    Word("(initial|recogn|serial|normal|organ)is(e|es|ed|er|ers|ing|ation)", "likewise, with z"),
 ]
 
 SUFFIXES = {
@@ -77,6 +79,10 @@ ALLOWED: dict[tuple[str, str], str] = {
     (
         "tests/config/test_config.py",
         '"f.toml: [crash_reports]: folders is deprecated; it is now named directories",',
+    ): "likewise",
+    (
+        "tests/cli/test_config_command.py",
+        'f"{file}: [crash_reports]: folders is deprecated; it is now named directories"',
     ): "likewise",
 }
 """(path, text of the line that has the word) -> reason."""

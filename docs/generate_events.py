@@ -121,14 +121,15 @@ def example(name: str, kind: type[events.Event]) -> dict[str, Any]:
         line = {"timestamp": fields.pop("timestamp"), "level": "warning", "event": name, **fields}
     else:
         fields = {field.name: SAMPLES[field.name] for field in events.fields(kind) if not field.optional}
-        line = {"timestamp": "2026-03-01T12:00:00.000000Z", "level": "info", "event": name, **fields}
+        line = {"timestamp": "2026-03-01T12:00:00.000000Z", "level": kind.levels[0], "event": name, **fields}
     events.check(line)
     return line
 
 
 def section(name: str, kind: type[events.Event]) -> str:
     """One event."""
-    lines = [f"## {name}", "", f"{events.when(kind)} Since {kind.since}.", ""]
+    level = f"Level: {', '.join(kind.levels)}."
+    lines = [f"## {name}", "", f"{events.when(kind)} {level} Since {kind.since}.", ""]
     rows = events.fields(kind)
     if rows:
         lines += ["| field | type | meaning |", "|---|---|---|"]

@@ -180,7 +180,7 @@ class Service(Closeable):
         """Run the targets until none is left to look after, and log every hit on the way.
 
         Raises:
-            ReceiverStoppedError: see there.
+            ReceiverStoppedError: no exception is received any more.
             JournalDamagedError: another program has changed the journal.
         """
         self.pipeline.emit(
@@ -280,7 +280,7 @@ class Service(Closeable):
                         await self._wakeup.wait()
                         continue
                 # The first hit after a silence is read at once; those that follow it come together, and
-                # the receiver does not have to wake anybody for them.
+                # the receiver does not have to wake this thread for them.
                 await asyncio.sleep(_COALESCE)
         finally:
             loop.remove_reader(self._receiver.wakeup)

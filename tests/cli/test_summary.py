@@ -93,7 +93,7 @@ def test_table_names_targets_when_there_are_several() -> None:
     assert "other" in text
 
 
-def test_colour_changes_nothing_but_colour() -> None:
+def test_color_changes_nothing_but_color() -> None:
     sites = [site(DESTROY), site(INVALID_NAME), site(UNKNOWN)]
     colored = summary.table("title", sites, width=100, color=True)
 

@@ -189,20 +189,20 @@ def test_translated_and_full_report_in_one_paste_are_one_violation() -> None:
     ("old", "new", "check", "said"),
     [
         ("INVALID_NAME on", "INCORRECT_GUARD on", "words", "lags behind"),
-        ("mach port 9987", "mach port 9988", "target", "the code is believed"),
+        ("mach port 9987", "mach port 9988", "target", "the code is used"),
         (
             "(guarded with 0x0000000000000000)",
             "(guarded with 0x1)",
             "subcode",
-            "the second exception code is believed",
+            "the second exception code is used",
         ),
         (
             "0x0000000000002703,",
             "0x0000000000002704,",
             "exception_codes",
-            "the termination reason is believed",
+            "the termination reason is used",
         ),
-        ("GUARD_TYPE_MACH_PORT", "GUARD_TYPE_FD", "guard_type", "the code is believed"),
+        ("GUARD_TYPE_MACH_PORT", "GUARD_TYPE_FD", "guard_type", "the code is used"),
     ],
 )
 def test_a_report_that_contradicts_itself(old: str, new: str, check: str, said: str) -> None:

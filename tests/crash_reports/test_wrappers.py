@@ -61,7 +61,7 @@ WRAPPERS: dict[str, Callable[[str], str]] = {
     "list": _lines(lambda _, line: f"* {line}"),
     "comments": _lines(lambda _, line: f"# {line}"),
     "comments of C": _lines(lambda _, line: f"// {line}"),
-    "terminal colours": _lines(lambda _, line: f"\x1b[31m{line}\x1b[0m"),
+    "terminal colors": _lines(lambda _, line: f"\x1b[31m{line}\x1b[0m"),
     "no-break spaces": lambda text: text.replace("  ", " \u00a0"),
     "typographic quotes": lambda text: text.replace('"', "\u201d"),
     "CSV cell": lambda text: '1,"' + text.replace('"', '""') + '",x',

@@ -37,7 +37,7 @@ import {modules}
                 "config = excguard.config.parse('', file='f', directory=pathlib.Path())\n"
                 "print(config.behavior.value)"
             ),
-            "identity_protected",
+            "auto",
         ),
         (
             "excguard.testing",

@@ -38,7 +38,7 @@ def test_of_the_app():
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A project of somebody who follows the page."""
+    """A project that follows the page."""
     for name, text in PROGRAMS.items():
         program = tmp_path / name
         program.parent.mkdir(exist_ok=True)

@@ -90,7 +90,7 @@ def test_for_people(tmp_path) -> None:
 
     assert done.returncode == 1
     assert "problem developer mode: off\n" in done.stdout
-    assert "-> turn it on" in done.stdout
+    assert "Fix: turn it on" in done.stdout
 
 
 def test_a_program_is_looked_at_and_not_started(tmp_path) -> None:

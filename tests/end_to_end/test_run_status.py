@@ -84,7 +84,7 @@ def test_closing_table_counts_and_explains(run, child: str) -> None:
     assert "excguard: 25 guard hits in child" in text
     assert "INVALID_NAME" in text
     assert "Fix:" in text
-    assert "\x1b" not in done.stderr  # no terminal, no colours
+    assert "\x1b" not in done.stderr  # no terminal, no colors
 
 
 def test_json_lines_on_standard_error_end_with_the_summary(run, child: str) -> None:
@@ -338,7 +338,7 @@ def test_closed_standard_error_does_not_stop_the_run(kernel, child: str, tmp_pat
     assert len(events(log, "guard_hit")) == 3
 
 
-def test_a_terminal_gets_colours(kernel, child: str) -> None:
+def test_a_terminal_gets_colors(kernel, child: str) -> None:
     master, slave = pty.openpty()
     with subprocess.Popen(
         [*EXCGUARD, "run", "--metrics", "off", "--", child, "raise", hex(INVALID_NAME), "1"],

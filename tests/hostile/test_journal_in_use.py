@@ -59,7 +59,7 @@ def test_counters_without_a_free_one_do_not_keep_the_receiver(journal: Journal) 
 
 
 @pytest.mark.parametrize("size", [0, 1, HEADER, HEADER + 64, COUNTERS, COUNTERS + 128 * RECORD])
-def test_truncated_file_ends_nobody(journal: Journal, size: int) -> None:
+def test_truncated_file_ends_no_process(journal: Journal, size: int) -> None:
     for _ in range(500):
         append(journal)
     with journal.path.open("r+b") as file:

@@ -213,7 +213,7 @@ def test_links_are_followed_where_others_cannot_write(path: Path, important: Pat
     opening.write(path, b"report")
     assert important.read_text() == "report"
 
-    path.parent.chmod(0o1777)  # like /tmp, where nobody else replaces a link of ours
+    path.parent.chmod(0o1777)  # like /tmp, where no other user replaces a link of ours
     opening.append(path, b"s")
     assert important.read_text() == "reports"
 

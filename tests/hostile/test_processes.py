@@ -64,7 +64,7 @@ def innocent_as(number):
             os.kill(number, 0)
         except ProcessLookupError:
             continue
-        return 0  # somebody has it
+        return 0  # another process has it
     os.setpgid(pid, pid)
     return pid
 
@@ -142,7 +142,7 @@ print("taken", innocent == program, "alive", alive(innocent))
 def in_a_namespace(script: str, *arguments: str) -> str:
     """Run a script as the first process of a pid namespace; what it prints."""
     if not namespaces():
-        pytest.skip("this system lets nobody make pid namespaces")
+        pytest.skip("pid namespaces are not permitted here")
     code = SHARED + textwrap.dedent(script)
     done = subprocess.run(
         [*NAMESPACE, sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
@@ -228,7 +228,7 @@ def test_a_process_that_is_traced_does_not_keep_the_supervisor(
     code = TRACES.format(guardian=guardian, leaves=leaves)
     events = supervise(host, code, tmp_path)
     if (tmp_path / "ready").read_text() != "0":
-        pytest.skip("this system lets nobody trace")
+        pytest.skip("tracing is not permitted here")
 
     (exited,) = (event for event in events if isinstance(event, Exited))
     assert (exited.signal, exited.reason) == (signal.SIGKILL, ExitReason.STOPPED)

@@ -135,7 +135,7 @@ def test_a_kernel_newer_than_the_tables_is_said_to_be_one() -> None:
 
 
 @given(st.sampled_from([known for known in releases.known() if known.xnu]), st.integers(0, 9))
-def test_kernels_beside_a_listed_one_are_of_its_release_or_a_neighbour(
+def test_kernels_beside_a_listed_one_are_of_its_release_or_a_neighbor(
     known: releases.KnownRelease, step: int
 ) -> None:
     """Security updates and betas change the last number only."""

@@ -1,4 +1,4 @@
-"""One home for severities: the words, order and colours elsewhere agree with it."""
+"""One home for severities: the words, order and colors elsewhere agree with it."""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ CHANGED = {
 """Facts that were otherwise before the simulated release (regular expressions) -> how."""
 
 MACROS_WITHOUT_A_NUMBER = {
-    "KERNEL_SECURITY_TOKEN_VALUE": "an initialiser: test_initialisers",
-    "KERNEL_AUDIT_TOKEN_VALUE": "an initialiser: test_initialisers",
+    "KERNEL_SECURITY_TOKEN_VALUE": "an initializer: test_initializers",
+    "KERNEL_AUDIT_TOKEN_VALUE": "an initializer: test_initializers",
     r"_STRUCT_\w+": "another name of a struct, whose layout is asserted",
     r"ts_(32|64)": "another name of a member, whose place is asserted",
     r"task_[gs]et_bootstrap_port": "calls task_get_special_port and task_set_special_port",
@@ -133,8 +133,8 @@ def test_bit_fields_lie_where_apples_do(comparison: Comparison) -> None:
     assert all(any(content) for content in ours.values())
 
 
-def test_initialisers(comparison: Comparison) -> None:
-    """Macros that initialise a struct give the same bytes."""
+def test_initializers(comparison: Comparison) -> None:
+    """Macros that initialize a struct give the same bytes."""
     definitions = (
         "extern const security_token_t security_1; extern const audit_token_t audit_1;\n"
         "const security_token_t security_1 = KERNEL_SECURITY_TOKEN_VALUE;\n"

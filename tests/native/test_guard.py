@@ -25,7 +25,7 @@ def string(pointer: Any) -> str | None:
 
 
 def versions() -> list[int]:
-    """Every release at which something begins or ends, and its neighbours."""
+    """Every release at which something begins or ends, and its neighbors."""
     bounds = {row.first_release for row in c_rows()} | {row.last_release for row in c_rows()}
     near = {version + step for version in bounds for step in (-1, 0, 1)}
     return sorted({version for version in near if 0 < version < 2**32} | {100900, 260400, 270000, 990000})
@@ -38,7 +38,7 @@ def c_rows() -> list[Any]:
 
 
 def numbers() -> list[tuple[int, int]]:
-    """Every (guard type, flavor) of any release, with neighbours that no release has."""
+    """Every (guard type, flavor) of any release, with neighbors that no release has."""
     known = {(guards.NUMBERS[row.guard_type], row.value) for row in flavors.table()}
     near = {(number, max(0, flavor + step)) for number, flavor in known for step in (-1, 1)}
     plain = {

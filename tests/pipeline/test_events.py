@@ -72,7 +72,7 @@ def test_a_line_is_read_as_its_event() -> None:
     [
         ({"event": "target_begun"}, "target_begun"),
         ({"delay": "2"}, r"Expected `float`, got `str` - at `\$.delay`"),
-        ({"colour": 1}, "unknown field `colour`"),
+        ({"hue": 1}, "unknown field `hue`"),
         ({"timestamp": "yesterday"}, "timestamp"),
     ],
 )
@@ -123,3 +123,25 @@ def test_the_lines_of_a_run_are_as_described() -> None:
 
     assert "GuardHit" in names
     assert names[-1] == "RunSummary"
+
+
+def levels_in_the_code() -> Iterator[tuple[str, str]]:
+    """Each event with the levels that calls spell out for it."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and WRITERS.search(ast.unparse(node.func))):
+                continue
+            names = [a.value for a in node.args if isinstance(a, ast.Constant) and a.value in events.EVENTS]
+            words = [a.value for a in ast.walk(node.args[0]) if isinstance(a, ast.Constant)] if names else []
+            for word in set(words) & {"info", "warning", "error"}:
+                yield names[0], word
+
+
+def test_each_event_states_the_levels_that_it_is_written_with() -> None:
+    found: dict[str, set[str]] = {}
+    for name, level in levels_in_the_code():
+        found.setdefault(name, set()).add(level)
+
+    assert len(found) > 30
+    for name, used in found.items():
+        assert set(events.EVENTS[name].levels) == used, name

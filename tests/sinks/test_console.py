@@ -8,7 +8,7 @@ import pytest
 from excguard.decoding.decode import decode
 from excguard.decoding.site import Place
 from excguard.files.escaping import printable
-from excguard.pipeline.suppressed import Site, Suppressed
+from excguard.pipeline.suppressed import SiteKey, Suppressed
 from excguard.sinks.console import ConsoleForm
 from tests.support.samples import INVALID_NAME
 
@@ -63,9 +63,9 @@ def test_a_site_is_explained_one_time(make_log, make_hit) -> None:
 def test_a_count_has_the_place_of_the_hit_before_it(make_log, make_hit) -> None:
     log, read = make_log(ConsoleForm(color=False))
     log.hit(make_hit(place=Place("/opt/app", "", 1, "mute", 22), pc=0x1000, lr=0, sp=0, program="app"))
-    here = Suppressed(Site(1, 0x20000200, 0x1000), 1, INVALID_NAME, 0, 260400, 9, 1, 9, 0, 10**9, ())
+    here = Suppressed(SiteKey(1, 0x20000200, 0x1000), 1, INVALID_NAME, 0, 260400, 9, 1, 9, 0, 10**9, ())
     log.suppressed(here, "mail", decode(INVALID_NAME, 0, "26.4"))
-    log.suppressed(here._replace(site=Site(1, 0x20000200, 0x2000)), "mail", decode(INVALID_NAME, 0))
+    log.suppressed(here._replace(site=SiteKey(1, 0x20000200, 0x2000)), "mail", decode(INVALID_NAME, 0))
     *_, known, unknown = read().splitlines()
 
     assert known.endswith("INVALID_NAME  mail  9 more, in app mute + 22")
@@ -124,7 +124,7 @@ def test_color_only_adds_escape_sequences() -> None:
 
 def test_suppressed_hits_are_one_short_line(make_log) -> None:
     log, read = make_log(ConsoleForm(color=False))
-    group = Suppressed(Site(1, 0x20000200, 0), 1, INVALID_NAME, 0, 260400, 12, 1, 13, 0, 10**9, ())
+    group = Suppressed(SiteKey(1, 0x20000200, 0), 1, INVALID_NAME, 0, 260400, 12, 1, 13, 0, 10**9, ())
     log.suppressed(group, "mail", decode(group.code, 0, "26.4"))
     log.suppressed(group._replace(site=None), "mail", decode(group.code, 0, "26.4"))
 

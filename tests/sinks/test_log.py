@@ -8,7 +8,7 @@ import pytest
 from excguard.decoding.decode import decode
 from excguard.pipeline.events import check
 from excguard.pipeline.hit import rfc3339
-from excguard.pipeline.suppressed import Site, Suppressed
+from excguard.pipeline.suppressed import SiteKey, Suppressed
 from tests.support.samples import INVALID_NAME
 
 CONTRACT = [
@@ -124,7 +124,7 @@ def test_number_that_no_table_has_is_shown_as_numbers(make_log, make_hit) -> Non
 
 def suppressed(**changes) -> Suppressed:
     fields = {
-        "site": Site(1, 0x20000200, 0),
+        "site": SiteKey(1, 0x20000200, 0),
         "target_id": 1,
         "code": INVALID_NAME,
         "subcode": 0,
@@ -169,7 +169,7 @@ def test_suppressed_hits_are_logged_with_their_count(make_log) -> None:
 
 def test_suppressed_hits_that_were_recovered_bear_all_sequence_numbers(make_log) -> None:
     log, read = make_log()
-    group = suppressed(seqs=((10, 19), (29, 29), (30, 30)), site=Site(1, 0x20000200, 0x1000))
+    group = suppressed(seqs=((10, 19), (29, 29), (30, 30)), site=SiteKey(1, 0x20000200, 0x1000))
     log.suppressed(group, "mail", decode(group.code, group.subcode, "26.4"))
     event = json.loads(read())
 

@@ -13,7 +13,7 @@ from excguard.decoding.code import join
 from excguard.decoding.site import Place
 from excguard.mach.host import Host
 from excguard.pipeline.sink_worker import CAPACITY, SinkWorker
-from excguard.pipeline.suppressed import Site, Suppressed
+from excguard.pipeline.suppressed import SiteKey, Suppressed
 from excguard.sinks import otlp
 from excguard.sinks.http_sender import Backoff
 from tests.support.http_receiver import Receiver, receiver
@@ -132,7 +132,7 @@ def test_targets_are_resources_and_counts_are_records(server: Receiver, make_sin
     sink = make_sink()
     hit = make_hit()
     group = Suppressed(
-        Site(1, hit.violation.code >> 32, 0), 1, hit.violation.code, 0, 0, 41, 10, 50, 1, 2, ()
+        SiteKey(1, hit.violation.code >> 32, 0), 1, hit.violation.code, 0, 0, 41, 10, 50, 1, 2, ()
     )
     sink.hit(hit)
     sink.hit(make_hit(target="notes"))

@@ -73,7 +73,7 @@ def seeds() -> list[bytes]:
     ]
 
 
-# Values that a field's checks are about, and their neighbours.
+# Values that a field's checks are about, and their neighbors.
 _BOUNDARIES = [0, 1, 2, 3, 8, 17, 18, 24, 36, 51, 52, 53, 63, 64, 80, 1296, 1297, 2405, 2410, 2411]
 _EXTREME = [0x7FFFFFFF, 0x80000000, 0xFFFFFFFC, 0xFFFFFFFF]
 

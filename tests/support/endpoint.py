@@ -7,7 +7,7 @@ import pytest
 
 from excguard.pipeline.counters import Counters, HitCounts, Replies, TargetState, labels_of
 from excguard.pipeline.exemplars import Exemplars
-from excguard.pipeline.suppressed import Site, Suppressed
+from excguard.pipeline.suppressed import SiteKey, Suppressed
 from excguard.web.endpoint import Endpoint
 from excguard.web.exposition import Exposition
 from excguard.web.live_feed import LiveFeed
@@ -48,7 +48,7 @@ class World:
         self.exemplars.hits([hit])
         if more:
             first, self._seq = self._seq + 1, self._seq + more
-            site = Site(1, code >> 32, hit.pc or 0)
+            site = SiteKey(1, code >> 32, hit.pc or 0)
             self.suppressed[hit.target] = self.suppressed.get(hit.target, 0) + more
             group = Suppressed(
                 site, 1, code, subcode, 0, more, first, self._seq, hit.time_ns, hit.time_ns, ()

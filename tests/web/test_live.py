@@ -7,7 +7,7 @@ import pytest
 from excguard.decoding.code import join
 from excguard.decoding.decode import decode
 from excguard.pipeline.counters import TargetState, labels_of
-from excguard.pipeline.suppressed import Site, Suppressed
+from excguard.pipeline.suppressed import SiteKey, Suppressed
 from excguard.web import live_feed
 
 
@@ -63,7 +63,7 @@ def test_repeats_join_the_newest_row_of_their_site(world) -> None:
 @pytest.mark.parametrize("lumped", [False, True])
 def test_a_count_without_a_row_gets_a_row(world, make_hit, lumped: bool) -> None:  # noqa: FBT001
     violation = decode(join(1, 1, 7), 3, "26.4")
-    site = None if lumped else Site(1, violation.code >> 32, 0)
+    site = None if lumped else SiteKey(1, violation.code >> 32, 0)
     group = Suppressed(site, 1, violation.code, 3, 0, 12, 1, 12, 10**18, 10**18 + 5, ())
 
     world.feed.suppressed(group, "mail", violation)

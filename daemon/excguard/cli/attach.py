@@ -26,7 +26,7 @@ from excguard.process.terminal_output import terminal_width, wants_color
     type=click.Choice([behavior.value for behavior in Behavior]),
     default=Behavior.IDENTITY_PROTECTED.value,
     show_default=True,
-    help="What the kernel reports about a hit; the second adds registers (macOS 15 and later).",
+    help="What the kernel reports about a hit; state_identity_protected adds registers (macOS 15 and later).",
 )
 @click.option(
     "--reply",

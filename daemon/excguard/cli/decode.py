@@ -12,7 +12,7 @@ import msgspec
 
 from excguard.cli.closed_output import ends_with
 from excguard.cli.violation_text import violation_lines
-from excguard.decoding.code import DecodeError, parse_numbers
+from excguard.decoding.code import MTE_TAG_FAULT, DecodeError, parse_numbers
 from excguard.decoding.decode import decode
 from excguard.knowledge import guards
 from excguard.knowledge.releases import ReleaseError
@@ -27,8 +27,6 @@ _OPTION = r"--?[a-z][a-z-]*(=.*)?"
 _NAME = r"[A-Za-z]\w{2,60}"
 """What can be meant for a name: one word."""
 
-_MTE_TAG_FAULT = 0x106  # EXC_ARM_MTE_TAGCHECK_FAIL (mach/arm/exception.h)
-
 
 @click.command("decode", context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="CODE [SUBCODE] | TEXT | -")
@@ -36,7 +34,7 @@ _MTE_TAG_FAULT = 0x106  # EXC_ARM_MTE_TAGCHECK_FAIL (mach/arm/exception.h)
 @click.option("--follow", is_flag=True, help="Read lines on standard input until it ends; write JSON lines.")
 @click.option("--pass", "pass_unknown", is_flag=True, help="With --follow: also write the other lines.")
 @click.option("--raw", is_flag=True, help="Read raw Mach messages as hex on standard input, one a line.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a violation, one a line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per violation, one per line.")
 def command(words: tuple[str, ...], release: str | None, **options: bool) -> None:
     """Say what EXC_GUARD numbers mean: the rule that was broken, on what, and how to fix it.
 
@@ -53,7 +51,7 @@ def command(words: tuple[str, ...], release: str | None, **options: bool) -> Non
       log stream --style ndjson | excguard decode --follow
 
     --follow reads log records of JSON (ndjson, OTLP) or lines of text for as long as they come, and writes
-    one JSON object a violation, with process and pid, as soon as its line is complete.
+    one JSON object per violation, with process and pid, as soon as its line is complete.
 
     RELEASE is a version (14.4, "macOS 14.4.1", "iOS 17.4"), a build (23E214), "Darwin 25.6.0" or
     xnu-10063.101.15. Without it the newest meaning is shown, and the others with their releases.
@@ -89,7 +87,7 @@ def _is_violation(violation: PartialViolation) -> bool:
     """Whether it is one: telemetry is not, nor a code of guard type 0, but for memory tag faults."""
     if guards.is_policy_telemetry(violation.guard_type, violation.flavor):
         return False
-    return violation.guard_type_number != 0 or violation.target == _MTE_TAG_FAULT or violation.code is None
+    return violation.guard_type_number != 0 or violation.target == MTE_TAG_FAULT or violation.code is None
 
 
 def _follow(words: tuple[str, ...], release: str | None, *, pass_unknown: bool) -> None:

@@ -19,7 +19,7 @@ from excguard.targets.visibility import default_flags, developer_mode_hides_fata
 
 
 @click.command("demo")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of the table.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line instead of the table.")
 def command(*, as_json: bool) -> int:
     """Start a program that breaks the rules of Mach on purpose, and show each hit with its explanation.
 

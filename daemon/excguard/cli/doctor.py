@@ -69,4 +69,4 @@ def _show(findings: list[Finding]) -> None:
         console.print(line, soft_wrap=True)
         console.print(Text(f"        {finding.meaning}"), soft_wrap=True)
         if finding.advice:
-            console.print(Text(f"        -> {finding.advice}"), soft_wrap=True)
+            console.print(Text(f"        Fix: {finding.advice}"), soft_wrap=True)

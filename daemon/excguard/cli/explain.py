@@ -27,8 +27,8 @@ def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: 
 @click.command("explain")
 @click.argument("name", nargs=-1, metavar="[NAME | NUMBER]", shell_complete=_complete)
 @click.option("--os", "release", metavar="RELEASE", help="Show the numbers and layouts of this release.")
-@click.option("--list", "list_all", is_flag=True, help="List every guard, one a line.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a guard, one a line.")
+@click.option("--list", "list_all", is_flag=True, help="List every guard, one per line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per guard, one per line.")
 def command(name: tuple[str, ...], release: str | None, *, list_all: bool, as_json: bool) -> None:
     """Explain a guard: the rule, its numbers by release, its bits, causes and fix.
 

@@ -66,7 +66,7 @@ class _PartType(click.ParamType[tuple[int, int]]):
     "--cluster", metavar="ADDRESS", help="Dask scheduler to use, tcp://host:8786.  [default: this machine]"
 )
 @click.option(
-    "--jobs", type=click.IntRange(1, 1024), help="Processes on this machine.  [default: one a processor]"
+    "--jobs", type=click.IntRange(1, 1024), help="Processes on this machine.  [default: one per processor]"
 )
 @click.option(
     "--inventory", metavar="PATH", help="S3 Inventory: its manifest.json, a path in SOURCE's bucket."

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="A directory with dSYMs or Breakpad files; can be repeated. Implies --symbolicate.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a document, one a line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per document, one per line.")
 def command(
     files: tuple[str, ...],
     release: str | None,

@@ -40,13 +40,13 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str 
     "--name",
     metavar="NAME",
     callback=_not_empty,
-    help="Its name in logs and metrics.  [default: its file name]",
+    help="The program's name in logs and metrics.  [default: its file name]",
 )
 @click.option(
     "--behavior",
     type=click.Choice([behavior.value for behavior in Behavior]),
     help="What the kernel reports about a hit; state_identity_protected adds registers, and so where in the "
-    "code it was (macOS 15 and later); auto: that where the release and --reply allow it.  [default: auto]",
+    "code it was (macOS 15 and later); auto takes it if release and --reply allow it.  [default: auto]",
 )
 @click.option(
     "--reply",
@@ -97,7 +97,7 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str 
     metavar="SECONDS",
     default=5.0,
     show_default=True,
-    help="From SIGTERM to SIGKILL, for what is ended.",
+    help="From SIGTERM to SIGKILL, where a program is ended.",
 )
 @click.option(
     "--metrics",
@@ -133,8 +133,8 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str 
     "--junit",
     metavar="FILE",
     callback=_not_empty,
-    help="Write one as JUnit XML, for build servers: each broken rule a failed test, those below --fail-on "
-    "passed; what could not be seen is skipped.",
+    help="Write a summary as JUnit XML, for build servers: each broken rule a failed test, those below "
+    "--fail-on passed; what could not be seen is skipped.",
 )
 @click.option(
     "--collect",

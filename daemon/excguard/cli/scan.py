@@ -49,13 +49,13 @@ _WHOLE = {"pid", "flavor", "target", "guard_target"}
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write a row a violation to a .jsonl, .csv or .parquet file.",
+    help="Write one row per violation to a .jsonl, .csv or .parquet file.",
 )
 @click.option(
     "--all", "everything", is_flag=True, help="Read every file, not only .ips, .crash, .txt and .dmp."
 )
-@click.option("--jobs", type=click.IntRange(1, 1024), help="Processes to use.  [default: one a processor]")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a row in place of the table.")
+@click.option("--jobs", type=click.IntRange(1, 1024), help="Processes to use.  [default: one per processor]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per row in place of the table.")
 def command(  # noqa: PLR0913 - one a command line option
     paths: tuple[str, ...],
     release: str | None,

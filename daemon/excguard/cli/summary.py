@@ -44,10 +44,8 @@ def meets(severities: Iterable[str | None], fail_on: str) -> bool:
     """
     if fail_on == "never":
         return False
-    if fail_on == "soft":
-        return any(True for _ in severities)
-    least = Severity(fail_on).order
-    return any(Severity.of(severity).order >= least for severity in severities)
+    least = Severity(fail_on)
+    return any(Severity.of(severity).reaches(least) for severity in severities)
 
 
 def site_objects(tallies: Iterable[SiteTally]) -> list[dict[str, Any]]:
@@ -104,7 +102,7 @@ def table(
         title: above it.
         tallies: the hits.
         width: columns.
-        color: whether to use colours.
+        color: whether to use colors.
         notes: by site id, why it is accepted.
     """
     sites = explained(tallies)

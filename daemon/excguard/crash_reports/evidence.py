@@ -233,22 +233,22 @@ def _code_checks(evidence: Evidence, violation: Violation) -> list[Check]:
         checks.append(_codes_check(evidence.codes[0], violation.code))
     if evidence.guard_type and violation.guard_type:
         words, code = f"GUARD_TYPE_{evidence.guard_type}", f"GUARD_TYPE_{violation.guard_type}"
-        checks.append(_compare("guard_type", words, code, "the code is believed: the kernel made it"))
+        checks.append(_compare("guard_type", words, code, "the code is used: the kernel made it"))
     if evidence.flavor is not None and violation.guard_type == evidence.guard_type:
         words, code = f"flavor {evidence.flavor:#x}", f"flavor {violation.flavor:#x}"
-        checks.append(_compare("flavor", words, code, "the code is believed: the kernel made it"))
+        checks.append(_compare("flavor", words, code, "the code is used: the kernel made it"))
     if evidence.flavor_name and violation.flavor_name:
         checks.append(_words_check(evidence.flavor_name, violation))
     if evidence.target is not None and violation.guard_type:
         words, code = f"{evidence.target:#x}", f"{violation.target:#x}"
-        checks.append(_compare("target", words, code, "the code is believed: the words are ReportCrash's"))
+        checks.append(_compare("target", words, code, "the code is used: the words are ReportCrash's"))
     return checks
 
 
 def _subcode_check(evidence: Evidence) -> list[Check]:
     if evidence.guard is None or evidence.subcode is None:
         return []
-    why = "the second exception code is believed: it is the kernel's"
+    why = "the second exception code is used: it is the kernel's"
     return [_compare("subcode", f"{evidence.guard:#x}", f"{evidence.subcode:#x}", why)]
 
 
@@ -273,7 +273,7 @@ def _codes_check(printed: int, code: int) -> Check:
     else:
         detail = (
             f"the first exception code {printed:#x} does not hold the low 20 bits of the code, {low:#x}; "
-            "the termination reason is believed: it alone holds the whole code"
+            "the termination reason is used: it alone holds the whole code"
         )
         return Check("exception_codes", ok=False, detail=detail)
     return Check("exception_codes", ok=True, detail=detail)
@@ -288,6 +288,6 @@ def _words_check(printed: str, violation: Violation) -> Check:
         return Check("words", ok=True, detail=f"{printed} is another name of {own}")
     detail = (
         f"the report says {printed}, but flavor {violation.flavor:#x} is {own} on this release; "
-        "the code is believed: ReportCrash lags behind the kernel"
+        "the code is used: ReportCrash lags behind the kernel"
     )
     return Check("words", ok=False, detail=detail)

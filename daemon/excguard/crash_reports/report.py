@@ -16,7 +16,7 @@ class Check(msgspec.Struct, frozen=True):
     Attributes:
         name: What was compared: "exception_codes", "guard_type", "words", "target", "subcode", "code".
         ok: Whether they agree.
-        detail: What they say, and when they differ which one is believed and why.
+        detail: What they say, and when they differ which one is used and why.
     """
 
     name: str

@@ -2,7 +2,7 @@
 
 Sentry's events, KSCrash's reports, minidump-stackwalk's output, MetricKit's payloads, rows of osquery's
 crashes, log(1)'s entries, xcresulttool's output, OTLP logs, and any JSON with a report in a string. Objects
-are recognised by their own keys wherever they are, not by the document around them: tools wrap that.
+are recognized by their own keys wherever they are, not by the document around them: tools wrap that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Wrappers that cover a whole text: HTML, terminal colours, line ends, typographic quotes, CSV cells.
+"""Wrappers that cover a whole text: HTML, terminal colors, line ends, typographic quotes, CSV cells.
 
 Each is undone only where the text shows that it is there. What stands before single lines is removed by
 `line_prefixes`; JSON strings are left to the splitter.

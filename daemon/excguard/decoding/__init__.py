@@ -1,1 +1,1 @@
-"""(code, subcode, release) -> what it means; the only package that reads `excguard.knowledge`."""
+"""(code, subcode, release) -> what it means."""

@@ -9,6 +9,8 @@ from excguard.knowledge import guards
 TYPE_SHIFT, FLAVOR_SHIFT, FLAVOR_MASK, TARGET_MASK = 61, 32, 0x1FFFFFFF, 0xFFFFFFFF
 """Layout of a code (osfmk/kern/exc_guard.h): type in bits 63..61, flavor in 60..32, target in 31..0."""
 
+MTE_TAG_FAULT = 0x106
+"""EXC_ARM_MTE_TAGCHECK_FAIL, a machine code of EXC_BAD_ACCESS (mach/arm/exception.h)."""
 
 _LONGEST = 400
 

@@ -1,4 +1,4 @@
-"""(code, subcode, release) -> Violation: the one place that reads the tables.
+"""(code, subcode, release) -> Violation: the reading of both by the tables.
 
 `excguard.decode(code, subcode, "14.4")` is this module's function `decode`.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from excguard.decoding import payload as layouts
-from excguard.decoding.code import FLAVOR_SHIFT, TARGET_MASK, join, split, unsigned
+from excguard.decoding.code import FLAVOR_SHIFT, MTE_TAG_FAULT, TARGET_MASK, join, split, unsigned
 from excguard.decoding.violation import PartialViolation, Reading, Violation
 from excguard.knowledge import flavors, guards, releases
 from excguard.knowledge.guards.file_descriptor import WELL_KNOWN_GUARDS
@@ -20,8 +20,6 @@ from excguard.knowledge.severity import Severity
 
 if TYPE_CHECKING:
     from excguard.knowledge.guards.guard_type import GuardType, Page
-
-_MTE_TAG_FAULT = 0x106  # EXC_ARM_MTE_TAGCHECK_FAIL, a machine code of EXC_BAD_ACCESS (mach/arm/exception.h)
 
 
 def decode(code: int, subcode: int | None = None, release: str | None = None) -> Violation:
@@ -322,7 +320,7 @@ def _unknown_type(code: int, subcode: int | None, placed: releases.Release | Non
             f"No known guard violation: the guard type bits are 0 (code {code:#x}{_shown(subcode)}); "
             "newer systems deliver some memory faults in this way."
         )
-        if target == _MTE_TAG_FAULT:
+        if target == MTE_TAG_FAULT:
             summary = (
                 f"No guard violation: the guard type bits are 0, and code {code:#x} is a memory tag "
                 "check failure "

@@ -27,7 +27,7 @@ def kept_state(system: System, config: Config) -> Iterator[Finding]:
                 Status.WARNING,
                 str(each),
                 "an earlier start could not use it and set it aside; hits that were not logged may be in it",
-                "remove it when nobody needs it any more",
+                "remove it when it is not needed any more",
             )
         elif each == table:
             yield from _table(each)

@@ -33,8 +33,8 @@ def read(path: Path, limit: int, *, follow: bool = True) -> bytes:
         follow: whether ``path`` itself may be a symbolic link.
 
     Raises:
-        NotARegularFileError: see there.
-        FileTooLargeError: see there.
+        NotARegularFileError: it is a FIFO, a device or a directory.
+        FileTooLargeError: it has more than ``limit`` bytes.
         OSError: it cannot be opened or read.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)

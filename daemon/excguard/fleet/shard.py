@@ -1,4 +1,4 @@
-"""The work on one shard, in a worker: read its keys, find the violations, write them, sign it off."""
+"""The work on one shard, in a worker: read its keys, find the violations, write them, mark it as done."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 HEAD: Final = 32 * 1024
-"""Bytes read first: enough to recognise a crash of another kind, which most reports are."""
+"""Bytes read first: enough to recognize a crash of another kind, which most reports are."""
 
 MAX_BYTES: Final = 64 << 20
 """Of one report; a larger object is not one."""

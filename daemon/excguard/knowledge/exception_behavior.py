@@ -1,4 +1,4 @@
-"""The exception behaviors that excguard registers: the two that give away no control port."""
+"""The exception behaviors that excguard registers, which give away no control port, and their names."""
 
 import enum
 

@@ -1,4 +1,4 @@
-"""How severe a guard violation is: the order, colour, log level and wording of each severity."""
+"""How severe a guard violation is: the order, color, log level and wording of each severity."""
 
 from __future__ import annotations
 
@@ -35,9 +35,13 @@ class Severity(StrEnum):
         """0 to 3, which are also the numbers of `enum excguard_severity` (c_decoder/severity.h)."""
         return _BY_ORDER.index(self)
 
+    def reaches(self, least: Severity) -> bool:
+        """Whether it is as severe as ``least``; every hit reaches SOFT, also one of unknown severity."""
+        return least is Severity.SOFT or self.order >= least.order
+
     @property
     def color(self) -> str | None:
-        """The terminal colour; None for the default one."""
+        """The terminal color; None for the default one."""
         return _MEANINGS[self].color
 
     @property

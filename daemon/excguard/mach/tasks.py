@@ -1,4 +1,4 @@
-"""Control ports of other tasks: power over a whole program, so never kept longer than a call needs it."""
+"""Control ports of other tasks. They control a whole program, so none is kept longer than a call needs it."""
 
 from excguard.mach.errors import check
 from excguard.mach.ports import SendRight

@@ -10,10 +10,10 @@ class Closeable(ABC):
 
     @abstractmethod
     def close(self) -> object:
-        """Let go of what is held."""
+        """Release what is held."""
 
     def __enter__(self) -> Self:
-        """This very object, for the length of the block."""
+        """The object itself."""
         return self
 
     def __exit__(

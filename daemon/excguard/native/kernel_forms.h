@@ -1,10 +1,10 @@
 /*
- * The forms in which a kernel sends EXC_GUARD to a handler of ours, recognised by comparing whole words.
+ * The forms in which a kernel sends EXC_GUARD to a handler of ours, recognized by comparing whole words.
  *
  * The parser takes a message field by field, and could say this of it as well: accepted, from the kernel,
  * EXC_GUARD. But nearly every message that ever arrives has one of these five forms, and one branch for all
  * of a form's words together takes a quarter of the time. Only what is equal in every bit that MIG, the
- * parser and the receiver look at is recognised; all else goes to the parser.
+ * parser and the receiver look at is recognized; all else goes to the parser.
  * tests/native/message_properties.h compares the two.
  */
 #ifndef EXCGUARD_KERNEL_FORMS_H

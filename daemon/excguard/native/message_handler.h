@@ -47,7 +47,7 @@ struct excguard_thread {
 };
 static_assert(sizeof(struct excguard_thread) == 16, "as in a record: struct journal_entry");
 
-/* A reply in the making. */
+/* A reply that is being composed. */
 union excguard_reply_buffer {
     mach_msg_header_t header;
     uint8_t bytes[EXCGUARD_REPLY_SIZE];

@@ -307,7 +307,7 @@ static mach_msg_return_t next_message(struct excguard_receiver *receiver, bool r
 }
 
 /* A message to the control port. False: the thread is to end. */
-static bool obey(struct excguard_receiver *receiver) {
+static bool take_control_message(struct excguard_receiver *receiver) {
     bool stop = atomic_load_explicit(&receiver->stopping, memory_order_acquire);
     mach_msg_destroy(&receiver->received.header);
     atomic_fetch_add(&receiver->turns, 1);
@@ -335,7 +335,7 @@ static void *run(void *argument) {
         if (result != MACH_MSG_SUCCESS) {
             alive = survives_error(receiver, result);
         } else if (receiver->received.header.msgh_local_port == receiver->control) {
-            alive = obey(receiver);
+            alive = take_control_message(receiver);
         } else {
             excguard_bump(&receiver->messages, 1);
             reply = handle_message(receiver);

@@ -1,1 +1,1 @@
-"""journal -> drain -> sinks: records, hits, counters, rate limits and target names."""
+"""journal -> stream -> sinks: records, hits, counters, rate limits and target names."""

@@ -65,6 +65,8 @@ class Event(Struct, tag_field="event", forbid_unknown_fields=True, kw_only=True)
 
     since: ClassVar[str] = "0.1.0"
     """The release of excguard that first wrote it."""
+    levels: ClassVar[tuple[LogLevel, ...]] = ("info",)
+    """The levels that it can have."""
 
 
 class _Rule(Event):
@@ -80,6 +82,8 @@ class _Rule(Event):
 
 class GuardHit(_Rule, tag="guard_hit"):
     """A guard hit, in full: the first hits of each site in a window."""
+
+    levels: ClassVar[tuple[LogLevel, ...]] = ("info", "warning", "error")
 
     target: Target
     pid: Annotated[int | None, Meta(description="the process that broke the rule; null when not known")]
@@ -142,6 +146,8 @@ class GuardHitsSuppressed(Event, tag="guard_hits_suppressed"):
     When there are too many sites at once, one line stands for several, and has no rule.
     """
 
+    levels: ClassVar[tuple[LogLevel, ...]] = ("info", "warning", "error")
+
     target: Target
     count: Annotated[int, Meta(description="how many hits this line stands for", ge=1)]
     summary: Summary
@@ -176,6 +182,8 @@ class ServiceStarted(Event, tag="service_started"):
 class ReleaseInDoubt(Event, tag="release_in_doubt"):
     """The release is newer than the tables, or the kernel's own version is that of another release."""
 
+    levels: ClassVar[tuple[LogLevel, ...]] = ("warning",)
+
     reason: Annotated[str, Meta(description="what is in doubt, and what follows from it")]
 
 
@@ -189,11 +197,15 @@ class ServiceStopped(Event, tag="service_stopped"):
 class ReceiverStopped(Event, tag="receiver_stopped"):
     """No exception is received any more; excguard ends, so that launchd starts it again."""
 
+    levels: ClassVar[tuple[LogLevel, ...]] = ("error",)
+
     error: Error
 
 
 class JournalDamaged(Event, tag="journal_damaged"):
     """Another program has changed or truncated the journal. excguard ends; its next start sets it aside."""
+
+    levels: ClassVar[tuple[LogLevel, ...]] = ("error",)
 
     error: Error
 
@@ -236,6 +248,8 @@ class RunSummary(Event, tag="run_summary"):
 class ExcguardError(Event, tag="excguard_error"):
     """excguard cannot go on; on standard error only, with --json."""
 
+    levels: ClassVar[tuple[LogLevel, ...]] = ("error",)
+
     error: Error
 
 
@@ -247,6 +261,8 @@ class CheckedIn(Event, tag="checked_in"):
 
 class CheckInFailed(Event, tag="check_in_failed"):
     """launchd did not hand the Mach service over; excguard goes on without it."""
+
+    levels: ClassVar[tuple[LogLevel, ...]] = ("warning",)
 
     service: Service
     error: Error
@@ -262,17 +278,23 @@ class MetricsListening(Event, tag="metrics_listening"):
 class MetricsUnavailable(Event, tag="metrics_unavailable"):
     """The endpoint could not be opened; the run goes on without it."""
 
+    levels: ClassVar[tuple[LogLevel, ...]] = ("warning",)
+
     error: Error
 
 
 class EndpointError(Event, tag="endpoint_error"):
     """An internal error of the endpoint; each text is logged one time."""
 
+    levels: ClassVar[tuple[LogLevel, ...]] = ("error",)
+
     error: Error
 
 
 class WebConfigRejected(Event, tag="web_config_error"):
     """The web configuration is invalid; every request is refused until it is fixed."""
+
+    levels: ClassVar[tuple[LogLevel, ...]] = ("error",)
 
     error: Error
 
@@ -290,6 +312,8 @@ class ConfigurationReloaded(Event, tag="configuration_reloaded"):
 class ConfigurationRejected(Event, tag="configuration_rejected"):
     """The configuration that was read again is invalid; the old one stays in effect."""
 
+    levels: ClassVar[tuple[LogLevel, ...]] = ("error",)
+
     file: File
     line: Annotated[
         int | None, Meta(description="the line that is at fault, from 1; null when there is no single one")
@@ -304,12 +328,16 @@ class ConfigurationRejected(Event, tag="configuration_rejected"):
 class ConfigurationIncomplete(Event, tag="configuration_incomplete"):
     """A part of the new configuration could not be put into effect."""
 
+    levels: ClassVar[tuple[LogLevel, ...]] = ("error",)
+
     file: File
     error: Error
 
 
 class ConfigurationDeprecated(Event, tag="configuration_deprecated"):
     """A key has an old name; on standard error only."""
+
+    levels: ClassVar[tuple[LogLevel, ...]] = ("warning",)
 
     error: Annotated[str, Meta(description="the old and the new name")]
 
@@ -323,6 +351,8 @@ class LogReopened(Event, tag="log_reopened"):
 class LogNotReopened(Event, tag="log_not_reopened"):
     """The log could not be opened again; the old file stays in use."""
 
+    levels: ClassVar[tuple[LogLevel, ...]] = ("error",)
+
     error: Error
 
 
@@ -332,12 +362,16 @@ class LogNotReopened(Event, tag="log_not_reopened"):
 class JournalRecovered(Event, tag="journal_recovered"):
     """The journal holds hits that an earlier excguard had not logged; they follow, marked recovered."""
 
+    levels: ClassVar[tuple[LogLevel, ...]] = ("warning",)
+
     records: Annotated[int, Meta(description="how many hits", ge=1)]
     journal: File
 
 
 class JournalRecordsLost(Event, tag="journal_records_lost"):
     """The journal was full: hits that no line of the log stands for. Metrics count them."""
+
+    levels: ClassVar[tuple[LogLevel, ...]] = ("error",)
 
     count: Count
     total: Total
@@ -346,6 +380,8 @@ class JournalRecordsLost(Event, tag="journal_records_lost"):
 class FileSetAside(Event, tag="file_set_aside"):
     """A journal or table of targets was damaged: it was renamed, and a new one is in use."""
 
+    levels: ClassVar[tuple[LogLevel, ...]] = ("error",)
+
     file: File
     kept: Annotated[str, Meta(description="where the damaged file is now")]
     error: Error
@@ -353,6 +389,8 @@ class FileSetAside(Event, tag="file_set_aside"):
 
 class MessagesRejected(Event, tag="messages_rejected"):
     """Messages that were refused: not from the kernel, malformed, or of an insecure behavior."""
+
+    levels: ClassVar[tuple[LogLevel, ...]] = ("warning",)
 
     reason: Annotated[str, Meta(description="the label reason of excguard_messages_rejected_total")]
     count: Count
@@ -393,6 +431,8 @@ class TargetEndedWithLibrary(Event, tag="target_ended_with_library"):
     without the library.
     """
 
+    levels: ClassVar[tuple[LogLevel, ...]] = ("error",)
+
     target: Target
     pid: Pid
 
@@ -400,12 +440,16 @@ class TargetEndedWithLibrary(Event, tag="target_ended_with_library"):
 class DescendantNotSeen(Event, tag="descendant_not_seen"):
     """A program that a target started is not watched in full, such as one with a cleared environment."""
 
+    levels: ClassVar[tuple[LogLevel, ...]] = ("warning",)
+
     target: Target
     executable: Annotated[str, Meta(description="the path of that program")]
 
 
 class TargetProcessesDetached(Event, tag="target_processes_detached"):
     """Processes of a target have left its process group and still run."""
+
+    levels: ClassVar[tuple[LogLevel, ...]] = ("warning",)
 
     target: Target
 
@@ -415,6 +459,8 @@ class TargetNotEnded(Event, tag="target_not_ended"):
 
     Another process traces it, or it waits for a device in the kernel.
     """
+
+    levels: ClassVar[tuple[LogLevel, ...]] = ("error",)
 
     target: Target
     pid: Pid
@@ -431,12 +477,16 @@ class TargetAttached(Event, tag="target_attached"):
 class DetachFailed(Event, tag="detach_failed"):
     """The former handler of an attached process could not be restored."""
 
+    levels: ClassVar[tuple[LogLevel, ...]] = ("error",)
+
     pid: Pid
     error: Error
 
 
 class TargetExited(Event, tag="target_exited"):
     """The program of a target has ended. Its hits are logged before."""
+
+    levels: ClassVar[tuple[LogLevel, ...]] = ("info", "warning")
 
     target: Target
     pid: Pid
@@ -451,6 +501,8 @@ class TargetExited(Event, tag="target_exited"):
 
 class TargetStartFailed(Event, tag="target_start_failed"):
     """The program of a target could not be started."""
+
+    levels: ClassVar[tuple[LogLevel, ...]] = ("error",)
 
     target: Target
     error: Error
@@ -488,6 +540,8 @@ class RendezvousOffered(Event, tag="rendezvous_offered"):
 class RendezvousUnavailable(Event, tag="rendezvous_unavailable"):
     """Programs cannot ask for their exception port; they are started with it."""
 
+    levels: ClassVar[tuple[LogLevel, ...]] = ("error",)
+
     error: Error
     advice: Advice
 
@@ -499,12 +553,16 @@ class TargetRegisteredItself(_Rendezvous, tag="target_registered_itself"):
 class TargetNotRegistered(_Rendezvous, tag="target_not_registered"):
     """A program could not register its exception port."""
 
+    levels: ClassVar[tuple[LogLevel, ...]] = ("error",)
+
     error: Error
     result: Annotated[str, Meta(description="the kernel's answer, as in KERN_DENIED")]
 
 
 class TargetNeverAsked(_Rendezvous, tag="target_never_asked"):
     """A program ended without having asked for its exception port."""
+
+    levels: ClassVar[tuple[LogLevel, ...]] = ("info", "warning")
 
 
 class RendezvousWithoutPorts(_Rendezvous, tag="rendezvous_without_ports"):
@@ -516,11 +574,15 @@ class RendezvousWithoutPorts(_Rendezvous, tag="rendezvous_without_ports"):
 class RendezvousAnswerFailed(_Rendezvous, tag="rendezvous_answer_failed"):
     """The ports could not be sent to the process that asked for them."""
 
+    levels: ClassVar[tuple[LogLevel, ...]] = ("warning",)
+
     error: Error
 
 
 class RendezvousMessageRejected(_Rendezvous, tag="rendezvous_message_rejected"):
     """A message to the rendezvous service was malformed."""
+
+    levels: ClassVar[tuple[LogLevel, ...]] = ("warning",)
 
     reason: Annotated[str, Meta(description="what is wrong with it")]
 
@@ -540,6 +602,8 @@ class LibraryInserted(_Rendezvous, tag="library_inserted"):
 class SourceFailed(Event, tag="source_failed"):
     """A source of hits failed, and is started again after a delay."""
 
+    levels: ClassVar[tuple[LogLevel, ...]] = ("warning", "error")
+
     source: Source
     error: Error
     delay: Annotated[float, Meta(description="seconds until the next attempt")]
@@ -557,6 +621,8 @@ class SourceFinished(Event, tag="source_finished"):
 
 class SourceUnreadable(Event, tag="source_unreadable"):
     """A source of hits has something that cannot be read, such as an incomplete crash report."""
+
+    levels: ClassVar[tuple[LogLevel, ...]] = ("warning",)
 
     source: Source
     kind: Annotated[str, Meta(description="the label kind of excguard_source_failures_total")]
@@ -578,6 +644,8 @@ class PolicyTelemetry(Event, tag="policy_telemetry"):
 
 class CrashReportsMissing(Event, tag="crash_reports_missing"):
     """Processes were killed, and no crash report came within the time of crash_reports.wait."""
+
+    levels: ClassVar[tuple[LogLevel, ...]] = ("warning",)
 
     pids: Annotated[list[int], Meta(description="ids of the processes")]
     waited: Annotated[float, Meta(description="seconds")]

@@ -45,7 +45,7 @@ def examine(path: Path, *, release: int) -> int:
 
     Raises:
         JournalDamagedError: as of `Journal`.
-        JournalInUseError: see there.
+        JournalInUseError: another process has it open.
         JournalError: it cannot be opened.
     """
     error = ffi.new("char[512]")
@@ -97,7 +97,7 @@ class Journal(Closeable):
             release: the running release as `knowledge.releases` counts them; decides severities.
 
         Raises:
-            JournalDamagedError: see there.
+            JournalDamagedError: its contents contradict each other.
             JournalError: the file cannot be opened, or another excguard has it.
         """
         self.path = path

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Protocol
 
 from excguard.pipeline.batch import Batch
-from excguard.pipeline.suppressed import Site, Suppressed
+from excguard.pipeline.suppressed import SiteKey, Suppressed
 
 # Sites that a target can have in one window before new ones are counted together.
 SITES_PER_TARGET = 512
@@ -86,7 +86,7 @@ class SiteLimiter:
         self._window_ns = int(window * 1_000_000_000)
 
     def admit(self, site: tuple[int, int, int], record: Record, *, recovered: bool = False) -> bool:
-        """Whether this hit of ``site`` (parts as in `Site`) is logged in full; otherwise it is counted."""
+        """Whether this hit of ``site`` (parts as in `SiteKey`) is logged in full; otherwise it is counted."""
         time_ns = record.time_ns
         state = self._states.get(site)
         if state is None:
@@ -160,7 +160,7 @@ class SiteLimiter:
         """The counts since the last call, by site. Sites whose window has passed are forgotten."""
         taken = [
             Suppressed(
-                site=Site(*site) if site[1] >= 0 else None,
+                site=SiteKey(*site) if site[1] >= 0 else None,
                 target_id=site[0],
                 code=state.code,
                 subcode=state.subcode,

@@ -5,8 +5,11 @@ from typing import NamedTuple
 from excguard.pipeline.hit import LIVE
 
 
-class Site(NamedTuple):
-    """Where hits of one kind come from. ``guard`` is the upper half of the code: guard type and flavor."""
+class SiteKey(NamedTuple):
+    """What distinguishes sites within one run: the program counter stands for the place in the code.
+
+    `decoding.site.Site` is the site across runs. ``guard`` is the upper half of the code: type and flavor.
+    """
 
     target_id: int
     guard: int
@@ -16,7 +19,7 @@ class Site(NamedTuple):
 class Suppressed(NamedTuple):
     """The hits of one site that were counted instead of logged."""
 
-    site: Site | None  # None: of several sites
+    site: SiteKey | None  # None: of several sites
     target_id: int
     code: int  # of the first of them
     subcode: int

@@ -43,7 +43,7 @@ def read_table(path: Path) -> dict[str, int]:
     """The numbers of a table, by name.
 
     Raises:
-        DamagedTableError: see there.
+        DamagedTableError: the file is not a table of names.
         OSError: it cannot be read.
     """
     try:

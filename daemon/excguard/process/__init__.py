@@ -1,1 +1,1 @@
-"""A parent's duties to its children and its terminal: groups, guardian, interrupts, standard streams."""
+"""Child processes and the terminal: groups, guardian, interrupts, standard streams."""

@@ -1,4 +1,4 @@
-"""What the terminal on a descriptor can show: how wide lines can be, and colours."""
+"""What the terminal on a descriptor can show: how wide lines can be, and colors."""
 
 import os
 
@@ -7,7 +7,7 @@ _WITHOUT = 100
 
 
 def wants_color(fd: int) -> bool:
-    """Whether to write colours to ``fd``: a terminal, unless NO_COLOR is set (https://no-color.org)."""
+    """Whether to write colors to ``fd``: a terminal, unless NO_COLOR is set (https://no-color.org)."""
     return os.isatty(fd) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 

@@ -1,1 +1,1 @@
-"""Where hits and events end: the log in its forms, and what registers sinks. Nothing here calls Mach."""
+"""Where hits and events end: the log in its forms, OTLP, webhooks, and what registers them."""

@@ -1,6 +1,6 @@
 """The log for people: which rule was broken, by which program, and how to fix it.
 
-    14:03:07.120 optional  INVALID_NAME  mail (pid 4242)  port name 0x2703, payload 0x0
+    14:03:07.120 optional  INVALID_NAME  mail (pid 4242)  code 0x2000020000002703, subcode 0x0
         The program passed a port name that is not in its name space.
         Fix: ...
 

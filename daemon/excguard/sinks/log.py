@@ -187,7 +187,7 @@ class EventLog(Sink):
             fields["causes"] = list(hit.violation.causes)
         if self._advise:
             fields["advice"] = hit.violation.advice
-        return _event(Severity.of(hit.violation.severity), "guard_hit", fields)
+        return _event(hit.severity, "guard_hit", fields)
 
 
 def open_file(config: Config, host: Host, complain: Complain) -> EventLog | None:

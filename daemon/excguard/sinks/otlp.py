@@ -127,8 +127,7 @@ class OtlpSink(Sink):
 
     def hit(self, hit: Hit) -> None:
         """Take one hit."""
-        severity = Severity.of(hit.violation.severity)
-        violation = hit.violation
+        severity, violation = hit.severity, hit.violation
         attributes: dict[str, Any] = {
             "exception.type": f"EXC_GUARD {violation.flavor_name or violation.guard_type or 'unknown'}",
             "exception.message": violation.summary,

@@ -129,7 +129,7 @@ class WebhookSink(Sink):
     def hit(self, hit: Hit) -> None:
         """Announce the hit's site, if it is new. A hit that is recovered after a crash has none."""
         site = hit.site
-        if site is None or Severity.of(hit.violation.severity).order < self._least.order:
+        if site is None or not hit.severity.reaches(self._least):
             return
         if site.id in self._sites:
             self._sites.move_to_end(site.id)
@@ -295,7 +295,7 @@ def _facts(hit: Hit, site: str) -> dict[str, str]:
     """What a message says of a hit, by heading."""
     violation = hit.violation
     found = {
-        "Severity": Severity.of(violation.severity).value,
+        "Severity": hit.severity.value,
         "Program": hit.executable or hit.target,
         "Place": str(hit.place) if hit.place is not None else "not known",
         "Release": hit.release,
@@ -363,7 +363,7 @@ def _for_sentry(hit: Hit, site: str) -> bytes:
         "timestamp": rfc3339(hit.time_ns),
         "platform": "native",
         "logger": "excguard",
-        "level": _SENTRY_LEVELS[Severity.of(violation.severity)],
+        "level": _SENTRY_LEVELS[hit.severity],
         "fingerprint": [site],
         "exception": {
             "values": [

@@ -1,4 +1,4 @@
-"""The sources that there are: to add one, name its class here."""
+"""The sources that there are: to add one, add an instance of its class here."""
 
 from typing import Final
 
@@ -8,8 +8,10 @@ from excguard.sources.crash_reports import CrashReportSource
 from excguard.sources.unified_log import UnifiedLogSource
 
 SOURCES: Final[tuple[Source, ...]] = (CrashReportSource(), UnifiedLogSource())
+"""All of them; those that can name frames do without."""
 
 
 def sources(symbolizer: Symbolizer | None) -> tuple[Source, ...]:
     """All of them; frames of reports get the names that ``symbolizer`` finds."""
-    return (CrashReportSource(symbolizer), *SOURCES[1:])
+    reports = CrashReportSource(symbolizer)
+    return tuple(reports if source.name == reports.name else source for source in SOURCES)

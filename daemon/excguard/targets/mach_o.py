@@ -50,7 +50,7 @@ def read(path: Path) -> list[Slice]:
     """The slices of a file.
 
     Raises:
-        MachOError: see there.
+        MachOError: it is not a Mach-O file, or is damaged.
         OSError: the file cannot be read.
     """
     try:

@@ -2,7 +2,7 @@
  * The simulated kernel: tasks and threads, port name spaces, ports, messages, exceptions. One process, one
  * thread.
  *
- * Written after the documented behaviour of XNU; where a comment cites a file, it is of xnu-11417.121.6
+ * Written after the documented behavior of XNU; where a comment cites a file, it is of xnu-11417.121.6
  * (macOS 15.5) unless it says otherwise, and "26" stands for the sources of macOS 26.
  *
  * Who owns what: a `struct port` lives as long as its references. Each send right and each send-once right,

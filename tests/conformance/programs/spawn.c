@@ -1,7 +1,7 @@
 /*
  * posix_spawn(): what its attributes and file actions do to the child. posix_spawn(2), posix_spawnattr_*(3)
  * and posix_spawn_file_actions_*(3) of macOS; bsd/kern/kern_exec.c (posix_spawn,
- * exec_spawnattr_getmacpolicyinfo and neighbours), xnu-11417.121.6.
+ * exec_spawnattr_getmacpolicyinfo and neighbors), xnu-11417.121.6.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -33,7 +33,7 @@ static int shell(const char *line, const posix_spawn_file_actions_t *actions,
     return status_of_child(pid);
 }
 
-/* posix_spawnattr_getflags(3), posix_spawnattr_getpgroup(3) and neighbours */
+/* posix_spawnattr_getflags(3), posix_spawnattr_getpgroup(3) and neighbors */
 CHECK(attributes_keep_what_is_set) {
     posix_spawnattr_t attributes;
     sigset_t set, seen;

@@ -267,7 +267,7 @@ static int darwin_clock_gettime(int clock, struct timespec *out) {
 /* ---- threads ---- */
 
 /*
- * Linux's functions keep theirs in macOS's opaque types, which are large enough. Only a static initialiser
+ * Linux's functions keep theirs in macOS's opaque types, which are large enough. Only a static initializer
  * must be undone: it begins with a signature.
  */
 _Static_assert(sizeof(pthread_t) <= sizeof((struct darwin_opaque *)0)->pthread_t_ &&
@@ -583,7 +583,7 @@ static const struct {
     SAME(nanosleep),
     SAME(pread),
     SAME(pthread_equal),
-    SAME(pthread_create), /* a pthread_attr_t that Linux initialised, or NULL */
+    SAME(pthread_create), /* a pthread_attr_t that Linux initialized, or NULL */
     SAME(pthread_join),
     SAME(pthread_mutex_destroy),
     SAME(pthread_mutex_init),

@@ -36,7 +36,7 @@ class DebugFiles:
         """Look at nothing yet: the directories are read at the first question.
 
         Raises:
-            SymbolicMissingError: see there.
+            SymbolicMissingError: the package symbolic is not installed.
         """
         try:
             import symbolic  # noqa: PLC0415 - an extra

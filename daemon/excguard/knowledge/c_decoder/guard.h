@@ -4,7 +4,7 @@
  *
  * code    = [63:61] guard type | [60:32] flavor | [31:0] target
  * subcode = [63:0] payload
- * (osfmk/kern/exc_guard.h, EXC_GUARD_DECODE_GUARD_TYPE and its neighbours, xnu-11417.121.6)
+ * (osfmk/kern/exc_guard.h, EXC_GUARD_DECODE_GUARD_TYPE and its neighbors, xnu-11417.121.6)
  *
  * The same flavor number means different things on different releases, so every look-up takes one. A release
  * is one integer, major * 10000 + minor * 100 + patch of the macOS version: 140401 is macOS 14.4.1.
