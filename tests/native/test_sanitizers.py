@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.native import fuzz
-from tests.support import compiler, corpus, toolchain
+from tests.support import compiler, corpus, rendezvous_child, simulator, toolchain
 from tests.support.simulator import Kernel
 
 if TYPE_CHECKING:
@@ -63,6 +63,32 @@ def test_no_two_threads_meet(tmp_path: Path, clang: str) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) > 0
+
+
+@needs_clang
+@pytest.mark.skipif(
+    sys.platform == "darwin", reason="the sanitizer cannot be loaded into what is watched there"
+)
+@pytest.mark.parametrize("watched", [True, False])
+def test_no_two_threads_of_a_client_meet(tmp_path: Path, clang: str, *, watched: bool) -> None:
+    program = tmp_path / "client_threads"
+    source = [toolchain.HERE / "client_threads.c", rendezvous_child.CLIENT / "excguard_client.c"]
+    options = ["-O1", "-g", "-fsanitize=thread", f"-I{rendezvous_child.CLIENT}", *simulator.HEADERS]
+    subprocess.run([clang, *options, *source, *simulator.LIBRARIES, "-o", program], check=True)
+    config = tmp_path / "c.toml"
+    config.write_text('[log]\nformat = "json"\n')
+    run = [sys.executable, "-m", "excguard", "run", "--metrics", "off", "--delivery", "client"]
+    command = [*run, "--log", str(tmp_path / "log"), "--", program] if watched else [program]
+
+    with Kernel() as kernel:
+        done = subprocess.run(command, env=kernel.environ, check=False, capture_output=True, text=True)
+
+    assert "ThreadSanitizer" not in done.stderr
+    assert done.returncode == 0, done.stderr
+    outcomes = done.stdout.splitlines()
+    assert len(outcomes) == 8
+    assert len(set(outcomes)) == 1
+    assert ("granted" in outcomes[0]) == watched, outcomes
 
 
 @needs_clang

@@ -220,6 +220,8 @@ def one_line_errors() -> Iterator[None]:
         raise
     except SYSTEM_ERRORS as error:
         raise Failure(reason(error)) from None
+    except MemoryError:
+        raise Failure("out of memory") from None
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}:{place.lineno}"

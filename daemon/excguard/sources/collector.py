@@ -186,9 +186,10 @@ class Collector:
         while True:
             try:
                 await source.follow(self._config, _Reports(self, source))
-            except (OSError, RuntimeError) as error:  # watchfiles' own errors are RuntimeErrors
+            # watchfiles' own errors are RuntimeErrors, and those of its thread come in groups.
+            except (OSError, RuntimeError, MemoryError, ExceptionGroup) as error:
                 self._pipeline.emit(
-                    "error", "source_failed", source=source.name, error=str(error), delay=_RETRY
+                    "error", "source_failed", source=source.name, error=_reason(error), delay=_RETRY
                 )
                 await asyncio.sleep(_RETRY)
             else:
@@ -370,6 +371,13 @@ class Collector:
             else:
                 self._pipeline.external[source.name].append(hit, number)
         self._pipeline.drain()
+
+
+def _reason(error: BaseException) -> str:
+    """The text of an error; that of the first one in a group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) or type(error).__name__
 
 
 class _Reports:

@@ -159,8 +159,10 @@ class CrashReportWatcher:
             return _Look(size, incomplete=str(error))
         except OSError as error:
             return _Look(size, incomplete=f"cannot be read: {errors.reason(error)}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return _Look(size, failure=str(error))
+        except MemoryError:
+            return _Look(size, failure="not enough memory to read it")
 
     def _take(self, path: Path, found: _Look, now: float) -> None:
         """Draw the conclusions of a look."""
