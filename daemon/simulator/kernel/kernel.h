@@ -172,7 +172,7 @@ struct port {
     uint32_t qlimit;
     uint32_t msgcount;
     bool guarded, strict_guard, immovable, enforce_reply_semantics;
-    bool importance, tempowner; /* set by MPO_ flags and attributes, and told again: mps_flags */
+    bool importance, tempowner; /* set by MPO_ flags and attributes, and given back as mps_flags */
     bool throttled;             /* MACH_PORT_SERVICE_THROTTLED */
     uint32_t requests_room;     /* MACH_PORT_DNREQUESTS_SIZE: of its table of requests */
     uint64_t context;

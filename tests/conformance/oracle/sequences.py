@@ -1,4 +1,4 @@
-"""Runs the rows of the oracle on a kernel and tells where its answers differ.
+"""Runs the rows of the oracle on a kernel and reports where its answers differ.
 
 A row is a sequence of Mach port calls with what XNU's own ``osfmk/ipc`` returned, gave and raised for each,
 on the releases it lists (README.md beside this file). ``programs/sequences.c`` makes the calls; this module
