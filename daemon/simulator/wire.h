@@ -53,6 +53,10 @@ enum wire_op {
     WIRE_TASK_SET_EXCEPTION_PORTS,  /* task, mask, port, behavior, flavor */
     WIRE_TASK_GET_EXCEPTION_PORTS,  /* task, mask, count -> wire_action[] */
     WIRE_TASK_SWAP_EXCEPTION_PORTS, /* task, mask, port, behavior, flavor, count -> wire_action[] */
+    WIRE_THREAD_SET_EXCEPTION_PORTS,  /* thread; the rest as a task's */
+    WIRE_THREAD_GET_EXCEPTION_PORTS,  /* likewise */
+    WIRE_THREAD_SWAP_EXCEPTION_PORTS, /* likewise */
+    WIRE_TASK_IS_SELF,                /* task -> whether it is the caller's */
     WIRE_TASK_GET_GUARD_BEHAVIOR,   /* task -> flags */
     WIRE_TASK_SET_GUARD_BEHAVIOR,   /* task, flags */
     WIRE_TASK_CREATE_TOKEN,         /* task -> token */

@@ -35,6 +35,9 @@ OLD_PORT, OLD_RIGHT = "osfmk/ipc/mach_port.c, xnu-8019.41.5", "osfmk/ipc/ipc_rig
 OLD_KMSG, OLD_OBJECT = "osfmk/ipc/ipc_kmsg.c, xnu-8019.41.5", "osfmk/ipc/ipc_object.c, xnu-8019.41.5"
 
 
+GUARDED_SEND = "ipc_right_copyin_check_guard_locked"
+
+
 class Case(NamedTuple):
     """A scenario of programs/misuse.c, what becomes of it, and who says so."""
 
@@ -72,6 +75,11 @@ ALWAYS = [
     Case("move_immovable_receive", IMMOVABLE, None, f"ipc_right_copyin, {RIGHT}"),
     Case("move_exception_port", IMMOVABLE, None, f"ipc_right_copyin, {RIGHT}", since="15.0"),
     Case("receive_on_send", BAD_RECEIVE, RCV_INVALID_NAME, f"ipc_mqueue_copyin, {QUEUE}"),
+    # The port must be guarded with the descriptor's context, or not at all when the descriptor says so.
+    Case("guarded_descriptor_of_another", INCORRECT_GUARD, None, f"{GUARDED_SEND}, {RIGHT}", GUARD),
+    Case("guarded_descriptor_of_guarded", INCORRECT_GUARD, None, f"{GUARDED_SEND}, {RIGHT}", GUARD),
+    # Name ports may go anywhere; read ports stay with the task that got them.
+    Case("move_name_port", None, 0, "convert_task_name_to_port, osfmk/kern/ipc_tt.c, xnu-11417.121.6"),
 ]
 """The same since the identity-protected behaviors, by which they are watched, exist."""
 
@@ -217,6 +225,38 @@ SILENT = [
 """The same misuses before: the payload is 0."""
 
 CHANGED = [
+    Case(
+        "move_read_port",
+        IMMOVABLE,
+        None,
+        "convert_task_to_port_with_flavor, osfmk/kern/ipc_tt.c, xnu-11417.121.6",
+        release="15.5",
+        before="26.0",
+    ),
+    Case(
+        "move_read_port",
+        IMMOVABLE,
+        None,
+        "kGUARD_EXC_IMMOVABLE, osfmk/mach/port.h, macOS 26.4 SDK",
+        18 << 32 | 19,
+        since="26.4",
+    ),
+    Case(
+        "guarded_descriptor_of_send",
+        BAD_RIGHT,
+        SEND_INVALID_RIGHT,
+        f"ipc_kmsg_copyin_guarded_port_descriptor, {KMSG}",
+        release="15.5",
+        before="26.0",
+    ),
+    Case(
+        "guarded_descriptor_of_send",
+        BAD_RIGHT,
+        SEND_INVALID_RIGHT,
+        f"ipc_kmsg_copyin_guarded_port_descriptor, {KMSG}, {REASON}",
+        3 * TOP | 16,
+        since="26.0",
+    ),
     Case(
         "double_deallocate",
         None,

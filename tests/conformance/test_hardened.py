@@ -58,6 +58,8 @@ CASES = [
         f"kGUARD_EXC_EXCEPTION_BEHAVIOR_ENFORCE, {PORT_H}",
         target=0x80000001,
     ),
+    # A port that stays with the task does not become one that others can ask for.
+    Case("bootstrap_is_own_task", None, 0, 17, f"task_set_special_port, {IPC_TT}, xnu-11417.101.15"),
     Case("secure_behavior", None, 0, 0, f"behavior_is_identity_protected, {IPC_TT}, xnu-10063.101.15"),
     # One that has but one exception port gets it by task_register_hardened_exception_handler() alone.
     Case(

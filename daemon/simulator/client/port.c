@@ -297,7 +297,7 @@ mach_port_t mach_thread_self(void) {
 }
 
 boolean_t mach_task_is_self(task_name_t task) {
-    return task == mach_task_self_;
+    return task == mach_task_self_ || CALL(WIRE_TASK_IS_SELF, task).value[0];
 }
 
 mach_port_t mach_reply_port(void) {

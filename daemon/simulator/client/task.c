@@ -63,6 +63,35 @@ kern_return_t task_swap_exception_ports(task_t task, exception_mask_t exception_
                         masks, masksCnt, old_handlers, old_behaviors, old_flavors);
 }
 
+kern_return_t thread_set_exception_ports(thread_act_t thread, exception_mask_t exception_mask,
+                                         mach_port_t new_port, exception_behavior_t behavior,
+                                         thread_state_flavor_t new_flavor) {
+    return CALL(WIRE_THREAD_SET_EXCEPTION_PORTS, thread, exception_mask, new_port, (uint32_t)behavior,
+                (uint32_t)new_flavor)
+        .result;
+}
+
+kern_return_t thread_get_exception_ports(thread_act_t thread, exception_mask_t exception_mask,
+                                         exception_mask_array_t masks, mach_msg_type_number_t *masksCnt,
+                                         exception_handler_array_t old_handlers,
+                                         exception_behavior_array_t old_behaviors,
+                                         exception_flavor_array_t old_flavors) {
+    return give_actions(CALL(WIRE_THREAD_GET_EXCEPTION_PORTS, thread, exception_mask, EXC_TYPES_COUNT), masks,
+                        masksCnt, old_handlers, old_behaviors, old_flavors);
+}
+
+kern_return_t thread_swap_exception_ports(thread_act_t thread, exception_mask_t exception_mask,
+                                          mach_port_t new_port, exception_behavior_t behavior,
+                                          thread_state_flavor_t new_flavor, exception_mask_array_t masks,
+                                          mach_msg_type_number_t *masksCnt,
+                                          exception_handler_array_t old_handlers,
+                                          exception_behavior_array_t old_behaviors,
+                                          exception_flavor_array_t old_flavors) {
+    return give_actions(CALL(WIRE_THREAD_SWAP_EXCEPTION_PORTS, thread, exception_mask, new_port,
+                             (uint32_t)behavior, (uint32_t)new_flavor, EXC_TYPES_COUNT),
+                        masks, masksCnt, old_handlers, old_behaviors, old_flavors);
+}
+
 /* ---- the rest of a task ---- */
 
 kern_return_t task_get_exc_guard_behavior(task_inspect_t task, task_exc_guard_behavior_t *behavior) {

@@ -48,7 +48,7 @@ call call_port_get_attributes, call_port_set_attributes, call_port_get_srights, 
 call call_port_request_notification;
 /* ---- call_tasks.c ---- */
 
-call call_task_set_ports, call_task_get_ports, call_task_get_guard, call_task_set_guard,
+call call_task_set_ports, call_task_get_ports, call_task_get_guard, call_task_is_self, call_task_set_guard,
     call_task_create_token, call_token_get_port, call_task_get_special, call_task_set_special, call_for_pid,
     call_pid_for_task_port, call_host_self, call_thread_self, call_vm_gap, call_bootstrap, call_sysctl,
     call_spawn;

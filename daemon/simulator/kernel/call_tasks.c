@@ -6,14 +6,53 @@
 
 /* ---- tasks ---- */
 
+/* The thread that a name is the control port of. */
+static kern_return_t find_thread(mach_port_name_t name, struct thread **thread) {
+    struct entry *entry = space_lookup(current->task->space, name);
+    if (!entry || !(entry->bits & MACH_PORT_TYPE_SEND) || entry_check(entry, false)) {
+        return MACH_SEND_INVALID_DEST;
+    }
+    if (entry->port->type != PORT_THREAD_CONTROL) {
+        return KERN_INVALID_ARGUMENT;
+    }
+    *thread = entry->port->kobject;
+    return KERN_SUCCESS;
+}
+
+/* Whose exception ports a call is about: a task's, or a thread's, which come before them. */
+struct holder {
+    struct task *task;
+    struct action *actions;
+};
+
+static kern_return_t find_holder(const struct wire_request *request, struct holder *holder) {
+    struct thread *of;
+    kern_return_t result;
+    switch (request->op) {
+    case WIRE_THREAD_SET_EXCEPTION_PORTS:
+    case WIRE_THREAD_GET_EXCEPTION_PORTS:
+    case WIRE_THREAD_SWAP_EXCEPTION_PORTS:
+        result = find_thread(word(request, 0), &of);
+        if (result == KERN_SUCCESS) {
+            *holder = (struct holder){of->task, thread_actions(of)};
+        }
+        return result;
+    default:
+        result = find_task(word(request, 0), TASK_FLAVOR_CONTROL, &holder->task);
+        holder->actions = result == KERN_SUCCESS ? holder->task->actions : NULL;
+        return result;
+    }
+}
+
 kern_return_t call_task_set_ports(struct thread *thread, const struct wire_request *request,
                                   const uint8_t *payload) {
     (void)payload;
-    bool swap = request->op == WIRE_TASK_SWAP_EXCEPTION_PORTS;
+    bool swap =
+        request->op == WIRE_TASK_SWAP_EXCEPTION_PORTS || request->op == WIRE_THREAD_SWAP_EXCEPTION_PORTS;
     mach_port_name_t name = word(request, 2);
     struct port *port = NULL;
-    struct task *task;
-    kern_return_t result = find_task(word(request, 0), TASK_FLAVOR_CONTROL, &task);
+    struct holder holder;
+    kern_return_t result = find_holder(request, &holder);
     if (result != KERN_SUCCESS) {
         return result;
     }
@@ -31,12 +70,13 @@ kern_return_t call_task_set_ports(struct thread *thread, const struct wire_reque
         }
     }
     uint32_t mask = word(request, 1), behavior = word(request, 3), flavor = word(request, 4);
-    result = exception_validate(task, mask, port, behavior, flavor);
+    result = exception_validate(holder.task, mask, port, behavior, flavor);
     if (result == KERN_SUCCESS && swap) {
-        result = exception_get_ports(thread, task, mask, word(request, 5));
+        result = exception_get_ports(thread, holder.actions, mask, word(request, 5));
     }
     if (result == KERN_SUCCESS) {
-        return exception_set_ports(task, mask, port, behavior, flavor);
+        exception_set_ports(holder.actions, mask, port, behavior, flavor);
+        return KERN_SUCCESS;
     }
     port_release_right(port, MACH_MSG_TYPE_PORT_SEND);
     return result;
@@ -45,10 +85,21 @@ kern_return_t call_task_set_ports(struct thread *thread, const struct wire_reque
 kern_return_t call_task_get_ports(struct thread *thread, const struct wire_request *request,
                                   const uint8_t *payload) {
     (void)payload;
+    struct holder holder;
+    kern_return_t result = find_holder(request, &holder);
+    return result == KERN_SUCCESS
+               ? exception_get_ports(thread, holder.actions, word(request, 1), word(request, 2))
+               : result;
+}
+
+/* True of a task's weaker ports as well: they stand for the same task (mach_task_is_self, ipc_tt.c). */
+kern_return_t call_task_is_self(struct thread *thread, const struct wire_request *request,
+                                const uint8_t *payload) {
+    (void)payload;
     struct task *task;
-    kern_return_t result = find_task(word(request, 0), TASK_FLAVOR_CONTROL, &task);
-    return result == KERN_SUCCESS ? exception_get_ports(thread, task, word(request, 1), word(request, 2))
-                                  : result;
+    kern_return_t result = find_task(word(request, 0), TASK_FLAVOR_NAME, &task);
+    thread->reply.value[0] = result == KERN_SUCCESS && task == thread->task;
+    return result;
 }
 
 kern_return_t call_task_get_guard(struct thread *thread, const struct wire_request *request,
@@ -134,7 +185,16 @@ kern_return_t call_task_get_special(struct thread *thread, const struct wire_req
     }
     switch (word(request, 1)) {
     case TASK_KERNEL_PORT:
-        return return_port(thread, task_port(task, TASK_FLAVOR_CONTROL));
+        if (!task->hardened) {
+            return return_port(thread, task_port(task, TASK_FLAVOR_CONTROL));
+        }
+        /*
+         * The own port of a hardened task stays where it is; this one moves, and takes an entitlement
+         * since 26.0 (task_get_special_port, ipc_tt.c).
+         */
+        return rule(RULE_PORT_TYPES) && !(task->policy & EXCSIM_ENTITLED)
+                   ? KERN_DENIED
+                   : return_port(thread, task_movable_port(task));
     case TASK_NAME_PORT:
         return return_port(thread, task_port(task, TASK_FLAVOR_NAME));
     case TASK_INSPECT_PORT:
@@ -162,9 +222,14 @@ kern_return_t call_task_set_special(struct thread *thread, const struct wire_req
     }
     if (MACH_PORT_VALID(word(request, 2))) {
         struct entry *entry = space_lookup(current->task->space, word(request, 2));
-        if (!entry ||
-            right_copyin(entry, MACH_MSG_TYPE_COPY_SEND, COPYIN_CALL, 0, NULL, &port) != KERN_SUCCESS) {
+        if (!entry || right_copyin(entry, MACH_MSG_TYPE_COPY_SEND, COPYIN_CALL, COPYIN_IMMOVABLE_OK, NULL,
+                                   &port) != KERN_SUCCESS) {
             return MACH_SEND_INVALID_RIGHT;
+        }
+        /* Others could get it by task_get_special_port (task_set_special_port, ipc_tt.c, since 11.3). */
+        if (entry->bits & BITS_IMMOVABLE && rule(RULE_KEPT_CONTROL_PORTS)) {
+            port_release_send(port);
+            return KERN_INVALID_RIGHT;
         }
     }
     struct port *old = task->bootstrap;

@@ -1,9 +1,9 @@
 /*
  * Exceptions: which handlers they are delivered to (osfmk/kern/ipc_tt.c), the messages
  * (osfmk/kern/exception.c), and what happens to the process (mach_port_guard_ast, osfmk/ipc/ipc_policy.c;
- * virt_memory_guard_ast, osfmk/vm/vm_map.c; fd_guard_ast, bsd/kern/kern_guarded.c). The task's handler comes
- * first, then the host's, which is ReportCrash: it handles what no other handler did, and what it would write
- * is kept for excsim_crash_report().
+ * virt_memory_guard_ast, osfmk/vm/vm_map.c; fd_guard_ast, bsd/kern/kern_guarded.c). The thread's handler
+ * comes first, then the task's, then the host's, which is ReportCrash: it handles what no other handler did,
+ * and what it would write is kept for excsim_crash_report().
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -129,26 +129,21 @@ kern_return_t exception_validate(struct task *task, uint32_t mask, struct port *
     return KERN_SUCCESS;
 }
 
-kern_return_t exception_set_ports(struct task *task, uint32_t mask, struct port *port, uint32_t behavior,
-                                  uint32_t flavor) {
-    kern_return_t result = exception_validate(task, mask, port, behavior, flavor);
-    if (result != KERN_SUCCESS) {
-        return result;
-    }
+void exception_set_ports(struct action *actions, uint32_t mask, struct port *port, uint32_t behavior,
+                         uint32_t flavor) {
     for (int at = FIRST_EXCEPTION; at < EXC_TYPES_COUNT; at++) {
         if (mask >> at & 1) {
-            task_set_action(&task->actions[at], port_valid(port) ? port_copy_send(port) : NULL, behavior,
-                            flavor);
+            task_set_action(&actions[at], port_valid(port) ? port_copy_send(port) : NULL, behavior, flavor);
         }
     }
     if (port_valid(port)) {
         port_release_send(port);
     }
-    return KERN_SUCCESS;
 }
 
 /* Equal actions share one entry; ports become send rights of the caller. */
-kern_return_t exception_get_ports(struct thread *thread, struct task *task, uint32_t mask, uint32_t room) {
+kern_return_t exception_get_ports(struct thread *thread, const struct action *actions, uint32_t mask,
+                                  uint32_t room) {
     struct wire_action found[EXC_TYPES_COUNT];
     struct port *ports[EXC_TYPES_COUNT];
     uint32_t count = 0;
@@ -156,7 +151,7 @@ kern_return_t exception_get_ports(struct thread *thread, struct task *task, uint
         return KERN_INVALID_ARGUMENT;
     }
     for (int at = FIRST_EXCEPTION; at < EXC_TYPES_COUNT; at++) {
-        struct action *action = &task->actions[at];
+        const struct action *action = &actions[at];
         uint32_t same = 0;
         if (!(mask >> at & 1)) {
             continue;
@@ -326,6 +321,19 @@ static bool send_to(struct thread *thread, const struct action *action) {
 
 static void finish(struct thread *thread, kern_return_t result);
 
+/* The thread's handler comes first, then the task's (exception_triage_thread). */
+static bool send_to_next(struct thread *thread) {
+    struct raising *raising = &thread->raising;
+    if (!raising->at_task) {
+        raising->at_task = true;
+        if (thread->actions && send_to(thread, &thread->actions[raising->exception])) {
+            raising->at_task = false;
+            return true;
+        }
+    }
+    return send_to(thread, &thread->task->actions[raising->exception]);
+}
+
 static void deliver(struct thread *thread) {
     struct raising *raising = &thread->raising;
     counts.exceptions++;
@@ -333,7 +341,7 @@ static void deliver(struct thread *thread) {
     if (raising->fatal && raising->exception == EXC_GUARD && !settings.developer_mode &&
         !release_is_before(140100)) {
         finish(thread, KERN_DENIED);
-    } else if (!send_to(thread, &thread->task->actions[raising->exception])) {
+    } else if (!send_to_next(thread)) {
         finish(thread, KERN_FAILURE);
     }
 }
@@ -533,6 +541,10 @@ void exception_reply(struct thread *thread, struct message *message) {
         message_destroy(message);
     }
     thread->raising.in_message = false;
-    finish(thread, result);
+    bool thread_refused = result != KERN_SUCCESS && !thread->raising.at_task;
+    thread->raising.at_task = true;
+    if (!thread_refused || !send_to_next(thread)) {
+        finish(thread, result);
+    }
     thread_return(thread);
 }

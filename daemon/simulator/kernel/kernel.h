@@ -472,6 +472,7 @@ struct task {
     struct space *space;
     struct action actions[EXC_TYPES_COUNT];
     struct port *ports[4];  /* by TASK_FLAVOR_; receive rights of the kernel */
+    struct port *movable;   /* another control port, which may leave the task; likewise */
     struct port *bootstrap; /* a send right or NULL */
     struct list threads;
     uint64_t queued_bytes; /* of its messages that were not yet received */
@@ -497,6 +498,7 @@ struct raising {
     int signal;
     uint32_t expected_id; /* of the reply */
     uint32_t state_flavor, state_count;
+    bool at_task;    /* the thread's own handler has had it */
     bool in_message; /* waits for the reply */
 };
 
@@ -521,6 +523,7 @@ struct thread {
     struct port *waiting_port; /* a reference, while it waits */
     struct pset *waiting_set;
 
+    struct action *actions; /* EXC_TYPES_COUNT of them, before the task's; NULL: none were set */
     struct pending_guard guard;
     struct raising raising;
     uint64_t repeat; /* how many times more to raise repeat_* */
@@ -557,6 +560,8 @@ const char *task_name(struct task *task); /* of the program that it runs */
 /* A send right to the task's port of that flavor. */
 struct port *task_port(struct task *task, mach_task_flavor_t flavor);
 struct port *thread_port(struct thread *thread, bool control);
+/* A send right to a control port of a hardened task that may leave it. */
+struct port *task_movable_port(struct task *task);
 struct port *task_token(struct task *task);
 struct port *task_host_port(void);
 /* The living task that a port stands for with at least that much power; NULL if none. */
@@ -567,6 +572,8 @@ void task_set_action(struct action *action, struct port *port, uint32_t behavior
 struct thread *thread_new(int fd);
 /* The connection is a thread of this process from now on; false: refuse it. */
 bool thread_hello(struct thread *thread, pid_t pid, uid_t uid, gid_t gid);
+/* The thread's exception actions, by exception; all empty at first. */
+struct action *thread_actions(struct thread *thread);
 void thread_destroy(struct thread *thread);
 void thread_payload(struct thread *thread, const void *bytes, size_t size); /* of the reply */
 /* The request is done: raises what waits to be raised, then replies. */
@@ -580,11 +587,12 @@ void spawn_cancel(struct task *parent, uint64_t token);
 
 /* ---- exceptions (exception.c) ---- */
 
-kern_return_t exception_set_ports(struct task *task, uint32_t mask, struct port *port, uint32_t behavior,
-                                  uint32_t flavor); /* consumes port on success only */
+void exception_set_ports(struct action *actions, uint32_t mask, struct port *port, uint32_t behavior,
+                         uint32_t flavor); /* of valid arguments; consumes port */
 kern_return_t exception_validate(struct task *task, uint32_t mask, struct port *port, uint32_t behavior,
                                  uint32_t flavor);
-kern_return_t exception_get_ports(struct thread *thread, struct task *task, uint32_t mask, uint32_t count);
+kern_return_t exception_get_ports(struct thread *thread, const struct action *actions, uint32_t mask,
+                                  uint32_t count);
 /* Raises what waits, one after the other, until one has to wait for its handler; true: nothing waits. */
 bool exception_run(struct thread *thread);
 /*

@@ -21,7 +21,7 @@
 enum { THREADS_MAX = 4096 };
 
 static int epoll_fd, listen_fd = -1, starter_fd = -1, signal_fd;
-static char *socket_path; /* NULL: it is not ours to remove */
+static char *socket_path;                             /* NULL: it is not ours to remove */
 static struct list timers = {&timers, &timers};       /* struct thread, nearest deadline first */
 static struct list dropped = {&dropped, &dropped};    /* struct thread: to be destroyed */
 static struct list greeters = {&greeters, &greeters}; /* struct thread without a task yet */

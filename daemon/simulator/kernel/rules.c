@@ -39,8 +39,11 @@ static const struct range {
      * KERN_INVALID_RIGHT (ipc_right_lookup_read, xnu-8019.41.5).
      */
     [RULE_DEAD_IS_NO_NAME] = {120000, FOR_EVER},
-    /* Task read and inspect ports do not leave a task, whoever it is (ipc_tt.c, xnu-8019.41.5). */
-    [RULE_KEPT_CONTROL_PORTS] = {120000, FOR_EVER},
+    /*
+     * Read and inspect ports of tasks and threads do not leave the task that got them, whoever it is
+     * (convert_task_to_port_with_flavor, ipc_tt.c of xnu-7195.101.1).
+     */
+    [RULE_KEPT_CONTROL_PORTS] = {110300, FOR_EVER},
     /* MPO_REPLY_PORT and provisional reply ports (ipc_port_init, xnu-8792.41.9). */
     [RULE_REPLY_PORTS] = {130000, FOR_EVER},
     /*

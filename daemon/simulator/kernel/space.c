@@ -169,10 +169,15 @@ bool entry_check(struct entry *entry, bool allow_dead_once) {
 /* ipc_should_mark_immovable_send, ipc_policy.c of xnu-12377; ip_is_immovable_send before. */
 uint32_t entry_immovable_bit(const struct entry *entry, const struct port *port) {
     const struct task *task = entry->space->task;
-    bool own = (port->type == PORT_TASK_CONTROL && port->kobject == task) ||
+    bool own = (port->type == PORT_TASK_CONTROL && port == task->ports[TASK_FLAVOR_CONTROL]) ||
                (port->type == PORT_THREAD_CONTROL && ((struct thread *)port->kobject)->task == task);
     if (own) {
         return task->hardened ? BITS_IMMOVABLE : 0;
+    }
+    bool weak_control =
+        port->type == PORT_TASK_READ || port->type == PORT_TASK_INSPECT || port->type == PORT_THREAD_READ;
+    if (weak_control && rule(RULE_KEPT_CONTROL_PORTS)) {
+        return BITS_IMMOVABLE;
     }
     if (rule(RULE_PORT_TYPES)) {
         return port_policy(port)->sends_stay ? BITS_IMMOVABLE : 0;

@@ -124,6 +124,13 @@ struct port *task_port(struct task *task, mach_task_flavor_t flavor) {
     return port_make_send(task->ports[flavor]);
 }
 
+struct port *task_movable_port(struct task *task) {
+    if (!task->movable) {
+        task->movable = port_new_kernel(PORT_TASK_CONTROL, task);
+    }
+    return port_make_send(task->movable);
+}
+
 struct task *task_from_port(const struct port *port, mach_task_flavor_t weakest) {
     mach_task_flavor_t flavor;
     switch (port->type) {
@@ -199,6 +206,10 @@ static void close_space(struct task *task) {
         if (port) {
             port_destroy(port);
         }
+    }
+    if (task->movable) {
+        port_destroy(task->movable);
+        task->movable = NULL;
     }
     space_destroy(space);
     task->space = NULL;
@@ -569,6 +580,13 @@ void thread_cancel_wait(struct thread *thread) {
     }
 }
 
+struct action *thread_actions(struct thread *thread) {
+    if (!thread->actions) {
+        thread->actions = kernel_alloc(EXC_TYPES_COUNT * sizeof *thread->actions);
+    }
+    return thread->actions;
+}
+
 void thread_destroy(struct thread *thread) {
     struct port *ports[] = {thread->control, thread->read, thread->reply_port};
     loop_forget(thread);
@@ -582,6 +600,10 @@ void thread_destroy(struct thread *thread) {
         if (ports[at]) {
             port_destroy(ports[at]);
         }
+    }
+    if (thread->actions) {
+        clear_actions(thread->actions);
+        free(thread->actions);
     }
     if (current == thread) {
         current = NULL;

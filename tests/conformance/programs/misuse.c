@@ -81,6 +81,23 @@ SCENARIO(no_senders_of_notification_port, receive_right(MPO_NOTIFICATION_PORT, 0
          request(port, MACH_NOTIFY_NO_SENDERS, receive_right(0, 0)))
 SCENARIO(notify_exception_port, receive_right(MPO_EXCEPTION_PORT, 0),
          request(receive_right(0, 0), MACH_NOTIFY_NO_SENDERS, port))
+static kern_return_t send_guarded_descriptor(mach_port_t port, mach_port_context_t context, unsigned flags) {
+    struct {
+        mach_msg_base_t base;
+        mach_msg_guarded_port_descriptor_t port;
+    } message = {
+        .base = {{MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, 0) | MACH_MSGH_BITS_COMPLEX, sizeof message,
+                  receive_right(0, 0), 0, 0, 1},
+                 {1}},
+        .port = {.name = port,
+                 .context = context,
+                 .flags = flags,
+                 .disposition = MACH_MSG_TYPE_MOVE_RECEIVE,
+                 .type = MACH_MSG_GUARDED_PORT_DESCRIPTOR},
+    };
+    return mach_msg(&message.base.header, MACH_SEND_MSG, sizeof message, 0, 0, 0, 0);
+}
+
 /* what hardened tasks may not do */
 static kern_return_t send_to_service(mach_port_t service) {
     mach_port_t reply = receive_right(0, 0);
@@ -106,6 +123,21 @@ static kern_return_t set_exception_port(mach_port_t port, exception_behavior_t b
 }
 
 SCENARIO(move_task_port, SELF, send_with_descriptor(port, MACH_MSG_TYPE_COPY_SEND))
+static mach_port_t special_port(int which) {
+    mach_port_t port;
+    MUST(task_get_special_port(SELF, which, &port));
+    return port;
+}
+
+SCENARIO(move_read_port, special_port(TASK_READ_PORT), send_with_descriptor(port, MACH_MSG_TYPE_COPY_SEND))
+SCENARIO(move_name_port, special_port(TASK_NAME_PORT), send_with_descriptor(port, MACH_MSG_TYPE_COPY_SEND))
+SCENARIO(bootstrap_is_own_task, SELF, task_set_special_port(SELF, TASK_BOOTSTRAP_PORT, port))
+SCENARIO(guarded_descriptor_of_another, receive_right(MPO_CONTEXT_AS_GUARD, GUARD),
+         send_guarded_descriptor(port, WRONG, MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE))
+SCENARIO(guarded_descriptor_of_guarded, receive_right(MPO_CONTEXT_AS_GUARD, GUARD),
+         send_guarded_descriptor(port, 0, MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND))
+SCENARIO(guarded_descriptor_of_send, send_right(),
+         send_guarded_descriptor(port, GUARD, MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE))
 SCENARIO(reply_port_in_body, receive_right(MPO_REPLY_PORT, 0),
          send_with_descriptor(port, MACH_MSG_TYPE_MAKE_SEND))
 /* A task starts with two references to its own port since macOS 26. */
@@ -159,6 +191,12 @@ static kern_return_t deallocate_gap(mach_port_t *out) {
 static const struct scenario_row rows[] = {
     {"deallocate_gap", deallocate_gap},
     {"move_task_port", move_task_port},
+    {"move_read_port", move_read_port},
+    {"move_name_port", move_name_port},
+    {"bootstrap_is_own_task", bootstrap_is_own_task},
+    {"guarded_descriptor_of_another", guarded_descriptor_of_another},
+    {"guarded_descriptor_of_guarded", guarded_descriptor_of_guarded},
+    {"guarded_descriptor_of_send", guarded_descriptor_of_send},
     {"reply_port_in_body", reply_port_in_body},
     {"deallocate_task_port", deallocate_task_port},
     {"destroy_task_port", destroy_task_port},

@@ -24,8 +24,9 @@
 
 #ifdef __APPLE__
 #define become(policy) ((policy) ? KERN_NOT_SUPPORTED : KERN_SUCCESS) /* a Mac's process is what it is */
-#define deallocate_kernel(name, type) ((void)(name), (void)(type), KERN_NOT_SUPPORTED) /* of fork(2) alone \
-                                                                                        */
+#define deallocate_kernel(name, type)                                    \
+    ((void)(name), (void)(type), KERN_NOT_SUPPORTED) /* of fork(2) alone \
+                                                      */
 #else
 #include <excsim.h>
 #define become(policy) excsim_set_policy((uint32_t)(policy))

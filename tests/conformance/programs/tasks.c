@@ -243,7 +243,78 @@ CHECK(what_a_weaker_port_may) {
     EXPECT(1, task_create_identity_token(name, &token) != KERN_SUCCESS);
     EXPECT(1, task_get_exc_guard_behavior(name, &behavior) != KERN_SUCCESS);
     EXPECT(1, mach_task_is_self(SELF));
+    EXPECT(1, mach_task_is_self(name));
     EXPECT(0, mach_task_is_self(receive_right(MPO_INSERT_SEND_RIGHT, 0)));
+}
+
+/* ---- exception ports of threads ---- */
+
+/* thread_set_exception_ports, thread_get_exception_ports, thread_swap_exception_ports, ipc_tt.c */
+CHECK(exception_ports_of_a_thread) {
+    mach_port_t one = receive_right(MPO_INSERT_SEND_RIGHT, 0), thread = mach_thread_self();
+    exception_mask_t masks[EXC_TYPES_COUNT];
+    mach_port_t ports[EXC_TYPES_COUNT];
+    exception_behavior_t behaviors[EXC_TYPES_COUNT];
+    thread_state_flavor_t flavors[EXC_TYPES_COUNT];
+    mach_msg_type_number_t count = EXC_TYPES_COUNT;
+    EXPECT(KERN_SUCCESS, thread_set_exception_ports(thread, EXC_MASK_GUARD, one, PROTECTED, 0));
+    EXPECT(KERN_SUCCESS,
+           thread_get_exception_ports(thread, EXC_MASK_GUARD, masks, &count, ports, behaviors, flavors));
+    EXPECT(1, count);
+    EXPECT(EXC_MASK_GUARD, masks[0]);
+    EXPECT(one, ports[0]);
+    EXPECT(PROTECTED, behaviors[0]);
+    count = EXC_TYPES_COUNT;
+    EXPECT(KERN_SUCCESS, thread_swap_exception_ports(thread, EXC_MASK_GUARD, MACH_PORT_NULL, PROTECTED, 0,
+                                                     masks, &count, ports, behaviors, flavors));
+    EXPECT(one, ports[0]);
+    count = EXC_TYPES_COUNT;
+    EXPECT(KERN_SUCCESS, /* the task has none of it */
+           task_get_exception_ports(SELF, EXC_MASK_GUARD, masks, &count, ports, behaviors, flavors));
+    EXPECT(1, ports[0] != one);
+    EXPECT(KERN_INVALID_ARGUMENT, thread_set_exception_ports(SELF, EXC_MASK_GUARD, one, PROTECTED, 0));
+}
+
+/* Two handlers of the same process; each notes that it was asked. */
+static mach_port_t of_thread, of_task;
+static kern_return_t answer_of_thread;
+static volatile int asked_thread, asked_task;
+
+static void *handle_both(void *unused) {
+    mach_port_t set = port_set();
+    uint8_t buffer[1024];
+    mach_msg_header_t *header = (mach_msg_header_t *)buffer;
+    MUST(mach_port_insert_member(SELF, of_thread, set));
+    MUST(mach_port_insert_member(SELF, of_task, set));
+    while (!mach_msg(header, MACH_RCV_MSG, 0, sizeof buffer, set, 0, 0)) {
+        int is_thread = header->msgh_local_port == of_thread;
+        *(is_thread ? &asked_thread : &asked_task) += 1;
+        mig_reply_error_t reply = {.Head = {MACH_MSGH_BITS(MACH_MSG_TYPE_MOVE_SEND_ONCE, 0), sizeof reply,
+                                            header->msgh_remote_port, 0, 0, header->msgh_id + 100},
+                                   .NDR = NDR_record,
+                                   .RetCode = is_thread ? answer_of_thread : KERN_SUCCESS};
+        MUST(mach_msg(&reply.Head, MACH_SEND_MSG, sizeof reply, 0, 0, 0, 0));
+    }
+    return unused;
+}
+
+/* exception_triage_thread, osfmk/kern/exception.c */
+CHECK(thread_handles_before_the_task) {
+    pthread_t handler;
+    of_thread = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    of_task = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    answer_of_thread = KERN_FAILURE;
+    pthread_create(&handler, NULL, handle_both, NULL);
+    MUST(task_set_exception_ports(SELF, EXC_MASK_GUARD, of_task, PROTECTED, 0));
+    MUST(thread_set_exception_ports(mach_thread_self(), EXC_MASK_GUARD, of_thread, PROTECTED, 0));
+    MUST(task_set_exc_guard_behavior(SELF, TASK_EXC_GUARD_MP_DELIVER));
+    EXPECT(KERN_INVALID_NAME, mach_port_deallocate(SELF, no_name()));
+    EXPECT(1, asked_thread); /* it refuses, so the task's is asked next */
+    EXPECT(1, asked_task);
+    answer_of_thread = KERN_SUCCESS;
+    EXPECT(KERN_INVALID_NAME, mach_port_deallocate(SELF, no_name()));
+    EXPECT(2, asked_thread);
+    EXPECT(1, asked_task);
 }
 
 /* mach_host_self and mach_thread_self, mach/mach_init.h */

@@ -9,6 +9,7 @@
 #include <mach/mig.h>
 #include <mach/mig_errors.h>
 #include <mach/task.h>
+#include <mach/thread_act.h>
 #include <mach/vm_map.h>
 
 #ifdef __cplusplus
