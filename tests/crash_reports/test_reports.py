@@ -320,6 +320,15 @@ def test_frames_of_an_ips() -> None:
     assert frame.address == 4112
 
 
+def test_a_frame_of_libdispatch_names_the_cause() -> None:
+    report = crash_reports.read_text(
+        "Exception Type: EXC_GUARD\nTermination Reason: Namespace GUARD, Code 2305845208236950019\n\n"
+        "Thread 0 Crashed:\n0   libdispatch.dylib  0x188fc6214 _dispatch_bug_kevent_vanished + 8\n"
+    )
+
+    assert any("_dispatch_bug_kevent_vanished among the frames" in note for note in report.notes)
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [

@@ -53,6 +53,9 @@ NOTHING = "no guard violation found in it"
 
 _NAMED = "EXC_GUARD is named, but no code, flavor or message of it is in the text"
 
+_KEVENT = frozenset({"_dispatch_bug_kevent_vanished", "_dispatch_bug_kevent_client"})
+"""Functions of libdispatch that are among the frames for one reason only."""
+
 _HEADER_BYTES = 4096
 _MINIDUMP = b"MDMP"
 
@@ -210,6 +213,10 @@ def _finish(draft: Draft, name: str, release: str | None) -> Report:
         if evidence.simulated:
             report.kind = "simulated"
     draft.evidence = []
+    if report.violations and (cause := next((f.symbol for f in report.frames if f.symbol in _KEVENT), None)):
+        report.notes.append(
+            f"{cause} among the frames: libdispatch watched a port name that was deallocated or destroyed"
+        )
     if report.violations or report.error:
         return report
     if report.kind not in {"crash", "simulated"}:
