@@ -268,14 +268,15 @@ def _without_mentions(drafts: list[Draft]) -> list[Draft]:
     reported = {one.code for draft in drafts if not draft.line for one in draft.evidence} - {None}
     if not reported:
         return drafts
-    return [draft for draft in drafts if not _mentions(draft, reported)]
-
-
-def _mentions(draft: Draft, codes: set[int | None]) -> bool:
-    report = draft.report
-    if not draft.line or report.format != "text" or report.process or report.pid is not None or report.frames:
-        return False
-    return all(one.code in codes and not one.subcode for one in draft.evidence)
+    kept = []
+    for draft in drafts:
+        report = draft.report
+        if draft.line and report.format == "text" and report.process is None and report.pid is None:
+            draft.evidence = [one for one in draft.evidence if one.code not in reported or one.subcode]
+            if not draft.evidence:
+                continue
+        kept.append(draft)
+    return kept
 
 
 def _without_names(drafts: list[Draft]) -> list[Draft]:

@@ -19,6 +19,8 @@ from excguard.crash_reports.log_lines import Line, named_in_words, names_guard, 
 from excguard.crash_reports.messages import ending_note, other_namespace, read_message, read_termination
 from excguard.crash_reports.numbers import NUMBER, number, ungrouped
 from excguard.crash_reports.stack_text import parse_frame
+from excguard.decoding.code import TARGET_MASK, TYPE_SHIFT
+from excguard.knowledge import guards
 
 MAX_LINE = 4096
 """Characters of a line that are read."""
@@ -66,6 +68,7 @@ _PROCESS_KEYS = {"Process", "Parent Process", "Incident Identifier", "CrashRepor
 _SYSTEM_KEYS = {"OS Version", "Operating system", "Report Version", "Date/Time", "Hardware Model"}
 _STARTS = _PROCESS_KEYS | _SYSTEM_KEYS
 """Keys that stand before the exception of a report: behind one they begin another report."""
+_OF_OSQUERY = frozenset({"PID", "Path"})
 _WHOLE = frozenset({"Report Version", "Date/Time"})
 """Keys of reports that end with a list of images."""
 _IGNORED = frozenset({"Responsible", "Responsible Process", "Terminating Process", "Launch Time"})
@@ -221,7 +224,8 @@ class TextReader:
         return True
 
     def _head(self, key: str, value: str) -> None:
-        if key in self._header or (key in _STARTS and self._block):
+        starts = _STARTS | _OF_OSQUERY if "Crash reason" in self._seen else _STARTS
+        if key in self._header or (key in starts and self._block):
             self._close()
         self._header[key] = value
         report = self._report().report
@@ -260,8 +264,10 @@ class TextReader:
     def _exception(self, key: str, value: str) -> None:
         """Read a line of a report's exception."""
         repeated = key in self._seen and key not in {"Exception Codes", "Exception Note"}
-        if self._block and (repeated or (self._open and self._open.report.frames)):
+        other = "Crash reason" in self._seen
+        if self._block and (repeated or other or (self._open and self._open.report.frames)):
             self._close()
+        self._close_panic()
         self._report()
         self._block = block = self._block or Evidence(origin="report")
         self._seen.add(key)
@@ -298,6 +304,7 @@ class TextReader:
         """Read minidump-stackwalk's "EXC_GUARD / GUARD_TYPE_FD / GUARD_EXC_CLOSE"."""
         if self._block:
             self._close()
+        self._close_panic()
         report = self._report().report
         if not names_guard(value):
             name = _EXCEPTION_NAME.search(value)
@@ -378,6 +385,8 @@ class TextReader:
         if block is None or self._open is None or self._open.report.frames or "EXC_GUARD" in line:
             return False
         one = found.evidence
+        if not _agree(block, one):
+            return False
         if one.code is None:
             bare = block.target is None and block.guard is None and block.flavor_name is None
             return found.part and bare and read_message(line, block)
@@ -391,6 +400,7 @@ class TextReader:
 
     def _line(self, found: Line) -> None:
         """Add a document of one line, or one line more to the document before."""
+        self._close_panic()
         header = self._open.report if self._open and not self._block else None
         evidence = found.evidence
         draft = Draft(line=True, evidence=[evidence])
@@ -445,7 +455,8 @@ class TextReader:
         if (evidence.guard_type, evidence.flavor_name) in self._names:
             return
         self._names.add((evidence.guard_type, evidence.flavor_name))
-        draft = Draft(weak=True, evidence=[evidence])
+        numbered = evidence.code is not None or evidence.target is not None or evidence.guard is not None
+        draft = Draft(weak=not numbered, evidence=[evidence])
         draft.report.exception_type = "EXC_GUARD"
         self._drafts.append(draft)
 
@@ -469,6 +480,8 @@ class TextReader:
 
     def _panic(self, line: str) -> None:
         """Read the first line of a panic: the end of the first process, by a guard or not, is one."""
+        if self._block:
+            self._close()
         draft = self._report()
         draft.report.kind = "panic"
         if found := read_line(line):
@@ -476,6 +489,11 @@ class TextReader:
             draft.report.exception_type = found.evidence.exception_type
             if "initproc" in line:
                 draft.report.process, draft.report.pid = "launchd", 1
+
+    def _close_panic(self) -> None:
+        """Close the report of a panic: it has no exception."""
+        if self._open and self._open.report.kind == "panic":
+            self._close()
 
     def _debugger(self, target: str | None, module: str | None) -> None:
         """Read lines that a debugger prints below a stop."""
@@ -496,6 +514,15 @@ def _read_rest(rest: str, block: Evidence) -> None:
         block.code, block.subcode, block.target = one.code, one.subcode, one.target
         block.guard, block.guard_type, block.flavor_name = one.guard, one.guard_type, one.flavor_name
     named_in_words("EXC_GUARD" + rest, block)
+
+
+def _agree(one: Evidence, other: Evidence) -> bool:
+    """Whether the code of one of two can be that of what the other says in words."""
+    code, words = (one.code, other) if one.code is not None else (other.code, one)
+    if code is None:
+        return True
+    kind = guards.NAMES.get(code >> TYPE_SHIFT)
+    return words.guard_type in {None, kind} and words.target in {None, code & TARGET_MASK}
 
 
 def _continues(last: Draft, draft: Draft) -> bool:
