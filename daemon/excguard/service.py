@@ -14,12 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
 from excguard.config import Config
-from excguard.crash_reports.symbols.symbol import Symbolizer
 from excguard.knowledge import releases
 from excguard.mach import bootstrap
 from excguard.mach.errors import MachError
@@ -35,7 +34,7 @@ from excguard.pipeline.receiver import Receiver
 from excguard.pipeline.sink import Sink
 from excguard.pipeline.tally import SiteTally
 from excguard.sources.collector import Collector
-from excguard.sources.process_reports import OwnProcess
+from excguard.sources.own_process import OwnProcess
 from excguard.sources.registry import sources
 from excguard.targets.attachment import Attachment
 from excguard.targets.behavior import with_behaviors
@@ -46,6 +45,9 @@ from excguard.targets.rendezvous import TargetRendezvous
 from excguard.targets.supervisor import Supervisor
 from excguard.targets.target_set import TargetSet
 from excguard.targets.visibility import Visibility
+
+if TYPE_CHECKING:
+    from excguard.crash_reports.symbols.symbol import Symbolizer
 
 _TICK: Final = 1.0  # seconds between two summaries
 _COALESCE: Final = 0.02  # seconds that hits wait for others after some were read
@@ -127,7 +129,7 @@ class Service(Closeable):
         attach: int | None = None,
         check_in: str | None = None,
         on_event: Callable[[Event], None] | None = None,
-        symbolizer: Symbolizer | None = None,
+        symbolizer: "Symbolizer | None" = None,
     ) -> Self:
         """Open everything that can fail, and queue what an earlier process has left in the journal.
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from excguard.sources.process_reports import OwnProcess, ProcessReports
+from excguard.sources.own_process import OwnProcess
+from excguard.sources.process_reports import ProcessReports
 from excguard.sources.report_file import identify
 
 BEGAN = datetime(2026, 11, 27, 12, 0, 0, tzinfo=UTC)

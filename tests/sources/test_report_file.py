@@ -1,6 +1,8 @@
 """Reports as they are on disk, in pieces and whole."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,3 +105,14 @@ def test_report_without_the_code_never_becomes_a_hit(tmp_path) -> None:
     exception = {"type": "EXC_GUARD", "subtype": "GUARD_TYPE_MACH_PORT", "signal": "SIGKILL"}
     with pytest.raises(IncompleteReportError, match="leaves out the code"):
         read(written(tmp_path, ips(exception=exception, termination=None)))
+
+
+def test_the_readers_of_reports_are_loaded_with_the_first_report() -> None:
+    """`excguard serve` and `run` may never see one."""
+    code = (
+        "import sys, excguard.cli.run, excguard.cli.serve\n"
+        "print(*(name for name in sys.modules if name.startswith('excguard.crash_reports')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == []

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     from excguard.config import Config
     from excguard.crash_reports.symbols.symbol import Symbolizer
-    from excguard.sources.process_reports import FoundReport, OwnProcess
+    from excguard.sources.own_process import OwnProcess
+    from excguard.sources.process_reports import FoundReport
 
 WAIT: Final = 60.0
 """Seconds that reports are waited for unless the configuration says: ReportCrash takes up to a minute."""

@@ -22,7 +22,7 @@ from excguard.pipeline.pipeline import Pipeline
 from excguard.pipeline.sink import Level
 from excguard.pipeline.source import ExternalHit, Source
 from excguard.sources.deduplicator import SAME_START_NS, Deduplicator
-from excguard.sources.process_reports import OwnProcess
+from excguard.sources.own_process import OwnProcess
 
 _GRACE: Final = 1.0
 """Seconds that a line of the unified log waits for the live hit that it may describe.

@@ -18,14 +18,16 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from excguard.config import Config
-from excguard.crash_reports.symbols.symbol import Symbolizer
 from excguard.files import errors
 from excguard.files.off_loop import OffLoop
 from excguard.pipeline.source import ExternalHit, Reporter
 from excguard.sources.report_state import MAX_SIZE, IncompleteReportError
+
+if TYPE_CHECKING:
+    from excguard.crash_reports.symbols.symbol import Symbolizer
 
 DEFAULT_DIRECTORIES: Final = ("~/Library/Logs/DiagnosticReports", "/Library/Logs/DiagnosticReports")
 
@@ -211,7 +213,7 @@ class CrashReportSource:
     name: ClassVar[str] = "crash_report"
     one_per_process: ClassVar[bool] = True
 
-    def __init__(self, symbolizer: Symbolizer | None = None) -> None:
+    def __init__(self, symbolizer: "Symbolizer | None" = None) -> None:
         """Name frames by ``symbolizer``; None: they have the names that ReportCrash found."""
         self._read_report = functools.partial(_read_report, symbolizer=symbolizer)
 
@@ -235,7 +237,7 @@ class CrashReportSource:
         await watcher.run()
 
 
-def _read_report(path: Path, *, symbolizer: Symbolizer | None) -> ExternalHit | None:
+def _read_report(path: Path, *, symbolizer: "Symbolizer | None") -> ExternalHit | None:
     from excguard.sources import report_file  # noqa: PLC0415 - and all of crash_reports: only with a report
 
     return report_file.read(path, symbolizer)

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from excguard.files import bounded
 from excguard.sources.crash_reports import SUFFIXES
 from excguard.sources.deduplicator import SAME_START_NS
+from excguard.sources.own_process import OwnProcess
 from excguard.sources.report_file import Identity, identify
 from excguard.sources.report_state import MAX_SIZE
 
@@ -25,22 +26,6 @@ _MAX_FILES: Final = 100_000
 """Files in the directories that are looked at."""
 _LAUNCHD: Final = 1
 _UNKNOWN: Final = 0
-
-
-class OwnProcess(NamedTuple):
-    """A process of a run.
-
-    Attributes:
-        pid: its process id.
-        started_ns: when excguard started it, nanoseconds since the epoch; None for others.
-        seen_ns: when it was last known to be one, likewise.
-        fatal: whether it had a hit that ends a process.
-    """
-
-    pid: int
-    started_ns: int | None
-    seen_ns: int
-    fatal: bool
 
 
 class FoundReport(NamedTuple):

@@ -5,10 +5,9 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from excguard.config import Target
-from excguard.crash_reports.symbolicate import named
-from excguard.crash_reports.symbols.symbol import Symbolizer
 from excguard.decoding.site import Place
 from excguard.mach import processes
 from excguard.mach.errors import MachError
@@ -33,6 +32,9 @@ from excguard.targets.program import Program
 from excguard.targets.supervised_target import SupervisedTarget
 from excguard.targets.supervisor import Supervisor
 from excguard.targets.visibility import SEVERITIES, Visibility, visibility
+
+if TYPE_CHECKING:
+    from excguard.crash_reports.symbols.symbol import Symbolizer
 
 
 @dataclass(eq=False)
@@ -60,7 +62,7 @@ class TargetSet:
         pipeline: Pipeline,
         supervisor: Supervisor,
         receiver: Receiver,
-        symbolizer: Symbolizer | None = None,
+        symbolizer: "Symbolizer | None" = None,
     ) -> None:
         """Begin without targets.
 
@@ -115,7 +117,11 @@ class TargetSet:
         """See `ProcessNames`."""
         program = self._program_of(target_id)
         found = program.place(pid, addresses) if program is not None else None
-        return found if found is None or self._symbolizer is None else named(found, self._symbolizer)
+        if found is None or self._symbolizer is None:
+            return found
+        from excguard.crash_reports.symbolicate import named  # noqa: PLC0415 - with all of crash_reports
+
+        return named(found, self._symbolizer)
 
     def _program_of(self, target_id: int) -> Program | None:
         return next((one.program for one in self._entries.values() if one.number == target_id), None)
