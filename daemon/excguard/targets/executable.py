@@ -5,7 +5,7 @@ import stat
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 from excguard.files import errors
 from excguard.targets import mach_o
@@ -106,6 +106,15 @@ class _Segment(NamedTuple):
     size: int
 
 
+def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
+    """Bytes of a file from an offset that a damaged file may have anywhere; none where there can be none."""
+    try:
+        file.seek(offset)
+    except (OSError, ValueError):  # beyond what a file system, or the system call, can take
+        return b""
+    return file.read(size)
+
+
 def _segments(path: Path) -> list[_Segment]:
     """The program headers of a 64-bit ELF file; none of another."""
     with path.open("rb") as file:
@@ -114,8 +123,7 @@ def _segments(path: Path) -> list[_Segment]:
             return []
         (offset,) = struct.unpack_from("<Q", header, 32)
         size, count = struct.unpack_from("<2H", header, 54)
-        file.seek(offset)
-        table = file.read(min(size * count, _MAX_TABLE))
+        table = _read_at(file, offset, min(size * count, _MAX_TABLE))
     starts = range(0, len(table) - _SEGMENT.size + 1, size or _SEGMENT.size)
     return [_Segment(*_SEGMENT.unpack_from(table, start)) for start in starts]
 
@@ -126,15 +134,14 @@ def _is_sanitized(path: Path, segments: list[_Segment]) -> bool:
     if dynamic is None:
         return False
     with path.open("rb") as file:
-        file.seek(dynamic.offset)
-        content = file.read(min(dynamic.size, _MAX_TABLE))
+        content = _read_at(file, dynamic.offset, min(dynamic.size, _MAX_TABLE))
         entries = list(struct.iter_unpack("<2Q", content[: len(content) // 16 * 16]))
         table = next((value for tag, value in entries if tag == _DT_STRTAB), None)
         for segment in segments:
             if table is not None and segment.kind == _PT_LOAD and 0 <= table - segment.address < segment.size:
                 for tag, value in entries:
                     if tag == _DT_NEEDED:
-                        file.seek(segment.offset + table - segment.address + value)
-                        if file.read(len(_ASAN)) == _ASAN:
+                        name = segment.offset + table - segment.address + value
+                        if _read_at(file, name, len(_ASAN)) == _ASAN:
                             return True
     return False
