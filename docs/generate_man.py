@@ -27,6 +27,9 @@ DAEMON = Layout(Kind.DAEMON, Path("~"))
 CONFIG = str(AGENT.config)
 JOURNAL = str(AGENT.config.with_name("journal"))
 
+RUNS = str(AGENT.config.with_name("runs"))
+
+_RUNS = (RUNS, "The journals of runs, until everything is logged.")
 _CONFIGURATION = (CONFIG, "The configuration, unless --config names another: excguard-config(5).")
 _REPORTS = (" and ".join(DEFAULT_DIRECTORIES), "The directories in which ReportCrash writes crash reports.")
 _JOB = [
@@ -44,7 +47,14 @@ FILES = {
         (f"{JOURNAL}.targets.json", "The names of the targets in the journal."),
         _REPORTS,
     ],
-    "excguard run": [_REPORTS],
+    "excguard": [_CONFIGURATION, (JOURNAL, "The journal of excguard serve."), _RUNS, _REPORTS],
+    "excguard recover": [_RUNS],
+    "excguard run": [_RUNS, _REPORTS],
+    "excguard uninstall-data": [
+        (str(AGENT.config.parent), "The configuration and the journals."),
+        (str(AGENT.logs), "The logs of the agent."),
+        ("$TMPDIR/excguard-run-*, $TMPDIR/excsim-*, /tmp/excguard-demo.*", "Temporary files."),
+    ],
     "excguard config": [_CONFIGURATION],
     "excguard config check": [_CONFIGURATION],
     "excguard config path": [_CONFIGURATION],
@@ -54,7 +64,10 @@ FILES = {
     "excguard launchd install": _JOB,
     "excguard launchd logs": _JOB[2:4],
     "excguard launchd print": _JOB,
+    "excguard launchd restart": _JOB[:1],
+    "excguard launchd start": _JOB[:1],
     "excguard launchd status": _JOB,
+    "excguard launchd stop": _JOB[:1],
     "excguard launchd uninstall": _JOB,
 }
 """Files that a command reads or writes by itself."""
@@ -67,21 +80,50 @@ _KERNEL = (
     "EXCSIM_SOCKET",
     "The simulated kernel to use, on systems without Mach. Without it one is started.",
 )
+_PLACES = (
+    "XDG_CONFIG_HOME, XDG_STATE_HOME",
+    "On other systems than macOS: where the directories of the configuration and of the journals are.",
+)
+_TEMPORARY = ("TMPDIR", "The directory of temporary files.")
+_OTLP = (
+    "OTEL_EXPORTER_OTLP_..., OTEL_RESOURCE_ATTRIBUTES, OTEL_SERVICE_NAME",
+    "For [otlp]: the variables of OpenTelemetry.",
+)
+_COLUMNS = ("COLUMNS", "The width of text for people; without it, that of the terminal.")
 ENVIRONMENT = {
     "excguard attach": [_NO_COLOR, _KERNEL],
-    "excguard demo": [_NO_COLOR, _KERNEL],
-    "excguard doctor": [_NO_COLOR, _KERNEL],
-    "excguard run": [_NO_COLOR, _KERNEL],
+    "excguard config": [_PLACES],
+    "excguard config check": [_PLACES],
+    "excguard config path": [_PLACES],
+    "excguard config show": [_PLACES],
+    "excguard demo": [_NO_COLOR, _KERNEL, _TEMPORARY],
+    "excguard doctor": [_NO_COLOR, _KERNEL, _PLACES],
+    "excguard fleet scan": [
+        ("AWS_...", "Keys, region and AWS_ENDPOINT_URL of s3:// addresses; likewise those of other stores.")
+    ],
+    "excguard recover": [_KERNEL, _PLACES],
+    "excguard run": [
+        _NO_COLOR,
+        _KERNEL,
+        _PLACES,
+        _OTLP,
+        ("GITHUB_ACTIONS", "With --ci auto: set where annotations and a job summary are to be written."),
+        ("GITHUB_STEP_SUMMARY", "The file of the job summary."),
+    ],
     "excguard serve": [
         _NO_COLOR,
         _KERNEL,
+        _PLACES,
+        _OTLP,
         ("XPC_SERVICE_NAME", "Set by launchd: the job, whose Mach service is checked in for."),
     ],
     "excguard sim": [("EXCSIM_SOCKET", "Set for PROGRAM: the kernel that it belongs to.")],
     "excguard top": [("EXCGUARD_PASSWORD", "The password of --user."), _NO_COLOR],
     "excguard completion": [("_EXCGUARD_COMPLETE", "Set by the printed script.")],
+    "excguard uninstall-data": [_PLACES, _TEMPORARY],
 }
-"""Variables that a command reads."""
+"""Variables that a command reads, beside COLUMNS."""
+OF_A_GROUP = ["That of the command; 2 when there is no such command."]
 # Paragraphs of the help that are sections of their own.
 SECTIONS = {
     "Examples:": "EXAMPLES",
@@ -144,9 +186,9 @@ def page(context: click.Context) -> str:
     exit_status = sections.pop("EXIT STATUS", None)
     for title, body in sections.items():
         lines += [f".SH {title}", *body]
-    lines += table("FILES", FILES.get(path, [])) + table("ENVIRONMENT", ENVIRONMENT.get(path, []))
-    if exit_status:
-        lines += [".SH EXIT STATUS", *exit_status]
+    lines += table("FILES", FILES.get(path, []))
+    lines += table("ENVIRONMENT", [*ENVIRONMENT.get(path, []), _COLUMNS])
+    lines += [".SH EXIT STATUS", *(exit_status or [".PP", *OF_A_GROUP])]
     lines += [".SH SEE ALSO", *see_also(context)]
     return "\n".join(lines) + "\n"
 

@@ -28,6 +28,7 @@ def home(tmp_path: Path) -> Path:
         directory.mkdir(parents=True)
     (config / "config.toml").write_text("")
     (state / "journal.targets.json").write_text("{}")
+    (temporary / "excguard-demo.jsonl").write_text("")
     return tmp_path
 
 
@@ -50,6 +51,7 @@ def kept(home: Path) -> list[str]:
         str(home / ".local/state/excguard"),
         str(home / ".config/excguard"),
         str(home / "tmp/excguard-run-app"),
+        str(home / "tmp/excguard-demo.jsonl"),
     ]
 
 
@@ -78,7 +80,7 @@ def test_without_consent_nothing_is_removed(home: Path, run: Run, answer: str) -
 def test_the_configuration_can_stay(home: Path, run: Run) -> None:
     done = run("--keep-config", "--yes", "--json")
 
-    assert json.loads(done.stdout) == {"dry_run": False, "paths": [kept(home)[0], kept(home)[2]]}
+    assert json.loads(done.stdout) == {"dry_run": False, "paths": [kept(home)[0], *kept(home)[2:]]}
     assert (home / ".config" / "excguard" / "config.toml").exists()
 
 

@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[2]
 LINKED = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [ROOT / "docs" / f"{name}.md" for name in ("launchd", "ci", "permissions", "troubleshooting")]
 
+# Commands that read or write files whose paths are not given; the program itself has no name of a command.
+WITH_FILES = [[], ["config"], ["doctor"], ["launchd"], ["recover"], ["run"], ["serve"], ["uninstall"]]
+
 
 def commands_in(text: str) -> Iterator[list[str]]:
     """The command lines of excguard in code spans and blocks, as words after "excguard"."""
@@ -113,6 +116,14 @@ def test_manual_pages_are_well_formed(page: Path) -> None:
     )
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "man").glob("*.1")), ids=lambda page: page.stem)
+def test_manual_pages_have_environment_and_exit_status(page: Path) -> None:
+    sections = re.findall(r"(?m)^\.SH (.+)$", page.read_text())
+
+    assert {"NAME", "SYNOPSIS", "DESCRIPTION", "ENVIRONMENT", "EXIT STATUS", "SEE ALSO"} <= set(sections)
+    assert ("FILES" in sections) == (page.stem.replace("-", " ").split()[1:2] in WITH_FILES)
 
 
 def every_command(context: click.Context) -> Iterator[click.Context]:

@@ -37,13 +37,16 @@ def test_the_command_is_on_the_path_afterwards(command: str, installers: Path, t
     home.mkdir()
     base = Path(sys.base_prefix, "bin")
     environ = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIPX_"))},
-        "HOME": str(home),
+        **os.environ,
+        "UV_TOOL_DIR": str(home / "uv"),
+        "UV_TOOL_BIN_DIR": str(home / "bin"),
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_PYTHON": str(base / "python3"),
-        "PATH": f"{home}/.local/bin:{home}/excguard/bin:{installers}:{base}:{os.environ['PATH']}",
+        "PIPX_HOME": str(home / "pipx"),
+        "PIPX_BIN_DIR": str(home / "bin"),
+        "PATH": f"{home}/bin:{home}/excguard/bin:{installers}:{base}:{os.environ['PATH']}",
     }
-    subprocess.run(["sh", "-c", command], cwd=checkout, env=environ, check=True)
+    subprocess.run(["sh", "-c", command.replace("~", str(home))], cwd=checkout, env=environ, check=True)
     found = shutil.which("excguard", path=environ["PATH"])
 
     assert found is not None

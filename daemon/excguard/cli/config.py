@@ -102,8 +102,10 @@ def show_command(path: Path | None, *, as_json: bool) -> None:
 def path_command(*, as_json: bool) -> None:
     """Show the path of the configuration that `excguard serve` reads without --config.
 
-    Exit status: 0, also when the file does not exist.
-    """
+    \b
+    Exit status:
+      0    also when the file does not exist
+    """  # noqa: D301 - click wants the real backspace
     path = configuration.default_path()
     click.echo(msgspec.json.encode({"path": str(path), "exists": path.exists()}) if as_json else str(path))
 

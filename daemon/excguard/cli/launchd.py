@@ -75,7 +75,13 @@ def install_command(  # noqa: PLR0913 - one argument an option
     """Install the job and start it, or update an installed one.
 
     Safe to run again: what is up to date stays unchanged.
-    """
+
+    \b
+    Exit status:
+      0    it is installed and loaded, or (--dry-run) shown
+      1    it cannot be installed, or launchctl failed
+      2    the command line is wrong
+    """  # noqa: D301 - click wants the real backspace
     layout = _layout(kind)
     changes = Changes(dry_run=dry_run)
     uid = os.geteuid()
@@ -109,7 +115,13 @@ def uninstall_command(kind: Kind, *, headless: bool, dry_run: bool, as_json: boo
     """Stop the job and remove it. Logs, configuration and journal stay.
 
     The programs that it watches are ended first, as at any other stop.
-    """
+
+    \b
+    Exit status:
+      0    it is removed, was not there, or (--dry-run) is shown
+      1    a file could not be removed, or launchctl failed
+      2    the command line is wrong
+    """  # noqa: D301 - click wants the real backspace
     changes = Changes(dry_run=dry_run)
     try:
         check_user(kind, os.geteuid())
@@ -124,8 +136,12 @@ def uninstall_command(kind: Kind, *, headless: bool, dry_run: bool, as_json: boo
 def start_command(kind: Kind, *, headless: bool, as_json: bool) -> None:
     """Start the installed job, unless it runs.
 
-    Exit status: 0 when it runs, 1 when not.
-    """
+    \b
+    Exit status:
+      0    it runs
+      1    it does not, is not installed, or launchctl failed
+      2    the command line is wrong
+    """  # noqa: D301 - click wants the real backspace
     _started(installation.start, kind, headless=headless, as_json=as_json)
 
 
@@ -136,8 +152,12 @@ def restart_command(kind: Kind, *, headless: bool, as_json: bool) -> None:
 
     For a changed configuration, SIGHUP is enough in most cases: programs that did not change keep running.
 
-    Exit status: 0 when it runs, 1 when not.
-    """
+    \b
+    Exit status:
+      0    it runs
+      1    it does not, is not installed, or launchctl failed
+      2    the command line is wrong
+    """  # noqa: D301 - click wants the real backspace
     _started(installation.restart, kind, headless=headless, as_json=as_json)
 
 
@@ -148,7 +168,13 @@ def stop_command(kind: Kind, *, headless: bool, as_json: bool) -> None:
 
     It stays installed and starts again at the next login (a daemon: at the next boot), or by `excguard
     launchd start`.
-    """
+
+    \b
+    Exit status:
+      0    it has ended, or did not run
+      1    launchctl failed, or it did not end in time
+      2    the command line is wrong
+    """  # noqa: D301 - click wants the real backspace
     launchctl = launchctl_for(_layout(kind), domain_of(kind, os.geteuid(), headless=headless))
     try:
         check_user(kind, os.geteuid())
@@ -166,8 +192,12 @@ def stop_command(kind: Kind, *, headless: bool, as_json: bool) -> None:
 def status_command(kind: Kind, *, headless: bool, as_json: bool) -> None:
     """Show whether the job is installed, loaded and running, and what launchd would refuse.
 
-    Exit status: 0 when it runs, 1 when not.
-    """
+    \b
+    Exit status:
+      0    it runs
+      1    it does not, or launchctl failed
+      2    the command line is wrong
+    """  # noqa: D301 - click wants the real backspace
     launchctl = launchctl_for(_layout(kind), domain_of(kind, os.geteuid(), headless=headless))
     raise SystemExit(0 if _shown_state(kind, launchctl, as_json=as_json) else 1)
 
@@ -226,7 +256,13 @@ def print_command(kind: Kind, config: Path | None, *, headless: bool, newsyslog:
     """Show the property list that `install` would write.
 
     It depends on the configuration, which is read: ExitTimeOut allows for the longest stop_timeout.
-    """
+
+    \b
+    Exit status:
+      0    it was printed
+      1    the configuration, or the path of the log, is not usable
+      2    the command line is wrong
+    """  # noqa: D301 - click wants the real backspace
     del headless
     layout = _layout(kind)
     if newsyslog:
@@ -255,7 +291,14 @@ def print_command(kind: Kind, config: Path | None, *, headless: bool, newsyslog:
 )
 @click.option("--follow", "-f", is_flag=True, help="Keep showing new lines, also after a rotation.")
 def logs_command(kind: Kind, lines: int, *, headless: bool, follow: bool, as_json: bool) -> None:
-    """Show the end of the job's logs: hits, and errors from before the log was open."""
+    """Show the end of the job's logs: hits, and errors from before the log was open.
+
+    \b
+    Exit status:
+      0    they were shown
+      1    there are none
+      2    the command line is wrong
+    """  # noqa: D301 - click wants the real backspace
     del headless
     layout = _layout(kind)
     files = [path for path in (layout.errors, layout.hits) if path.exists()]

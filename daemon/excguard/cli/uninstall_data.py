@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,9 @@ def _found(*, keep_config: bool) -> Iterator[Path]:
     temporary = Path(tempfile.gettempdir())
     for pattern in ("excguard-run-*", "excsim-*"):
         yield from (path for path in sorted(temporary.glob(pattern)) if _is_left_over(path))
+    # Of dashboards/demo.toml, which names /tmp.
+    for directory in dict.fromkeys((temporary, Path("/tmp")) if sys.platform == "darwin" else (temporary,)):  # noqa: S108
+        yield from (path for path in sorted(directory.glob("excguard-demo.*")) if _is_own_file(path))
 
 
 def _entries(directory: Path) -> list[Path]:
@@ -102,6 +106,11 @@ def _is_left_over(directory: Path) -> bool:
     return False
 
 
+def _is_own_file(path: Path) -> bool:
+    status = path.lstat()
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+
+
 def _refuse_what_is_used(found: list[Path]) -> None:
     for kind in Kind:
         property_list = Layout(kind, Path.home()).property_list
@@ -109,8 +118,8 @@ def _refuse_what_is_used(found: list[Path]) -> None:
             raise click.ClickException(
                 f"{property_list}: the launchd job is installed; remove it first: excguard launchd uninstall"
             )
-    for directory in found:
-        for journal in directory.rglob("journal*"):
+    for path in found:
+        for journal in path.rglob("journal*") if path.is_dir() else [path]:
             if journal.is_file() and not journal.is_symlink() and _is_locked(journal):
                 raise click.ClickException(
                     f"{printable(str(journal))}: in use by a running excguard; stop it first"
