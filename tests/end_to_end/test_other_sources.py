@@ -14,7 +14,40 @@ from tests.support.waiting import wait_until
 HERE = Path(__file__).parent
 
 
-def report(pid: int, started: str, code: int = THREAD_SET_STATE) -> str:
+STACK = {
+    "faultingThread": 0,
+    "threads": [
+        {
+            "triggered": True,
+            "frames": [
+                {
+                    "imageIndex": 0,
+                    "imageOffset": 4660,
+                    "symbol": "thread_set_state_trap",
+                    "symbolLocation": 8,
+                },
+                {"imageIndex": 1, "imageOffset": 7968, "symbol": "foo_close", "symbolLocation": 24},
+            ],
+        }
+    ],
+    "usedImages": [
+        {
+            "path": "/usr/lib/system/libsystem_kernel.dylib",
+            "name": "libsystem_kernel.dylib",
+            "uuid": "11111111-1111-1111-1111-111111111111",
+            "base": 4096,
+        },
+        {
+            "path": "/opt/app/libfoo.dylib",
+            "name": "libfoo.dylib",
+            "uuid": "22222222-2222-2222-2222-222222222222",
+            "base": 65536,
+        },
+    ],
+}
+
+
+def report(pid: int, started: str, code: int = THREAD_SET_STATE, **more: object) -> str:
     """What ReportCrash writes about a process; ``started`` is the timestamp of the log's event."""
     launch = datetime.fromisoformat(started)
     body = {
@@ -34,6 +67,7 @@ def report(pid: int, started: str, code: int = THREAD_SET_STATE) -> str:
             "guardId": 0,
         },
         "termination": {"namespace": "GUARD", "flags": 2, "code": code},
+        **more,
     }
     return (
         json.dumps({"bug_type": "309", "os_version": "macOS 26.4 (25E246)"})
@@ -86,6 +120,42 @@ def test_fatal_hit_without_developer_mode_is_learnt_from_its_report(child: str, 
     assert total(samples, "excguard_hits_total", target="deadly", flavor="THREAD_SET_STATE") == 1
     assert total(samples, "excguard_hits_total") == 1
     assert total(samples, "excguard_received_hits_total", source="crash_report") == 1
+
+
+def test_a_hit_that_a_run_learns_from_a_report_has_its_path_and_frames(child: str, tmp_path: Path) -> None:
+    """And the place of its innermost frame outside of the system, in everything that the run writes."""
+    directory = tmp_path / "DiagnosticReports"
+    directory.mkdir()
+    (tmp_path / "c.toml").write_text(f'[crash_reports]\ndirectories = ["{directory}"]\nwait = 60.0\n')
+    log, junit, summary = (tmp_path / name for name in ("log", "junit.xml", "summary.json"))
+    options = ("--config", "c.toml", "--metrics", "off", "--fail-on", "fatal", "--log", log)
+    outputs = ("--junit", junit, "--report", summary)
+    with Kernel(developer_mode=False) as kernel:
+        command = [*EXCGUARD, "run", *options, *outputs, "--", child, "raise", f"{THREAD_SET_STATE:#x}", "1"]
+        with subprocess.Popen(command, env=kernel.environ, cwd=tmp_path, stderr=subprocess.PIPE) as run:
+            (started,) = wait_until(lambda: events(log, "target_started"))
+            wait_until(lambda: events(log, "target_exited"))
+            path = directory / "child-2026-11-21-101010.ips"
+            path.write_text(report(started["pid"], started["timestamp"], **STACK))
+            run.communicate(timeout=60)
+
+    assert run.returncode == 3
+    (hit,) = events(log, "guard_hit")
+    frames = [
+        "0 libsystem_kernel.dylib+0x1234 thread_set_state_trap + 8",
+        "1 libfoo.dylib+0x1f20 foo_close + 24",
+    ]
+    assert (hit["source"], hit["report"], hit["frames"]) == ("crash_report", str(path), frames)
+    assert (hit["image"], hit["symbol"], hit["site_precision"]) == (
+        "/opt/app/libfoo.dylib",
+        "foo_close",
+        "symbol",
+    )
+    (site,) = json.loads(summary.read_text())["sites"]
+    assert (site["report"], site["frames"], site["site_id"]) == (str(path), frames, hit["site_id"])
+    text = junit.read_text()
+    for part in (f"in libfoo.dylib foo_close [{hit['site_id']}]", *frames, f"Report: {path}"):
+        assert part in text
 
 
 def test_report_of_a_hit_that_was_seen_live_is_old_news(serve, child: str, tmp_path: Path) -> None:

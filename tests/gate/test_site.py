@@ -4,6 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from excguard.crash_reports.report import Frame, Report
+from excguard.decoding.code import join
+from excguard.decoding.decode import decode
 from excguard.decoding.site import SYMBOL_STEP, Place, Site, innermost
 
 UUID = "4A9F1D7E-8C51-3F51-A8D5-0A6B1E2C3D4F"
@@ -53,6 +56,42 @@ def test_without_a_place_the_executable_decides() -> None:
     assert site(None).id == site(Place("")).id
     assert site(None).id != site(None, executable="other").id
     assert site(None).precision == "executable"
+
+
+def test_a_function_of_the_system_is_no_place() -> None:
+    """It is called by all programs, and from all places of one."""
+    found = site(Place("/usr/lib/system/libsystem_kernel.dylib", UUID, 0x1234, "mach_msg2_trap", 8))
+
+    assert (found.precision, found.id, str(found)) == ("executable", site(None).id, "app")
+
+
+@pytest.mark.parametrize(
+    ("code", "flavor"),
+    [
+        (join(1, 0x200, 0x103), "INVALID_NAME"),  # 26.4; the name stays when numbers change
+        (join(1, 0xABCD, 0x103), "0xabcd"),  # in no table
+        (join(3, 0, 0x103), "USER"),  # a guard type without flavors
+    ],
+)
+def test_the_flavor_of_a_violation_has_one_name(code: int, flavor: str) -> None:
+    found = Site.of(decode(code, 0, "26.4"), None, "app")
+
+    assert found == Site(code >> 61, flavor, None, "app")
+
+
+def test_a_report_and_a_live_hit_of_one_place_have_one_site() -> None:
+    frames = [
+        Frame(0, "libsystem_kernel.dylib", 0x1214, symbol="mach_msg2_trap", symbol_offset=8),
+        Frame(1, "libfoo.dylib", 0x1F20, path="/opt/libfoo.dylib", uuid=UUID),
+    ]
+    report = Report(process="app", violations=[decode(join(1, 0x200, 0x103), 0, "26.4")], frames=frames)
+    live = Place("/opt/libfoo.dylib", UUID, 0x1F20)
+
+    assert report.site(report.violations[0]).id == site(live).id
+    (violation,) = report.to_dict()["violations"]
+    assert (violation["site_id"], violation["site_precision"]) == (site(live).id, "offset")
+    nothing_known = Report(violations=report.violations)
+    assert nothing_known.to_dict()["violations"][0]["site_id"] is None
 
 
 def test_flavor_and_type_decide_too() -> None:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -251,6 +252,37 @@ def test_a_path_that_is_too_long_loses_its_beginning(program: str, tmp_path: Pat
 
     assert len(paths[0]) == lib.EXCGUARD_INSERTION_MAX_PATH
     assert str(directory / "program").endswith(paths[0])
+
+
+def settled(directory: str, program: str) -> list[int]:
+    """How many reports have been taken when `settle` returns: after a program, with a hanging loop."""
+    with parent(directory) as family:
+        family.run(program, "flags")
+        family.server.settle()
+        counts = [len(family.reports())]
+    stuck, go_on = threading.Event(), threading.Event()
+
+    def hang(_event: object) -> None:
+        stuck.set()
+        go_on.wait()
+
+    with parent(directory) as family:
+        family.server._on_event = hang
+        pid, _ = family.start(program, "flags")
+        stuck.wait()
+        family.server.settle()
+        family.server.settle()  # and this one does not wait
+        counts.append(len(family.reports()))
+        go_on.set()
+        os.waitpid(pid, 0)
+    return counts
+
+
+def test_what_was_sent_before_settle_has_been_taken_unless_the_loop_hangs(
+    program: str, tmp_path: Path
+) -> None:
+    """The report of the shell, and that of the program in its place."""
+    assert task("settled", str(tmp_path), program) == [2, 0]
 
 
 # ---- no other trace ----

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from excguard.mach.rendezvous import wire
-from excguard.mach.rendezvous.insertion import Image, InsertionReport
+from excguard.mach.rendezvous.insertion import SETTLE, Image, InsertionReport
 from excguard.mach.rendezvous.message import MalformedError
 from excguard.mach.rendezvous.wire import Protocol
 from excguard.native import lib
@@ -90,6 +90,19 @@ def test_more_images_come_without_the_program() -> None:
 def test_what_is_not_as_the_header_says_is_refused(message: bytes, part: str) -> None:
     with pytest.raises(MalformedError, match=part):
         wire.parse(message, Protocol.EXCGUARD)
+
+
+def settle(**changed: int) -> bytes:
+    fields = {"bits": 0x12, "size": 24, "remote": 0, **changed}
+    return struct.pack("=IIIIIi", *fields.values(), 7, 0, SETTLE) + TRAILER
+
+
+def test_the_server_s_message_to_itself_has_no_rights() -> None:
+    assert wire.parse(settle(), Protocol.EXCGUARD).sender.pid == 4711
+    with pytest.raises(MalformedError, match="reply right"):
+        wire.parse(settle(remote=9), Protocol.EXCGUARD)
+    with pytest.raises(MalformedError, match="unknown msgh_id"):
+        wire.parse(settle(), Protocol.CHROMIUM)
 
 
 def test_the_chromium_port_takes_no_reports() -> None:

@@ -43,7 +43,7 @@ _QUEUE_LIMIT: Final = 256
 """Messages that wait while the loop is busy: each process of a large program may report at the same time."""
 
 _MAX_KEY: Final = 0xFFFFFFFF
-_SETTLING: Final = 0.1
+_SETTLING: Final = 0.5
 """Seconds that `RendezvousServer.settle` waits; after a timeout it does not wait for ten times as long."""
 
 

@@ -112,7 +112,9 @@ def parse(received: bytes, protocol: Protocol) -> Message:
         return _report(received, size, remote, sender)
     if protocol is Protocol.EXCGUARD and insertion.is_report(msgh_id):
         return insertion.parse(received, sender)
-    if protocol is Protocol.EXCGUARD and msgh_id == insertion.SETTLE and size == HEADER.size:
+    if protocol is Protocol.EXCGUARD and msgh_id == insertion.SETTLE:
+        if (size, remote) != (HEADER.size, lib.MACH_PORT_NULL):
+            raise MalformedError(f"{size} bytes, or a reply right, in a message that has neither")
         return Settle(sender)
     return _request(received, protocol, sender)
 
