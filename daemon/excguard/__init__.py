@@ -3,12 +3,15 @@
 What the numbers mean, without the daemon::
 
     >>> import excguard
-    >>> excguard.decode(0x2000020000002703, 0).summary
-    'INVALID_NAME: ...'
-    >>> excguard.decode_columns(array.array("Q", codes)).flavor.tolist()
-    [512, ...]
-    >>> excguard.reports.read("Crash.ips").violations
-    [...]
+    >>> excguard.decode(0x2000020000002703, 0, "macOS 15.5").flavor_name
+    'INVALID_NAME'
+    >>> import array
+    >>> codes = array.array("Q", [0x2000020000002703, 0x4000000100000007])
+    >>> excguard.decode_columns(codes).flavor.tolist()
+    [512, 1]
+    >>> report = excguard.reports.read("Termination Reason: Namespace GUARD, Code 2305845208236959491")
+    >>> [violation.flavor_name for violation in report.violations]
+    ['INVALID_NAME']
 """
 
 from __future__ import annotations

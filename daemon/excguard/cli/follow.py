@@ -7,6 +7,7 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from excguard.crash_reports import documents_of_bytes
+from excguard.crash_reports.splitter import may_have_guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +47,7 @@ def follow(lines: IO[bytes], output: IO[bytes], release: str | None, *, pass_unk
 
 
 def _violations(line: bytes, release: str | None) -> Iterator[dict[str, Any]]:
-    if b"GUARD" not in line and b"guarded with" not in line and b'"exception' not in line:
+    if not may_have_guard(line):
         return
     for report in documents_of_bytes(line, "-", release):
         for violation in report.violations:

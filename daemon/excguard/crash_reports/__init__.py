@@ -1,11 +1,16 @@
 """Crash reports, debugger lines, logs and other tools' output in, Violations out.
 
     >>> import excguard
-    >>> report = excguard.reports.read("MyApp-2026-03-01-120000.ips")
-    >>> report.violations[0].flavor_name
-    'INVALID_NAME'
-    >>> [report.process for report in excguard.reports.read_all(pasted)]
-    ['MyApp', 'Helper']
+    >>> pasted = '''
+    ... Process: MyApp [512]
+    ... OS Version: macOS 14.4 (23E214)
+    ... Exception Type: EXC_GUARD (SIGKILL)
+    ... Termination Reason: Namespace GUARD, Code 2305845208236959491
+    ...
+    ... kernel: ERROR: [Helper:77] EXC_GUARD AST: type=0x2 flavor=0x1 target=0xb
+    ... '''
+    >>> [(report.process, report.violations[0].flavor_name) for report in excguard.reports.read_all(pasted)]
+    [('MyApp', 'INVALID_NAME'), ('Helper', 'CLOSE')]
 
 `read` and `read_all` take .ips reports, .crash and .txt reports of every layout since OS X 10.9, minidumps,
 and any text with reports or lines of reports, of lldb, of the kernel's log or of other tools in it.
@@ -84,6 +89,10 @@ def read_all(source: str | os.PathLike[str], release: str | None = None) -> list
 
     Arguments and errors are those of `read`.
     """
+    if isinstance(source, bytes | bytearray | memoryview):
+        raise TypeError("read takes a path or text: read_bytes reads the bytes of a report")
+    if hasattr(source, "read"):
+        raise TypeError("read takes a path or text: read_file reads an open file")
     if isinstance(source, str) and not _names_path(source):
         return _of_text(source.encode("utf-8", "surrogateescape"), "-", release)
     return documents_of_path(source, release)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from operator import index
 
 from excguard.knowledge import guards
 
@@ -108,6 +109,15 @@ def _value(match: re.Match[str], *, first: bool) -> int:
     return unsigned(int(sign + digits, base), "the number")
 
 
+def _not_an_integer(value: object, what: str) -> str:
+    hint = ""
+    if isinstance(value, str):
+        hint = "; excguard.reports.read_text finds codes in text"
+    elif isinstance(value, float):
+        hint = ", which has lost its low bits"
+    return f"{what} must be an int, not {type(value).__name__}{hint}"
+
+
 def _not_a_number(text: str) -> DecodeError:
     shown = " ".join(text[:60].split())
     if re.fullmatch(r"[+-]?\d(\.\d+)?[eE]\+?\d+", text.strip()[:60]):
@@ -116,7 +126,16 @@ def _not_a_number(text: str) -> DecodeError:
 
 
 def unsigned(value: int, what: str) -> int:
-    """The number as 64 unsigned bits; raises DecodeError (naming it `what`) when it does not fit."""
+    """The number as 64 unsigned bits.
+
+    Raises:
+        DecodeError: it does not fit; the text names it `what`, as that of the other.
+        TypeError: it is not an integer.
+    """
+    try:
+        value = index(value)
+    except TypeError:
+        raise TypeError(_not_an_integer(value, what)) from None
     if not -(2**63) <= value < 2**64:
         shown = str(value) if value.bit_length() <= 128 else "of more than 128 bits"
         raise DecodeError(f"{what} {shown} does not fit 64 bits: -2^63 to 2^64-1 is accepted")

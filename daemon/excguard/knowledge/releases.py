@@ -119,7 +119,10 @@ def parse(text: str) -> Release:
 
     Raises:
         ReleaseError: nothing in the text can be placed.
+        TypeError: it is not text.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"a release must be a str such as '14.4', not {type(text).__name__}")
     stripped = " ".join(text.split())[:200]
     if match := re.search(_XNU, stripped):
         return _from_xnu(match)
