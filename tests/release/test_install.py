@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from excguard import __version__
 from tests.support.pages import ROOT, commands
 
 pytestmark = pytest.mark.slow
@@ -52,7 +53,7 @@ def test_the_command_is_on_the_path_afterwards(command: str, installers: Path, t
     assert found is not None
     assert Path(found).is_relative_to(home)
     shown = subprocess.run([found, "version"], env=environ, capture_output=True, text=True, check=True)
-    assert shown.stdout.startswith("excguard ")
+    assert shown.stdout == f"excguard, version {__version__}\n"
 
 
 def test_all_three_ways_are_there() -> None:
