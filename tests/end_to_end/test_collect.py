@@ -259,6 +259,21 @@ def test_a_directory_that_cannot_be_used_is_one_line_before_the_run(
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("", "expected a name of one character or more"),
+        ("none\n\x1b[31m/out", "--collect none\\n\\x1b[31m/out: "),
+    ],
+)
+def test_any_name_is_one_line(run, path: str, message: str) -> None:
+    done = run("--collect", path, "--", "true")
+
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_an_empty_directory_is_taken(run, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     done = run("--collect", str(tmp_path / "out"), "--", "true")

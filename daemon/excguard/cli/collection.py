@@ -25,6 +25,7 @@ from excguard.crash_reports.symbolicate import symbolicate
 from excguard.crash_reports.symbolicated_copy import symbolicated_copy
 from excguard.files import atomic, bounded
 from excguard.files.errors import reason
+from excguard.files.escaping import printable
 from excguard.files.off_loop import OffLoop
 from excguard.sources.crash_reports import directories
 from excguard.sources.process_reports import ProcessReports
@@ -93,7 +94,8 @@ class Collection:
             self.journal.mkdir()
             self._reports.mkdir()
         except OSError as error:
-            raise click.UsageError(f"--collect {path}: cannot be written: {reason(error)}") from None
+            shown = printable(str(path))
+            raise click.UsageError(f"--collect {shown}: cannot be written: {reason(error)}") from None
 
     def _check(self) -> None:
         """Whether the directory may be used. It is not followed: another user may have put a link there."""
@@ -109,7 +111,7 @@ class Collection:
         elif any(self.path.iterdir()):
             problem = "not empty: name another directory, or remove what is in it"
         if problem:
-            raise click.UsageError(f"--collect {self.path}: {problem}")
+            raise click.UsageError(f"--collect {printable(str(self.path))}: {problem}")
 
     async def gather(
         self,

@@ -37,7 +37,7 @@ class Results:
         report: str | None,
         junit: str | None,
         events: str | None,
-        collect: Path | None,
+        collect: str | None,
         symbolicate: bool,
         directories: tuple[Path, ...],
     ) -> None:
@@ -92,7 +92,7 @@ class Results:
         if self._collect is not None:
             from excguard.cli.collection import Collection  # noqa: PLC0415 - with all of crash_reports
 
-            self.collection = Collection(self._collect)
+            self.collection = Collection(Path(self._collect))
             self._add(EventStream.in_file(self.collection.events, "collection", new=True))
         files = [Path(path) for path in (self._report, self._junit) if path not in (None, _STANDARD_OUTPUT)]
         for path in (*files, *more):

@@ -138,8 +138,8 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str 
 )
 @click.option(
     "--collect",
-    type=click.Path(path_type=Path),
     metavar="DIR",
+    callback=_not_empty,
     help="Gather everything of this run in a new or empty directory: events, summary, journal, and the crash "
     "reports of its processes, which are waited for.",
 )
@@ -208,7 +208,7 @@ def _run(  # noqa: PLR0913 - the options of the command
     report: str | None,
     junit: str | None,
     events: str | None,
-    collect: Path | None,
+    collect: str | None,
     symbolicate: bool,
     dsym: tuple[Path, ...],
     require_visible: str | None,
