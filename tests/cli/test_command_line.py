@@ -30,6 +30,10 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
             ["launchd", "instal"],
             "no command 'instal': did you mean `excguard launchd install`? (see `excguard launchd --help`)",
         ),
+        (
+            ["launchd", "stat"],
+            "no command 'stat': did you mean `excguard launchd status`? (see `excguard launchd --help`)",
+        ),
         (["help", "exlain"], "no command 'exlain': did you mean `excguard explain`? (see `excguard --help`)"),
         (
             ["help", "run", "x"],

@@ -127,7 +127,10 @@ def test_the_defaults_are_shown(file: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path, verb: str) -> None:
     result = run(verb, "--config", str(tmp_path / "none.toml"))
 
-    assert str(result.exception).startswith(f"{tmp_path}/none.toml: cannot be read: no such file")
+    assert str(result.exception) == (
+        f"{tmp_path}/none.toml: cannot be read: no such file or directory; "
+        "create it, or name another file with --config"
+    )
 
 
 def test_path_is_where_serve_looks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ class Group(click.Group):
         if name not in commands and not name.startswith("-"):
             from difflib import get_close_matches  # noqa: PLC0415 - only for this error
 
-            near = get_close_matches(name, commands, n=1)
+            begun = [command for command in commands if command.startswith(name)]
+            near = begun or get_close_matches(name, commands, n=1)
             hint = f"did you mean `{ctx.command_path} {near[0]}`?" if near else ", ".join(commands)
             ctx.fail(f"no command {name!r}: {hint}")
         return super().resolve_command(ctx, args)

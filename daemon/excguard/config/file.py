@@ -75,8 +75,9 @@ def load(path: Path, *, on_deprecated: Callable[[str], None] | None = None) -> C
             raise ConfigError(problem)
         text = bounded.read(path, MAX_SIZE).decode()
     except OSError as error:
+        create = "create it, or " if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(
-            f"{path}: cannot be read: {errors.reason(error)}; name another file with --config"
+            f"{path}: cannot be read: {errors.reason(error)}; {create}name another file with --config"
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: byte {error.start} is not UTF-8; TOML files are UTF-8 text") from error
