@@ -199,7 +199,7 @@ def _of_text(text: bytes, name: str, release: str | None) -> list[Report]:
             break
     if not reports:
         reports.append(first or _finish(Draft(), name, release))
-        if reports[0].error == NOTHING and b"EXC_GUARD" in text:
+        if reports[0].error == NOTHING and (b"EXC_GUARD" in text or b"OS_REASON_GUARD" in text):
             reports[0].error, reports[0].exception_type = None, "EXC_GUARD"
             reports[0].notes.append(_NAMED)
         elif reports[0].error == NOTHING and name.endswith((".ips", ".synced")):

@@ -24,11 +24,11 @@ KERNEL = re.compile(
     rf"(?:\s{{1,4}}subcode=({NUMBER}))?"
 )
 _EXCEPTION = re.compile(
-    r"(?<![A-Za-z0-9_])EXC_GUARD(?![A-Z0-9_])|\b(?:type|[Ee]xception|[Ee]xc(?:eption)?_?[Tt]ype)\s?[=:]?\s?(?:12|0xc)\b"
+    r"(?<![A-Za-z0-9_])EXC_GUARD(?![A-Z0-9_])|\b(?:type|[Ee]xception|[Ee]xc(?:eption)?_?[Tt]ype|exc)\s?[=:]?\s?(?:12|0xc)\b"
 )
 _NAMED_NUMBER = re.compile(
     rf"\b((?:exc_|mach_|exception_|exception)?(?:sub_?)?codes?)([ _]?\[\d\]|\d)?\s{{0,4}}[=:,]?\s{{0,4}}"
-    rf"(-?{HEX}|[0-9a-fA-F]{{16}}|-?\d{{1,20}})(?![0-9a-zA-Z.])",
+    rf"(-?{HEX}|-?\d{{1,20}}|[0-9a-fA-F]{{8,16}})(?![0-9a-zA-Z.])",
     re.IGNORECASE,
 )
 _CODE_LIST = re.compile(
@@ -42,7 +42,10 @@ _REPORTCRASH = re.compile(rf"\bEXC_GUARD code zero: {HEX} -> ({HEX})\b")
 _EXIT_REASON = re.compile(
     rf"\b(?:domain:\s?guard\(23\)|namespace:?\s?23\b)[\s,]{{0,4}}(?:sub)?code:?\s{{0,4}}({NUMBER})"
 )
-_BEHIND = re.compile(rf"(?<![A-Za-z0-9_])EXC_GUARD:?\s{{1,4}}({HEX}|\d{{16,20}})(?![0-9a-zA-Z])")
+_BEHIND = re.compile(
+    rf"(?<![A-Za-z0-9_])EXC_GUARD:?\s{{1,4}}({HEX}|\d{{16,20}})(?![0-9a-zA-Z])(?:[,\s]{{1,4}}({NUMBER}))?"
+)
+_SECOND = re.compile(rf"\s{{0,4}},\s{{0,4}}({NUMBER})")
 _LLDB = re.compile(r"stop reason|\(code=|Thread \d+: EXC_")
 _PID = re.compile(r"\bpid[ =:]{1,3}(\d{1,10})\b")
 
@@ -83,6 +86,8 @@ def read_line(line: str) -> Line | None:
         return None
     if match := _BEHIND.search(line):
         _single_number(number(match[1]), evidence)
+        if evidence.code is not None:
+            evidence.subcode = number(match[2])
         return Line(evidence)
     if match := _REPORTCRASH.search(line) or _EXIT_REASON.search(line):
         termination_code(number(match[1]), evidence)
@@ -99,6 +104,24 @@ def _kernel(match: re.Match[str]) -> Evidence:
     if evidence.guard_type is None and evidence.code is None:
         evidence.notes.append(f"the line says guard type {match[4]}, which is not known")
     return evidence
+
+
+def _named_numbers(line: str) -> dict[str, int]:
+    """The numbers of a line by their roles, as `_role` has them."""
+    named: dict[str, int] = {}
+    for match in _NAMED_NUMBER.finditer(line):
+        value = code_number(match[3])
+        if value is None and len(match[3]) <= 16:
+            value = int(match[3], 16)  # without 0x, and with letters
+        if value is None:
+            continue
+        role = _role(match[1].lower(), match[2])
+        named.setdefault(role, value)
+        if role == "code" and (second := _SECOND.match(line, match.end())):
+            named.setdefault("1", number(second[1]) or 0)
+        if len(named) >= 8:
+            break
+    return named
 
 
 def _single_number(value: int | None, evidence: Evidence) -> None:
@@ -120,13 +143,7 @@ def _numbers(line: str) -> Line | None:
     if pair := _CODE_LIST.search(line):
         evidence.code, evidence.subcode = number(pair[1]), number(pair[2])
         return Line(evidence, pid=int(pid[1]) if pid else None)
-    named: dict[str, int] = {}
-    for match in _NAMED_NUMBER.finditer(line):
-        value = code_number(match[3])
-        if value is not None:
-            named.setdefault(_role(match[1].lower(), match[2]), value)
-        if len(named) >= 8:
-            break
+    named = _named_numbers(line)
     if not named:
         return None
     if "1" in named and "2" in named and "code" not in named and "0" not in named:  # counted from 1

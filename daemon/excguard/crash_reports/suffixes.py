@@ -4,5 +4,5 @@ REPORTS = (".ips", ".crash", ".txt", ".dmp", ".synced")
 """One report each, as Apple's systems and crash reporters write them."""
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 """Many reports each."""
-IN_ARCHIVES = (*REPORTS, ".json", ".log")
+IN_ARCHIVES = (*REPORTS, ".json", ".jsonl", ".ndjson", ".log")
 """Members of archives that are read: reports, and the output of other tools beside them."""

@@ -31,6 +31,7 @@ MAX_EVIDENCE = 1000
 
 _CODES = re.compile(rf"({NUMBER})(?:[`\s]{{0,40}},[`\s]{{0,40}}({NUMBER}))?")
 _SYSTEM = re.compile(r"(?:Mac )?(?:mac|i|iPad|tv|watch|vision)?OS(?: X)? v?\d|iPhone OS \d")
+_GUARD_NUMBER = re.compile(r"(?:12|0xc)\b")
 _EXCEPTION_NAME = re.compile(r"\bEXC_[A-Z_]+[A-Z]")
 _RESOURCE_TYPE = re.compile(r"RESOURCE_TYPE_([A-Z]+)")
 _TYPE_NAME = re.compile(r"GUARD_TYPE_([A-Z_]*[A-Z])")
@@ -277,9 +278,10 @@ class TextReader:
         match key:
             case "Exception Type":
                 name = _EXCEPTION_NAME.search(value)
-                block.exception_type = name[0] if name else value[:40]
-                if name and name[0] == "EXC_GUARD":
-                    _read_rest(value[name.end() :], block)
+                by_number = _GUARD_NUMBER.match(value)
+                block.exception_type = name[0] if name else "EXC_GUARD" if by_number else value[:40]
+                if by_number or (name and name[0] == "EXC_GUARD"):
+                    _read_rest(value[by_number.end() if by_number else name.end() :], block)  # type: ignore[union-attr]
             case "Exception Codes":
                 self._codes(value, block)
             case "Termination Reason":
