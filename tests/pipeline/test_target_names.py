@@ -43,6 +43,7 @@ def test_any_name_survives(tmp_path: Path, name: str) -> None:
 
 DAMAGED = [
     *(b"", b"{", b"[]", b'{"targets": {"a": "b"}}', b'{"other": 1}', b"\xff"),
+    *(b'{"targets": {"\xff": 1}}', b'{"\xff": 1}', b'{"targets":' * 100_000),
     *(b'{"targets": {"a": 0}}', b'{"targets": {"a": 4294967296}}'),
 ]
 

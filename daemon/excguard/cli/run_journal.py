@@ -71,7 +71,7 @@ def about(journal: Path) -> About | None:
     """What a journal's run was of; None for a journal that is not a run's, or is damaged."""
     try:
         return msgspec.json.decode(bounded.read(journal.with_name(_ABOUT), 1 << 20), type=About)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 

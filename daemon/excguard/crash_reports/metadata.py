@@ -65,7 +65,7 @@ def metadata(content: bytes | bytearray | memoryview) -> Metadata:
 def _of_ips(head: bytes) -> Metadata:
     try:
         header = msgspec.json.decode(head.lstrip().partition(b"\n")[0])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Metadata()
     if not isinstance(header, dict):
         return Metadata()

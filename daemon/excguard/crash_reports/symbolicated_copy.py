@@ -29,7 +29,7 @@ def symbolicated_copy(data: bytes, symbolizer: Symbolizer) -> bytes | None:
         return None
     try:
         body = msgspec.json.decode(rest)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     if not isinstance(body, dict):
         return None

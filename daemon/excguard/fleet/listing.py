@@ -128,7 +128,7 @@ def of_inventory(store: Store, manifest: str, *, prefix: str = "") -> Iterator[K
     """
     try:
         found = msgspec.json.decode(_required(store, manifest), type=_Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StoreError(f"{store.url}/{manifest}: not an S3 Inventory manifest: {error}") from None
     readers: dict[str, Callable[[bytes, _Manifest], Iterator[dict[str, Any]]]] = {
         "CSV": _csv_rows,

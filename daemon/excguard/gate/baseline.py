@@ -176,7 +176,7 @@ def _replace(path: Path, text: str) -> None:
 def _parse(path: Path, text: str) -> _File:
     try:
         found = msgspec.toml.decode(text, type=_File)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
         raise BaselineError(
             f'{path}: invalid baseline: {error}. Entries look like: [[site]] id = "..."'
         ) from None

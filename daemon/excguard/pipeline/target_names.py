@@ -50,7 +50,7 @@ def read_table(path: Path) -> dict[str, int]:
         return msgspec.json.decode(bounded.read(path, MAX_SIZE), type=_File).targets
     except (bounded.NotARegularFileError, bounded.FileTooLargeError) as error:
         raise DamagedTableError(errors.reason(error)) from None
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DamagedTableError(str(error) or "nested too deeply") from None
 
 

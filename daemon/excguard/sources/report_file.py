@@ -69,7 +69,7 @@ def identify(data: bytes) -> Identity:
         )
     try:
         found = _decoded(data, _Process)
-    except IncompleteReportError:
+    except (IncompleteReportError, UnicodeDecodeError, RecursionError):
         pieces = {key.decode(): value.decode(errors="replace") for key, value in _PIECES.findall(data)}
         numbers = [pieces.get(key, "") for key in ("pid", "parentPid")]
         pid, parent = (int(number) if re.fullmatch(r"[0-9]{1,10}", number) else 0 for number in numbers)
