@@ -226,8 +226,6 @@ def test_what_is_left_is_counted_or_waited_for(stock: Run, tmp_path: Path) -> No
         "import pathlib, time; from excguard import misuse; "
         "pathlib.Path('started').touch(); time.sleep(0.5); misuse.main(['double_deallocate'])"
     )
-    # A simulated kernel has no task for a process before its first call, and inherits nothing from a dead
-    # one.
     script = f'{sys.executable} -c "{late}" & while [ ! -e started ]; do sleep 0.01; done'
     ended = stock("--", "sh", "-c", script)
     (tmp_path / "started").unlink()
@@ -237,3 +235,13 @@ def test_what_is_left_is_counted_or_waited_for(stock: Run, tmp_path: Path) -> No
     assert "--wait-all waits for them" in ended.stderr
     assert "1 guard hit in sh" in waited.stderr
     assert "INVALID_NAME" in log.read_text()
+
+
+def test_a_process_that_outlives_its_parent_is_watched(stock: Run) -> None:
+    """The subshell is a child of fork, and has another program when the shell has ended long since."""
+    done = stock(
+        "--wait-all", "--json", "--", "sh", "-c", f"(sleep 0.2; {' '.join(MISUSE)} guard_twice) & exit 0"
+    )
+    found = summary(done)
+
+    assert (found["exit_status"], found["descendants_left"] > 0, found["hits"]) == (0, True, 1)

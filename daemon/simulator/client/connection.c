@@ -1,12 +1,14 @@
 /*
  * One connection a thread, made at its first call: the kernel identifies threads by their connections and
- * sees them end when these close. A child of fork reconnects at once, so that the kernel registers it while
- * its parent is known. The image id distinguishes a program started by exec from the one that called before;
- * all copies of this library in one process agree on it.
+ * sees them end when these close. A child of fork reconnects at once, and its parent waits for that, so that
+ * the kernel registers it while its parent is known. The image id distinguishes a program started by exec
+ * from the one that called before; all copies of this library in one process agree on it.
  */
 #include "connection.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +21,8 @@
 #include "excsim.h"
 #include "mach/message.h"
 #include "mach/mig_errors.h"
+
+enum { REGISTRATION_MS = 1000 }; /* that a parent waits for its child at most */
 
 struct connection {
     int fd;
@@ -44,16 +48,51 @@ static void disconnect(void *value) {
 
 static struct connection *connection_get(void);
 
+/* A pipe of the thread that forks: the child closes its ends when the kernel has registered it. */
+static _Thread_local int registered[2] = {-1, -1};
+
+static void close_registered(void) {
+    for (int end = 0; end < 2; end++) {
+        if (registered[end] >= 0) {
+            close(registered[end]);
+            registered[end] = -1;
+        }
+    }
+}
+
+static void before_fork(void) {
+    int error = errno;
+    if (own && pipe2(registered, O_CLOEXEC) != 0) {
+        registered[0] = registered[1] = -1;
+    }
+    errno = error;
+}
+
+/* A kernel has a child of fork as soon as there is one; this one only when the child has called it. */
+static void wait_for_child(void) {
+    int error = errno;
+    if (registered[0] >= 0) {
+        close(registered[1]);
+        registered[1] = -1;
+        poll(&(struct pollfd){.fd = registered[0]}, 1, REGISTRATION_MS);
+        close_registered();
+    }
+    errno = error;
+}
+
 static void start_child(void) {
+    int error = errno;
     forks++;
     if (own) {
         connection_get();
     }
+    close_registered();
+    errno = error;
 }
 
 static void initialize(void) {
     pthread_key_create(&key, disconnect);
-    pthread_atfork(NULL, NULL, start_child);
+    pthread_atfork(before_fork, wait_for_child, start_child);
 }
 
 int connection_is_configured(void) {
