@@ -40,6 +40,8 @@ MAX_TREE = 1 << 20
 MAX_NUMBERS = 1000
 
 _HEAD_BYTES = 1 << 16
+_LEAST_VALUE = 16
+"""Bytes of a JSON value, at least, that anything can be in."""
 _PART = 4096
 _BLANK = re.compile(rb"(?:[ \t]*+\n)++")
 _MAX_NESTING = 4  # strings in strings, and large values in large values
@@ -171,6 +173,8 @@ class _Documents:
         elif depth < _MAX_NESTING:
             found: list[Draft] = []
             for child in json_spans.spans(data, span.start + 1, span.end):
+                if child.rest - child.start < _LEAST_VALUE:
+                    continue
                 found += self._value(child, None, depth + 1)
                 if len(found) >= MAX_DOCUMENTS:
                     break

@@ -15,7 +15,7 @@ _ANYWHERE = (
     r"|Crash ?Reporter Key|Hardware Model|Report Version|Date/Time|Launch Time|Crashed Thread"
     r"|Triggered by Thread|Operating system|Crash reason|Terminating Process"
 )
-_AT_START = r"OS|Command|Path|Event|Duration|PID|Platform|CPU|Identifier|Bundle|pid|path"
+_AT_START = r"process|os version|OS|Command|Path|Event|Duration|PID|Platform|CPU|Identifier|Bundle|pid|path"
 _DECORATION = r"\s>|*#+\-\u2022"
 DECORATION = " \t>|*#+-\u2022"
 """What can stand before the words of a line in a quotation, a table or a list."""
@@ -23,6 +23,13 @@ DECORATION = " \t>|*#+-\u2022"
 _END = r"[*_`]{0,3}\s{0,40}[:|=\t][*_`]{0,3}"
 _KEY = re.compile(rf"(?<!\w)({_ANYWHERE}){_END}")
 _FIRST = re.compile(rf"[{_DECORATION}]{{0,40}}({_AT_START}){_END}")
+_NUMBERED = re.compile(r"\[\d{1,10}\]$")
+_ALONE = frozenset(
+    {
+        *("Exception Type", "Exception Codes", "Exception Subtype", "Exception Message"),
+        *("Termination Reason", "Process", "OS Version"),
+    }
+)
 _SEPARATORS = re.compile(r"[:|=\t]")
 HINTS = (
     *("xception", "rocess", "ermination", "Report", "OS V", "Code T", "Crash", "Trigg"),
@@ -33,6 +40,8 @@ _NAMES = {
     "Exception Code": "Exception Codes",
     "Exception Notes": "Exception Note",
     "Crash Reporter Key": "CrashReporter Key",
+    "process": "Process",
+    "os version": "OS Version",
     "pid": "PID",
     "path": "Path",
 }
@@ -41,17 +50,17 @@ _NAMES = {
 def pairs(line: str) -> list[tuple[str, str]]:
     """The keys of a line, in one spelling, with their values; [] when it has none."""
     if not _SEPARATORS.search(line):
-        return []
+        alone = line.strip(DECORATION + "`")
+        return [(alone, "")] if alone in _ALONE else []  # its value is on the next line
     matches = [first] if (first := _FIRST.match(line)) else []
     if any(hint in line for hint in HINTS):
         matches += _KEY.finditer(line, first.end() if first else 0)
     if not matches:
         return []
     ends = [match.start() for match in matches[1:]] + [len(line)]
-    return [
-        (_canonical(match[1]), _value(line[match.end() : end]))
-        for match, end in zip(matches, ends, strict=True)
-    ]
+    found = [(match[1], _value(line[match.end() : end])) for match, end in zip(matches, ends, strict=True)]
+    # Lines of logs begin with "process:" too: there its name has no number behind it.
+    return [(_canonical(key), value) for key, value in found if key != "process" or _NUMBERED.search(value)]
 
 
 def _canonical(key: str) -> str:

@@ -33,6 +33,9 @@ _CODES = re.compile(rf"({NUMBER})(?:[`\s]{{0,40}},[`\s]{{0,40}}({NUMBER}))?")
 _SYSTEM = re.compile(r"(?:Mac )?(?:mac|i|iPad|tv|watch|vision)?OS(?: X)? v?\d|iPhone OS \d")
 _GUARD_NUMBER = re.compile(r"(?:12|0xc)\b")
 _EXCEPTION_NAME = re.compile(r"\bEXC_[A-Z_]+[A-Z]")
+_UNFINISHED = re.compile(r"\b(?:GUARD,?|Code|guarded with|mach port|file descriptor)$")
+"""What a value ends with whose line was wrapped."""
+_HEX_ALONE = re.compile(r"0[xX][0-9a-fA-F]{8,16}")
 _RESOURCE_TYPE = re.compile(r"RESOURCE_TYPE_([A-Z]+)")
 _TYPE_NAME = re.compile(r"GUARD_TYPE_([A-Z_]*[A-Z])")
 _PROCESS = re.compile(r"(.{1,400}?)\s{0,8}\[(\d{1,10})\]")
@@ -46,8 +49,8 @@ _SYSTEM_VERSION = re.compile(r"\s{2,}(\d{1,3}\.\d{1,3}(?:\.\d{1,3})?)(?:\s+(\w{4
 _ESCAPED = re.compile(r"\\([_\[\]()#*<>~`|+.!-])")
 _PANIC = re.compile(r"\bpanic\(cpu \d{1,3} caller")
 _INTEREST = re.compile(
-    r"[:|=\t]|GUARD|0x|code|Thread|Process |Full Report|panic|syscall|mach|on file|namespc|lldb"
-    r"|Executable module"
+    r"[:|=\t]|GUARD|0x|code|Thread|Process|Exception |Termination |OS V|Full Report|panic|syscall|mach"
+    r"|on file|namespc|lldb|Executable module"
 )
 _LINE_HINTS = (
     *("GUARD", "Thread", "code", "syscall", "mach", "on file", "namespc", "panic", "Images"),
@@ -90,6 +93,7 @@ class TextReader:
         self._drafts: list[Draft] = []
         self._columns: list[str] = []
         self._stopped: tuple[int, str] | None = None
+        self._named_above = False  # whether the line before is EXC_GUARD alone
         self._asked = False  # whether the debugger shows more of the stop before
         self._in_stack: Draft | None = None
         self._names: set[tuple[str | None, str | None]] = set()
@@ -102,6 +106,7 @@ class TextReader:
         self._seen: set[str] = set()  # its keys
         self._subtype = self._ending = ""
         self._waiting: str | None = None  # a key whose value is on the next line
+        self._wrapped = ""  # what of it is on its own line
         self._crashed = ""
         self._thread_seen = False
         self._below = 0  # lines since the exception
@@ -119,6 +124,9 @@ class TextReader:
         self._below += 1
         if "GUARD" in line:
             line = ungrouped(line)
+        if self._named_above and _HEX_ALONE.fullmatch(line.strip(DECORATION)):
+            line = "EXC_GUARD " + line.strip(DECORATION)  # Crashlytics: the number below the name
+        self._named_above = line.strip(DECORATION) == "EXC_GUARD"
         if "panic(" in line and _PANIC.search(line):
             self._panic(line)
             return
@@ -180,11 +188,15 @@ class TextReader:
         if ("|" in line or self._columns or "exception_type," in line) and self._row(cells(line)):
             return True
         found = pairs(line)
+        if found:
+            self._waiting, self._wrapped = None, ""
         for key, value in found:
             if not value:
                 self._waiting = key
             elif key.startswith(("Exception", "Termination")):
                 self._exception(key, value)
+                if _UNFINISHED.search(value):
+                    self._waiting, self._wrapped = key, value
             elif key == "Crash reason":
                 self._crash_reason(value)
             elif key not in _IGNORED:
@@ -196,16 +208,20 @@ class TextReader:
         if self._waiting is None:
             return False
         key, self._waiting = self._waiting, None
-        value = line.strip(DECORATION + "`")
+        wrapped, self._wrapped = self._wrapped, ""
+        value = f"{wrapped} {line.strip(DECORATION + '`')}".strip()
         if key == "Operating system" and self._open and (match := _SYSTEM_VERSION.fullmatch(line)):
             build = f" ({match[2]})" if match[2] else ""
             self._open.report.os = f"{self._open.report.os} {match[1]}{build}"
             return True
         if key == "Exception Codes" and not _CODES.match(value) and not _TYPE_NAME.search(value):
             return False
+        if (key == "Process" and _PROCESS.fullmatch(value)) or (key == "OS Version" and _SYSTEM.match(value)):
+            self._head(key, value)
+            return True
         if not key.startswith(("Exception", "Termination")):
             return False
-        self._exception(key, value)
+        self._exception(key, value, again=bool(wrapped))
         return True
 
     def _row(self, row: list[str]) -> bool:
@@ -262,9 +278,9 @@ class TextReader:
         of_ios = value[:1].isdigit() and "ios" in self._header.get("Platform", "").lower()  # Crashlytics
         return f"iOS {value}" if of_ios else value
 
-    def _exception(self, key: str, value: str) -> None:
-        """Read a line of a report's exception."""
-        repeated = key in self._seen and key not in {"Exception Codes", "Exception Note"}
+    def _exception(self, key: str, value: str, *, again: bool = False) -> None:
+        """Read a line of a report's exception; `again` with what was wrapped to the next line."""
+        repeated = not again and key in self._seen and key not in {"Exception Codes", "Exception Note"}
         other = "Crash reason" in self._seen
         if self._block and (repeated or other or (self._open and self._open.report.frames)):
             self._close()
