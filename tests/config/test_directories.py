@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,6 +31,31 @@ def test_a_variable_that_is_empty_or_relative_counts_as_unset(
     assert config.default_path() == home / ".config/excguard/config.toml"
     assert config.default_journal_path() == home / ".local/state/excguard/journal"
     assert config.runs_directory() == home / ".local/state/excguard/runs"
+
+
+@pytest.mark.parametrize("value", ["", "relative", None])
+def test_a_home_that_is_empty_or_relative_counts_as_unset(
+    home: Path, monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    monkeypatch.setattr("pwd.getpwuid", lambda _uid: SimpleNamespace(pw_dir=str(home / "own")))
+    if value is None:
+        monkeypatch.delenv("HOME")
+    else:
+        monkeypatch.setenv("HOME", value)
+
+    assert config.default_journal_path() == home / "own/.local/state/excguard/journal"
+
+
+def test_a_user_without_a_home_has_directories_all_the_same(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(_uid: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+
+    assert config.default_journal_path() == Path("/.local/state/excguard/journal")
 
 
 def test_the_journal_of_before_is_moved_to_the_state_directory(home: Path) -> None:

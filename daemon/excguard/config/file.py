@@ -1,6 +1,7 @@
 """Reading a configuration file: TOML, old names of keys, defaults of the top level, absolute paths."""
 
 import os
+import pwd
 import re
 import sys
 import tomllib
@@ -56,7 +57,21 @@ def _directory(variable: str, default: str) -> Path:
     if sys.platform == "darwin":
         return Path(click.get_app_dir("excguard"))
     named = Path(os.environ.get(variable, ""))
-    return (named if named.is_absolute() else Path.home() / default) / "excguard"
+    return (named if named.is_absolute() else _home() / default) / "excguard"
+
+
+def _home() -> Path:
+    """The user's home; ``/`` for a user who has none, as in some containers.
+
+    An empty or relative ``HOME`` counts as unset: what lies there would depend on the working directory.
+    """
+    named = Path(os.environ.get("HOME", ""))
+    if named.is_absolute():
+        return named
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        return Path("/")
 
 
 def load(path: Path, *, on_deprecated: Callable[[str], None] | None = None) -> Config:
