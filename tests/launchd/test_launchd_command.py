@@ -147,6 +147,18 @@ def test_stop_start_and_restart(launchctl, home) -> None:
     ]
 
 
+def test_status_shows_that_the_property_list_is_out_of_date(launchctl, home) -> None:
+    config = home / "Library/Application Support/excguard/config.toml"
+    run("install")
+    assert json.loads(run("status", "--json").output)["problems"] == []
+    config.write_text(config.read_text() + "stop_timeout = 90\n")
+    (problem,) = json.loads(run("status", "--json").output)["problems"]
+    assert problem.endswith("the configuration or the program has changed; run it again")
+    run("install")
+
+    assert json.loads(run("status", "--json").output)["problems"] == []
+
+
 @pytest.mark.parametrize("verb", ["start", "restart"])
 def test_a_job_that_is_installed_and_not_loaded_is_loaded(launchctl, home, verb: str) -> None:
     run("install")

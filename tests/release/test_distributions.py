@@ -116,3 +116,52 @@ def test_the_wheel_works(wheel: Path, tmp_path: Path, version: str) -> None:
     misuse = ["excguard", "run", "--fail-on", "optional", "--", "python", "-m", "excguard.misuse"]
     done = subprocess.run([*misuse, "double_deallocate"], cwd=tmp_path, env=environ, check=False)
     assert done.returncode == 3
+
+
+COMPILER = """\
+#!{python}
+import os, sys
+arguments = [one for one in sys.argv[1:] if one != "-Wl,--exclude-libs,ALL"]  # which zig's linker lacks
+command = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-gnu.2.28", *arguments]
+os.execv(sys.executable, command)
+"""
+
+TOOLCHAIN = """\
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR aarch64)
+set(CMAKE_C_COMPILER {compiler})
+set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
+"""
+
+
+def test_everything_in_c_is_built_for_linux_on_aarch64(tmp_path: Path) -> None:
+    """The wheel of that architecture is made on a machine of it; its C compiles and links here."""
+    for module in ("ziglang", "cmake", "ninja"):
+        pytest.importorskip(module)
+    lief = pytest.importorskip("lief")
+    compiler, toolchain, build = tmp_path / "cc", tmp_path / "toolchain.cmake", tmp_path / "build"
+    compiler.write_text(COMPILER.format(python=sys.executable))
+    compiler.chmod(0o755)
+    toolchain.write_text(TOOLCHAIN.format(compiler=compiler))
+    programs = Path(sys.executable).parent
+    configure = [programs / "cmake", "-S", ROOT / "daemon", "-B", build, "-G", "Ninja"]
+    options = {
+        "CMAKE_MAKE_PROGRAM": programs / "ninja",
+        "CMAKE_TOOLCHAIN_FILE": toolchain,
+        "CMAKE_BUILD_TYPE": "Release",
+        "EXCGUARD_WERROR": "ON",
+        "Python_EXECUTABLE": sys.executable,
+    }
+    subprocess.run([*configure, *(f"-D{name}={value}" for name, value in options.items())], check=True)
+    subprocess.run([programs / "ninja", "-C", build], check=True)
+
+    made = {
+        path.name: lief.parse(str(path))
+        for path in build.rglob("*")
+        if path.is_file() and path.suffix != ".o" and path.read_bytes()[:4] == b"\x7fELF"
+    }
+    assert {"_core.abi3.so", "excguard-guardian", "excsim-kernel", "libexcguard_insertion.so"} <= made.keys()
+    for name, binary in made.items():
+        assert binary.header.machine_type == lief.ELF.ARCH.AARCH64, name
+        wanted = {re.sub(r"\.so.*", "", library) for library in binary.libraries}
+        assert wanted <= {"libc", "libpthread", "libdl", "ld-linux-aarch64"}, name

@@ -219,9 +219,10 @@ def _shown_state(kind: Kind, launchctl: Launchctl, *, as_json: bool) -> bool:
     layout = _layout(kind)
     uid = os.geteuid()
     installed = layout.property_list.exists()
-    problems = (
-        list(refusals(layout.property_list, owner=0 if kind is Kind.DAEMON else uid)) if installed else []
-    )
+    problems: list[str] = []
+    if installed:
+        problems += refusals(layout.property_list, owner=0 if kind is Kind.DAEMON else uid)
+        problems += installation.out_of_date(layout, job.program_arguments())
     try:
         state = launchctl.state()
     except LaunchctlError as error:

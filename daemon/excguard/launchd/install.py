@@ -5,9 +5,11 @@ takes the same steps and changes nothing.
 """
 
 import os
+import plistlib
 import shlex
 import shutil
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -168,6 +170,25 @@ def planned(layout: Layout, program: list[str], config: Path) -> dict[str, Any]:
         raise InstallError(f"{config}: nothing to watch; add a [[target]] with a name and a command")
     stop_timeout = max((target.stop_timeout for target in read.target), default=0.0)
     return job.property_list(layout, program, config, stop_timeout=stop_timeout)
+
+
+def out_of_date(layout: Layout, program: list[str]) -> Iterator[str]:
+    """A line when the installed property list is not the one that `install` would write now.
+
+    Its configuration is the one that it names. One that cannot be used is reported when the job starts.
+    """
+    try:
+        installed = layout.property_list.read_bytes()
+        arguments = plistlib.loads(installed)["ProgramArguments"]
+        config = Path(arguments[arguments.index("--config") + 1])
+        contents = job.render(planned(layout, program, config))
+    except Exception:  # noqa: BLE001 - not one of ours, or damaged: `refusals` says so
+        return
+    if contents != installed:
+        yield (
+            f"{layout.property_list}: not what `excguard launchd install` would write now, since the "
+            "configuration or the program has changed; run it again"
+        )
 
 
 def not_on_path(config: Path) -> list[str]:
