@@ -1,10 +1,14 @@
-"""Every ratio in one table, the peers side by side: `python bench/all.py [--check] [--baseline PYTHON]`.
+"""Every ratio in one table, the peers side by side: `python bench/all.py [--check] [--baseline CHECKOUT]`.
 
 The machines that run this are noisy: each row is a ratio of two measurements of one run, and where valgrind
-is installed the important ones are of instructions, which are the same in every run. With --check only rows
-that are counted are measured (instructions and system calls, never time), and the exit status is 1 when one
-misses its target. --baseline names the Python of an environment with another build of excguard, such as the
-last release; rows that compare with it are left out otherwise.
+is installed the important ones are of instructions, which are the same in every run. What is the same for
+much and for little work, such as the start of a process, is not in a ratio: a row is the difference of two
+runs. With --check only rows that are counted are measured (instructions and system calls, never time), and
+the exit status is 1 when one misses its target; counts do not disturb each other, so benchmarks run at the
+same time then. --baseline names a checkout of another build of excguard with its environment in .venv, such
+as the last release; rows that compare with it are left out otherwise.
+
+A row whose target is missed and known to be says why (KNOWN), and does not fail the check.
 
 A benchmark takes part by being named in BENCHMARKS: with --rows it prints its rows (see row.py).
 """
@@ -13,36 +17,57 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
-BENCHMARKS = ("hot_path", "decoding", "scrape", "storm", "insertion")
+BENCHMARKS = (
+    "storm",
+    "receiver_turn",
+    "hot_path",
+    "log_line",
+    "decoding",
+    "columns",
+    "scrape",
+    "scan",
+    "memory",
+    "insertion",
+)
 """Modules of this directory."""
+
+KNOWN: dict[str, str] = {}
+"""Rows that miss their target -> what limits them."""
 
 FORM = "{:62} {:34} {:12} {:>12} {:>12} {:>7} {:>7}  {}"
 
 
-def rows(name: str, options: list[str]) -> list[dict[str, Any]]:
-    """The rows of one benchmark, which runs in a process of its own. Raises subprocess.CalledProcessError."""
+def rows(name: str, options: list[str]) -> list[dict[str, Any]] | int:
+    """The rows of one benchmark, which runs in a process of its own; its exit status when it has failed."""
     command = [sys.executable, "-m", f"bench.{name}", "--rows", *options]
-    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        return done.returncode
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
 def show(row: dict[str, Any]) -> None:
     """Print one row."""
-    target = "" if row["target"] is None else f"{row['target']:g}"
+    target = "" if row["target"] is None else f"{row['target']:.3g}"
     verdict = "" if row["target"] is None else "MISSED" if row["missed"] else "met"
+    if row["missed"] and row["what"] in KNOWN:
+        verdict += f": {KNOWN[row['what']]}"
     ours, peers = (f"{row[name]:,.4g} {row['unit']}" for name in ("ours", "peers"))
     print(
         FORM.format(
             row["what"], row["peer"], row["measure"], ours, peers, f"{row['ratio']:.3g}", target, verdict
-        )
+        ),
+        flush=True,
     )
 
 
@@ -52,9 +77,7 @@ def main() -> int:
     parser.add_argument(
         "--check", action="store_true", help="count only; exit with 1 when a target is missed"
     )
-    parser.add_argument(
-        "--baseline", type=Path, metavar="PYTHON", help="of an environment with another build"
-    )
+    parser.add_argument("--baseline", type=Path, metavar="CHECKOUT", help="of another build, with .venv")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)} (default: all)")
     options = parser.parse_args()
     passed_on = ["--check"] * options.check
@@ -63,16 +86,17 @@ def main() -> int:
     begun = time.monotonic()
     wrong = 0
     print(FORM.format("what", "peer", "measure", "excguard", "peer", "ratio", "target", ""))
-    for name in options.names or BENCHMARKS:
-        try:
-            found = rows(name, passed_on)
-        except subprocess.CalledProcessError as error:
-            print(f"bench.{name} exited with {error.returncode}")
-            wrong += 1
-            continue
-        for row in found:
-            show(row)
-            wrong += options.check and row["missed"] and row["checked"]
+    with ThreadPoolExecutor(os.cpu_count() if options.check else 1) as pool:
+        names = options.names or BENCHMARKS
+        for name, found in zip(names, pool.map(lambda name: rows(name, passed_on), names), strict=True):
+            if isinstance(found, int):
+                print(f"bench.{name} exited with {found}")
+                wrong += 1
+                continue
+            for row in found:
+                show(row)
+                known = row["what"] in KNOWN
+                wrong += options.check and row["missed"] and row["checked"] and not known
     print(f"{time.monotonic() - begun:.0f} s")
     return int(wrong > 0)
 

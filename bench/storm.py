@@ -20,13 +20,13 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from bench.row import Measure, Options, Row, run
 from excguard.web.feed_client import Feed, messages
 from excsim import Kernel
-from tests.support import harness
+from tests.support import ROOT, compiler, harness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 GUARD = "0x2000020000002703"
 
 
-def start(directory: Path, program: str, hits: int, environ: dict[str, str]) -> subprocess.Popen[bytes]:
+def start(
+    directory: Path, program: str, hits: int, environ: dict[str, str], python: Path | str = sys.executable
+) -> subprocess.Popen[bytes]:
     """Start excguard; the storm begins when something is written to the fifo ``go``."""
     os.mkfifo(directory / "go")
     (directory / "excguard.toml").write_text(
@@ -44,8 +46,8 @@ def start(directory: Path, program: str, hits: int, environ: dict[str, str]) -> 
         f'command = ["sh", "-c", "read go < {directory}/go && exec {program} raise {GUARD} {hits}"]\n'
         '[[target]]\nname = "still"\ncommand = ["sleep", "600"]\n'
     )
-    command = [sys.executable, "-m", "excguard", "serve", "--config", str(directory / "excguard.toml")]
-    return subprocess.Popen(command, env=environ)
+    command = [python, "-m", "excguard", "serve", "--config", str(directory / "excguard.toml")]
+    return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
 
 
 def events(directory: Path, name: str) -> list[dict]:
@@ -64,19 +66,12 @@ def look_on(url: str, feed: Feed, silences: list[float]) -> None:
         heard = time.perf_counter()
 
 
-def system_calls(tracer: subprocess.Popen[bytes], counts: Path) -> int:
-    """End strace; the system calls that it has counted."""
-    tracer.send_signal(signal.SIGINT)
-    tracer.wait()
-    (line,) = (line for line in counts.read_text().splitlines() if line.endswith(" total"))
-    return int(line.split()[3])
+KERNEL_CALLS = ("sendmsg", "recvfrom", "recvmsg")
+"""The system calls of one call of the simulated kernel: a message to it, and its reply."""
 
 
-def rows(_options: Options) -> Iterator[Row]:
-    """The system calls of the daemon a hit."""
-    if shutil.which("strace") is None:
-        return
-    hits = 20_000
+def system_calls(hits: int) -> tuple[float, float]:
+    """The daemon's calls of the simulated kernel, and its other system calls, in a storm of so many hits."""
     with tempfile.TemporaryDirectory() as name, Kernel() as kernel:
         directory = Path(name)
         program = harness.build_child(directory)
@@ -84,16 +79,100 @@ def rows(_options: Options) -> Iterator[Row]:
         while not events(directory, "metrics_listening"):
             time.sleep(0.01)
         counts = directory / "counts"
-        trace = ["strace", "-f", "-c", "-U", "time-percent,time-total,time-avg,calls,name", "-o", counts]
-        tracer = subprocess.Popen([*trace, "-p", str(daemon.pid)], stderr=subprocess.PIPE)
+        trace = ["strace", "-f", "-c", "-U", "calls,name", "-o", counts, "-p", str(daemon.pid)]
+        tracer = subprocess.Popen(trace, stderr=subprocess.PIPE)
         tracer.stderr.readline()  # attached
         (directory / "go").write_text("go\n")
         while not events(directory, "target_exited"):
             time.sleep(0.01)
-        calls = system_calls(tracer, counts)
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait()
         daemon.terminate()
         daemon.wait()
-    yield Row("system calls of the daemon in a storm", "a hit", Measure.CALLS, calls / hits, 1, None)
+        rows = [line.split() for line in counts.read_text().splitlines()[2:]]
+    calls = {row[1]: int(row[0]) for row in rows if len(row) == 2 and row[0].isdigit()}
+    calls.pop("total")
+    kernel_calls = calls.get("sendmsg", 0)
+    return kernel_calls, sum(calls.values()) - sum(calls.get(name, 0) for name in KERNEL_CALLS)
+
+
+SERVE_KERNEL = """
+import json, sys
+try:
+    from excsim import INCLUDE, LIBRARY, Kernel
+except ImportError:
+    from excguard.sim import INCLUDE, LIBRARY, Kernel
+with Kernel() as kernel:
+    print(json.dumps([kernel.environ, str(INCLUDE), str(LIBRARY)]), flush=True)
+    sys.stdin.read()
+"""
+"""Runs a simulated kernel, of 0.1 as well."""
+
+
+class Cost(NamedTuple):
+    """What a hit costs in a storm: seconds of the daemon's processor time, and seconds."""
+
+    cpu: float
+    wall: float
+
+
+def cost(python: Path | str, hits: int) -> Cost:
+    """Of a storm in another build, with its own simulated kernel."""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        subprocess.Popen(
+            [python, "-c", SERVE_KERNEL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as kernel,
+    ):
+        directory = Path(name)
+        environ, include, library = json.loads(kernel.stdout.readline())
+        program = directory / "child"
+        options = [f"-I{include}", "-D_GNU_SOURCE", "-O2", "-pthread"]
+        source = ROOT / "tests/support/programs/child.c"
+        subprocess.run([compiler.require(), *options, source, library, "-ldl", "-o", program], check=True)
+        daemon = start(directory, str(program), hits, {**os.environ, **environ}, python)
+        while not events(directory, "metrics_listening"):
+            time.sleep(0.05)
+        cpu, began = processor_time(daemon.pid), time.perf_counter()
+        (directory / "go").write_text("go\n")
+        while not events(directory, "target_exited"):
+            time.sleep(0.02)
+        taken = Cost(processor_time(daemon.pid) - cpu, time.perf_counter() - began)
+        daemon.terminate()
+        daemon.wait()
+        kernel.stdin.close()
+    return taken
+
+
+def processor_time(pid: int) -> float:
+    """Seconds of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rows(options: Options) -> Iterator[Row]:
+    """The calls of the daemon a hit; and a hit's time in a storm, end to end, against another build."""
+    few, many = 2_000, 12_000
+    if shutil.which("strace") is not None:
+        (kernel_few, other_few), (kernel_many, other_many) = system_calls(few), system_calls(many)
+        ours = (kernel_many - kernel_few) / (many - few)
+        yield Row("kernel calls of the daemon in a storm", "a hit", Measure.CALLS, ours, 1, 2)
+        ours = (other_many - other_few) / (many - few)
+        yield Row("its other system calls", "a hit", Measure.CALLS, ours, 1, 0.3)
+    if options.check or not options.baseline:
+        return
+    few, many = 10_000, 60_000
+    per_hit = []
+    for python in (sys.executable, options.baseline.python):
+        short, long = cost(python, few), cost(python, many)
+        cpu, wall = ((after - before) / (many - few) for before, after in zip(short, long, strict=True))
+        per_hit.append(Cost(cpu * 1e6, wall * 1e6))
+    ours, theirs = per_hit
+    peer = "the baseline build"
+    name = "processor time of the daemon in a storm, a hit"
+    yield Row(name, peer, Measure.TIME, ours.cpu, theirs.cpu, 0.4, "us")
+    name = "a storm from end to end, a hit"
+    yield Row(name, peer, Measure.TIME, ours.wall, theirs.wall, 1 / 1.8, "us")
 
 
 def main() -> int:

@@ -1,5 +1,6 @@
 /* libproc.h: what macOS answers from the kernel is read from /proc. */
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,8 +52,47 @@ static int list(pid_t wanted, int by_group, void *buffer, int size) {
     return count;
 }
 
+/*
+ * The children that one thread has started: /proc/PID/task/TID/children (proc(5); CONFIG_PROC_CHILDREN).
+ * Returns how many there are now in `pids`, -1 when there is no such file.
+ */
+static int add_children(pid_t pid, const char *thread, pid_t *pids, int count, int room) {
+    char path[64], text[4096];
+    snprintf(path, sizeof path, "/proc/%d/task/%.20s/children", (int)pid, thread);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return -1;
+    }
+    ssize_t size = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (size < 0 || size == sizeof text - 1) {
+        return -1; /* more than fit */
+    }
+    text[size] = '\0';
+    char *rest = text;
+    for (pid_t child; count < room && (child = (pid_t)strtol(rest, &rest, 10)) > 0;) {
+        if (relations_of(child).parent == pid) {
+            pids[count++] = child;
+        }
+    }
+    return count;
+}
+
 int proc_listchildpids(pid_t ppid, void *buffer, int size) {
-    return list(ppid, 0, buffer, size);
+    char path[32];
+    snprintf(path, sizeof path, "/proc/%d/task", (int)ppid);
+    DIR *threads = opendir(path);
+    int count = 0;
+    if (!threads) {
+        return 0; /* no such process */
+    }
+    for (struct dirent *entry; count >= 0 && (entry = readdir(threads));) {
+        if (entry->d_name[0] != '.') {
+            count = add_children(ppid, entry->d_name, buffer, count, size / (int)sizeof(pid_t));
+        }
+    }
+    closedir(threads);
+    return count >= 0 ? count : list(ppid, 0, buffer, size); /* by looking at every process */
 }
 
 int proc_listpgrppids(pid_t pgrpid, void *buffer, int size) {
