@@ -23,7 +23,16 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.row import Measure, Options, Row, each, has_valgrind, instructions, run
+from bench.row import (
+    Measure,
+    Options,
+    Row,
+    compile_modules,
+    each,
+    has_valgrind,
+    instructions,
+    run,
+)
 from excguard import crash_reports
 from excsim import Kernel
 
@@ -159,14 +168,15 @@ def splitting() -> Row:
 
 def rows(options: Options) -> Iterator[Row]:
     """A log without a guard; starts, and the decoding of one pair, in instructions."""
-    yield splitting()
+    if not options.check:
+        yield splitting()
     if not has_valgrind():
         return
     bare = instructions([sys.executable, "-c", "import click"]) / 1e6
     with Kernel() as kernel:
         for name, (arguments, target) in COMMANDS.items():
             command = [*EXCGUARD, *arguments]
-            instructions(command, kernel.environ)  # compiles what was not compiled yet
+            compile_modules(command, kernel.environ)
             ours = instructions(command, kernel.environ) / 1e6
             peer = "python -c 'import click'"
             yield Row(f"excguard {name}", peer, Measure.INSTRUCTIONS, ours, bare, target, "M")

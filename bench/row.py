@@ -129,7 +129,9 @@ def run(
 
 def counted(module: str, what: str, few: int, many: int, python: Path | str = sys.executable) -> float:
     """The instructions of one of what a benchmark's `work` does, without its start: see `each`."""
-    return each(lambda number: instructions([python, "-m", module, "--work", what, str(number)]), few, many)
+    command: list[str | Path] = [python, "-m", module, "--work", what]
+    compile_modules([*command, "1"])
+    return each(lambda number: instructions([*command, str(number)]), few, many)
 
 
 def each(count: Callable[[int], float], few: int, many: int) -> float:
@@ -163,10 +165,19 @@ def instructions_in(function: str, command: list[str | Path]) -> int:
     return _count([*tool, *command], r"Collected : (\d+)", None)
 
 
-def _count(command: list[str | Path], pattern: str, environ: Mapping[str, str] | None) -> int:
+def compile_modules(command: list[str | Path], environ: Mapping[str, str] | None = None) -> None:
+    """Run a Python program, so that no module has to be compiled when its instructions are counted."""
+    subprocess.run(command, env=_environ(environ), check=True, capture_output=True)
+
+
+def _environ(environ: Mapping[str, str] | None) -> dict[str, str]:
     whole = {**os.environ, "PYTHONHASHSEED": "0", **(environ or {})}
-    whole.pop("PYTHONDONTWRITEBYTECODE", None)  # modules are compiled once, not at each start
-    done = subprocess.run(command, env=whole, check=True, capture_output=True, text=True)
+    whole.pop("PYTHONDONTWRITEBYTECODE", None)
+    return whole
+
+
+def _count(command: list[str | Path], pattern: str, environ: Mapping[str, str] | None) -> int:
+    done = subprocess.run(command, env=_environ(environ), check=True, capture_output=True, text=True)
     found = re.search(pattern, done.stderr)
     if found is None:
         raise ValueError(f"valgrind has printed no count: {done.stderr[-500:]}")
