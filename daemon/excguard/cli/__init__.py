@@ -42,6 +42,7 @@ _COMMANDS = {
     "help": "Print the help of a command.",
     "version": "Print the version.",
 }
+_WITH_ASYNCIO = {"serve", "run", "attach"}
 """Each command, which is ``command`` of the module of its name, and its line in the list of commands.
 
 The lines stand here so that the list costs no import of a command.
@@ -64,8 +65,8 @@ class LazyGroup(Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
-        if cmd_name == "serve":
-            late_ssl = import_module("excguard.process.late_ssl")  # which no other command needs
+        if cmd_name in _WITH_ASYNCIO:
+            late_ssl = import_module("excguard.process.late_ssl")  # which other commands do not need
             late_ssl.import_asyncio()
         found = import_module(f"excguard.cli.{cmd_name.replace('-', '_')}").command
         assert isinstance(found, click.Command)  # noqa: S101 - each module of the table has one

@@ -4,11 +4,6 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from excguard.decoding.decode import decode
 from excguard.decoding.violation import Violation
 from excguard.files.escaping import printable
@@ -106,6 +101,11 @@ def table(
         notes: by site id, why it is accepted.
     """
     sites = explained(tallies)
+    from rich import box  # noqa: PLC0415 - most runs have no hits to show, and structlog would use it, too
+    from rich.console import Console  # noqa: PLC0415 - likewise
+    from rich.table import Table  # noqa: PLC0415 - likewise
+    from rich.text import Text  # noqa: PLC0415 - likewise
+
     rows = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, expand=False)
     rows.add_column("hits", justify="right")
     rows.add_column("severity")
