@@ -206,7 +206,7 @@ static mach_msg_return_t copyin_header(struct space *space, const mach_msg_heade
 
 /* ---- what the destination asks of a message ---- */
 
-/* Calls to kernel objects and messages to queues are told apart (ipc_validate_kmsg_dest_from_user). */
+/* Calls to kernel objects and messages to queues are distinguished (ipc_validate_kmsg_dest_from_user). */
 static bool call_matches(const struct port *destination, uint64_t options) {
     if (!rule(RULE_CALLS_MATCH_PORTS) || options & ANY_CALL || !destination->active) {
         return true;
