@@ -16,6 +16,9 @@ from click.testing import CliRunner, Result
 
 from excguard.cli import main
 from excguard.cli.follow import follow
+from excguard.cli.row_files import open_rows
+from excguard.crash_reports.scan import Row
+from tests.support.samples import INVALID_NAME
 
 DATA = Path(__file__).parents[1] / "data"
 GUIDE = "GUARD 2305845208236959491"
@@ -674,3 +677,71 @@ def test_policy_telemetry_is_not_a_violation(tmp_path: Path) -> None:
     assert scanned.output.splitlines() == [
         "0 guard violations in 0 of 1 files; 0 could not be read; 1 line of policy telemetry"
     ]
+
+
+def versioned(directory: Path, name: str, version: str, code: int = INVALID_NAME) -> Path:
+    """A report of a version of an app."""
+    path = directory / f"{name}.crash"
+    path.write_text(
+        f"Process: App [12]\nVersion: {version} (345)\n\nException Type: EXC_GUARD\n"
+        f"Termination Reason: GUARD {code}\n"
+    )
+    return path
+
+
+def test_scan_groups_by_version_and_shows_the_largest_counts(tmp_path: Path) -> None:
+    for number in range(3):
+        versioned(tmp_path, f"new{number}", "2.0")
+    versioned(tmp_path, "old", "1.0")
+    versioned(tmp_path, "older", "0.9")
+    done = run("scan", str(tmp_path), "--by", "version", "--top", "1", "--output", str(tmp_path / "x.jsonl"))
+
+    assert done.exit_code == 0
+    assert "2.0" in done.output
+    assert "1.0" not in done.output
+    assert done.output.splitlines()[-1] == (
+        "5 guard violations in 5 of 5 files; 0 could not be read; 2 smaller counts not shown"
+    )
+    rows = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
+    assert sorted(row["app_version"] for row in rows) == ["0.9", "1.0", "2.0", "2.0", "2.0"]
+
+
+def test_scan_reads_what_was_modified_since(tmp_path: Path) -> None:
+    os.utime(versioned(tmp_path, "before", "1.0"), (1_761_955_199, 1_761_955_199))  # 2025-10-31T23:59:59Z
+    os.utime(versioned(tmp_path, "after", "1.0"), (1_761_955_200, 1_761_955_200))
+    done = run("scan", str(tmp_path), "--since", "2025-11-01", "--json")
+
+    assert [Path(json.loads(line)["file"]).stem for line in done.output.splitlines()] == ["after"]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_scan_leaves_the_old_rows_when_new_ones_cannot_be_written(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow")
+    versioned(tmp_path, "one", "1.0")
+    output = tmp_path / f"rows.{suffix}"
+    output.write_text("old")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = run("scan", str(tmp_path), "--output", str(output))
+
+    assert done.exit_code == 1
+    assert f"cannot write {output}: no space left on device" in done.output
+    assert output.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.crash", output.name]
+
+
+def test_rows_come_in_parts(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    with open_rows(tmp_path / "rows.parquet") as file:
+        for number in range(10_000):
+            file.write([Row(f"{number}.ips", pid=number)])
+    found = parquet.ParquetFile(tmp_path / "rows.parquet")
+
+    assert found.metadata.num_row_groups == 3
+    assert found.read().column("pid").to_pylist() == list(range(10_000))

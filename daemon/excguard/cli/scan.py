@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import os
 import sys
 from collections import Counter
-from importlib import import_module
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from excguard.cli.closed_output import ends_with
 from excguard.crash_reports.scan import Row, files, scan
-from excguard.files import errors, opening
-from excguard.files.escaping import csv_cell, printable
+from excguard.files import errors
+from excguard.files.escaping import printable
 from excguard.knowledge import guards, releases
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ _GROUPS: dict[str, Callable[[Row], str]] = {
     "frame": lambda row: row.top_frame or "?",
     "os": lambda row: row.os or "?",
     "severity": lambda row: row.severity or "?",
+    "version": lambda row: row.app_version or "?",
+    "site": lambda row: row.site_id or "?",
 }
-_COLUMNS = [field.name for field in msgspec.structs.fields(Row)]
-_WHOLE = {"pid", "flavor", "target", "guard_target"}
 
 
 @click.command("scan")
@@ -44,6 +44,12 @@ _WHOLE = {"pid", "flavor", "target", "guard_target"}
     show_default=True,
     metavar="COLUMNS",
     help=f"What the table groups by, of {', '.join(_GROUPS)}.",
+)
+@click.option("--top", type=click.IntRange(min=1), metavar="N", help="Show the N largest counts only.")
+@click.option(
+    "--since",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
+    help="Only files modified since then, UTC.",
 )
 @click.option(
     "--output",
@@ -62,6 +68,8 @@ def command(  # noqa: PLR0913 - one a command line option
     by: str,
     output: Path | None,
     *,
+    top: int | None,
+    since: datetime | None,
     everything: bool,
     jobs: int | None,
     as_json: bool,
@@ -72,12 +80,13 @@ def command(  # noqa: PLR0913 - one a command line option
     Examples:
       excguard scan ~/Library/Logs/DiagnosticReports
       excguard scan reports/ --by process,flavor --output violations.csv
+      excguard scan reports/ --since 2026-11-01 --by version,flavor --top 20
       excguard scan reports/ --json | jq -r .process | sort | uniq -c
 
     A row, in JSON and in files: file, format, kind, process, pid, os, cpu, guard_type, flavor, flavor_name,
     severity, target, code, subcode, release, summary, top_frame, error, guard_target (the same as target),
-    truncated, site_id, site_precision. A file that cannot be read is a row with its name and the error.
-    Parquet needs pyarrow: pip install pyarrow.
+    truncated, site_id, site_precision, app_version. A file that cannot be read is a row with its name and
+    the error. Parquet needs pyarrow: pip install pyarrow.
 
     \b
     Exit status:
@@ -87,29 +96,90 @@ def command(  # noqa: PLR0913 - one a command line option
     """  # noqa: D301 - click wants the real backspace
     groups = _checked(paths, release, by, output)
     found = files(paths, everything=everything)
-    rows: list[Row] = []
-    with ends_with(lambda: any(row.error is None for row in rows)):
+    if since is not None:
+        found = _modified_since(found, since.replace(tzinfo=UTC).timestamp())
+    count = _Count(groups)
+    with ends_with(lambda: count.violations > 0), _output(output) as write:
         for part in _watched(scan(found, jobs=jobs, release=release), len(found)):
-            rows += part.rows
+            count.add(part.rows)
+            write(part.rows)
             if as_json:
                 click.echo(msgspec.json.Encoder().encode_lines(part.rows).decode(), nl=False)
-    read = [row for row in rows if row.error is None]
-    hits = [row for row in read if not guards.is_policy_telemetry(row.guard_type, row.flavor)]
-    if output:
-        _write(rows, output)
     if not as_json:
-        _table(hits, groups)
-        unread = [row for row in rows if row.error is not None]
-        for row in unread:
-            click.echo(printable(f"excguard: {row.file}: {row.error}"), err=True)
-        violations = f"{len(hits)} guard violation{'s' * (len(hits) != 1)}"
-        counted = f"{violations} in {len({row.file for row in hits})} of {len(found)} files"
-        counted += f"; {len(unread)} could not be read"
-        if telemetry := len(read) - len(hits):
-            counted += f"; {telemetry} line{'s' * (telemetry != 1)} of policy telemetry"
-        click.echo(counted)
-    if not hits:
+        count.show(len(found), top)
+    if not count.violations:
         sys.exit(1)
+
+
+class _Count:
+    """What is kept of the rows: counts by group, and the files that could not be read."""
+
+    def __init__(self, groups: list[str]) -> None:
+        self._groups = groups
+        self._by_group: Counter[tuple[str, ...]] = Counter()
+        self._files = 0
+        self._telemetry = 0
+        self._unread: list[str] = []
+
+    @property
+    def violations(self) -> int:
+        return self._by_group.total()
+
+    def add(self, rows: list[Row]) -> None:
+        """Count the rows of some files, all rows of a file together."""
+        hits = [
+            row
+            for row in rows
+            if row.error is None and not guards.is_policy_telemetry(row.guard_type, row.flavor)
+        ]
+        self._by_group.update(tuple(_GROUPS[name](row) for name in self._groups) for row in hits)
+        self._files += len({row.file for row in hits})
+        unread = [f"{row.file}: {row.error}" for row in rows if row.error is not None]
+        self._telemetry += len(rows) - len(hits) - len(unread)
+        self._unread += unread
+
+    def show(self, files: int, top: int | None) -> None:
+        """The table, the files that could not be read, and a line that sums up."""
+        rest = _table(self._by_group, self._groups, top)
+        for line in self._unread:
+            click.echo(printable(f"excguard: {line}"), err=True)
+        counted = f"{self.violations} guard violation{'s' * (self.violations != 1)}"
+        counted += f" in {self._files} of {files} files; {len(self._unread)} could not be read"
+        if self._telemetry:
+            counted += f"; {self._telemetry} line{'s' * (self._telemetry != 1)} of policy telemetry"
+        if rest:
+            counted += f"; {rest} smaller count{'s' * (rest != 1)} not shown"
+        click.echo(counted)
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[Callable[[list[Row]], None]]:
+    """What takes rows: the file, if there is to be one."""
+    if path is None:
+        yield lambda _rows: None
+        return
+    from excguard.cli.row_files import open_rows  # noqa: PLC0415 - not for the table
+
+    try:
+        with open_rows(path) as file:
+            yield file.write
+    except BrokenPipeError:  # of standard output
+        raise
+    except OSError as error:
+        raise click.ClickException(f"cannot write {path}: {errors.reason(error)}") from None
+
+
+def _modified_since(paths: list[str], since: float) -> list[str]:
+    """The files that were modified since then, and those that cannot be asked: reading gives the reason."""
+    found = []
+    for path in paths:
+        try:
+            if os.stat(path).st_mtime < since:  # noqa: PTH116 - Path takes twice as long
+                continue
+        except OSError:
+            pass
+        found.append(path)
+    return found
 
 
 def _checked(paths: tuple[str, ...], release: str | None, by: str, output: Path | None) -> list[str]:
@@ -126,12 +196,14 @@ def _checked(paths: tuple[str, ...], release: str | None, by: str, output: Path 
     if unknown := [name for name in groups if name not in _GROUPS]:
         raise click.UsageError(f"--by {unknown[0]}: not one of {', '.join(_GROUPS)}")
     if output is not None:
-        if output.suffix not in _WRITERS:
-            raise click.UsageError(f"--output {output}: the name must end in {', '.join(_WRITERS)}")
+        from excguard.cli import row_files  # noqa: PLC0415 - not for the table
+
+        if output.suffix not in row_files.FORMS:
+            raise click.UsageError(f"--output {output}: the name must end in {', '.join(row_files.FORMS)}")
         if not output.absolute().parent.is_dir():
             raise click.UsageError(f"--output {output}: there is no directory {output.parent}")
         if output.suffix == ".parquet":
-            _pyarrow()
+            row_files.pyarrow()
     return groups or ["flavor"]
 
 
@@ -150,63 +222,20 @@ def _watched(parts: Iterator[Part], total: int) -> Iterator[Part]:
             yield part
 
 
-def _table(hits: list[Row], groups: list[str]) -> None:
-    if not hits:
-        return
+def _table(counted: Counter[tuple[str, ...]], groups: list[str], top: int | None) -> int:
+    """Print the counts, the largest first; how many are left out."""
+    if not counted:
+        return 0
     from rich.console import Console  # noqa: PLC0415 - only for the table
     from rich.table import Table  # noqa: PLC0415 - likewise
 
-    counted = Counter(tuple(_GROUPS[name](row) for name in groups) for row in hits)
     table = Table("count", *groups)
-    for values, count in sorted(counted.items(), key=lambda item: (-item[1], item[0])):
+    for values, count in sorted(counted.items(), key=lambda item: (-item[1], item[0]))[:top]:
         table.add_row(str(count), *map(printable, values))
     width = None if sys.stdout.isatty() else 200
     Console(width=width, markup=False, highlight=False).print(table)
+    return max(len(counted) - (top or len(counted)), 0)
 
 
 def _number(flavor: int | None) -> str:
     return "" if flavor is None else f"{flavor:#x}"
-
-
-def _write(rows: list[Row], output: Path) -> None:
-    try:
-        _WRITERS[output.suffix](rows, output)
-    except OSError as error:
-        raise click.ClickException(f"cannot write {output}: {errors.reason(error)}") from None
-
-
-def _write_jsonl(rows: list[Row], output: Path) -> None:
-    opening.write(output, msgspec.json.Encoder().encode_lines(rows))
-
-
-def _write_csv(rows: list[Row], output: Path) -> None:
-    with (
-        opening.empty(output) as binary,
-        io.TextIOWrapper(binary, newline="", encoding="utf-8", errors="replace") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(_COLUMNS)
-        writer.writerows(map(csv_cell, msgspec.structs.astuple(row)) for row in rows)
-
-
-def _write_parquet(rows: list[Row], output: Path) -> None:
-    pyarrow, parquet = _pyarrow()
-    kinds = dict.fromkeys(_WHOLE, pyarrow.int64()) | {"truncated": pyarrow.bool_()}
-    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in _COLUMNS])
-    table = pyarrow.Table.from_pylist([msgspec.structs.asdict(row) for row in rows], schema)
-    with opening.empty(output) as file:
-        parquet.write_table(table, file)
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        return import_module("pyarrow"), import_module("pyarrow.parquet")
-    except ImportError:
-        raise click.UsageError("Parquet needs pyarrow: pip install pyarrow") from None
-
-
-_WRITERS: dict[str, Callable[[list[Row], Path], None]] = {
-    ".jsonl": _write_jsonl,
-    ".csv": _write_csv,
-    ".parquet": _write_parquet,
-}

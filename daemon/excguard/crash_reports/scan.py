@@ -12,6 +12,7 @@ import msgspec
 
 from excguard import crash_reports
 from excguard.crash_reports import ips, suffixes
+from excguard.crash_reports.metadata import metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -55,6 +56,7 @@ class Row(msgspec.Struct, frozen=True):
         top_frame: "image symbol" of the innermost frame outside of the library that makes system calls.
         error: Why the file could not be read.
         truncated: Whether the report was cut off; None for a file that could not be read.
+        app_version: Of the head of a report that is alone in its file.
         site_id: As of `decoding.site.Site`, likewise site_precision; None where the report does not show it.
     """
 
@@ -80,6 +82,7 @@ class Row(msgspec.Struct, frozen=True):
     truncated: bool | None = None
     site_id: str | None = None
     site_precision: str | None = None
+    app_version: str | None = None
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -141,36 +144,40 @@ def _read(paths: list[str], release: str | None) -> Part:
     rows = []
     buffer = bytearray(_BUFFER)  # filled anew for each file: most of the time would go into new memory
     for path in paths:
-        for report in _reports(path, release, buffer):
-            rows += [_row(report, violation) for violation in report.violations]
+        reports, head = _reports(path, release, buffer)
+        version = None
+        if len(reports) == 1 and reports[0].violations:  # the head of several documents is of the first only
+            version = metadata(head).app_version
+        for report in reports:
+            rows += [_row(report, violation, version) for violation in report.violations]
             if report.error and report.error != crash_reports.NOTHING:
                 rows.append(Row(path, report.format, error=report.error))
     return Part(len(paths), rows)
 
 
-def _reports(path: str, release: str | None, buffer: bytearray) -> list[Report]:
-    """The reports in a file; [] for a crash of another kind, which its first bytes show."""
+def _reports(path: str, release: str | None, buffer: bytearray) -> tuple[list[Report], memoryview]:
+    """The reports in a file, and its start; [] for a crash of another kind, which its first bytes show."""
     view = memoryview(buffer)
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would keep us waiting for its writer
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
-                return [crash_reports.Report(file=path, error="not a regular file")]
+                return [crash_reports.Report(file=path, error="not a regular file")], view[:0]
             size = os.readv(file, [view[:_GLANCE]])
             if ips.other_crash(view[:size]):
-                return []
+                return [], view[:0]
             if size == _GLANCE:
                 size += os.readv(file, [view[_GLANCE:]])
         finally:
             os.close(file)
     except OSError:
-        size = _BUFFER  # reading it again gives the reason
+        return crash_reports.documents_of_path(path, release), view[:0]  # this gives the reason
     if size < _BUFFER:
-        return crash_reports.documents_of_bytes(view[:size], path, release)
-    return crash_reports.documents_of_path(path, release)
+        return crash_reports.documents_of_bytes(view[:size], path, release), view[:size]
+    return crash_reports.documents_of_path(path, release), view
 
 
-def _row(report: Report, violation: PartialViolation) -> Row:
+def _row(report: Report, violation: PartialViolation, app_version: str | None) -> Row:
     site = report.site_fields(violation)
     return Row(
         file=report.file,
@@ -185,6 +192,7 @@ def _row(report: Report, violation: PartialViolation) -> Row:
         truncated=report.truncated,
         site_id=site["site_id"],
         site_precision=site["site_precision"],
+        app_version=app_version,
     )
 
 

@@ -5,22 +5,24 @@ import errno
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 PRIVATE = 0o600
 """Read and written by its owner alone: the mode of journals, their tables and logs."""
 
 
-def write(path: Path, contents: bytes, *, mode: int = PRIVATE) -> None:
-    """Replace the file at ``path``, or make it; a symbolic link there is replaced, not followed.
+@contextlib.contextmanager
+def writer(path: Path, *, mode: int = PRIVATE) -> Iterator[IO[bytes]]:
+    """A file to write to, which takes the place of the one at ``path`` when the block ends without an error.
 
-    The contents are on the disk when this returns. The temporary file lies in the same directory and is made
-    by `tempfile.mkstemp`, with ``O_EXCL`` and ``O_NOFOLLOW`` under a name that cannot be predicted, so that
-    another user of a shared directory cannot redirect it.
+    A symbolic link there is replaced, not followed. The contents are on the disk then. The temporary file
+    lies in the same directory and is made by `tempfile.mkstemp`, with ``O_EXCL`` and ``O_NOFOLLOW`` under a
+    name that cannot be predicted, so that another user of a shared directory cannot redirect it.
 
     Args:
         path: the file.
-        contents: all of it.
         mode: its permissions, whatever the umask.
 
     Raises:
@@ -28,28 +30,44 @@ def write(path: Path, contents: bytes, *, mode: int = PRIVATE) -> None:
             The error names ``path``.
     """
     try:
-        _write(path, contents, mode)
+        _refuse_special(path)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
-
-
-def _write(path: Path, contents: bytes, mode: int) -> None:
-    try:
-        kind = path.lstat().st_mode
-    except FileNotFoundError:
-        pass
-    else:
-        if not (stat.S_ISREG(kind) or stat.S_ISLNK(kind)):
-            raise OSError(errno.EINVAL, "not a regular file, so it is not replaced")
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(contents)
+            yield file
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         Path(name).replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             Path(name).unlink()
+        if isinstance(error, OSError) and error.filename in {None, name}:
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
+
+
+def write(path: Path, contents: bytes, *, mode: int = PRIVATE) -> None:
+    """Replace the file at ``path``, or make it, as `writer` does.
+
+    Args:
+        path: the file.
+        contents: all of it.
+        mode: its permissions, whatever the umask.
+
+    Raises:
+        OSError: as of `writer`.
+    """
+    with writer(path, mode=mode) as file:
+        file.write(contents)
+
+
+def _refuse_special(path: Path) -> None:
+    try:
+        kind = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not (stat.S_ISREG(kind) or stat.S_ISLNK(kind)):
+        raise OSError(errno.EINVAL, "not a regular file, so it is not replaced")
