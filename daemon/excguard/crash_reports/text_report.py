@@ -70,9 +70,8 @@ _SINGLE = re.compile(
 
 _PROCESS_KEYS = {"Process", "Parent Process", "Incident Identifier", "CrashReporter Key", "Code Type"}
 _SYSTEM_KEYS = {"OS Version", "Operating system", "Report Version", "Date/Time", "Hardware Model"}
-_STARTS = _PROCESS_KEYS | _SYSTEM_KEYS
+_STARTS = _PROCESS_KEYS | _SYSTEM_KEYS | {"PID", "Path", "Command"}
 """Keys that stand before the exception of a report: behind one they begin another report."""
-_OF_OSQUERY = frozenset({"PID", "Path"})
 _WHOLE = frozenset({"Report Version", "Date/Time"})
 """Keys of reports that end with a list of images."""
 _IGNORED = frozenset({"Responsible", "Responsible Process", "Terminating Process", "Launch Time"})
@@ -230,6 +229,8 @@ class TextReader:
             self._columns = row
             return True
         if not self._columns or len(row) != len(self._columns):
+            if any(cell.strip("+- ") for cell in row):
+                self._columns = []  # the table has ended
             return False
         self._close()
         for name, value in zip(self._columns, row, strict=True):
@@ -241,8 +242,7 @@ class TextReader:
         return True
 
     def _head(self, key: str, value: str) -> None:
-        starts = _STARTS | _OF_OSQUERY if "Crash reason" in self._seen else _STARTS
-        if key in self._header or (key in starts and self._block):
+        if key in self._header or (key in _STARTS and self._block):
             self._close()
         self._header[key] = value
         report = self._report().report
