@@ -210,3 +210,55 @@ def test_the_table_and_junit_say_why_a_site_is_known(
     (suite,) = ET.parse(baseline / "r.xml").getroot()  # noqa: S314 - our own
     reasons = [case.find("skipped").get("message") for case in suite.findall("testcase")]
     assert all(reason.startswith("known (vendor bug 4711): INVALID_NAME") for reason in reasons)
+
+
+def bare(kernel: Kernel, directory: Path, program: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """A run without any option about places."""
+    command = [sys.executable, "-m", "excguard", "run", "--metrics", "off", "--baseline", "guards.toml"]
+    return subprocess.run(
+        [*command, *options, "--", str(program), *KNOWN],
+        cwd=directory,
+        env=kernel.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_baseline_alone_holds_in_the_next_build(
+    kernel: Kernel, first_build: Path, later_build: Path, tmp_path: Path
+) -> None:
+    """The programs are not stripped, as those of a debug build; they have the same name."""
+    for number, built in enumerate((first_build, later_build)):
+        (tmp_path / str(number)).mkdir()
+        shutil.copy(built / "symbols" / "app.debug", tmp_path / str(number) / "app")
+    assert bare(kernel, tmp_path, tmp_path / "0" / "app", "--update-baseline").returncode == 0
+    done = bare(kernel, tmp_path, tmp_path / "1" / "app", "--baseline-strict")
+
+    assert done.returncode == 0, done.stderr
+    assert "sites: 3 known" in done.stderr
+
+
+def test_sites_without_a_name_are_reported(kernel: Kernel, first_build: Path, tmp_path: Path) -> None:
+    done = bare(kernel, tmp_path, first_build / "app", "--update-baseline")
+
+    assert done.returncode == 0
+    assert "sites without the name of a function: 3; their ids are others in the next build" in done.stderr
+
+
+def test_no_names_and_a_directory_of_names_contradict_each_other(
+    kernel: Kernel, first_build: Path, tmp_path: Path
+) -> None:
+    done = run(kernel, tmp_path, first_build, KNOWN, "--no-symbolicate")
+
+    assert done.returncode == 2
+    assert "--no-symbolicate and --dsym contradict each other" in done.stderr
+
+
+def test_directories_name_places_without_a_baseline_too(
+    kernel: Kernel, first_build: Path, tmp_path: Path
+) -> None:
+    done = run(kernel, tmp_path, first_build, (NEW,))
+
+    assert done.returncode == 0
+    assert "In app hang_up + " in " ".join(done.stderr.split())

@@ -140,6 +140,11 @@ class Gate:
                 self._path, accepted, today=_today(), remove_stale=self._strict
             )
             lines.append(f"{self._path}: {added} sites added, {removed} removed")
+            if unnamed := sum(site.precision == "offset" for site in accepted):
+                lines.append(
+                    f"sites without the name of a function: {unnamed}; their ids are others in the next "
+                    "build (--dsym DIR names them)"
+                )
         elif self._path is not None or self._rules:
             lines.append(_counts(verdict))
             lines += [

@@ -38,7 +38,8 @@ class Results:
         junit: str | None,
         events: str | None,
         collect: str | None,
-        symbolicate: bool,
+        symbolicate: bool | None,
+        names: bool,
         directories: tuple[Path, ...],
     ) -> None:
         """Take what the options say; nothing is opened before `open`.
@@ -48,11 +49,12 @@ class Results:
             junit: where the JUnit file goes.
             events: where the JSON lines go.
             collect: the directory for everything.
-            symbolicate: whether places get names.
+            symbolicate: whether places get names; None: not said.
+            names: whether they get them then, if something here can give names.
             directories: with debug files; one implies ``symbolicate``.
 
         Raises:
-            click.UsageError: two of them name standard output.
+            click.UsageError: two of them name standard output, or contradict each other.
         """
         named = {"--report": report, "--junit": junit, "--events": events}
         both = [f"{option} -" for option, value in named.items() if value == _STANDARD_OUTPUT]
@@ -63,7 +65,10 @@ class Results:
         self._junit = junit
         self._events = events
         self._collect = collect
-        self._symbolicate = symbolicate or bool(directories)
+        if symbolicate is False and directories:
+            raise click.UsageError("--no-symbolicate and --dsym contradict each other: leave out one of them")
+        self._required = symbolicate or bool(directories)
+        self._symbolicate = self._required or (names and symbolicate is None)
         self._directories = directories
         self._symbolizer: Symbolizer | None = None
         self.collection: Collection | None = None
@@ -153,7 +158,7 @@ class Results:
         try:
             self._symbolizer = CachedSymbolizer(open_symbolizer(self._directories))
         except SymbolizerError as error:
-            if self._symbolicate:
+            if self._required:
                 raise click.UsageError(str(error)) from None
 
     def _add(self, stream: EventStream) -> None:

@@ -144,10 +144,10 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str 
     "reports of its processes, which are waited for.",
 )
 @click.option(
-    "--symbolicate",
-    is_flag=True,
-    help="Name the places of hits, which --behavior state_identity_protected and crash reports have: by atos "
-    "on macOS (dSYMs that Spotlight finds, and programs that are not stripped), else by excguard[symbols].",
+    "--symbolicate/--no-symbolicate",
+    default=None,
+    help="Name the functions of hits: by atos on macOS (dSYMs that Spotlight finds, and programs that are "
+    "not stripped), else by excguard[symbols].  [default: with --baseline, where one of them is installed]",
 )
 @click.option(
     "--dsym",
@@ -209,7 +209,7 @@ def _run(  # noqa: PLR0913 - the options of the command
     junit: str | None,
     events: str | None,
     collect: str | None,
-    symbolicate: bool,
+    symbolicate: bool | None,
     dsym: tuple[Path, ...],
     require_visible: str | None,
     timeout: float | None,
@@ -233,6 +233,7 @@ def _run(  # noqa: PLR0913 - the options of the command
         events=events,
         collect=collect,
         symbolicate=symbolicate,
+        names=options["baseline"] is not None,  # its ids have to hold in the next build
         directories=dsym,
     ) as results:
         form: LogFormat = "json" if as_json else "console"
