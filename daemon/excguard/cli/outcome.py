@@ -187,8 +187,8 @@ def _descendants(name: str, program: Program) -> list[str]:
         )
     if plan.children_reason and not plan.children_delivered and program.descendants:
         found.append(
-            f"Its {program.descendants} child processes ran without the inserted library, so their optional "
-            f"and soft hits were not seen: {plan.children_reason}."
+            f"The processes that {name} started ran without the inserted library, so their optional and soft "
+            f"hits were not seen: {plan.children_reason}."
         )
     found += [
         f"{printable(path)} ran without the inserted library, so its optional and soft hits were not "

@@ -45,6 +45,7 @@ class _Entry:
     number: int
     supervised: SupervisedTarget | None  # None: a process that was not started here
     program: Program | None = None  # the last one that was started
+    attached: str = ""  # the file name of the program of a process that was not started here
     visibility: Visibility | None = None
     unseen: set[str] = field(default_factory=set)  # programs without the library that were logged
     no_senders: int = 0  # no-senders notifications that were logged
@@ -110,8 +111,10 @@ class TargetSet:
 
     def program(self, target_id: int, pid: int) -> str:
         """See `ProcessNames`."""
-        program = self._program_of(target_id)
-        return program.name_of(pid) if program is not None else ""
+        entry = self._entry(target_id)
+        if entry is None or entry.program is None:
+            return entry.attached if entry is not None else ""
+        return entry.program.name_of(pid)
 
     def place(self, target_id: int, pid: int, addresses: Sequence[int]) -> Place | None:
         """See `ProcessNames`."""
@@ -123,8 +126,12 @@ class TargetSet:
 
         return named(found, self._symbolizer)
 
+    def _entry(self, target_id: int) -> _Entry | None:
+        return next((one for one in self._entries.values() if one.number == target_id), None)
+
     def _program_of(self, target_id: int) -> Program | None:
-        return next((one.program for one in self._entries.values() if one.number == target_id), None)
+        entry = self._entry(target_id)
+        return entry.program if entry is not None else None
 
     def number(self, name: str) -> int:
         """The number of a target, as in records."""
@@ -155,6 +162,7 @@ class TargetSet:
         (number,) = self._pipeline.names.number([target.name])
         attachment = Attachment(self._host, pid, target.behavior, self._supervisor.port_set)
         entry = self._entries[target.name] = _Entry(target, number, None)
+        entry.attached = Path(processes.path(pid)).name
         self._pipeline.live.processes.started(number, pid)
         try:
             self._receiver.add_target(attachment.port.name, number, target.reply)
