@@ -13,6 +13,7 @@ from excguard.cli import gating, service_runner
 from excguard.cli.one_run import Run
 from excguard.cli.outcome import Outcome, text
 from excguard.cli.results import Results
+from excguard.cli.seconds import Seconds
 from excguard.cli.service_runner import Failure, report_error
 from excguard.config import Config, ConfigError, Delivery, LogFormat, Reply, Restart, Target
 from excguard.gate.baseline import BaselineError
@@ -87,13 +88,13 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str 
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     metavar="SECONDS",
     help="End the program (SIGTERM) after this time, and exit with 124.",
 )
 @click.option(
     "--kill-after",
-    type=click.FloatRange(min=0, max=3600),
+    type=Seconds(min=0, max=3600),
     metavar="SECONDS",
     default=5.0,
     show_default=True,
