@@ -15,7 +15,10 @@ _ANYWHERE = (
     r"|Crash ?Reporter Key|Hardware Model|Report Version|Date/Time|Launch Time|Crashed Thread"
     r"|Triggered by Thread|Operating system|Crash reason|Terminating Process"
 )
-_AT_START = r"process|os version|OS|Command|Path|Event|Duration|PID|Platform|CPU|Identifier|Bundle|pid|path"
+_AT_START = (
+    r"Crash(?=\|EXC_)|process|os version|OS|Command"
+    r"|Path|Event|Duration|PID|Platform|CPU|Identifier|Bundle|pid|path"
+)
 _DECORATION = r"\s>|*#+\-\u2022"
 DECORATION = " \t>|*#+-\u2022"
 """What can stand before the words of a line in a quotation, a table or a list."""
@@ -40,6 +43,7 @@ _NAMES = {
     "Exception Code": "Exception Codes",
     "Exception Notes": "Exception Note",
     "Crash Reporter Key": "CrashReporter Key",
+    "Crash": "Crash reason",  # minidump-stackwalk -m
     "process": "Process",
     "os version": "OS Version",
     "pid": "PID",

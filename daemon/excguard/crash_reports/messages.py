@@ -97,7 +97,8 @@ def _memory(match: re.Match[str], evidence: Evidence) -> None:
 def _unknown_flavor(match: re.Match[str], evidence: Evidence) -> None:
     evidence.guard_type = evidence.guard_type or match[1]
     evidence.flavor, evidence.target = word32(match[2]), word32(match[3])
-    evidence.code = number(match[4])
+    if match[4]:
+        evidence.code = number(match[4])
     _guarded(match, evidence)
 
 

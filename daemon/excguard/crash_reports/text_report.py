@@ -60,7 +60,7 @@ _HINTS = tuple(
     hint.encode() for hint in (*HINTS, *_LINE_HINTS, "id=", "offset=", "type=", "type =", "\\n", "{\\")
 )
 _AT_START = re.compile(
-    rb"^[\s>|*#+\-]{0,40}(?:OS|Command|Path|Event|PID|Platform|CPU|pid|path)\b", re.MULTILINE
+    rb"^[\s>|*#+\-]{0,40}(?:OS|Crash|Command|Path|Event|PID|Platform|CPU|pid|path)\b", re.MULTILINE
 )
 _BELOW = 64
 """Lines below an exception in which a stack without a heading is looked for."""
@@ -249,7 +249,7 @@ class TextReader:
         match key:
             case "OS Version":
                 report.os = self._system(value)
-            case "OS" if report.os is None and _SYSTEM.match(value):
+            case "OS" if report.os is None and _SYSTEM.match(value := value.replace("|", " ")):
                 report.os = value
             case "Operating system":
                 report.os, self._waiting = value, key
