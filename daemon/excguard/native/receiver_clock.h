@@ -66,8 +66,9 @@ static void excguard_read_clocks(struct excguard_receiver_clock *clock) {
     uint64_t elapsed = steady - clock->steady_ns;
     if (elapsed >= EXCGUARD_CALIBRATE_FIRST_NS && elapsed <= EXCGUARD_CALIBRATE_MAX_NS &&
         ticks > clock->ticks) {
-        clock->tick_ns = (uint64_t)(((excguard_uint128)elapsed << 32) / (ticks - clock->ticks));
-        clock->valid = (uint64_t)(((excguard_uint128)EXCGUARD_NS_PER_SECOND << 32) / clock->tick_ns);
+        /* Not in 128 bits: their division is a function of the compiler's, which libSystem does not have. */
+        clock->tick_ns = (uint64_t)((double)elapsed * 0x1p32 / (double)(ticks - clock->ticks));
+        clock->valid = (EXCGUARD_NS_PER_SECOND << 32) / clock->tick_ns;
     }
     clock->ticks = ticks;
     clock->steady_ns = steady;
