@@ -1,9 +1,9 @@
 """Pages from top to bottom, as three readers follow them: each command is run, in the page's order.
 
-An app's engineer reads README.md, who sets up a build server reads docs/ci.md, and who installs a job reads
-docs/launchd.md (with stand-ins for launchctl, sudo and an editor, and the job's program started as launchd
-would); then dashboards/README.md, with a stand-in for Grafana's API. What cannot be run here is listed with
-the reason, for these pages and for all others.
+An app's engineer reads README.md, and who installs a job reads docs/launchd.md (with stand-ins for launchctl,
+sudo and an editor, and the job's program started as launchd would); then dashboards/README.md, with a
+stand-in for Grafana's API. What cannot be run here is listed with the reason, for these pages and for all
+others.
 """
 
 import http.server
@@ -23,14 +23,13 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-import yaml
 
 from tests.support.pages import ROOT, commands
 from tests.support.waiting import wait_until
 
 DOCS = ROOT / "docs"
 
-# Commands of the three pages that are not run by the walks.
+# Commands of these pages that are not run by the walks.
 NOT_RUN = {
     "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/excguard demo": (
         "tests/release/test_distributions.py installs; tests/end_to_end/test_demo.py runs the demo"
@@ -48,13 +47,14 @@ NOT_RUN = {
 # Commands of all other pages: where they are run, or why they are not.
 ELSEWHERE = {
     "CONTRIBUTING.md": "tests/release/test_distributions.py builds; the environment of the tests is made so",
+    "docs/ci.md": "tests/docs/test_ci_page.py: the third walk, of who sets up a build server",
     "docs/farm.md": "tests/docs/test_farm_page.py; the agent sends to a Prometheus that does not exist",
     "docs/fleet.md": "tests/fleet/test_scan.py; the example's bucket does not exist",
     "docs/proof.md": "tests/macos/test_execution.py; the last block is for a Mac: .github/workflows/ci.yml",
     "docs/simulator.md": "tests/docs/test_simulator_page.py",
     "examples/README.md": "tests/examples/test_examples.py",
 }
-WALKED = ("README.md", "docs/ci.md", "docs/launchd.md", "dashboards/README.md")
+WALKED = ("README.md", "docs/launchd.md", "dashboards/README.md")
 
 
 class Walk:
@@ -121,13 +121,10 @@ def environ(kernel, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
-    """A program that breaks a rule, under both names that the pages use."""
-    for name in ("app", "run-tests"):
-        program = tmp_path / name
-        program.write_text(
-            f'#!/bin/sh\nexec "{sys.executable}" -m excguard.misuse --quiet double_deallocate\n'
-        )
-        program.chmod(0o755)
+    """The directory of a program "app" that breaks a rule."""
+    program = tmp_path / "app"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m excguard.misuse --quiet double_deallocate\n')
+    program.chmod(0o755)
     return tmp_path
 
 
@@ -221,31 +218,6 @@ def scraped(walk: Walk, command: str, page: str) -> subprocess.Popen[str]:
 
     wait_until(up)
     return server
-
-
-def test_the_page_about_ci(app: Path, environ: dict[str, str]) -> None:
-    walk = Walk(DOCS / "ci.md", app, {**environ, "GITHUB_ACTIONS": ""})
-    gate, update, known, broken = walk.blocks
-
-    walk.run(gate, status=3)
-    assert json.loads((app / "excguard.json").read_text())["exit_status"] == 3
-    assert "<failure" in (app / "excguard.xml").read_text()
-    walk.run(update)
-    assert "[[site]]" in (app / "guards.toml").read_text()
-    assert "known" in walk.run(known).stderr
-    walk.run(broken)
-    assert walk.run("excguard doctor", actual="excguard doctor || test $? = 1").stdout
-    gitlab = "excguard run --fail-on optional --junit guards.xml -- ./run-tests"
-    jobs = [
-        yaml.safe_load(block)
-        for block in re.findall(r"```yaml\n(.*?)```", (DOCS / "ci.md").read_text(), re.DOTALL)
-    ]
-    assert gitlab in jobs[1]["guards"]["script"]
-    walk.known.add(gitlab)
-    walk.run(gitlab, status=3)
-    assert (app / jobs[1]["guards"]["artifacts"]["reports"]["junit"]).exists()
-
-    walk.finish()
 
 
 class Grafana(http.server.BaseHTTPRequestHandler):
@@ -426,7 +398,7 @@ def started_by_launchd(plist: Path, environ: dict[str, str]) -> subprocess.Popen
 
 
 def other_pages() -> list[Path]:
-    """Every page with a command, without the three."""
+    """Every other page with a command."""
     pages = [
         *ROOT.glob("*.md"),
         *DOCS.glob("*.md"),
