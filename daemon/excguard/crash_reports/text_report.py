@@ -184,7 +184,8 @@ class TextReader:
     # Lines "Key: value"
 
     def _keyed(self, line: str) -> bool:
-        if ("|" in line or self._columns or "exception_type," in line) and self._row(cells(line)):
+        tabular = "|" in line or self._columns or ("exception_type" in line and "," in line)
+        if tabular and self._row(cells(line)):
             return True
         found = pairs(line)
         if found:
