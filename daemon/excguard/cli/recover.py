@@ -7,7 +7,10 @@ import click
 from excguard.cli import run_journal, service_runner, simulated_kernel
 from excguard.cli.service_runner import Failure, report_error
 from excguard.config import Config, Log, LogFormat
+from excguard.config.settings import CrashReports
+from excguard.knowledge import releases
 from excguard.mach import host as mach_host
+from excguard.pipeline.journal import examine
 from excguard.pipeline.pipeline import Pipeline
 from excguard.sinks.log import open_standard_output
 from excguard.sources.registry import SOURCES
@@ -48,11 +51,18 @@ def _recover(journal: Path, form: LogFormat) -> None:
     if run is None:
         simulated_kernel.start_if_needed()
     host = run.host if run is not None else mach_host.running()
-    settings = Log(format=form, first=100_000)
-    log = open_standard_output(host, settings, report_error)
-    config = Config(log=settings)
-    with Pipeline(config, host, journal, [log], SOURCES) as pipeline:
-        complete = pipeline.finish(_PATIENCE, from_progress=True)
+    # What is not a journal stays as it is: it may be any file.
+    release = releases.parse(host.release).version
+    others = [journal.with_name(f"{journal.name}.{source.name}") for source in SOURCES]
+    complete = True
+    journals = [journal, *(other for other in others if other.exists())]
+    if sum(examine(each, release=release) for each in journals):
+        settings = Log(format=form, first=100_000)
+        log = open_standard_output(host, settings, report_error)
+        # Of journals of other sources those that are there are read, and none is made.
+        config = Config(log=settings, crash_reports=CrashReports(enabled=False))
+        with Pipeline(config, host, journal, [log], SOURCES) as pipeline:
+            complete = pipeline.finish(_PATIENCE, from_progress=True)
     if not complete:
         raise Failure("standard output does not take everything; the rest is still in the journal")
     if run is not None:
