@@ -7,7 +7,7 @@ import socket
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -79,7 +79,7 @@ def _found(*, keep_config: bool) -> Iterator[Path]:
         yield from (path for path in sorted(temporary.glob(pattern)) if _is_left_over(path))
     # Of dashboards/demo.toml, which names /tmp.
     for directory in dict.fromkeys((temporary, Path("/tmp")) if sys.platform == "darwin" else (temporary,)):  # noqa: S108
-        yield from (path for path in sorted(directory.glob("excguard-demo.*")) if _is_own_file(path))
+        yield from (path for path in sorted(directory.glob("excguard-demo.*")) if _is_own(path, stat.S_ISREG))
 
 
 def _entries(directory: Path) -> list[Path]:
@@ -95,20 +95,26 @@ def _exists(path: Path) -> bool:
 
 def _is_left_over(directory: Path) -> bool:
     """Whether a temporary directory is this user's, and no simulated kernel listens in it."""
-    status = directory.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+    if not _is_own(directory, stat.S_ISDIR):
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.settimeout(1.0)
         try:
             client.connect(str(directory / "socket"))
+        except TimeoutError:  # it listens, and is busy
+            return False
         except OSError:
             return True
     return False
 
 
-def _is_own_file(path: Path) -> bool:
-    status = path.lstat()
-    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+def _is_own(path: Path, kind: Callable[[int], bool]) -> bool:
+    """Whether it is of that kind and this user's; no longer there is neither."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return kind(status.st_mode) and status.st_uid == os.geteuid()
 
 
 def _refuse_what_is_used(found: list[Path]) -> None:
