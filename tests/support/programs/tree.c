@@ -1,12 +1,12 @@
 /*
- * A tree of processes, each of which breaks one rule: a program is known by the name that it is started under.
+ * A tree of processes, each of which breaks one rule: a program is known by the name that it is started
+ * under.
  *
- *     swift-test         as SwiftPM's: posix_spawn of the test bundle's program, which forks, and of a tool by
- *                        exec in a child of fork
- *     Electron           as Electron's: helpers for GPU, network and renderers by posix_spawn with SETPGROUP or
- *                        SETSID, one of which starts another; a crash handler that leaves by setsid and two forks
- *     Electron --clear   starts one helper with an empty environment, which stays for a second
- *     any other name     breaks its rule and ends
+ *     swift-test         as SwiftPM's: posix_spawn of the test bundle's program, which forks, and of a tool
+ * by exec in a child of fork Electron           as Electron's: helpers for GPU, network and renderers by
+ * posix_spawn with SETPGROUP or SETSID, one of which starts another; a crash handler that leaves by setsid
+ * and two forks Electron --clear   starts one helper with an empty environment, which stays for a second any
+ * other name     breaks its rule and ends
  *
  * Helpers are links to the program, beside it. Each violation is of a port name that says who: 0xdead00 and
  * the number that the process was started with.
