@@ -33,6 +33,14 @@ def top(*arguments: str, env: dict[str, str] | None = None):
     )
 
 
+def test_the_address_can_be_the_argument(world, endpoint) -> None:
+    world.hit()
+
+    assert top(endpoint.url, "--once").exit_code == 0
+    twice = top(endpoint.url, "--url", endpoint.url, "--once")
+    assert (twice.exit_code, "one time" in twice.output) == (2, True)
+
+
 def test_once_shows_targets_flavors_and_hits(world, endpoint) -> None:
     world.targets["maps"] = TargetState(up=False, starts=2)
     world.hit()

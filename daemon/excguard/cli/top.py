@@ -39,20 +39,25 @@ Messages = Iterator[tuple[str, Any]]
 
 
 @click.command("top")
-@click.option("--url", default=DEFAULT_URL, show_default=True, help="Address of the excguard to show.")
+@click.argument("address", required=False, metavar="[URL]")
+@click.option("--url", help=f"The same as URL.  [default: {DEFAULT_URL}]")
 @click.option(
     "--user", default="", metavar="NAME", help="User name, if a password is required (EXCGUARD_PASSWORD)."
 )
 @click.option("--ca", default="", metavar="FILE", help="Certificate authority to trust beside the system's.")
 @click.option("--once", is_flag=True, help="Show the current state and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print the current state as one JSON object.")
-def command(url: str, user: str, ca: str, *, once: bool, as_json: bool) -> None:
+def command(  # noqa: PLR0913 - one a command line option
+    address: str | None, url: str | None, user: str, ca: str, *, once: bool, as_json: bool
+) -> None:
     """Show targets, counts by flavor and the latest hits of a running excguard, live. Press q to quit.
+
+    URL is the address that `excguard serve` prints when it starts.
 
     \b
     Examples:
       excguard top
-      excguard top --url https://qa-mac.example:12012 --user qa
+      excguard top https://qa-mac.example:12012 --user qa
       excguard top --json | jq '.counts[] | select(.severity == "fatal")'
 
     \b
@@ -60,6 +65,9 @@ def command(url: str, user: str, ca: str, *, once: bool, as_json: bool) -> None:
       0    ended by q or Ctrl-C, or --once or --json finished
       125  no excguard answers at that address, or it denies access
     """  # noqa: D301 - click wants the real backspace
+    if address and url:
+        raise click.UsageError("give the address one time: URL or --url")
+    url = address or url or DEFAULT_URL
 
     def connect() -> Messages:
         return messages(url, user=user, password=os.environ.get("EXCGUARD_PASSWORD", ""), ca=ca)
