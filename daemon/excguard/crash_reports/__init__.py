@@ -224,7 +224,7 @@ def _finish(draft: Draft, name: str, release: str | None) -> Report:
     draft.evidence = []
     if report.violations and (cause := next((f.symbol for f in report.frames if f.symbol in _KEVENT), None)):
         report.notes.append(
-            f"{cause} among the frames: libdispatch watched a port name that was deallocated or destroyed"
+            f"{cause} among the frames: libdispatch watched a port or descriptor that was closed under it"
         )
     if report.violations or report.error:
         return report
