@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -292,6 +293,7 @@ def rows(options: Options) -> Iterator[Row]:
     if options.baseline:
         done = subprocess.run(
             [options.baseline.python, "-c", BASELINE, options.baseline.root],
+            env={name: text for name, text in os.environ.items() if name != excsim.SOCKET_VARIABLE},
             check=True,
             capture_output=True,
             text=True,

@@ -56,7 +56,7 @@ class CounterReader:
                 records_pending=live.pending,
                 records_capacity=live.capacity,
                 drain_lag=live.waiting_seconds,
-                log_suppressed={name: pipeline.suppressed(name) for name in targets},
+                log_suppressed=pipeline.suppressed(targets),
                 source_failures=source_failures,
                 policy_telemetry=policy_telemetry,
                 log_write_failures=pipeline.write_failures,

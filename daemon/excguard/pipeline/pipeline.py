@@ -245,10 +245,14 @@ class Pipeline(Closeable):
         """The hits since the start by flavor, also those that had no room in the journal."""
         return [counter for stream in self.streams for counter in stream.hits_since_start()]
 
-    def suppressed(self, target: str) -> int:
-        """How many hits of ``target`` came as a count."""
-        (number,) = self.names.number([target])
-        return sum(stream.limiter.suppressed[number] for stream in self.streams)
+    def suppressed(self, targets: Iterable[str]) -> dict[str, int]:
+        """How many hits of each target came as a count."""
+        names = list(targets)
+        counts = [stream.limiter.suppressed for stream in self.streams]
+        numbers = self.names.number(names)
+        return {
+            name: sum(count[number] for count in counts) for name, number in zip(names, numbers, strict=True)
+        }
 
     @property
     def write_failures(self) -> int:
