@@ -147,6 +147,7 @@ for pair in pairs[:int(sys.argv[1])]:
 
 def fresh_pair(python: str | Path) -> float:
     """The instructions of `decode` for a pair that was not decoded before."""
+    compile_modules([python, "-c", PAIRS, "1"])
     return each(lambda number: instructions([python, "-c", PAIRS, str(number)]), 200, 1200)
 
 

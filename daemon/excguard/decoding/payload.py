@@ -68,6 +68,8 @@ class TargetReader:
     def read(self, value: int) -> Target:
         """What a target means."""
         _, short, meaning, words, confidence = self._row(value)
+        if short.is_of_value and meaning.is_of_value:
+            return Target(short.of_value(value), meaning.of_value(value), confidence)
         shown = self._shown(value, words)
         return Target(short.text(shown), meaning.text(shown), confidence)
 
@@ -145,7 +147,7 @@ class PayloadReader:
             if value >> part[0] & part[1] or not part[8]:  # not optional
                 if part[4] not in names and part[7] != OBSERVED:  # its name and confidence
                     return None
-                field = self._field(part, value)
+                (field, *_) = self._fields((part,), value & part[1] << part[0])
                 return field if part[4] in names or field.confidence == OBSERVED else None
         return None
 
@@ -171,22 +173,21 @@ class PayloadReader:
     def _fields(self, parts: tuple[_Prepared, ...], value: int) -> tuple[Field, ...]:
         found = []
         rest = value
-        for part in parts:
-            low, mask, meant, *_, optional = part
+        release = self._release
+        for low, mask, meant, shift, name, words, values, confidence, optional in parts:
+            bits = value >> low & mask
             rest &= meant
-            if value >> low & mask or not optional:
-                found.append(self._field(part, value))
+            if not bits and optional:
+                continue
+            bits <<= shift
+            text = words(bits, release) if words else values.get(bits)
+            if text is None:
+                found.append(Field(name, bits, f"unknown {name.replace('_', ' ')}", INFERRED))
+            else:
+                found.append(Field(name, bits, text, confidence))
         if rest:
             found.append(Field("unknown_bits", rest, "bits without a known meaning", INFERRED))
         return tuple(found)
-
-    def _field(self, part: _Prepared, value: int) -> Field:
-        low, mask, _, shift, name, words, values, confidence, _ = part
-        bits = (value >> low & mask) << shift
-        text = words(bits, self._release) if words else values.get(bits)
-        if text is None:
-            return Field(name, bits, f"unknown {name.replace('_', ' ')}", INFERRED)
-        return Field(name, bits, text, confidence)
 
 
 class _Prepared(NamedTuple):
