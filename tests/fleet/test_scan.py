@@ -16,12 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 
 from excguard.fleet import plan as plan_module
+from excguard.fleet.engine import Engine
 from excguard.fleet.listing import Part, Selection
 from excguard.fleet.plan import Plan, Shard
 from excguard.fleet.scan import scan
@@ -373,3 +375,17 @@ def test_urls_of_no_known_kind(url: str) -> None:
 def test_a_lost_plan_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="the plan of shard"):
         scan_shard(str(tmp_path), str(tmp_path), Shard("1-of-1", 0))
+
+
+def test_a_cluster_of_this_machine_listens_on_the_loopback_interface_alone() -> None:
+    with Engine(cluster=None, jobs=1):
+        listening = [
+            connection.laddr
+            for process in (psutil.Process(), *psutil.Process().children(recursive=True))
+            for connection in process.net_connections(kind="tcp")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+
+    assert listening
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+    assert 8787 not in {address.port for address in listening}

@@ -60,6 +60,8 @@ class Engine:
                         n_workers=jobs or os.cpu_count() or 1,
                         threads_per_worker=1,
                         dashboard_address=None,
+                        # Without it the scheduler serves HTTP on port 8787 of every interface.
+                        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
                         memory_limit=None,
                         silence_logs=50,  # logging.CRITICAL
                     )
