@@ -21,7 +21,7 @@ from bench.row import Measure, Options, Row, run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FEW, MANY = 500, 3_000
+FEW, MANY = 300, 1_500
 ROUNDS = 3
 SCAN = ["-m", "excguard", "scan", "--json"]
 

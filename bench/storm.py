@@ -70,8 +70,11 @@ KERNEL_CALLS = ("sendmsg", "recvfrom", "recvmsg")
 """The system calls of one call of the simulated kernel: a message to it, and its reply."""
 
 
-def system_calls(hits: int) -> tuple[float, float]:
-    """The daemon's calls of the simulated kernel, and its other system calls, in a storm of so many hits."""
+def system_calls(hits: int) -> tuple[float, float] | None:
+    """The daemon's calls of the simulated kernel, and its other system calls, in a storm of so many hits.
+
+    None where processes may not be traced.
+    """
     with tempfile.TemporaryDirectory() as name, Kernel() as kernel:
         directory = Path(name)
         program = harness.build_child(directory)
@@ -81,14 +84,17 @@ def system_calls(hits: int) -> tuple[float, float]:
         counts = directory / "counts"
         trace = ["strace", "-f", "-c", "-U", "calls,name", "-o", counts, "-p", str(daemon.pid)]
         tracer = subprocess.Popen(trace, stderr=subprocess.PIPE)
-        tracer.stderr.readline()  # attached
+        traced = b"attached" in tracer.stderr.readline()
         (directory / "go").write_text("go\n")
         while not events(directory, "target_exited"):
             time.sleep(0.01)
-        tracer.send_signal(signal.SIGINT)
+        if traced:
+            tracer.send_signal(signal.SIGINT)
         tracer.wait()
         daemon.terminate()
         daemon.wait()
+        if not traced:
+            return None
         rows = [line.split() for line in counts.read_text().splitlines()[2:]]
     calls = {row[1]: int(row[0]) for row in rows if len(row) == 2 and row[0].isdigit()}
     calls.pop("total")
@@ -153,8 +159,8 @@ def processor_time(pid: int) -> float:
 def rows(options: Options) -> Iterator[Row]:
     """The calls of the daemon a hit; and a hit's time in a storm, end to end, against another build."""
     few, many = 2_000, 12_000
-    if shutil.which("strace") is not None:
-        (kernel_few, other_few), (kernel_many, other_many) = system_calls(few), system_calls(many)
+    if shutil.which("strace") is not None and (short := system_calls(few)) and (long := system_calls(many)):
+        (kernel_few, other_few), (kernel_many, other_many) = short, long
         ours = round((kernel_many - kernel_few) / (many - few), 2)  # a few calls are of the time that passes
         yield Row("kernel calls of the daemon in a storm", "a hit", Measure.CALLS, ours, 1, 2)
         ours = (other_many - other_few) / (many - few)
@@ -164,8 +170,8 @@ def rows(options: Options) -> Iterator[Row]:
     few, many = 10_000, 60_000
     per_hit = []
     for python in (sys.executable, options.baseline.python):
-        short, long = cost(python, few), cost(python, many)
-        cpu, wall = ((after - before) / (many - few) for before, after in zip(short, long, strict=True))
+        costs = zip(cost(python, few), cost(python, many), strict=True)
+        cpu, wall = ((after - before) / (many - few) for before, after in costs)
         per_hit.append(Cost(cpu * 1e6, wall * 1e6))
     ours, theirs = per_hit
     peer = "the baseline build"
