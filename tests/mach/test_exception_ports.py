@@ -23,11 +23,14 @@ def test_the_numbers_are_apples() -> None:
     known = constants("mach/exception_types.h")
 
     assert known["MACH_EXCEPTION_CODES"] == CODES
-    assert {behavior: exception_ports.kernel_value(behavior) & ~CODES for behavior in Behavior} == {
+    registered = set(Behavior) - {Behavior.AUTO}
+    assert {behavior: exception_ports.kernel_value(behavior) & ~CODES for behavior in registered} == {
         Behavior.IDENTITY_PROTECTED: known["EXCEPTION_IDENTITY_PROTECTED"],
         Behavior.STATE_IDENTITY_PROTECTED: known["EXCEPTION_STATE_IDENTITY_PROTECTED"],
     }
-    assert all(exception_ports.kernel_value(behavior) & CODES for behavior in Behavior)
+    assert all(exception_ports.kernel_value(behavior) & CODES for behavior in registered)
+    with pytest.raises(ValueError, match="register one of the others"):
+        exception_ports.kernel_value(Behavior.AUTO)
 
 
 def test_the_state_is_the_machines() -> None:

@@ -202,11 +202,20 @@ def test_images_are_bounded_over_all_processes(monkeypatch: pytest.MonkeyPatch) 
 )
 def test_an_abort_before_the_report_may_be_dyld_s(number: int, *, reported: bool, ended: bool) -> None:
     found = program()
+    found.inserted = True
     if reported:  # sent before the end, and taken after it
         found.wait_for_reports = lambda: found.take(report())
     found.exited(number)
 
     assert found.ended_with_library is ended
+
+
+def test_an_abort_of_a_program_that_could_not_be_given_the_library_is_its_own() -> None:
+    """As without a rendezvous server."""
+    found = program()
+    found.exited(signal.SIGABRT)
+
+    assert not found.ended_with_library
 
 
 def test_it_is_said_how_long_a_descendant_can_go_unnoticed() -> None:

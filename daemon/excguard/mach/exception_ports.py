@@ -24,7 +24,13 @@ _STATE_FLAVORS: Final = {"arm64": 6, "x86_64": 4}
 
 
 def kernel_value(behavior: Behavior) -> int:
-    """The kernel's number for a behavior: its ``EXCEPTION_`` constant and `MACH_EXCEPTION_CODES`."""
+    """The kernel's number for a behavior: its ``EXCEPTION_`` constant and `MACH_EXCEPTION_CODES`.
+
+    Raises:
+        ValueError: "auto", which stands for one of the others and is never registered.
+    """
+    if behavior is Behavior.AUTO:
+        raise ValueError('behavior "auto" is for configurations: register one of the others')
     protected = (
         lib.EXCEPTION_IDENTITY_PROTECTED
         if behavior is Behavior.IDENTITY_PROTECTED

@@ -62,6 +62,7 @@ class Program:
         plan: how its hits are delivered.
         token: identifies it in reports of the inserted library.
         pid: its first process; 0 before it is started.
+        inserted: whether it was started with the variables that insert the library.
         ended: whether that has ended, so that a report that has not come will not come.
         ended_with_library: whether it was ended by the signal with which dyld ends programs whose inserted
             library it cannot load, before the library had reported.
@@ -73,6 +74,7 @@ class Program:
         self.plan = plan
         self.token = int.from_bytes(os.urandom(8))
         self.pid = 0
+        self.inserted = False
         self.ended = False
         self.ended_with_library = False
         self.wait_for_reports: Callable[[], None] = lambda: None
@@ -115,7 +117,7 @@ class Program:
     def exited(self, number: int | None) -> None:
         """Its first process has ended, by signal ``number`` if that is not None."""
         self.ended = True
-        if number == signal.SIGABRT and self.plan.delivery is Delivery.INSERT:
+        if number == signal.SIGABRT and self.inserted:
             # dyld ends programs with the reason OS_REASON_DYLD, whose signal this is (dyld-1378, `halt`).
             self._wait(self.pid, 0)
             self.ended_with_library = not self.confirmed

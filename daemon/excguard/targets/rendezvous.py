@@ -96,6 +96,7 @@ class TargetRendezvous:
         program.wait_for_reports = server.settle
         variables: dict[str, str] = {}
         if inserted:
+            program.inserted = True
             self._tokens[program.token] = started
             children = int(program.plan.children)
             variables = program.plan.variables(target, os.environ)

@@ -77,6 +77,9 @@
 #define DARWIN_RTLD_LOCAL 4
 #define DARWIN_WCONTINUED 0x10
 #define DARWIN_WNOWAIT 0x20
+#define DARWIN_SIGBUS 10
+#define DARWIN_SA_ONSTACK 0x1
+#define DARWIN_SC_PAGESIZE 29
 
 /* What the functions under SAME below take for granted: the number is one in both systems. */
 #define SAME_O_ACCMODE 3
@@ -386,6 +389,54 @@ static int darwin_waitid(int kind, id_t id, struct darwin_siginfo *out, int opti
     return result;
 }
 
+/* ---- the one signal that the core handles ---- */
+
+/* struct sigaction (sys/signal.h, macOS 26.4 SDK). */
+struct darwin_sigaction {
+    void (*handler)(int number, void *info, void *context);
+    uint32_t mask;
+    int flags;
+};
+_Static_assert(sizeof(struct darwin_sigaction) == 16, "struct sigaction of macOS");
+
+static struct sigaction bus_error_before; /* of this system, until the core has set its own */
+static void (*bus_error)(int number, void *info, void *context);
+
+static void bus_error_here(int number, siginfo_t *info, void *context) {
+    struct darwin_siginfo there = {.signo = DARWIN_SIGBUS};
+    (void)number;
+    memcpy(there.others, &info->si_addr, sizeof info->si_addr); /* si_addr follows si_status */
+    bus_error(DARWIN_SIGBUS, &there, context);
+}
+
+/* Sets a handler with SA_SIGINFO, and what was there before in its place. */
+static int darwin_sigaction(int number, const struct darwin_sigaction *action, struct darwin_sigaction *old) {
+    struct sigaction here;
+    if (number != DARWIN_SIGBUS || action == NULL || action->mask != 0) {
+        fprintf(stderr, "adapters.c: sigaction: no translation for signal %d\n", number);
+        abort();
+    }
+    if (old != NULL) {
+        if (sigaction(SIGBUS, NULL, &bus_error_before) != 0) {
+            return -1;
+        }
+        memset(old, 0, sizeof *old);
+        memcpy(&old->handler, &bus_error_before.sa_sigaction, sizeof old->handler);
+    }
+    if (memcmp(&action->handler, &bus_error_before.sa_sigaction, sizeof action->handler) == 0) {
+        return sigaction(SIGBUS, &bus_error_before, NULL);
+    }
+    memset(&here, 0, sizeof here);
+    bus_error = action->handler;
+    here.sa_sigaction = bus_error_here;
+    here.sa_flags = SA_SIGINFO | (action->flags & DARWIN_SA_ONSTACK ? SA_ONSTACK : 0);
+    return sigaction(SIGBUS, &here, NULL);
+}
+
+static long darwin_sysconf(int name) {
+    return name == DARWIN_SC_PAGESIZE ? sysconf(_SC_PAGESIZE) : -1;
+}
+
 /* ---- the rest ---- */
 
 EXPORT void *macos_symbol(const char *name);
@@ -536,6 +587,8 @@ static const struct {
     ADAPTED("_pthread_sigmask", darwin_sigmask),
     ADAPTED("_pthread_once", darwin_once),
     ADAPTED("_waitid", darwin_waitid),
+    ADAPTED("_sigaction", darwin_sigaction),
+    ADAPTED("_sysconf", darwin_sysconf),
     ADAPTED("_dlopen", darwin_dlopen),
     ADAPTED("_dlsym", darwin_dlsym),
     ADAPTED("_dladdr", darwin_dladdr),
