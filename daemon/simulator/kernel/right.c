@@ -91,9 +91,14 @@ static void drop_urefs(struct entry *entry, uint32_t count) {
     }
 }
 
-/* The send right of an entry that holds the receive right as well. */
+/* An entry that holds the receive right as well loses its send right. */
+static void clear_send_of_receiver(struct entry *entry) {
+    uint32_t marks = rule(RULE_PORT_TYPES) ? 0 : BITS_PINNED | BITS_IMMOVABLE; /* xnu-12377 leaves them */
+    entry->bits &= ~(BITS_UREFS | marks | MACH_PORT_TYPE_SEND);
+}
+
 static void end_send_of_receiver(struct entry *entry) {
-    entry->bits &= ~(BITS_UREFS | BITS_PINNED | BITS_IMMOVABLE | MACH_PORT_TYPE_SEND);
+    clear_send_of_receiver(entry);
     port_release_send(entry->port);
 }
 
@@ -207,6 +212,9 @@ static kern_return_t delta_receive(struct entry *entry, int32_t delta) {
         guard_raise(rule(RULE_GUARDED_IS_DESTROY) ? GUARD_DESTROY : GUARD_MOD_REFS, entry_name(entry),
                     port->context);
         return KERN_INVALID_RIGHT;
+    }
+    if (!port->pdrequest) {
+        entry->bits &= ~BITS_IMMOVABLE; /* unlike mach_port_destruct */
     }
     end_receive(entry);
     return KERN_SUCCESS;
@@ -426,7 +434,7 @@ static void move_send(struct entry *entry) {
         port_copy_send(port);
         drop_urefs(entry, 1);
     } else if (entry->bits & MACH_PORT_TYPE_RECEIVE) { /* the naked right goes, with its reference */
-        entry->bits &= ~(BITS_UREFS | BITS_PINNED | BITS_IMMOVABLE | MACH_PORT_TYPE_SEND);
+        clear_send_of_receiver(entry);
     } else {
         mach_port_name_t name = entry_name(entry);
         drop_entry_request(entry, name);

@@ -158,8 +158,8 @@ bool entry_check(struct entry *entry, bool allow_dead_once) {
         port->sorights--;
     }
     entry_detach(entry);
-    entry->bits = (entry->bits & ~(BITS_TYPE | BITS_UREFS | BITS_PINNED | BITS_IMMOVABLE)) |
-                  MACH_PORT_TYPE_DEAD_NAME | urefs;
+    uint32_t marks = rule(RULE_PORT_TYPES) ? BITS_PINNED : BITS_PINNED | BITS_IMMOVABLE;
+    entry->bits = (entry->bits & ~(BITS_TYPE | BITS_UREFS | marks)) | MACH_PORT_TYPE_DEAD_NAME | urefs;
     entry->port = NULL;
     entry->request_pending = entry->send_possible = false;
     port_release(port);
@@ -190,7 +190,7 @@ static void put_right(struct entry *entry, struct port *port, mach_msg_type_name
     if (kind == MACH_MSG_TYPE_PORT_RECEIVE) {
         bool held_send = entry->bits & MACH_PORT_TYPE_SEND;
         if (held_send) {
-            entry->bits = (entry->bits & ~BITS_EX_RECEIVE) | MACH_PORT_TYPE_RECEIVE;
+            entry->bits |= MACH_PORT_TYPE_RECEIVE; /* and was one before, if it was */
         } else {
             entry_attach(entry, port, MACH_PORT_TYPE_RECEIVE);
         }
