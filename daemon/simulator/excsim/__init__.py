@@ -4,11 +4,10 @@
 that were built against the client library (`python -m excsim --cflags --libs`) belong to the kernel
 that the environment variable ``EXCSIM_SOCKET`` names, and their children with them.
 
-Simulated is what excguard and its tests need. Not simulated: vouchers, thread-level exception ports, corpses,
-importance, kqueue; messages of more than 64 KB with what they carry out of line. Of the registers an
-exception shows the program counter, stack and frame pointers of the call; the others read as 0. A process
-that never called the kernel is known only from its descendants: one that calls when all its ancestors have
-ended counts as a child of launchd.
+Simulated is what excguard and its tests need. Not simulated: vouchers, corpses, importance, kqueue; messages
+of more than 64 KB with what they carry out of line. Of the registers an exception shows the program counter,
+stack and frame pointers of the call; the others read as 0. A process that never called the kernel is known
+only from its descendants: one that calls when all its ancestors have ended counts as a child of launchd.
 """
 
 import atexit
