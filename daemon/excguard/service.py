@@ -359,12 +359,11 @@ class Service(Closeable):
         """
         timeout = max((target.stop_timeout for target in self._config.target), default=_FINISHING)
         complete = False
-        # Ports of a kernel that is gone cannot be closed.
-        gone = contextlib.suppress(MachError) if self._receiver_stopped else contextlib.nullcontext()
-        with gone, self._stack:  # everything is closed, whatever happens here
+        with self._kernel_may_be_gone(), self._stack:  # everything is closed, whatever happens here
             if self._attachment is not None and (error := self._attachment.detach()):
                 self.pipeline.emit("error", "detach_failed", pid=self._attachment.pid, error=str(error))
-            self._rendezvous.close()
+            with self._kernel_may_be_gone():
+                self._rendezvous.close()
             self._receiver.close()
             self._collector.finish()
             self._report()
@@ -378,6 +377,10 @@ class Service(Closeable):
             )
             complete = self.pipeline.finish(timeout if finished else 0, from_progress=False)
         return complete  # noqa: RET504 - an exception may have ended the block
+
+    def _kernel_may_be_gone(self) -> contextlib.AbstractContextManager[None]:
+        """Ports of a kernel that is gone cannot be closed; what is not done with ports goes on."""
+        return contextlib.suppress(MachError) if self._receiver_stopped else contextlib.nullcontext()
 
 
 def needs_restart(old: Config, new: Config) -> list[str]:

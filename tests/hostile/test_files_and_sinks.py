@@ -249,6 +249,7 @@ def test_kernel_that_is_gone_ends_the_daemon_with_a_status_that_restarts_it(
     assert daemon.wait_for("receiver_stopped")
     assert b"Traceback" not in daemon.stderr
     assert b"the receiver has stopped" in daemon.stderr
+    assert daemon.events("service_stopped")
 
 
 def test_run_whose_kernel_is_gone_writes_its_summary(kernel, child: str, tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ class WebConfigFile:
                 file = _read(self._path)
                 for path in _named_files(self._path, file):
                     watched[path] = _stamp(path)
-                    _refuse_of_others(path)
+                    if path.is_file():  # others are refused with the certificates
+                        _refuse_of_others(path)
                 found = WebConfig(self._path, file)
                 self.tls = found.tls
             except WebConfigError as error:
