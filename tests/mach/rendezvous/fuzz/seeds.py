@@ -42,11 +42,11 @@ def requests() -> list[tuple[int, bytes]]:
         (0, lib.EXCGUARD_RENDEZVOUS_REGISTERED, 0, attached, TRAILER),
         (0, lib.EXCGUARD_INSERTION_START, 0, inserted, TRAILER),
         (0, lib.EXCGUARD_INSERTION_IMAGES, 0, inserted, TRAILER),
-        (0, insertion.SETTLE, 0, b"", TRAILER),
         (0, lib.MACH_NOTIFY_DEAD_NAME, 0, struct.pack("=8xI", 7), KERNEL_TRAILER),
         (0, lib.MACH_NOTIFY_SEND_ONCE, 0, b"", KERNEL_TRAILER),
         (1, lib.EXCGUARD_CHROMIUM_REQUEST, 0x2203, b"", TRAILER),
         (1, lib.EXCGUARD_CHROMIUM_REQUEST_PLIST, 0x2203, b"", TRAILER),
+        (0, insertion.SETTLE, 0, b"", TRAILER),
     ]
     return [
         (
