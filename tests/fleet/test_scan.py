@@ -389,3 +389,20 @@ def test_a_cluster_of_this_machine_listens_on_the_loopback_interface_alone() -> 
     assert listening
     assert {address.ip for address in listening} == {"127.0.0.1"}
     assert 8787 not in {address.port for address in listening}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"path": 5}\n'])
+@pytest.mark.parametrize("name", ["000000.jsonl", "complete", "000000.json"])
+def test_a_damaged_file_of_the_plan_is_one_error_that_names_it(
+    reports: Path, tmp_path: Path, name: str, content: bytes
+) -> None:
+    one_process(Selection(str(reports)), tmp_path / "out")
+    (path,) = (tmp_path / "out" / "_excguard").rglob(name)
+    path.write_bytes(content)
+
+    def again() -> None:
+        one_process(Selection(str(reports)), tmp_path / "out")
+        list(Plan(open_store(str(tmp_path / "out")), ALL).results())
+
+    with pytest.raises(StoreError, match=f"{name} is damaged"):
+        again()

@@ -98,12 +98,12 @@ class Plan:
         """
         number, last = 0, ""
         complete = self._output.get(self._path("complete"))
-        total = int(complete) if complete is not None else None
+        total = self._number("complete", complete) if complete is not None else None
         while total is None or number < total:
             known = self._output.get(self._path(f"{number:06}.jsonl"))
             if known is None:
                 break
-            last = _decode(known)[-1].path
+            last = _keys(self._output, self._path(f"{number:06}.jsonl"), known)[-1].path
             yield from self._unfinished(number)
             number += 1
         if total is not None:
@@ -138,14 +138,23 @@ class Plan:
 
     def results(self) -> Iterator[Done]:
         """What each shard of the finished plan gave."""
-        total = int(self._output.get(self._path("complete")) or 0)
+        total = self._number("complete", self._output.get(self._path("complete")) or b"0")
         for number in range(total):
             found = self._output.get(done_path(Shard(self.job, number)))
             if found is None:
                 raise StoreError(
                     f"{self._output.url}: shard {number} of job {self.job} is not finished: run it again"
                 )
-            yield msgspec.json.decode(found, type=Done)
+            try:
+                yield msgspec.json.decode(found, type=Done)
+            except (msgspec.MsgspecError, ValueError):
+                raise _damaged(self._output, done_path(Shard(self.job, number))) from None
+
+    def _number(self, name: str, text: bytes) -> int:
+        try:
+            return int(text)
+        except ValueError:
+            raise _damaged(self._output, self._path(name)) from None
 
     def _unfinished(self, number: int) -> Iterator[Shard]:
         shard = Shard(self.job, number)
@@ -165,7 +174,7 @@ def keys_of(output: Store, shard: Shard) -> list[Key]:
     found = output.get(f"_excguard/plan/{shard.job}/{shard.number:06}.jsonl")
     if found is None:
         raise StoreError(f"{output.url}: the plan of shard {shard.name} is gone")
-    return _decode(found)
+    return _keys(output, f"_excguard/plan/{shard.job}/{shard.number:06}.jsonl", found)
 
 
 def done_path(shard: Shard) -> str:
@@ -173,5 +182,16 @@ def done_path(shard: Shard) -> str:
     return f"_excguard/done/{shard.job}/{shard.number:06}.json"
 
 
-def _decode(lines: bytes) -> list[Key]:
-    return msgspec.json.Decoder(Key).decode_lines(lines)
+def _keys(output: Store, path: str, lines: bytes) -> list[Key]:
+    try:
+        if found := msgspec.json.Decoder(Key).decode_lines(lines):
+            return found
+    except (msgspec.MsgspecError, ValueError):
+        pass
+    raise _damaged(output, path)
+
+
+def _damaged(output: Store, path: str) -> StoreError:
+    return StoreError(
+        f"{output.url}: {path} is damaged: choose another output, or remove all of this one to begin anew"
+    )
