@@ -2,7 +2,7 @@
 
 It is written from the rows and from the kernel's sources (osfmk/ipc, each rule with its function), not from
 the simulator, and follows each call to what it returns, gives and raises. ``sequence`` makes a row of random
-calls, in the oracle's format. The rows of which it knows every call test the model itself.
+calls, in the oracle's format. The rows whose calls it all has test the model itself.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def _facts(op: sequences.Row) -> object:
 
 @pytest.mark.parametrize("release", sequences.RELEASES)
 def test_the_model_answers_as_the_rows(release: str) -> None:
-    """Wherever it knows every call of a row; so a difference from the simulator is the simulator's."""
+    """Wherever it has every call of a row: so a difference from the simulator is the simulator's."""
     known = 0
     wrong = []
     for row in sequences.load(release):
