@@ -50,24 +50,24 @@ enum wire_op {
     WIRE_REPLY_PORT,             /* -> name */
     WIRE_SPECIAL_REPLY_PORT,     /* -> name */
 
-    WIRE_TASK_SET_EXCEPTION_PORTS,  /* task, mask, port, behavior, flavor */
-    WIRE_TASK_GET_EXCEPTION_PORTS,  /* task, mask, count -> wire_action[] */
-    WIRE_TASK_SWAP_EXCEPTION_PORTS, /* task, mask, port, behavior, flavor, count -> wire_action[] */
+    WIRE_TASK_SET_EXCEPTION_PORTS,    /* task, mask, port, behavior, flavor */
+    WIRE_TASK_GET_EXCEPTION_PORTS,    /* task, mask, count -> wire_action[] */
+    WIRE_TASK_SWAP_EXCEPTION_PORTS,   /* task, mask, port, behavior, flavor, count -> wire_action[] */
     WIRE_THREAD_SET_EXCEPTION_PORTS,  /* thread; the rest as a task's */
     WIRE_THREAD_GET_EXCEPTION_PORTS,  /* likewise */
     WIRE_THREAD_SWAP_EXCEPTION_PORTS, /* likewise */
     WIRE_TASK_IS_SELF,                /* task -> whether it is the caller's */
-    WIRE_TASK_GET_GUARD_BEHAVIOR,   /* task -> flags */
-    WIRE_TASK_SET_GUARD_BEHAVIOR,   /* task, flags */
-    WIRE_TASK_CREATE_TOKEN,         /* task -> token */
-    WIRE_TOKEN_GET_TASK_PORT,       /* token, flavor -> port */
-    WIRE_TASK_GET_SPECIAL_PORT,     /* task, which -> port */
-    WIRE_TASK_SET_SPECIAL_PORT,     /* task, which, port */
-    WIRE_TASK_FOR_PID,              /* task, pid, flavor -> port */
-    WIRE_PID_FOR_TASK,              /* task port -> pid */
-    WIRE_HOST_SELF,                 /* -> port */
-    WIRE_THREAD_SELF,               /* -> port */
-    WIRE_VM_GAP,                    /* address that vm_deallocate() found nothing at */
+    WIRE_TASK_GET_GUARD_BEHAVIOR,     /* task -> flags */
+    WIRE_TASK_SET_GUARD_BEHAVIOR,     /* task, flags */
+    WIRE_TASK_CREATE_TOKEN,           /* task -> token */
+    WIRE_TOKEN_GET_TASK_PORT,         /* token, flavor -> port */
+    WIRE_TASK_GET_SPECIAL_PORT,       /* task, which -> port */
+    WIRE_TASK_SET_SPECIAL_PORT,       /* task, which, port */
+    WIRE_TASK_FOR_PID,                /* task, pid, flavor -> port */
+    WIRE_PID_FOR_TASK,                /* task port -> pid */
+    WIRE_HOST_SELF,                   /* -> port */
+    WIRE_THREAD_SELF,                 /* -> port */
+    WIRE_VM_GAP,                      /* address that vm_deallocate() found nothing at */
 
     WIRE_BOOTSTRAP_REGISTER, /* bootstrap port, port; name */
     WIRE_BOOTSTRAP_LOOK_UP,  /* bootstrap port; name -> port */

@@ -128,8 +128,8 @@ int excguard_journal_open(const char *path, uint32_t capacity, uint32_t release,
                           struct excguard_journal **out, char *error, size_t error_size);
 
 /*
- * Checks the journal at `path` as excguard_journal_open does, and changes nothing; `error` as there. `pending`
- * gets the number of records that wait. EXCGUARD_JOURNAL_LOCKED: an excguard has it open.
+ * Checks the journal at `path` as excguard_journal_open does, and changes nothing; `error` as there.
+ * `pending` gets the number of records that wait. EXCGUARD_JOURNAL_LOCKED: an excguard has it open.
  */
 int excguard_journal_examine(const char *path, uint32_t release, uint64_t *pending, char *error,
                              size_t error_size);

@@ -351,7 +351,7 @@ static void *run(void *argument) {
 
 static kern_return_t start_thread(struct excguard_receiver *receiver) {
     sigset_t all, before;
-    sigfillset(&all); /* the caller's threads handle signals */
+    sigfillset(&all);        /* the caller's threads handle signals */
     sigdelset(&all, SIGBUS); /* but for one that a thread raises itself: journal_watch.h */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     atomic_store(&receiver->running, true);

@@ -63,9 +63,8 @@ size_t excguard_samples_size(const struct excguard_samples *samples) {
     size_t line = strlen(samples->name) + sizeof " .\n" + DIGITS;
     size_t size = samples->count * line + labels;
     if (samples->exemplars != NULL) {
-        size +=
-            samples->count * (sizeof exemplar_start + sizeof exemplar_site + SITE_DIGITS + sizeof exemplar_value +
-                              2 * DIGITS + sizeof ".000000");
+        size += samples->count * (sizeof exemplar_start + sizeof exemplar_site + SITE_DIGITS +
+                                  sizeof exemplar_value + 2 * DIGITS + sizeof ".000000");
     }
     if (samples->created_name != NULL) {
         size += samples->count * (strlen(samples->created_name) + strlen(samples->created) + sizeof " \n") +

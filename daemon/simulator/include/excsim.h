@@ -58,8 +58,8 @@ enum excsim_policy {
 extern kern_return_t excsim_set_policy(uint32_t policy);
 
 /*
- * mach_port_deallocate_kernel(), which fork(2) alone calls: releases a user reference of a name whose port has
- * that type (IOT_ of osfmk/ipc/ipc_types.h, 0xff for any).
+ * mach_port_deallocate_kernel(), which fork(2) alone calls: releases a user reference of a name whose port
+ * has that type (IOT_ of osfmk/ipc/ipc_types.h, 0xff for any).
  */
 extern kern_return_t excsim_deallocate_kernel(mach_port_name_t name, uint32_t type);
 

@@ -10,7 +10,8 @@
 #include <excsim.h>
 
 static void (*image_found)(const struct image *);
-/* The segment that the thread last called from. A preloaded library is there from the start (initial-exec). */
+/* The segment that the thread last called from. A preloaded library is there from the start (initial-exec).
+ */
 static _Thread_local uint64_t last_first __attribute__((tls_model("initial-exec")));
 static _Thread_local uint64_t last_size __attribute__((tls_model("initial-exec")));
 static _Atomic unsigned long long added; /* images in the life of the process, when they were last reported */
@@ -70,7 +71,8 @@ static int count(struct dl_phdr_info *info, size_t size, void *out) {
     return 1;
 }
 
-/* The loader appends new images to its list, so those that were reported come first unless some were removed. */
+/* The loader appends new images to its list, so those that were reported come first unless some were removed.
+ */
 static void report_new(void) {
     unsigned long long counts[2] = {0, 0};
     dl_iterate_phdr(count, counts);

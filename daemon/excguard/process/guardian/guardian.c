@@ -3,15 +3,15 @@
  * supervisor releases it.
  *
  * Standard input is a pipe whose other end only the supervisor holds. Through it comes the program's process
- * id (a pid_t), and 0 when that stands for nothing any more. While the pipe is open the guardian does nothing.
- * When it closes, because the supervisor closed it or died, every process in the group gets SIGTERM, and those
- * that are left after GRACE milliseconds get SIGKILL. The same holds for the group that the program leads if it
- * has made one of its own, as shells and timeout(1) do.
+ * id (a pid_t), and 0 when that stands for nothing any more. While the pipe is open the guardian does
+ * nothing. When it closes, because the supervisor closed it or died, every process in the group gets SIGTERM,
+ * and those that are left after GRACE milliseconds get SIGKILL. The same holds for the group that the program
+ * leads if it has made one of its own, as shells and timeout(1) do.
  *
- * The number of that group can go to another program when the first one has been reaped and its group is empty.
- * A supervisor that lives prevents that: it reaps the program after the guardian, or withdraws the number before.
- * For the time after its death the guardian watches the program from the beginning (`struct program`), and gives
- * the group up for good as soon as it was empty.
+ * The number of that group can go to another program when the first one has been reaped and its group is
+ * empty. A supervisor that lives prevents that: it reaps the program after the guardian, or withdraws the
+ * number before. For the time after its death the guardian watches the program from the beginning (`struct
+ * program`), and gives the group up for good as soon as it was empty.
  *
  * Why a process: macOS has no way to end a child with its parent, and a killed supervisor cannot act. Why the
  * leader of the group: the group is there before the program is started into it, so the program never runs
@@ -50,8 +50,8 @@
  * The program, as the supervisor has started it.
  *
  * number: its process id, and the number of the group that it leads if it has made one; 0: there is none.
- * watch: a descriptor that stands for this process and for no later one of the same number, and can be read from
- * when it has ended: a pidfd on Linux, on macOS a kqueue; -1: none is to be had.
+ * watch: a descriptor that stands for this process and for no later one of the same number, and can be read
+ * from when it has ended: a pidfd on Linux, on macOS a kqueue; -1: none is to be had.
  */
 struct program {
     pid_t number;
@@ -79,8 +79,8 @@ static int watch_process(pid_t number) {
 }
 
 /*
- * Once the program has ended, a living process of its number is another one, and so is its group. getpgid finds
- * living ones only (sys_getpgid in bsd/kern/kern_prot.c, xnu-11417.121.6).
+ * Once the program has ended, a living process of its number is another one, and so is its group. getpgid
+ * finds living ones only (sys_getpgid in bsd/kern/kern_prot.c, xnu-11417.121.6).
  */
 static int signal_program_group(const struct program *program, int number) {
     if (program->watch != -1 && has_ended(program) && getpgid(program->number) != -1) {
@@ -144,9 +144,9 @@ struct groups {
 };
 
 /*
- * Sends a signal to the groups. Returns 0 when they are empty. Any error means so: EPERM means that a group has no
- * member that we may signal (on macOS: only zombies). The program's group is given up then, if the program has
- * ended: from now on its number can stand for another.
+ * Sends a signal to the groups. Returns 0 when they are empty. Any error means so: EPERM means that a group
+ * has no member that we may signal (on macOS: only zombies). The program's group is given up then, if the
+ * program has ended: from now on its number can stand for another.
  */
 static int signal_groups(struct groups *groups, int number) {
     int reached = groups->own > 1 && kill(-groups->own, number) == 0;
