@@ -23,6 +23,8 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import msgspec
+
 from excguard.config import Restart, Target
 from excguard.mach.errors import MachError
 from excguard.mach.exception_ports import check_supported, construct_exception_port
@@ -30,6 +32,7 @@ from excguard.mach.host import Host
 from excguard.mach.ports import PortSet
 from excguard.native.closeable import Closeable
 from excguard.process.terminal import Terminal
+from excguard.targets.behavior import chosen
 from excguard.targets.events import Event, Exited, ExitReason, Restarting, StartFailed
 from excguard.targets.program_run import Clock, ProgramRun
 from excguard.targets.rendezvous import TargetRendezvous
@@ -97,7 +100,9 @@ class Supervisor(Closeable):
             UnsupportedReleaseError: the running system does not have the target's behavior.
             MachError: the port cannot be made.
         """
-        check_supported(target.behavior, self._host)
+        behavior = chosen(target.behavior, target.reply, self._host)
+        target = msgspec.structs.replace(target, behavior=behavior)
+        check_supported(behavior, self._host)
         port = construct_exception_port(self._host)
         try:
             port.move_to(self.port_set)
