@@ -47,8 +47,10 @@ enum wire_op {
     WIRE_PORT_PEEK,   /* task, name, trailer type, sequence number, room -> id; seqno, size, trailer */
     WIRE_PORT_ASSERT, /* task, name, flavor, count; words */
     WIRE_PORT_DEALLOCATE_KERNEL, /* task, name, port type */
-    WIRE_REPLY_PORT,             /* -> name */
-    WIRE_SPECIAL_REPLY_PORT,     /* -> name */
+    WIRE_PORT_KOBJECT,           /* task, name -> type of the kernel object */
+    WIRE_PORT_SPACE_INFO,    /* task, first index -> next index or 0, size of the table; ipc_info_name_t[] */
+    WIRE_REPLY_PORT,         /* -> name */
+    WIRE_SPECIAL_REPLY_PORT, /* -> name */
 
     WIRE_TASK_SET_EXCEPTION_PORTS,    /* task, mask, port, behavior, flavor */
     WIRE_TASK_GET_EXCEPTION_PORTS,    /* task, mask, count -> wire_action[] */

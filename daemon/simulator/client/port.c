@@ -169,6 +169,26 @@ kern_return_t mach_port_assert_attributes(ipc_space_t task, mach_port_name_t nam
         .result;
 }
 
+kern_return_t mach_port_kobject(ipc_space_read_t task, mach_port_name_t name,
+                                ipc_info_object_type_t *object_type, mach_vm_address_t *object_addr) {
+    struct answer answer = CALL(WIRE_PORT_KOBJECT, task, name);
+    if (answer.result == KERN_SUCCESS) {
+        *object_type = (ipc_info_object_type_t)answer.value[0];
+        *object_addr = 0; /* but on Apple's development kernels */
+    }
+    return answer.result;
+}
+
+kern_return_t mach_port_kernel_object(ipc_space_read_t task, mach_port_name_t name, unsigned *object_type,
+                                      unsigned *object_addr) {
+    struct answer answer = CALL(WIRE_PORT_KOBJECT, task, name);
+    if (answer.result == KERN_SUCCESS) {
+        *object_type = (unsigned)answer.value[0];
+        *object_addr = 0;
+    }
+    return answer.result;
+}
+
 /* libdispatch's: exported, and in no header. */
 mach_port_t thread_get_special_reply_port(void);
 mach_port_t thread_get_special_reply_port(void) {
@@ -268,6 +288,43 @@ kern_return_t mach_port_names(ipc_space_t task, mach_port_name_array_t *names,
     }
     munmap(pairs, MAX_NAMES * 8);
     return answer.result;
+}
+
+kern_return_t mach_port_space_info(ipc_space_read_t space, ipc_info_space_t *space_info,
+                                   ipc_info_name_array_t *table_info, mach_msg_type_number_t *table_infoCnt,
+                                   ipc_info_tree_name_array_t *tree_info,
+                                   mach_msg_type_number_t *tree_infoCnt) {
+    struct call_site site = CALL_SITE;
+    uint8_t *table = NULL;
+    size_t room = 0, size = 0;
+    struct answer answer = {.result = KERN_SUCCESS};
+    do {
+        answer = connection_call(site, WIRE_PORT_SPACE_INFO, ARGS(space, answer.value[0]), NULL, 0, 0);
+        if (answer.result == KERN_SUCCESS && !table) { /* what was added since does not get in */
+            room = answer.value[1] * sizeof(ipc_info_name_t);
+            table = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            if (table == MAP_FAILED) {
+                return KERN_RESOURCE_SHORTAGE;
+            }
+        }
+        if (answer.result == KERN_SUCCESS) {
+            size_t part = answer.size <= room - size ? answer.size : room - size;
+            memcpy(table + size, answer.payload, part);
+            size += part;
+        }
+    } while (answer.result == KERN_SUCCESS && answer.value[0]);
+    if (answer.result != KERN_SUCCESS) {
+        if (table) {
+            munmap(table, room);
+        }
+        return answer.result;
+    }
+    *table_info = (ipc_info_name_array_t)table;
+    *table_infoCnt = (mach_msg_type_number_t)(size / sizeof(ipc_info_name_t));
+    *space_info = (ipc_info_space_t){.iis_genno_mask = 0xff, .iis_table_size = *table_infoCnt};
+    *tree_info = NULL; /* there have been no trees since OS X 10.9 */
+    *tree_infoCnt = 0;
+    return KERN_SUCCESS;
 }
 
 kern_return_t mach_port_get_set_status(ipc_space_read_t task, mach_port_name_t name,

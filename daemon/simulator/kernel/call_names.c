@@ -321,8 +321,7 @@ kern_return_t call_port_mod_refs(struct thread *thread, const struct wire_reques
 
 static uint32_t type_of(struct entry *entry) {
     entry_check(entry, false);
-    bool asked = entry->request && entry_type(entry) & MACH_PORT_TYPE_PORT_RIGHTS;
-    return entry_type(entry) | (asked ? MACH_PORT_TYPE_DNREQUEST : 0);
+    return entry_type(entry) | (entry_asks_for_dead_name(entry) ? MACH_PORT_TYPE_DNREQUEST : 0);
 }
 
 kern_return_t call_port_type(struct thread *thread, const struct wire_request *request,

@@ -273,10 +273,14 @@ struct space {
 };
 
 struct space *space_new(struct task *task);
+uint32_t space_size(const struct space *space); /* of the table: how many names it has room for */
 void space_destroy(struct space *space);
 mach_port_name_t entry_name(const struct entry *entry);
 static inline uint32_t entry_type(const struct entry *entry) {
     return entry->bits & BITS_TYPE;
+}
+static inline bool entry_asks_for_dead_name(const struct entry *entry) {
+    return entry->request && entry->bits & MACH_PORT_TYPE_PORT_RIGHTS;
 }
 static inline uint32_t entry_urefs(const struct entry *entry) {
     return entry->bits & BITS_UREFS;

@@ -44,6 +44,11 @@ static const struct range {
      * (convert_task_to_port_with_flavor, ipc_tt.c of xnu-7195.101.1).
      */
     [RULE_KEPT_CONTROL_PORTS] = {110300, FOR_EVER},
+    /*
+     * mach_port_space_info numbers the objects for every caller (mach_debug.c, xnu-8792.41.9); before, for
+     * those alone that may see the kernel's task.
+     */
+    [RULE_OBJECT_NUMBERS] = {130000, FOR_EVER},
     /* MPO_REPLY_PORT and provisional reply ports (ipc_port_init, xnu-8792.41.9). */
     [RULE_REPLY_PORTS] = {130000, FOR_EVER},
     /*

@@ -36,6 +36,10 @@ struct space *space_new(struct task *task) {
     return space;
 }
 
+uint32_t space_size(const struct space *space) {
+    return space->chunk_count * CHUNK;
+}
+
 mach_port_name_t entry_name(const struct entry *entry) {
     return MACH_PORT_MAKE(entry->index, (entry->bits & 0xff000000) | ROLLOVER);
 }

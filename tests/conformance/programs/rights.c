@@ -388,3 +388,78 @@ CHECK(death_of_a_port_makes_dead_names) {
     EXPECT(KERN_SUCCESS, mach_port_deallocate(SELF, once));
     EXPECT(KERN_SUCCESS, mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_DEAD_NAME, -4));
 }
+
+/* mach_port_kobject, osfmk/ipc/mach_debug.c; IPC_OTYPE_, osfmk/mach_debug/ipc_info.h */
+CHECK(kernel_objects) {
+    enum { NO_OBJECT = 0, THREAD = 1, TASK = 2, HOST = 3, TASK_NAME = 20, TASK_READ = 45 };
+    mach_port_t port = receive_right(0, 0), name, reader;
+    unsigned type = 99, address = 99;
+    mach_vm_address_t wide_address = 99;
+    EXPECT(KERN_SUCCESS, mach_port_kernel_object(SELF, port, &type, &address));
+    EXPECT(NO_OBJECT, type);
+    EXPECT(0, address);
+    EXPECT(KERN_SUCCESS, mach_port_kobject(SELF, port, (void *)&type, &wide_address));
+    EXPECT(NO_OBJECT, type);
+    EXPECT(0, wide_address);
+    EXPECT(KERN_SUCCESS, mach_port_kernel_object(SELF, SELF, &type, &address));
+    EXPECT(TASK, type);
+    EXPECT(KERN_SUCCESS, mach_port_kernel_object(SELF, mach_thread_self(), &type, &address));
+    EXPECT(THREAD, type);
+    EXPECT(KERN_SUCCESS, mach_port_kernel_object(SELF, mach_host_self(), &type, &address));
+    EXPECT(HOST, type);
+    MUST(task_get_special_port(SELF, TASK_NAME_PORT, &name));
+    EXPECT(KERN_SUCCESS, mach_port_kernel_object(SELF, name, &type, &address));
+    EXPECT(TASK_NAME, type);
+    MUST(task_get_special_port(SELF, TASK_READ_PORT, &reader));
+    EXPECT(KERN_SUCCESS, mach_port_kernel_object(reader, reader, &type, &address));
+    EXPECT(TASK_READ, type);
+
+    EXPECT(KERN_INVALID_RIGHT, mach_port_kernel_object(SELF, port_set(), &type, &address));
+    EXPECT(KERN_INVALID_RIGHT, mach_port_kernel_object(SELF, send_once_right(port), &type, &address));
+    EXPECT(KERN_INVALID_NAME, mach_port_kernel_object(SELF, no_name(), &type, &address));
+    EXPECT(KERN_INVALID_NAME, mach_port_kernel_object(SELF, dead_name(), &type, &address));
+    EXPECT(KERN_INVALID_ARGUMENT, mach_port_kernel_object(name, port, &type, &address));
+}
+
+/* mach_port_space_info, osfmk/ipc/mach_debug.c */
+CHECK(space_info) {
+    enum { MORE_THAN_ONE_ANSWER = 5000 };
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), dead = dead_name(), reader, name;
+    ipc_info_space_t space;
+    ipc_info_name_array_t table;
+    ipc_info_tree_name_array_t tree;
+    mach_msg_type_number_t count, tree_count, used = 0, names_count, types_count;
+    mach_port_name_array_t names;
+    mach_port_type_array_t types;
+    for (int at = 0; at < MORE_THAN_ONE_ANSWER; at++) {
+        receive_right(0, 0);
+    }
+    MUST(mach_port_insert_right(SELF, port, port, MACH_MSG_TYPE_MAKE_SEND));
+    EXPECT(KERN_SUCCESS, request(port, MACH_NOTIFY_DEAD_NAME, receive_right(0, 0)));
+    MUST(task_get_special_port(SELF, TASK_READ_PORT, &reader));
+    MUST(task_get_special_port(SELF, TASK_NAME_PORT, &name));
+    EXPECT(KERN_SUCCESS, mach_port_names(SELF, &names, &names_count, &types, &types_count));
+    EXPECT(KERN_INVALID_ARGUMENT, mach_port_space_info(name, &space, &table, &count, &tree, &tree_count));
+    EXPECT(KERN_SUCCESS, mach_port_space_info(reader, &space, &table, &count, &tree, &tree_count));
+    EXPECT(0xff, space.iis_genno_mask);
+    EXPECT(space.iis_table_size, count);
+    EXPECT(0, tree_count);
+    for (mach_msg_type_number_t at = 0; at < count; at++) {
+        used += table[at].iin_type != MACH_PORT_TYPE_NONE;
+    }
+    EXPECT(names_count, used);
+
+    const ipc_info_name_t *found = &table[MACH_PORT_INDEX(port)];
+    EXPECT(port, found->iin_name);
+    EXPECT(MACH_PORT_TYPE_SEND_RECEIVE | MACH_PORT_TYPE_DNREQUEST, found->iin_type);
+    EXPECT(2, found->iin_urefs);
+    if (release() >= 1300) {
+        EXPECT(1, found->iin_object != 0);
+        EXPECT(1, found->iin_object != table[MACH_PORT_INDEX(reader)].iin_object);
+    }
+    found = &table[MACH_PORT_INDEX(dead)];
+    EXPECT(dead, found->iin_name);
+    EXPECT(1, found->iin_urefs);
+    EXPECT(0, found->iin_object);
+    MUST(vm_deallocate(SELF, (vm_address_t)table, count * sizeof *table));
+}

@@ -10,6 +10,8 @@
 #include <mach/ndr.h>
 #include <mach/notify.h>
 #include <mach/port.h>
+#include <mach/vm_types.h>
+#include <mach_debug/ipc_info.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -51,6 +53,15 @@ extern kern_return_t mach_port_set_attributes(ipc_space_t task, mach_port_name_t
                                               mach_msg_type_number_t port_infoCnt);
 extern kern_return_t mach_port_get_srights(ipc_space_t task, mach_port_name_t name,
                                            mach_port_rights_t *srights);
+extern kern_return_t mach_port_space_info(ipc_space_read_t space, ipc_info_space_t *space_info,
+                                          ipc_info_name_array_t *table_info,
+                                          mach_msg_type_number_t *table_infoCnt,
+                                          ipc_info_tree_name_array_t *tree_info,
+                                          mach_msg_type_number_t *tree_infoCnt);
+extern kern_return_t mach_port_kernel_object(ipc_space_read_t task, mach_port_name_t name,
+                                             unsigned *object_type, unsigned *object_addr);
+extern kern_return_t mach_port_kobject(ipc_space_read_t task, mach_port_name_t name,
+                                       ipc_info_object_type_t *object_type, mach_vm_address_t *object_addr);
 extern kern_return_t mach_port_insert_member(ipc_space_t task, mach_port_name_t name, mach_port_name_t pset);
 extern kern_return_t mach_port_extract_member(ipc_space_t task, mach_port_name_t name, mach_port_name_t pset);
 extern kern_return_t mach_port_get_context(ipc_space_read_t task, mach_port_name_t name,

@@ -4,11 +4,7 @@
 
 #include <mach/kern_return.h>
 #include <mach/message.h>
-#include <mach/port.h>
-
-typedef uintptr_t vm_address_t;
-typedef uintptr_t vm_size_t;
-typedef mach_port_t vm_map_t;
+#include <mach/vm_types.h>
 
 #ifdef __cplusplus
 extern "C" {
