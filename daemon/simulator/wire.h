@@ -20,7 +20,8 @@ enum wire_op {
     WIRE_MSG, /* 64-bit options, send size, receive size, receive name, timeout, notify; message -> message */
 
     WIRE_PORT_ALLOCATE,  /* task, right, name or 0 -> name */
-    WIRE_PORT_CONSTRUCT, /* task, flags, queue limit, context, service port -> name */
+    WIRE_PORT_CONSTRUCT, /* task, flags, queue limit, context, service port's name or its information's
+                            address; mach_service_port_info_data_t, if that can be read -> name */
     WIRE_PORT_DESTRUCT,  /* task, name, send right delta, guard */
     WIRE_PORT_DESTROY,   /* task, name */
     WIRE_PORT_DEALLOCATE,
@@ -47,6 +48,7 @@ enum wire_op {
     WIRE_PORT_PEEK,   /* task, name, trailer type, sequence number, room -> id; seqno, size, trailer */
     WIRE_PORT_ASSERT, /* task, name, flavor, count; words */
     WIRE_PORT_DEALLOCATE_KERNEL, /* task, name, port type */
+    WIRE_PORT_GET_SERVICE_INFO,  /* task, name -> mach_service_port_info_data_t */
     WIRE_PORT_KOBJECT,           /* task, name -> type of the kernel object */
     WIRE_PORT_SPACE_INFO,    /* task, first index -> next index or 0, size of the table; ipc_info_name_t[] */
     WIRE_REPLY_PORT,         /* -> name */

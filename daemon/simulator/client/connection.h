@@ -44,5 +44,7 @@ int connection_is_configured(void);
 uint64_t connection_thread_id(void);
 /* The thread's cached MIG reply port; lives as long as the thread. */
 uint32_t *connection_reply_port(void);
+/* Copies memory of the program's that may not be there; 0: it is not (message.c). */
+int copy_from_caller(void *to, const void *from, size_t size);
 
 #endif

@@ -71,8 +71,7 @@ static const uint8_t *next_descriptor(struct descriptors *descriptors, mach_msg_
     return at;
 }
 
-/* Copies memory of the caller's that may not be there; 0: it is not. */
-static int copy_from_caller(void *to, const void *from, size_t size) {
+int copy_from_caller(void *to, const void *from, size_t size) {
     struct iovec local = {to, size}, remote = {(void *)(uintptr_t)from, size};
     return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == (ssize_t)size;
 }

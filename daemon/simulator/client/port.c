@@ -31,8 +31,14 @@ kern_return_t mach_port_allocate_name(ipc_space_t task, mach_port_right_t right,
 
 kern_return_t mach_port_construct(ipc_space_t task, mach_port_options_ptr_t options,
                                   mach_port_context_t context, mach_port_name_t *name) {
-    return give(CALL(WIRE_PORT_CONSTRUCT, task, options->flags, options->mpl.mpl_qlimit, context,
-                     options->service_port_name),
+    struct call_site site = CALL_SITE;
+    mach_service_port_info_data_t service;
+    int is_service = options->flags & MPO_SERVICE_PORT; /* or another type since 26, which passes it over */
+    uint64_t argument = is_service ? (uintptr_t)options->service_port_info : options->service_port_name;
+    int readable = is_service && copy_from_caller(&service, options->service_port_info, sizeof service);
+    return give(connection_call(site, WIRE_PORT_CONSTRUCT,
+                                ARGS(task, options->flags, options->mpl.mpl_qlimit, context, argument),
+                                &service, readable ? sizeof service : 0, 0),
                 name);
 }
 
@@ -185,6 +191,15 @@ kern_return_t mach_port_kernel_object(ipc_space_read_t task, mach_port_name_t na
     if (answer.result == KERN_SUCCESS) {
         *object_type = (unsigned)answer.value[0];
         *object_addr = 0;
+    }
+    return answer.result;
+}
+
+kern_return_t mach_port_get_service_port_info(ipc_space_read_t task, mach_port_name_t name,
+                                              mach_service_port_info_data_t *sp_info_out) {
+    struct answer answer = CALL(WIRE_PORT_GET_SERVICE_INFO, task, name);
+    if (answer.result == KERN_SUCCESS) {
+        memcpy(sp_info_out, answer.payload, sizeof *sp_info_out);
     }
     return answer.result;
 }

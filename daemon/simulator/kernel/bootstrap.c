@@ -7,7 +7,10 @@
 
 #include "kernel.h"
 
-enum { SERVICES_MAX = 4096 };
+enum {
+    SERVICES_MAX = 4096,
+    SYSTEM_DOMAIN = 1, /* the kernel hands launchd's number on; launchd's headers are not public */
+};
 
 struct service {
     struct list link;
@@ -74,6 +77,9 @@ static kern_return_t check_in(struct thread *thread, const char *name) {
     /* A service port since 26: its receive right has moved once, from launchd to here, and moves no more. */
     struct port *port = port_new(PORT_SERVICE);
     port_reference(port);
+    mach_service_port_info_data_t info = {.mspi_domain_type = SYSTEM_DOMAIN};
+    memcpy(info.mspi_string_name, name, strlen(name) + 1);
+    port_set_service(port, &info);
     mach_port_name_t received = space_copyout(thread->task->space, port, MACH_MSG_TYPE_PORT_RECEIVE);
     kern_return_t result = received ? publish(name, port_make_send(port)) : KERN_RESOURCE_SHORTAGE;
     if (received && result != KERN_SUCCESS) {

@@ -21,6 +21,16 @@ kern_return_t find_space(const struct wire_request *request, struct space **spac
     return result;
 }
 
+kern_return_t find_readable_space(const struct wire_request *request, struct space **space) {
+    struct task *task;
+    mach_task_flavor_t weakest = release_is_before(110000) ? TASK_FLAVOR_CONTROL : TASK_FLAVOR_READ;
+    kern_return_t result = find_task(word(request, 0), weakest, &task);
+    if (result == KERN_SUCCESS) {
+        *space = task->space;
+    }
+    return result;
+}
+
 kern_return_t find_entry(const struct wire_request *request, bool blame, struct entry **entry) {
     struct space *space;
     kern_return_t result = find_space(request, &space);
@@ -85,6 +95,7 @@ static call *const calls[WIRE_OP_COUNT] = {
     [WIRE_PORT_PEEK] = call_port_peek,
     [WIRE_PORT_ASSERT] = call_port_assert,
     [WIRE_PORT_DEALLOCATE_KERNEL] = call_port_deallocate_kernel,
+    [WIRE_PORT_GET_SERVICE_INFO] = call_port_get_service_info,
     [WIRE_PORT_KOBJECT] = call_port_kobject,
     [WIRE_PORT_SPACE_INFO] = call_port_space_info,
     [WIRE_REPLY_PORT] = call_reply_port,

@@ -24,6 +24,11 @@ kern_return_t find_space(const struct wire_request *request, struct space **spac
  * is set.
  */
 kern_return_t find_entry(const struct wire_request *request, bool blame, struct entry **entry);
+/*
+ * The space of a task that the port in arg[0] has at least read access to, as calls take it that debuggers
+ * make; before 11.0 only control ports will do.
+ */
+kern_return_t find_readable_space(const struct wire_request *request, struct space **space);
 /* The port whose receive right arg[1] names in the space of arg[0]. */
 kern_return_t find_receive(const struct wire_request *request, struct port **port);
 /* A new send right (consumed) is the result of the call: its name in the caller's space. */
@@ -42,7 +47,7 @@ call call_port_move_member, call_port_insert_member, call_port_extract_member, c
 
 call call_port_get_attributes, call_port_set_attributes, call_port_get_srights, call_port_set_mscount,
     call_port_get_context, call_port_set_context, call_port_guard, call_port_unguard, call_port_swap_guard,
-    call_port_peek, call_port_assert;
+    call_port_peek, call_port_assert, call_port_get_service_info;
 /* ---- call_debug.c ---- */
 
 call call_port_kobject, call_port_space_info;

@@ -2,18 +2,10 @@
 #include "call.h"
 #include "mach_debug/ipc_info.h"
 
-/*
- * The space of a task that a port has at least read access to. Since 11.0 the kernel converts the port
- * itself, with an error of its own for what is not a task.
- */
-static kern_return_t find_readable_space(const struct wire_request *request, struct space **space) {
-    struct task *task;
-    bool reads = !release_is_before(110000);
-    kern_return_t result = find_task(word(request, 0), reads ? TASK_FLAVOR_READ : TASK_FLAVOR_CONTROL, &task);
-    if (result == KERN_SUCCESS) {
-        *space = task->space;
-    }
-    return result == KERN_INVALID_TASK && reads ? KERN_INVALID_ARGUMENT : result;
+/* Since 11.0 these calls convert the port themselves, with another error for what is not a task's. */
+static kern_return_t find_debugged_space(const struct wire_request *request, struct space **space) {
+    kern_return_t result = find_readable_space(request, space);
+    return result == KERN_INVALID_TASK && !release_is_before(110000) ? KERN_INVALID_ARGUMENT : result;
 }
 
 static ipc_info_object_type_t object_type(const struct port *port) {
@@ -43,7 +35,7 @@ kern_return_t call_port_kobject(struct thread *thread, const struct wire_request
                                 const uint8_t *payload) {
     (void)payload;
     struct space *space;
-    kern_return_t result = find_readable_space(request, &space);
+    kern_return_t result = find_debugged_space(request, &space);
     if (result != KERN_SUCCESS) {
         return result;
     }
@@ -74,7 +66,7 @@ kern_return_t call_port_space_info(struct thread *thread, const struct wire_requ
                                    const uint8_t *payload) {
     (void)payload;
     struct space *space;
-    kern_return_t result = find_readable_space(request, &space);
+    kern_return_t result = find_debugged_space(request, &space);
     if (result != KERN_SUCCESS) {
         return result;
     }

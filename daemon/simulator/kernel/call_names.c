@@ -145,8 +145,21 @@ static kern_return_t check_entitlement(struct task *task, enum port_type type, u
     return KERN_DENIED;
 }
 
-static kern_return_t check_construction(struct task *task, uint32_t flags, uint32_t qlimit,
-                                        enum port_type type, mach_port_name_t service) {
+/* What launchd says of the service; `address` is where it says so, and `size` 0 if nothing is there. */
+static kern_return_t check_service(uint64_t address, const mach_service_port_info_data_t *info, size_t size) {
+    if (!address) {
+        return KERN_INVALID_ARGUMENT;
+    }
+    if (size != sizeof *info) {
+        return KERN_MEMORY_ERROR;
+    }
+    return memchr(info->mspi_string_name, '\0', sizeof info->mspi_string_name) ? KERN_SUCCESS
+                                                                               : KERN_INVALID_ARGUMENT;
+}
+
+static kern_return_t check_construction(struct task *task, const struct wire_request *request,
+                                        enum port_type type, const mach_service_port_info_data_t *info) {
+    uint32_t flags = word(request, 1), qlimit = word(request, 2);
     if (!flags_fit(flags, type)) {
         return KERN_INVALID_ARGUMENT;
     }
@@ -154,10 +167,12 @@ static kern_return_t check_construction(struct task *task, uint32_t flags, uint3
     if (port_is_any_service_type(type) && !may_make_services) {
         return KERN_DENIED;
     }
-    if (type == PORT_CONNECTION && !service) {
+    if (type == PORT_CONNECTION && !word(request, 4)) {
         return KERN_INVALID_ARGUMENT;
     }
-    kern_return_t result = check_entitlement(task, type, flags);
+    kern_return_t result = port_is_any_service_type(type)
+                               ? check_service(request->arg[4], info, request->size)
+                               : check_entitlement(task, type, flags);
     if (result != KERN_SUCCESS) {
         return result;
     }
@@ -187,11 +202,11 @@ static void configure(struct port *port, uint32_t flags, uint32_t qlimit, uint64
     }
 }
 
-static mach_port_name_t make_port(struct space *space, enum port_type type, uint32_t flags, uint32_t qlimit,
-                                  uint64_t context) {
+static struct entry *make_port(struct space *space, enum port_type type, uint32_t flags, uint32_t qlimit,
+                               uint64_t context) {
     struct entry *entry = space_allocate(space);
     if (!entry) {
-        return MACH_PORT_NULL;
+        return NULL;
     }
     struct port *port = port_new(type);
     entry_attach(entry, port, MACH_PORT_TYPE_RECEIVE);
@@ -203,12 +218,17 @@ static mach_port_name_t make_port(struct space *space, enum port_type type, uint
         entry->bits |= MACH_PORT_TYPE_SEND | entry_immovable_bit(entry, port);
         entry->bits++;
     }
-    return entry_name(entry);
+    return entry;
+}
+
+static kern_return_t return_new_name(struct thread *thread, const struct entry *entry) {
+    thread->reply.value[0] = entry ? entry_name(entry) : MACH_PORT_NULL;
+    return entry ? KERN_SUCCESS : KERN_NO_SPACE;
 }
 
 kern_return_t call_port_construct(struct thread *thread, const struct wire_request *request,
                                   const uint8_t *payload) {
-    (void)payload;
+    const mach_service_port_info_data_t *info = (const mach_service_port_info_data_t *)payload;
     uint32_t flags = word(request, 1), qlimit = word(request, 2);
     struct space *space;
     kern_return_t result = find_space(request, &space);
@@ -216,20 +236,22 @@ kern_return_t call_port_construct(struct thread *thread, const struct wire_reque
         return result;
     }
     enum port_type type = constructed_type(space->task, flags);
-    result = check_construction(space->task, flags, qlimit, type, word(request, 4));
+    result = check_construction(space->task, request, type, info);
     if (result != KERN_SUCCESS) {
         return result;
     }
-    thread->reply.value[0] = make_port(space, type, flags, qlimit, request->arg[3]);
-    return thread->reply.value[0] ? KERN_SUCCESS : KERN_NO_SPACE;
+    struct entry *entry = make_port(space, type, flags, qlimit, request->arg[3]);
+    if (entry && port_is_any_service_type(type)) {
+        port_set_service(entry->port, info);
+    }
+    return return_new_name(thread, entry);
 }
 
 /* mach_reply_port() makes a plain port (osfmk/kern/ipc_tt.c, all releases). */
 kern_return_t call_reply_port(struct thread *thread, const struct wire_request *request,
                               const uint8_t *payload) {
     (void)request, (void)payload;
-    thread->reply.value[0] = make_port(thread->task->space, PORT_PLAIN, 0, 0, 0);
-    return thread->reply.value[0] ? KERN_SUCCESS : KERN_NO_SPACE;
+    return return_new_name(thread, make_port(thread->task->space, PORT_PLAIN, 0, 0, 0));
 }
 
 /* The reply port of synchronous calls that a thread keeps: of the type that reply ports have in its task. */
@@ -237,9 +259,8 @@ kern_return_t call_special_reply_port(struct thread *thread, const struct wire_r
                                       const uint8_t *payload) {
     (void)request, (void)payload;
     bool real = rule(RULE_PORT_TYPES) || (rule(RULE_REPLY_PORTS) && has_reply_ports(thread->task));
-    thread->reply.value[0] = make_port(thread->task->space, real ? PORT_SPECIAL_REPLY : PORT_WEAK_REPLY,
-                                       MPO_INSERT_SEND_RIGHT, 0, 0);
-    return thread->reply.value[0] ? KERN_SUCCESS : KERN_NO_SPACE;
+    enum port_type type = real ? PORT_SPECIAL_REPLY : PORT_WEAK_REPLY;
+    return return_new_name(thread, make_port(thread->task->space, type, MPO_INSERT_SEND_RIGHT, 0, 0));
 }
 
 /* ---- ends of names ---- */

@@ -341,3 +341,30 @@ kern_return_t call_port_swap_guard(struct thread *thread, const struct wire_requ
     }
     return KERN_INVALID_ARGUMENT;
 }
+
+/* mach_port_get_service_port_info() came with 12.0 (xnu-8019.41.5). */
+kern_return_t call_port_get_service_info(struct thread *thread, const struct wire_request *request,
+                                         const uint8_t *payload) {
+    (void)payload;
+    struct space *space;
+    struct port *port;
+    if (release_is_before(120000)) {
+        return MIG_BAD_ID;
+    }
+    kern_return_t result = find_readable_space(request, &space);
+    if (result != KERN_SUCCESS) {
+        return result;
+    }
+    if (!MACH_PORT_VALID(word(request, 1))) {
+        return KERN_INVALID_RIGHT;
+    }
+    result = right_translate_receive(space, word(request, 1), &port);
+    if (result != KERN_SUCCESS) {
+        return result;
+    }
+    if (!port->service) {
+        return KERN_INVALID_CAPABILITY;
+    }
+    thread_payload(thread, port->service, sizeof *port->service);
+    return KERN_SUCCESS;
+}

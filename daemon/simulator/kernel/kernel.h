@@ -183,6 +183,7 @@ struct port {
     struct list once_entries;           /* struct entry with a send-once right */
     struct list members;                /* struct member: the port sets that it is in */
     void *kobject;                      /* struct task or struct thread */
+    mach_service_port_info_t service;   /* of a service port: its name and domain; NULL else */
 };
 
 struct pset {
@@ -226,6 +227,8 @@ void port_destroy(struct port *port);
 /* The receive right leaves its space: waiters are sent away, guards and sets fall off. */
 void port_leave_space(struct port *port);
 bool port_is_reply(const struct port *port); /* a real reply port: only send-once rights */
+/* Names a port that is to be a service; `info` has a terminated name. */
+void port_set_service(struct port *port, const mach_service_port_info_data_t *info);
 bool port_is_any_service_type(enum port_type type);
 /* Whether its receive right stays where it is. */
 bool port_stays(const struct port *port);

@@ -26,6 +26,11 @@ struct port *port_new_kernel(enum port_type type, void *kobject) {
     return port;
 }
 
+void port_set_service(struct port *port, const mach_service_port_info_data_t *info) {
+    port->service = kernel_alloc(sizeof *port->service);
+    *port->service = *info;
+}
+
 void port_reference(struct port *port) {
     port->refs++;
 }
@@ -35,6 +40,7 @@ void port_release(struct port *port) {
         return;
     }
     counts.ports--;
+    free(port->service);
     free(port);
 }
 

@@ -355,7 +355,8 @@ static kern_return_t assert_guard(void) {
 }
 
 static kern_return_t construct(mach_port_name_t *name) {
-    mach_port_options_t options = {.flags = narrow(0)};
+    mach_service_port_info_data_t service = {.mspi_string_name = "test.excguard.sequences"};
+    mach_port_options_t options = {.flags = narrow(0), .service_port_info = &service};
     options.mpl.mpl_qlimit = narrow(1);
     if ((options.flags & MPO_PORT_TYPE_MASK) == MPO_CONNECTION_PORT) {
         options.service_port_name = MPO_ANONYMOUS_SERVICE;

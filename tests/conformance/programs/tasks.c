@@ -12,6 +12,10 @@
 
 #include "check.h"
 
+#ifndef __APPLE__
+#include <excsim.h>
+#endif
+
 extern char **environ;
 
 enum {
@@ -344,6 +348,49 @@ CHECK(bootstrap) {
     MUST(mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -1));
     EXPECT(BOOTSTRAP_UNKNOWN_SERVICE, bootstrap_look_up(bootstrap_port, name, &found));
     EXPECT(0, strcmp("Unknown service name", bootstrap_strerror(BOOTSTRAP_UNKNOWN_SERVICE)));
+}
+
+/* mach_port_get_service_port_info, osfmk/ipc/mach_port.c */
+CHECK(service_port_info_of_other_ports) {
+    mach_service_port_info_data_t info;
+    EXPECT(KERN_INVALID_CAPABILITY, mach_port_get_service_port_info(SELF, receive_right(0, 0), &info));
+    EXPECT(KERN_INVALID_RIGHT, mach_port_get_service_port_info(SELF, send_right(), &info));
+    EXPECT(KERN_INVALID_RIGHT, mach_port_get_service_port_info(SELF, MACH_PORT_NULL, &info));
+    EXPECT(KERN_INVALID_NAME, mach_port_get_service_port_info(SELF, no_name(), &info));
+}
+
+/* mach_port_construct, osfmk/ipc/mach_port.c: of launchd's coalition alone, whose processes a Mac has none of
+ * for a test */
+CHECK(service_ports) {
+    mach_service_port_info_data_t info = {.mspi_string_name = "test.excguard.service", .mspi_domain_type = 2},
+                                  found;
+    mach_port_options_t options = {.flags = MPO_STRICT_SERVICE_PORT, .service_port_info = &info};
+    mach_port_t port, reader;
+    if (release() < 2600) { /* of which at most one may be set since 14.4 */
+        options.flags = MPO_SERVICE_PORT;
+    }
+    EXPECT(KERN_DENIED, mach_port_construct(SELF, &options, 0, &port));
+#ifndef __APPLE__
+    MUST(excsim_set_policy(EXCSIM_LAUNCHD_COALITION));
+    EXPECT(KERN_SUCCESS, mach_port_construct(SELF, &options, 0, &port));
+    MUST(task_get_special_port(SELF, TASK_READ_PORT, &reader));
+    EXPECT(KERN_SUCCESS, mach_port_get_service_port_info(reader, port, &found));
+    EXPECT(0, strcmp(info.mspi_string_name, found.mspi_string_name));
+    EXPECT(2, found.mspi_domain_type);
+
+    memset(info.mspi_string_name, 'x', sizeof info.mspi_string_name);
+    EXPECT(KERN_INVALID_ARGUMENT, mach_port_construct(SELF, &options, 0, &port));
+    options.service_port_info = (mach_service_port_info_t)8;
+    EXPECT(KERN_MEMORY_ERROR, mach_port_construct(SELF, &options, 0, &port));
+    options.service_port_info = NULL;
+    EXPECT(KERN_INVALID_ARGUMENT, mach_port_construct(SELF, &options, 0, &port));
+
+    EXPECT(KERN_SUCCESS, bootstrap_check_in(bootstrap_port, "test.excguard.checked", &port));
+    EXPECT(KERN_SUCCESS, mach_port_get_service_port_info(SELF, port, &found));
+    EXPECT(0, strcmp("test.excguard.checked", found.mspi_string_name));
+#else
+    (void)found, (void)reader;
+#endif
 }
 
 /* ---- words and clocks ---- */

@@ -84,6 +84,8 @@ extern kern_return_t mach_port_peek(ipc_space_t task, mach_port_name_t name,
                                     mach_msg_size_t *msg_sizep, mach_msg_id_t *msg_idp,
                                     mach_msg_trailer_info_t trailer_infop,
                                     mach_msg_type_number_t *trailer_infopCnt);
+extern kern_return_t mach_port_get_service_port_info(ipc_space_read_t task, mach_port_name_t name,
+                                                     mach_service_port_info_data_t *sp_info_out);
 extern kern_return_t mach_port_assert_attributes(ipc_space_t task, mach_port_name_t name,
                                                  mach_port_flavor_t flavor, mach_port_info_t info,
                                                  mach_msg_type_number_t infoCnt);
