@@ -121,6 +121,8 @@ class Kind:
     """"x86_64" or "arm64"; None: it is the same."""
     guard_default: int = 0
     """The TASK_EXC_GUARD_ flags that programs start with; those of macOS by default."""
+    port_table_size: int | None = None
+    """How many port names a task has room for in a simulated kernel; a Mac has its own number."""
 
     def misfit(self, mac: Mac) -> str:
         """Why a Mac's kernel is not of this kind; empty if it is."""
@@ -148,6 +150,7 @@ class Kind:
             developer_mode=self.developer_mode is not False,
             task_exc_guard=self.guard_default,
             arch=self.arch,
+            port_table_size=self.port_table_size,
         )
 
 

@@ -272,7 +272,7 @@ kern_return_t vm_deallocate(vm_map_t target_task, vm_address_t address, vm_size_
 kern_return_t mach_port_names(ipc_space_t task, mach_port_name_array_t *names,
                               mach_msg_type_number_t *namesCnt, mach_port_type_array_t *types,
                               mach_msg_type_number_t *typesCnt) {
-    enum { MAX_NAMES = 65536 };
+    enum { MAX_NAMES = 65536 }; /* of the largest table */
     struct call_site site = CALL_SITE;
     uint32_t *pairs = mmap(NULL, MAX_NAMES * 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
              count = 0;

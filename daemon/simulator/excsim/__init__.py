@@ -59,6 +59,7 @@ class Kernel:
         developer_mode: bool = True,
         task_exc_guard: int | None = None,
         arch: str | None = None,
+        port_table_size: int | None = None,
     ) -> None:
         """Start it.
 
@@ -69,12 +70,14 @@ class Kernel:
                 not fatal. On macOS those that are not Apple's start with 0. A task may take back its
                 ``DELIVER`` flags if they are these; else flags only grow, since 12.0.
             arch: ``"x86_64"`` or ``"arm64"``; None for this machine's.
+            port_table_size: how many port names a task has room for, 256 to 65536; None for 65536. On macOS
+                12 and later a task that needs more is ended.
 
         Raises:
             KernelError: it cannot be started.
             ValueError: an invalid argument; the text says what is allowed.
         """
-        _check(release, task_exc_guard, arch)
+        _check(release, task_exc_guard, arch, port_table_size)
         if not KERNEL_PROGRAM.exists():
             raise KernelError(
                 f"{KERNEL_PROGRAM} is missing: this build has no simulator (on macOS none is needed)"
@@ -86,6 +89,8 @@ class Kernel:
             command += ["--task-exc-guard", str(task_exc_guard)]
         if arch is not None:
             command += ["--arch", arch]
+        if port_table_size is not None:
+            command += ["--port-table-size", str(port_table_size)]
         self._directory: Path | None = _private_directory()
         self.socket = str(self._directory / "socket")
         try:
@@ -178,7 +183,7 @@ def _start(command: list[str], path: str) -> "subprocess.Popen[bytes]":
             raise KernelError(f"{command[0]}: {error.strerror}") from error
 
 
-def _check(release: str, task_exc_guard: int | None, arch: str | None) -> None:
+def _check(release: str, task_exc_guard: int | None, arch: str | None, port_table_size: int | None) -> None:
     numbers = re.fullmatch(r"(\d{1,2})\.(\d{1,2})(\.\d{1,2})?", release)
     if numbers is None or (int(numbers[1]), int(numbers[2])) < (10, 9):
         raise ValueError(
@@ -188,3 +193,5 @@ def _check(release: str, task_exc_guard: int | None, arch: str | None) -> None:
         raise ValueError(f"invalid TASK_EXC_GUARD_ flags {task_exc_guard:#x}: 0 to 0xff")
     if arch not in {None, "x86_64", "arm64"}:
         raise ValueError(f"invalid architecture {arch!r}: x86_64 or arm64")
+    if port_table_size is not None and not 256 <= port_table_size <= 65536:
+        raise ValueError(f"invalid size of a port table {port_table_size}: 256 to 65536")

@@ -372,7 +372,7 @@ kern_return_t call_port_names(struct thread *thread, const struct wire_request *
         return result;
     }
     uint32_t index = word(request, 1);
-    for (; index < SPACE_NAMES_MAX && thread->reply.size + 8 <= WIRE_MESSAGE_MAX; index++) {
+    for (; index < space_size(space) && thread->reply.size + 8 <= WIRE_MESSAGE_MAX; index++) {
         struct entry *entry = space_at(space, index);
         if (!entry) {
             continue;
@@ -380,7 +380,7 @@ kern_return_t call_port_names(struct thread *thread, const struct wire_request *
         uint32_t pair[] = {entry_name(entry), type_of(entry)};
         thread_payload(thread, pair, sizeof pair);
     }
-    thread->reply.value[0] = index < SPACE_NAMES_MAX ? index : 0;
+    thread->reply.value[0] = index < space_size(space) ? index : 0;
     return KERN_SUCCESS;
 }
 

@@ -425,6 +425,21 @@ static void crash(struct thread *thread, int signal) {
     deliver(thread);
 }
 
+/*
+ * The task has more ports than its table holds. EXC_RESOURCE is not delivered: it is the cause of the crash
+ * (SENDING_NOTIFICATION__THIS_PROCESS_HAS_TOO_MANY_MACH_PORTS, osfmk/kern/task.c; exit_with_mach_exception,
+ * bsd/kern/kern_exit.c; the code: osfmk/kern/exc_resource.h).
+ */
+static void end_full_space(struct thread *thread) {
+    enum { TYPE_PORTS = 6, FLAVOR_SPACE_FULL = 1 };
+    uint64_t size = thread->task->space->used + 1;
+    thread->raising = (struct raising){
+        .exception = EXC_RESOURCE,
+        .code = (uint64_t)TYPE_PORTS << 61 | (uint64_t)FLAVOR_SPACE_FULL << 58 | (size & 0xffffff),
+    };
+    crash(thread, SIGKILL);
+}
+
 static void finish(struct thread *thread, kern_return_t result) {
     struct raising *raising = &thread->raising;
     struct task *task = thread->task;
@@ -465,6 +480,8 @@ bool exception_run(struct thread *thread) {
             struct pending_guard guard = thread->guard;
             thread->guard.code = 0;
             raise_guard(thread, guard.code, guard.subcode);
+        } else if (space_take_full(thread->task->space)) {
+            end_full_space(thread);
         } else if (thread->repeat) {
             thread->repeat--;
             if (thread->repeat_exception == EXC_GUARD) {

@@ -44,7 +44,8 @@ struct settings {
     char release_text[16];
     enum arch arch;
     bool developer_mode;
-    uint32_t guard_default; /* task_exc_guard of new tasks */
+    uint32_t guard_default;   /* task_exc_guard of new tasks */
+    uint32_t port_table_size; /* how far a task's table of names grows */
 };
 extern struct settings settings;
 
@@ -250,7 +251,8 @@ enum {
     BITS_PINNED = 0x00400000,     /* the last send right must stay */
     BITS_IMMOVABLE = 0x00800000,  /* its send rights must stay */
     UREFS_MAX = 0xffff,
-    SPACE_NAMES_MAX = 65536,
+    SPACE_SIZE_MIN = 256, /* entries of a table, the first of which is never used */
+    SPACE_SIZE_MAX = 65536,
 };
 
 struct entry {
@@ -272,6 +274,8 @@ struct space {
     struct entry **chunks;
     uint32_t chunk_count;
     uint32_t used; /* entries */
+    bool full;     /* it was asked for more than the largest table holds */
+    bool full_handled;
     struct list free;
 };
 
@@ -301,6 +305,8 @@ struct entry *space_allocate(struct space *space);
  * (ipc_entry_alloc_name, osfmk/ipc/ipc_entry.c).
  */
 kern_return_t space_allocate_name(struct space *space, mach_port_name_t name, struct entry **entry);
+/* Whether the task is to be ended because its space is full; true only the first time. */
+bool space_take_full(struct space *space);
 void space_free(struct entry *entry); /* the rights are gone already */
 /* BITS_IMMOVABLE if send rights to the port that come to the entry's task stay there; 0 else. */
 uint32_t entry_immovable_bit(const struct entry *entry, const struct port *port);

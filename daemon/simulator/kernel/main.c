@@ -262,6 +262,8 @@ static const char help[] =
     "  --arch x86_64|arm64      its processor (this machine's)\n"
     "  --no-developer-mode      fatal guards reach no handler (14.1 and later)\n"
     "  --task-exc-guard FLAGS   what new tasks start with (0x11: MP_DELIVER | VM_DELIVER)\n"
+    "  --port-table-size N      how many port names a task has room for, 256 to 65536 (65536); on macOS 12\n"
+    "                           and later a task that needs more is ended\n"
     "  --help\n";
 
 static bool parse_options(int argc, char **argv) {
@@ -273,6 +275,7 @@ static bool parse_options(int argc, char **argv) {
         {"arch", required_argument, NULL, 'a'},
         {"no-developer-mode", no_argument, NULL, 'd'},
         {"task-exc-guard", required_argument, NULL, 'g'},
+        {"port-table-size", required_argument, NULL, 't'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
@@ -312,6 +315,10 @@ static bool parse_options(int argc, char **argv) {
             settings.guard_default = (uint32_t)number;
             good = is_number && number <= TASK_EXC_GUARD_ALL;
             break;
+        case 't':
+            settings.port_table_size = (uint32_t)number;
+            good = is_number && number >= SPACE_SIZE_MIN && number <= SPACE_SIZE_MAX;
+            break;
         case 'h':
             fputs(help, stdout);
             exit(EXIT_SUCCESS);
@@ -324,6 +331,7 @@ static bool parse_options(int argc, char **argv) {
                     : option == 's' ? "starter"
                     : option == 'r' ? "release (10.9 or later)"
                     : option == 'a' ? "arch (x86_64, arm64)"
+                    : option == 't' ? "port-table-size (256 to 65536)"
                                     : "task-exc-guard (0 to 0xff)");
             return false;
         }

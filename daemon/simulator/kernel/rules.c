@@ -40,6 +40,11 @@ static const struct range {
      */
     [RULE_DEAD_IS_NO_NAME] = {120000, FOR_EVER},
     /*
+     * A task whose table of names cannot grow any more is ended (task_port_space_ast, task.c of
+     * xnu-8019.41.5); before, it gets KERN_NO_SPACE and goes on.
+     */
+    [RULE_FULL_SPACE_ENDS] = {120000, FOR_EVER},
+    /*
      * Read and inspect ports of tasks and threads do not leave the task that got them, whoever it is
      * (convert_task_to_port_with_flavor, ipc_tt.c of xnu-7195.101.1).
      */

@@ -68,7 +68,8 @@ static struct entry *take_free(struct space *space, struct entry *entry, uint32_
 }
 
 struct entry *space_allocate(struct space *space) {
-    if (space->used >= SPACE_NAMES_MAX) {
+    if (space->used + 1 >= settings.port_table_size) {
+        space->full = true;
         return NULL;
     }
     if (list_empty(&space->free)) {
@@ -80,7 +81,7 @@ struct entry *space_allocate(struct space *space) {
 
 kern_return_t space_allocate_name(struct space *space, mach_port_name_t name, struct entry **result) {
     uint32_t index = MACH_PORT_INDEX(name);
-    if (index >= SPACE_NAMES_MAX || space->used >= SPACE_NAMES_MAX) {
+    if (index > settings.port_table_size) {
         return KERN_NO_SPACE;
     }
     if ((name & 3) != 3 && rule(RULE_NAMES_CHECKED)) {
@@ -88,6 +89,10 @@ kern_return_t space_allocate_name(struct space *space, mach_port_name_t name, st
     }
     if (!index) {
         return KERN_FAILURE;
+    }
+    if (index == settings.port_table_size) { /* it passes the check, and the table cannot grow so far */
+        space->full = true;
+        return KERN_NO_SPACE;
     }
     while (index / CHUNK >= space->chunk_count) {
         space_grow(space);
@@ -100,6 +105,13 @@ kern_return_t space_allocate_name(struct space *space, mach_port_name_t name, st
     }
     *result = entry;
     return KERN_SUCCESS;
+}
+
+/* ipc_space_check_table_size_limit, osfmk/ipc/ipc_space.c; launchd may fill its space. */
+bool space_take_full(struct space *space) {
+    bool first = space->full && !space->full_handled;
+    space->full_handled |= space->full;
+    return first && rule(RULE_FULL_SPACE_ENDS) && !(space->task->policy & EXCSIM_LAUNCHD);
 }
 
 void space_free(struct entry *entry) {
