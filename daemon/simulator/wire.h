@@ -15,7 +15,7 @@ enum {
 };
 
 enum wire_op {
-    WIRE_HELLO = 1, /* image id, spawn token -> thread id */
+    WIRE_HELLO = 1, /* image id, spawn token, whether it is the main thread -> thread id */
     WIRE_ABORT,     /* no reply of its own: a mach_msg that waits returns interrupted */
     WIRE_MSG, /* 64-bit options, send size, receive size, receive name, timeout, notify; message -> message */
 

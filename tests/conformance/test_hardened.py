@@ -42,6 +42,8 @@ CASES = [
     Case("move_task_port", 0x20, 17 << 32 | 19, None, f"kGUARD_EXC_IMMOVABLE, {PORT_H}"),
     Case("reply_port_in_body", 0x20, 10 << 32 | 20, None, f"kGUARD_EXC_IMMOVABLE, {PORT_H}"),
     Case("deallocate_task_port", 0x2, 1, None, f"MPG_FLAGS_MOD_REFS_PINNED_DEALLOC, {PORT_H}"),
+    Case("deallocate_main_thread", 0x2, 1, None, f"MPG_FLAGS_MOD_REFS_PINNED_DEALLOC, {PORT_H}"),
+    Case("deallocate_own_reference", None, 0, 0, f"thread_self_trap, {IPC_TT}, xnu-11417.121.6"),
     Case("destroy_task_port", 0x2, 2, None, f"MPG_FLAGS_MOD_REFS_PINNED_DESTROY, {PORT_H}"),
     Case("move_send_pinned", 0x2, 3, None, f"MPG_FLAGS_MOD_REFS_PINNED_COPYIN, {PORT_H}"),
     # The flag alone does nothing any more: a port's type says what it asks for.
@@ -115,6 +117,16 @@ CASES = [
         release="14.3",
         since="12.0",
         before="14.4",
+    ),
+    Case(
+        "deallocate_main_thread",
+        0x2,
+        1 * TOP,
+        None,
+        f"ipc_main_thread_set_immovable_pinned, {IPC_TT}, xnu-8019.41.5 and xnu-11417.121.6",
+        release="15.5",
+        since="12.0",
+        before="26.0",
     ),
     Case(
         "move_send_pinned",

@@ -273,10 +273,23 @@ kern_return_t call_host_self(struct thread *thread, const struct wire_request *r
     return return_port(thread, task_host_port());
 }
 
+/*
+ * The last reference to its main thread's port stays with a hardened task, as that to its own port does
+ * (ipc_main_thread_set_immovable_pinned, osfmk/kern/ipc_tt.c). libpthread holds one from the start.
+ */
 kern_return_t call_thread_self(struct thread *thread, const struct wire_request *request,
                                const uint8_t *payload) {
     (void)request, (void)payload;
-    return return_port(thread, thread_port(thread, true));
+    struct space *space = thread->task->space;
+    bool pinned = thread->is_main && thread->task->hardened;
+    if (pinned && (!thread->control || !space_find(space, thread->control))) {
+        space_copyout(space, thread_port(thread, true), MACH_MSG_TYPE_PORT_SEND); /* libpthread's reference */
+    }
+    kern_return_t result = return_port(thread, thread_port(thread, true));
+    if (pinned && result == KERN_SUCCESS) {
+        space_find(space, thread->control)->bits |= BITS_PINNED;
+    }
+    return result;
 }
 
 /* vm_map_delete, osfmk/vm/vm_map.c: it is the client that has seen the gap. */

@@ -556,6 +556,7 @@ bool thread_hello(struct thread *thread, pid_t pid, uid_t uid, gid_t gid) {
     }
     memcpy(task->image, hello->arg, sizeof task->image);
     thread->task = task;
+    thread->is_main = hello->arg[3];
     list_insert(&task->threads, &thread->link);
     thread->reply.value[0] = thread->id;
     return true;

@@ -148,6 +148,9 @@ static void keep_one_reference(mach_port_t port) {
 }
 
 SCENARIO(deallocate_task_port, SELF, (keep_one_reference(port), mach_port_deallocate(SELF, port)))
+SCENARIO(deallocate_main_thread, mach_thread_self(),
+         (keep_one_reference(port), mach_port_deallocate(SELF, port)))
+SCENARIO(deallocate_own_reference, mach_thread_self(), mach_port_deallocate(SELF, port))
 SCENARIO(destroy_task_port, SELF, mach_port_destroy(SELF, port))
 SCENARIO(move_send_pinned, SELF,
          (keep_one_reference(port), send_with_descriptor(port, MACH_MSG_TYPE_MOVE_SEND)))
@@ -200,6 +203,8 @@ static const struct scenario_row rows[] = {
     {"reply_port_in_body", reply_port_in_body},
     {"deallocate_task_port", deallocate_task_port},
     {"destroy_task_port", destroy_task_port},
+    {"deallocate_main_thread", deallocate_main_thread},
+    {"deallocate_own_reference", deallocate_own_reference},
     {"move_send_pinned", move_send_pinned},
     {"insecure_behavior", insecure_behavior},
     {"secure_behavior", secure_behavior},
