@@ -25,6 +25,7 @@ NOT_REPRODUCIBLE = {
     "the row lets the second send to a queue of five find it full.",
     "x_full_back": "As x_full.",
     "x_full_back_desc": "As x_full.",
+    "x_full_notify": "As x_full.",
 }
 """Rows of which no kernel could give the answers, by the end of their id."""
 
