@@ -1,6 +1,7 @@
 """Options of the whole suite, and the kernel of the tests that call Mach themselves."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -33,7 +34,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuses a kernel that this system does not have; lets no test of hypothesis depend on time."""
+    """Refuses a kernel that this system does not have; lets no test depend on time or on who started it."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:  # as nohup and shells do; programs would inherit it
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     hypothesis.settings.register_profile("excguard", deadline=None)
     hypothesis.settings.load_profile("excguard")
     if config.getoption("--kernel") == "native" and sys.platform != "darwin":
