@@ -1,11 +1,14 @@
-"""A log that a test can read."""
+"""A log that a test can read, and a server to send to."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from excguard.sinks.line_output import LineOutput
 from excguard.sinks.log import EventLog, json_form
+from tests.support.clock import Clock
+from tests.support.http_receiver import Receiver, receiver
 
 
 @pytest.fixture
@@ -27,3 +30,22 @@ def make_log(tmp_path: Path):
         return log, read
 
     return make
+
+
+@pytest.fixture
+def server() -> Iterator[Receiver]:
+    """A server that keeps the requests it gets."""
+    with receiver() as kept:
+        yield kept
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The clock of a sink that sends to others."""
+    return Clock()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What a sink complains about."""
+    return []

@@ -1,7 +1,6 @@
 """Hits as log records of OpenTelemetry, read back by the official classes."""
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,43 +8,18 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 
-from excguard.decoding.code import join
 from excguard.decoding.site import Place
 from excguard.mach.host import Host
 from excguard.pipeline.sink_worker import CAPACITY, SinkWorker
 from excguard.pipeline.suppressed import SiteKey, Suppressed
 from excguard.sinks import otlp
 from excguard.sinks.http_sender import Backoff
-from tests.support.http_receiver import Receiver, receiver
+from tests.support.clock import Clock
+from tests.support.http_receiver import Receiver
+from tests.support.samples import SET_CONTEXT
 from tests.support.waiting import wait_until
 
 HOST = Host("26.4", "25E246", "xnu-12377.101.15~1", "arm64", developer_mode=True, guard_behavior=0)
-SET_CONTEXT = join(1, 4, 0x2703)  # fatal
-
-
-@pytest.fixture
-def server() -> Iterator[Receiver]:
-    with receiver() as kept:
-        yield kept
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def complaints() -> list[str]:
-    return []
 
 
 @pytest.fixture

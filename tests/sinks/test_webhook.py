@@ -3,46 +3,19 @@
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from excguard.config import Config
 from excguard.config.settings import Journal, Webhook, WebhookFormat
-from excguard.decoding.code import join
 from excguard.decoding.site import Place
 from excguard.knowledge.severity import Severity
 from excguard.pipeline.hit import Hit
 from excguard.sinks.webhook import WebhookSink, open_webhook
-from tests.support.http_receiver import Receiver, receiver
-
-SET_CONTEXT = join(1, 4, 0x2703)  # fatal
-
-
-@pytest.fixture
-def server() -> Iterator[Receiver]:
-    with receiver() as kept:
-        yield kept
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def complaints() -> list[str]:
-    return []
+from tests.support.clock import Clock
+from tests.support.http_receiver import Receiver
+from tests.support.samples import SET_CONTEXT
 
 
 @pytest.fixture

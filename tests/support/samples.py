@@ -11,6 +11,9 @@ INVALID_NAME = MACH_PORT | 0x200 << 32 | 0x2703
 DESTROY = MACH_PORT | 0x1 << 32 | 0x2703
 """Fatal on every release."""
 
+SET_CONTEXT = MACH_PORT | 0x4 << 32 | 0x2703
+"""Likewise."""
+
 INCORRECT_GUARD = MACH_PORT | 0x10 << 32
 THREAD_SET_STATE = MACH_PORT | 0x5 << 32
 """Fatal on macOS 26."""

@@ -24,10 +24,10 @@ from excguard.decoding.violation import Violation
 from excguard.knowledge.severity import Severity
 from excguard.mach.host import Host
 from excguard.pipeline.hit import Hit
-from excguard.pipeline.sink import Sink
 from excguard.pipeline.suppressed import Suppressed
 from excguard.sinks.http_sender import Backoff, Sender
 from excguard.sinks.line_output import Complain
+from excguard.sinks.remote_sink import RemoteSink
 
 _PREFIX: Final = "OTEL_EXPORTER_OTLP_"
 _DEFAULT_ENDPOINT: Final = "http://localhost:4318"
@@ -69,7 +69,7 @@ class _Record(NamedTuple):
     json: bytes
 
 
-class OtlpSink(Sink):
+class OtlpSink(RemoteSink):
     """Sends hits to a collector, or to a store that takes OTLP itself.
 
     Attributes:
@@ -78,7 +78,7 @@ class OtlpSink(Sink):
     """
 
     name = "otlp"
-    durable = False
+    unit = "records"
 
     def __init__(
         self, settings: Settings, host: Host, complain: Complain, backoff: Backoff | None = None
@@ -94,6 +94,7 @@ class OtlpSink(Sink):
         Raises:
             ValueError: the address is not one of http or https.
         """
+        super().__init__(f"OTLP: {settings.url}", complain)
         self._sender = Sender(
             settings.url,
             headers={"Content-Type": "application/json", **settings.headers},
@@ -102,28 +103,8 @@ class OtlpSink(Sink):
         )
         self._settings = settings
         self._host = host
-        self._complain = complain
         self._backoff = backoff or Backoff()
         self._records: list[_Record] = []
-        self._failing = False
-        self._failures = 0
-        self._dropped = 0
-        self._sent = 0
-
-    @property
-    def failures(self) -> int:
-        """Requests that failed."""
-        return self._failures
-
-    @property
-    def dropped(self) -> int:
-        """Records that had no room, that the receiver has refused, or that were left at the end."""
-        return self._dropped
-
-    @property
-    def progress(self) -> int:
-        """Records that were sent."""
-        return self._sent
 
     def hit(self, hit: Hit) -> None:
         """Take one hit."""
@@ -217,14 +198,6 @@ class OtlpSink(Sink):
         self._dropped += len(records)
         del self._records[: len(records)]
         return True
-
-    def _say(self, problem: str) -> None:
-        """Complain when sending begins to fail, and say when it works again."""
-        if problem and not self._failing:
-            self._complain(f"OTLP: {self._settings.url}: {problem}; further failures are only counted")
-        elif not problem and self._failing:
-            self._complain(f"OTLP: {self._settings.url}: records are taken again")
-        self._failing = bool(problem)
 
     def _add(  # noqa: PLR0913, PLR0917 - the parts of a record
         self,

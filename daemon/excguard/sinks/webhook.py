@@ -27,10 +27,10 @@ from excguard.files import atomic, bounded, errors
 from excguard.files.escaping import printable
 from excguard.knowledge.severity import Severity
 from excguard.pipeline.hit import Hit, rfc3339
-from excguard.pipeline.sink import Sink
 from excguard.pipeline.suppressed import Suppressed
 from excguard.sinks.http_sender import Backoff, Sender
 from excguard.sinks.line_output import Complain
+from excguard.sinks.remote_sink import RemoteSink
 
 _MAX_SITES: Final = 10_000
 _MAX_WAITING: Final = 100  # messages
@@ -46,7 +46,7 @@ class _Message(NamedTuple):
     hit: Hit
 
 
-class WebhookSink(Sink):
+class WebhookSink(RemoteSink):
     """Announces new sites.
 
     Attributes:
@@ -55,7 +55,7 @@ class WebhookSink(Sink):
     """
 
     name = "webhook"
-    durable = False
+    unit = "messages"
 
     def __init__(  # noqa: PLR0913 - one argument a setting
         self,
@@ -93,10 +93,10 @@ class WebhookSink(Sink):
                     f"Sentry sentry_version=7, sentry_key={key}, sentry_client=excguard/{__version__}"
                 ),
             }
+        # The host alone: the path may be a secret.
+        super().__init__(f"webhook: {urlsplit(url).hostname or ''}", complain)
         self._sender = Sender(url, headers=headers, timeout=_TIMEOUT)
-        self._host = urlsplit(url).hostname or ""
         self._form = form
-        self._complain = complain
         self._file = known
         self._secret = secret
         self._per_hour = per_hour
@@ -106,25 +106,6 @@ class WebhookSink(Sink):
         self._sites = _read(known, complain)
         self._waiting: deque[_Message] = deque()
         self._sent_at: deque[float] = deque()
-        self._failing = False
-        self._failures = 0
-        self._dropped = 0
-        self._sent = 0
-
-    @property
-    def failures(self) -> int:
-        """Requests that failed."""
-        return self._failures
-
-    @property
-    def dropped(self) -> int:
-        """Messages that will not be sent."""
-        return self._dropped
-
-    @property
-    def progress(self) -> int:
-        """Messages that were sent."""
-        return self._sent
 
     def hit(self, hit: Hit) -> None:
         """Announce the hit's site, if it is new. A hit that is recovered after a crash has none."""
@@ -202,14 +183,6 @@ class WebhookSink(Sink):
         now = str(int(time.time()))
         digest = hmac.new(self._secret, now.encode() + b"." + body, hashlib.sha256).hexdigest()
         return {"X-Excguard-Timestamp": now, "X-Excguard-Signature": f"sha256={digest}"}
-
-    def _say(self, problem: str) -> None:
-        """Complain when sending begins to fail, and say when it works again. The path may be a secret."""
-        if problem and not self._failing:
-            self._complain(f"webhook: {self._host}: {problem}; further failures are only counted")
-        elif not problem and self._failing:
-            self._complain(f"webhook: {self._host}: messages are taken again")
-        self._failing = bool(problem)
 
     def _remember(self, site: str) -> None:
         self._sites[site] = None
