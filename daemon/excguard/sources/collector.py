@@ -23,6 +23,7 @@ from excguard.pipeline.sink import Level
 from excguard.pipeline.source import ExternalHit, Source
 from excguard.sources.deduplicator import SAME_START_NS, Deduplicator
 from excguard.sources.own_process import OwnProcess
+from excguard.sources.tally import Tally
 
 _GRACE: Final = 1.0
 """Seconds that a line of the unified log waits for the live hit that it may describe.
@@ -62,12 +63,7 @@ class _OwnProcess:
 
 
 class Collector:
-    """Follows the sources that a configuration asks for.
-
-    Attributes:
-        failures: what could not be read, by source and kind.
-        telemetry: lines of policy telemetry, by target and policy number.
-    """
+    """Follows the sources that a configuration asks for."""
 
     def __init__(self, config: Config, pipeline: Pipeline, sources: Iterable[Source]) -> None:
         """Prepare to follow; nothing is read before `run`.
@@ -77,8 +73,8 @@ class Collector:
             pipeline: takes their hits; its live hits are observed.
             sources: all that there are. Those without a stream in the pipeline are left out.
         """
-        self.failures: Counter[tuple[str, str]] = Counter()
-        self.telemetry: Counter[tuple[str, str]] = Counter()
+        self._failures: Tally[str] = Tally()
+        self._telemetry: Tally[ExternalHit] = Tally()
         self._config = config
         self._pipeline = pipeline
         self._sources = {source.name: source for source in sources if source.name in pipeline.external}
@@ -87,10 +83,6 @@ class Collector:
         # Hits that can be reported before the live hit that they describe, with the time to judge them at.
         self._early: deque[tuple[float, Source, ExternalHit]] = deque()
         self._lost_matched = pipeline.live.journal.lost  # of the lost live hits, how many were reported
-        self._reported: Counter[tuple[str, str]] = Counter()
-        self._examples: dict[tuple[str, str], str] = {}
-        self._telemetry_reported: Counter[tuple[str, str]] = Counter()
-        self._telemetry_examples: dict[tuple[str, str], ExternalHit] = {}
         self._counts_each = any(not source.one_per_process for source in self._sources.values())
         self._last_live = (0, 0)
         # Hits of processes whose names are not on the disk yet.
@@ -206,41 +198,41 @@ class Collector:
 
     def fail(self, source: Source, kind: str, example: str) -> None:
         """A source reports something that it cannot read."""
-        key = (source.name, kind)
-        self.failures[key] += 1
-        self._examples[key] = example
+        self._failures.add((source.name, kind), example)
+
+    @property
+    def failures(self) -> Counter[tuple[str, str]]:
+        """What could not be read, by source and kind."""
+        return self._failures.totals
+
+    @property
+    def telemetry(self) -> Counter[tuple[str, str]]:
+        """Lines of policy telemetry, by target and policy number."""
+        return self._telemetry.totals
 
     def report(self) -> None:
         """Log what has only been counted since the last time."""
-        for key, total in self.failures.items():
-            count = total - self._reported[key]
-            if count:
-                source, kind = key
-                self._pipeline.emit(
-                    "warning",
-                    "source_unreadable",
-                    source=source,
-                    kind=kind,
-                    count=count,
-                    total=total,
-                    example=self._examples[key][:300],
-                )
-        self._reported = self.failures.copy()
-        for key, total in self.telemetry.items():
-            if count := total - self._telemetry_reported[key]:
-                target, policy = key
-                example = self._telemetry_examples[key]
-                self._pipeline.emit(
-                    "info",
-                    "policy_telemetry",
-                    target=target,
-                    policy=policy,
-                    count=count,
-                    total=total,
-                    pid=example.pid,
-                    detail=None if example.subcode is None else f"{example.subcode:#x}",
-                )
-        self._telemetry_reported = self.telemetry.copy()
+        for (source, kind), count, total, example in self._failures.news():
+            self._pipeline.emit(
+                "warning",
+                "source_unreadable",
+                source=source,
+                kind=kind,
+                count=count,
+                total=total,
+                example=example[:300],
+            )
+        for (target, policy), count, total, hit in self._telemetry.news():
+            self._pipeline.emit(
+                "info",
+                "policy_telemetry",
+                target=target,
+                policy=policy,
+                count=count,
+                total=total,
+                pid=hit.pid,
+                detail=None if hit.subcode is None else f"{hit.subcode:#x}",
+            )
 
     def finish(self) -> None:
         """Judge what still waits: nothing more will come."""
@@ -331,8 +323,7 @@ class Collector:
         )
         if key not in self.telemetry and len(self.telemetry) >= _MAX_TELEMETRY:
             key = (_UNKNOWN, key[1])
-        self.telemetry[key] += 1
-        self._telemetry_examples[key] = hit
+        self._telemetry.add(key, hit)
 
     def _record(self, source: Source, hit: ExternalHit, target_id: int | None, name: str) -> None:
         """Record a hit; one of a process that has no number on the disk yet waits for that."""
