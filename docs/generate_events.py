@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from excguard.pipeline import events
-from excguard.sinks.log import json_form
+from excguard.sinks.log import VIOLATION_FIELDS, json_form
 from excguard.testing import simulated_hit
 
 PAGE = Path(__file__).with_name("events.md")
@@ -107,17 +107,7 @@ def example(name: str, kind: type[events.Event]) -> dict[str, Any]:
     """A line of the log."""
     if name == "guard_hit":
         hit = simulated_hit(target="mail")
-        rule = (
-            "guard_type",
-            "flavor",
-            "flavor_name",
-            "kernel_name",
-            "guard_target",
-            "payload",
-            "code",
-            "subcode",
-        )
-        fields = hit.select((*rule, "severity", "summary"))
+        fields = hit.select(VIOLATION_FIELDS)
         line = {"timestamp": fields.pop("timestamp"), "level": "warning", "event": name, **fields}
     else:
         fields = {field.name: SAMPLES[field.name] for field in events.fields(kind) if not field.optional}

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 import excguard
 from excguard.cli import main
 from excguard.pipeline import events
+from excguard.sinks.log import VIOLATION_FIELDS
 from excguard.testing import simulated_hit
 
 PACKAGE = Path(excguard.__file__).parent
@@ -96,18 +97,7 @@ def test_the_command_lists_explains_and_prints_the_schema() -> None:
 
 
 def test_the_schema_accepts_a_hit_and_refuses_one_without_its_code() -> None:
-    hit = simulated_hit()
-    rule = (
-        "guard_type",
-        "flavor",
-        "flavor_name",
-        "kernel_name",
-        "guard_target",
-        "payload",
-        "code",
-        "subcode",
-    )
-    line = {"level": "warning", "event": "guard_hit", **hit.select((*rule, "severity", "summary"))}
+    line = {"level": "warning", "event": "guard_hit", **simulated_hit().select(VIOLATION_FIELDS)}
     validator = jsonschema.Draft202012Validator(events.schema())
 
     assert validator.is_valid(line)

@@ -125,18 +125,19 @@ class Results:
         Raises:
             Failure: something cannot be written.
         """
+        summary = outcome.to_dict()
         if self._report is not None:
-            _write(self._report, msgspec.json.format(msgspec.json.encode(outcome.to_dict())) + b"\n")
+            _write(self._report, msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
         if self._junit is not None:
             _write(self._junit, junit_xml.render(outcome, started=started))
         if self.collection is not None:
             try:
-                self.collection.finish(outcome.to_dict(), outcome.page(), self._symbolizer)
+                self.collection.finish(summary, outcome.page(), self._symbolizer)
             except OSError as error:
                 raise Failure(f"--collect {self.collection.path}: {errors.reason(error)}") from None
         for stream in self.streams:
             try:
-                stream.write(outcome.to_dict())
+                stream.write(summary)
             except OSError as error:
                 raise Failure(errors.message(error)) from None
 
