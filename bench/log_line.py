@@ -127,7 +127,9 @@ def peer(hits: int) -> None:
                 code="0x2000020000002703",
                 subcode="0x0",
                 severity="optional",
-                summary="INVALID_NAME on port 0x2703: a port name was used for which there is no right.",
+                summary=(
+                    "INVALID_NAME on port 0x2703: a port name was used for which the process holds no right."
+                ),
                 behavior="identity_protected",
                 reply="forward",
                 kernel="simulated",

@@ -142,7 +142,7 @@ extern kern_return_t excsim_pin(mach_port_name_t name);
 
 /*
  * A preloaded library may define this; it is called before each call to the kernel with the address that the
- * call returns to. The loader of this system calls nobody when it has loaded a library, as dyld does
+ * call returns to. The loader of this system calls no function when it has loaded a library, as dyld does
  * (_dyld_register_func_for_add_image), so this is where such a library learns of it before the new code can
  * break a rule. Calls that it makes call it again.
  */
