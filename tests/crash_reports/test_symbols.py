@@ -23,9 +23,12 @@ from tests.support.samples import INVALID_NAME
 UUID = "AEEC3AC6-8B0B-3FB3-BBB5-9E12BD88ACA2"
 BREAKPAD = f"""MODULE mac arm64 {UUID.replace("-", "")}0 libfoo.dylib
 FILE 0 /src/foo.c
+INLINE_ORIGIN 0 release_twice
 FUNC 1f00 40 0 foo_close
+INLINE 0 14 0 0 1f30 10
 1f00 20 12 0
-1f20 20 13 0
+1f20 10 13 0
+1f30 10 3 0
 FUNC 1f40 10 0 foo_open
 1f40 10 30 0
 """
@@ -47,6 +50,7 @@ class TestDebugFiles:
         [
             (0x1F00, Symbol("foo_close", 0, "/src/foo.c", 12)),
             (0x1F24, Symbol("foo_close", 0x24, "/src/foo.c", 13)),
+            (0x1F34, Symbol("foo_close", 0x34, "/src/foo.c", 14)),  # release_twice, inlined
             (0x1F48, Symbol("foo_open", 8, "/src/foo.c", 30)),
             (0x10, None),
             (-1, None),
