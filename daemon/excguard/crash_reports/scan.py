@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from excguard import crash_reports
-from excguard.crash_reports import ips, suffixes
+from excguard.crash_reports import prefilter, suffixes
 from excguard.crash_reports.metadata import metadata
+from excguard.files.bounded import NotARegularFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,7 +39,6 @@ _CHUNK = 64
 _FEW = 256
 """Up to so many files are read without starting processes, which would take longer than the reading."""
 
-_GLANCE = 32 * 1024
 _BUFFER = 1024 * 1024
 _KERNEL_LIBRARY = "libsystem_kernel.dylib"
 
@@ -142,39 +141,29 @@ def scan(paths: list[str], *, jobs: int | None = None, release: str | None = Non
 
 def _read(paths: list[str], release: str | None) -> Part:
     rows = []
-    buffer = bytearray(_BUFFER)  # filled anew for each file: most of the time would go into new memory
+    buffer = memoryview(bytearray(_BUFFER))
     for path in paths:
-        reports, head = _reports(path, release, buffer)
+        try:
+            content = prefilter.read(path, buffer)
+        except NotARegularFileError as error:
+            content, reports = buffer[:0], [crash_reports.Report(file=path, error=error.strerror)]
+        except OSError:
+            content, reports = buffer[:0], crash_reports.documents_of_path(path, release)  # gives the reason
+        else:
+            if content is None:
+                continue
+            if len(content) < _BUFFER:
+                reports = crash_reports.documents_of_bytes(content, path, release)
+            else:
+                reports = crash_reports.documents_of_path(path, release)
         version = None
         if len(reports) == 1 and reports[0].violations:  # the head of several documents is of the first only
-            version = metadata(head).app_version
+            version = metadata(content).app_version
         for report in reports:
             rows += [_row(report, violation, version) for violation in report.violations]
             if report.error and report.error != crash_reports.NOTHING:
                 rows.append(Row(path, report.format, error=report.error))
     return Part(len(paths), rows)
-
-
-def _reports(path: str, release: str | None, buffer: bytearray) -> tuple[list[Report], memoryview]:
-    """The reports in a file, and its start; [] for a crash of another kind, which its first bytes show."""
-    view = memoryview(buffer)
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would keep us waiting for its writer
-        try:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                return [crash_reports.Report(file=path, error="not a regular file")], view[:0]
-            size = os.readv(file, [view[:_GLANCE]])
-            if ips.other_crash(view[:size]):
-                return [], view[:0]
-            if size == _GLANCE:
-                size += os.readv(file, [view[_GLANCE:]])
-        finally:
-            os.close(file)
-    except OSError:
-        return crash_reports.documents_of_path(path, release), view[:0]  # this gives the reason
-    if size < _BUFFER:
-        return crash_reports.documents_of_bytes(view[:size], path, release), view[:size]
-    return crash_reports.documents_of_path(path, release), view
 
 
 def _row(report: Report, violation: PartialViolation, app_version: str | None) -> Row:
