@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -26,6 +27,8 @@ RELEASES: Final = ("11.2", "13.3", "14.4", "15.3", "15.4", "15.5", "26.0")
 Row = dict[str, Any]
 """One sequence, as README.md describes it."""
 
+_RUN_AS_32_BIT: Final = "11.2"
+_MACH_PORT_QLIMIT_DEFAULT: Final = 5
 _MP_DELIVER: Final = 0x10
 _MP_FATAL: Final = 0x80
 _NAMES: Final = {"MACH_PORT_NULL": 0, "MACH_PORT_DEAD": 0xFFFFFFFF, "never_allocated": 0x7703}
@@ -108,10 +111,65 @@ def policy(row: Row) -> int:
 
 
 def load(release: str | None = None) -> list[Row]:
-    """The rows, of one release or all of them."""
+    """The rows as they are written, or those of one release as its kernel saw them (``as_seen``)."""
     with gzip.open(ROWS, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
-    return [row for row in rows if release is None or release in row["release"]]
+    return rows if release is None else [as_seen(row, release) for row in rows if release in row["release"]]
+
+
+def as_seen(row: Row, release: str) -> Row:
+    """The row with the calls that reached the kernel, where the written ones are others.
+
+    Two kinds of rows need it. Both follow from XNU's sources, and what they change is checked as the rest:
+
+    * A loop that fills a queue is written as one send. A send to a queue with room does not time out
+      (``imq_full``, osfmk/ipc/ipc_mqueue.h; ``MACH_PORT_QLIMIT_DEFAULT`` is 5, osfmk/mach/port.h), so before
+      one that does, the last send that succeeded is repeated until the queue is full. Each must succeed.
+    * In the run of 11.2 the kernel took the task for one with 32-bit addresses (``is_task_64bit`` in
+      ``ipc_kmsg_copyin_body``, ipc_kmsg.c of xnu-7195.81.3, is false if the task's map was not given an end).
+      It read each guarded descriptor as a ``mach_msg_guarded_port_descriptor32_t``: the name is the upper
+      half of the context that was sent, the context its lower half, and the other fields are where they were.
+    """
+    ops = _with_every_send(row["ops"])
+    if release == _RUN_AS_32_BIT:
+        ops = [_as_32_bit(op) for op in ops]
+    return {**row, "ops": ops}
+
+
+def _with_every_send(ops: Sequence[Row]) -> list[Row]:
+    """Follows how many messages each name's queue holds; see ``as_seen``."""
+    queued: Counter[str] = Counter()
+    limits: dict[str, int] = {}
+    sent: dict[str, Row] = {}
+    result: list[Row] = []
+    for op in ops:
+        match op:
+            case {"call": "mach_port_set_attributes", "args": [name, 1, 1, limit]}:  # MACH_PORT_LIMITS_INFO
+                limits[name] = limit
+            case {"call": "mach_msg", "returns": "MACH_SEND_TIMED_OUT", "args": {"remote": {"name": name}}}:
+                room = limits.get(name, _MACH_PORT_QLIMIT_DEFAULT) - queued[name]
+                result += [sent[name]] * room if room > 0 else []
+                queued[name] += max(room, 0)
+            case {"call": "mach_msg", "returns": "KERN_SUCCESS", "args": {"remote": {"name": name}}}:
+                queued[name] += 1
+                if op["args"]["remote"]["disposition"] == "MACH_MSG_TYPE_COPY_SEND":
+                    sent[name] = op
+            case {"call": "mach_msg", "returns": "KERN_SUCCESS", "args": {"receive_name": name}}:
+                queued[name] -= 1
+        result.append(op)
+    return result
+
+
+def _as_32_bit(op: Row) -> Row:
+    """A message with its guarded descriptors as a kernel reads them for a task with 32-bit addresses."""
+    if op["call"] != "mach_msg" or "descriptors" not in op["args"]:
+        return op
+    descriptors = [dict(descriptor) for descriptor in op["args"]["descriptors"]]
+    for descriptor in descriptors:
+        if "context" in descriptor:
+            context = int(descriptor["context"], 0)
+            descriptor |= {"name": str(context >> 32), "context": hex(context & 0xFFFFFFFF)}
+    return {**op, "args": {**op["args"], "descriptors": descriptors}}
 
 
 @dataclass(frozen=True)
