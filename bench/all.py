@@ -35,7 +35,6 @@ KNOWN = {
     "excguard decode": "the tables of all guard types are imported, and their patterns compiled",
     "excguard run -- true": "config, gate, targets and the tables are imported: 200 modules",
     "excguard.decode of a new pair": "target, payload and summary are put into words for each pair",
-    "/metrics, 50 targets, all counters new": "each scrape reads all 8192 slots of each journal",
     "scan, guard violations alone, processor time": "each violation has a place, frames and a site id",
     "scan, a tenth guard violations, one process": "files are read whole, and JSON is checked",
     "scan of 20000 files to Parquet": "pyarrow with numpy takes 71 MB",

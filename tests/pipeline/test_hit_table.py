@@ -1,5 +1,6 @@
 """Hit counters under their names: all that can happen, from 0, unknown flavors together, exactly."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,34 @@ def test_fifty_targets_with_all_flavors_have_room(journal: Journal) -> None:
     assert len(counts) == 50 * len({labels[1:] for labels in counts})
     assert sum(counts.values()) == 50 * len(codes)
     assert {labels.flavor for labels in counts}.isdisjoint({"unknown"})
+
+
+def test_a_counter_that_another_program_takes_away_and_returns_is_counted_as_its_own(tmp_path: Path) -> None:
+    """What another program writes to the file decides neither whose a count is nor where it is added."""
+    path = tmp_path / "journal"
+    with Journal(path, capacity=1024, release=VERSION) as journal, path.open("r+b", buffering=0) as file:
+        hit(journal, join(1, 1, 1), 1)
+        hit(journal, join(1, 1, 1), 2)
+        found = table(journal)
+        assert found.read()[1] == [{"mail": 1, "maps": 1}]
+        slot = next(counter.slot for counter in journal.hit_counters() if counter.target_id == 1)
+        place = 4096 + 64 * slot
+        key = os.pread(file.fileno(), 8, place)
+
+        os.pwrite(file.fileno(), bytes(8), place)
+        assert found.read()[1] == [{"maps": 1}]
+        hit(journal, join(1, 2, 1), 2)  # the others are numbered again
+        assert found.read()[1] == [{"maps": 2}]
+
+        os.pwrite(file.fileno(), key, place)
+        assert found.read()[1] == [{"mail": 1, "maps": 2}]
+
+
+def test_counters_are_found_again_after_a_restart(tmp_path: Path) -> None:
+    for hits in (1, 2, 3):
+        with Journal(tmp_path / "journal", capacity=1024, release=VERSION) as journal:
+            for flavor in (1, 2, 0x1234567):
+                hit(journal, join(1, flavor, 1))
+            counts, by_target = table(journal).read()
+            assert by_target == [{"mail": 3 * hits}]
+            assert sorted(found for found in counts.hits if found) == [hits] * 3

@@ -1,38 +1,34 @@
 #include "hit_sums.h"
 
-#include <stddef.h>
+#include "journal_file.h"
 
-bool excguard_hit_keys_equal(const struct excguard_hit_counter *counters, const uint64_t *keys,
-                             uint32_t count) {
-    uint64_t differences = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        differences |= counters[i].key ^ keys[i];
-    }
-    return differences == 0;
+static void raise_to(uint64_t *time_ns, uint64_t other) {
+    *time_ns = other > *time_ns ? other : *time_ns;
 }
 
-void excguard_hit_sums(const struct excguard_hit_counter *counters, const struct excguard_sum_members *of,
-                       uint64_t *hits, uint64_t *last_ns) {
-    uint32_t member = 0;
-    for (uint32_t sum = 0; sum < of->sums; sum++) {
-        uint64_t count = 0;
-        uint64_t last = 0;
-        for (; member < of->ends[sum]; member++) {
-            const struct excguard_hit_counter *counter = &counters[of->members[member]];
-            count += counter->recorded + counter->lost;
-            last = counter->last_time_ns > last ? counter->last_time_ns : last;
+bool excguard_hit_sums_add(const struct excguard_journal *journal, const struct excguard_hit_label *labels,
+                           struct excguard_hit_sums *sums) {
+    bool complete = true;
+    for (uint32_t slot = excguard_next_used(journal, 0); slot < EXCGUARD_HIT_SLOTS;
+         slot = excguard_next_used(journal, slot + 1)) {
+        const struct journal_hit_counter *counter = &journal->map->hits[slot];
+        const struct excguard_hit_label *label = &labels[slot];
+        uint64_t lost = atomic_load_explicit(&counter->lost, memory_order_relaxed);
+        uint64_t hits = atomic_load_explicit(&counter->recorded, memory_order_relaxed) + lost;
+        uint64_t last_ns = atomic_load_explicit(&counter->last_time_ns, memory_order_relaxed);
+        uint64_t key = atomic_load_explicit(&counter->key, memory_order_relaxed);
+        if (key == 0 || hits == 0) {
+            continue; /* as excguard_journal_hits */
         }
-        hits[sum] = count;
-        if (last_ns != NULL) {
-            last_ns[sum] = last;
+        if (key != label->key) {
+            complete = false;
+            continue;
         }
+        sums->hits[label->series] += hits;
+        sums->target_hits[label->target] += hits;
+        sums->lost += lost;
+        raise_to(&sums->last_ns[label->series], last_ns);
+        raise_to(&sums->target_last_ns[label->target], last_ns);
     }
-}
-
-uint64_t excguard_hits_lost(const struct excguard_hit_counter *counters, uint32_t count) {
-    uint64_t lost = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        lost += counters[i].lost;
-    }
-    return lost;
+    return complete;
 }

@@ -1,8 +1,8 @@
 /*
- * Sums over hit counters: several counters are one series of the metrics, or one target.
+ * Sums over the hit counters of a journal: several counters are one series of the metrics, or one target.
  *
- * Which counters belong to a sum stays the same until a counter is added, so it is computed once; a scrape
- * only adds.
+ * Which series and target a counter belongs to stays the same as long as the journal is open, so that is
+ * found once; a scrape only adds, in one pass over the counters in use.
  */
 #ifndef EXCGUARD_HIT_SUMS_H
 #define EXCGUARD_HIT_SUMS_H
@@ -12,25 +12,28 @@
 
 #include "journal.h"
 
-/* Which counters belong to each sum: those from ends[i - 1] to ends[i] of `members`, which are indices. */
-struct excguard_sum_members {
-    const uint32_t *members;
-    const uint32_t *ends;
-    uint32_t sums;
+/* What the counter in a slot belongs to: indices of struct excguard_hit_sums. */
+struct excguard_hit_label {
+    uint64_t key; /* of the counter (struct excguard_hit_counter); 0: not known yet */
+    uint32_t series;
+    uint32_t target;
 };
 
-/* Whether `counters` are those of `keys`, in that order. */
-bool excguard_hit_keys_equal(const struct excguard_hit_counter *counters, const uint64_t *keys,
-                             uint32_t count);
+/* Arrays of the caller's, as long as the labels demand. */
+struct excguard_hit_sums {
+    uint64_t *hits; /* by series: recorded and lost */
+    uint64_t *last_ns;
+    uint64_t *target_hits;
+    uint64_t *target_last_ns;
+    uint64_t lost; /* hits without a record */
+};
 
 /*
- * For each sum the number of hits (recorded and lost), and the time of the last one (0: none). Every index of
- * `of` must be one of `counters`. `last_ns` may be NULL.
+ * Adds the journal's counters to `sums`. `labels`: EXCGUARD_HIT_SLOTS of them, by slot. A counter that has
+ * hits and another key than its label, a new one for example, is left out. Returns whether there was none.
+ * Any thread may call it.
  */
-void excguard_hit_sums(const struct excguard_hit_counter *counters, const struct excguard_sum_members *of,
-                       uint64_t *hits, uint64_t *last_ns);
-
-/* How many hits of `counters` have no record. */
-uint64_t excguard_hits_lost(const struct excguard_hit_counter *counters, uint32_t count);
+bool excguard_hit_sums_add(const struct excguard_journal *journal, const struct excguard_hit_label *labels,
+                           struct excguard_hit_sums *sums);
 
 #endif

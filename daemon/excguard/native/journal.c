@@ -73,7 +73,7 @@ struct journal_hit_counter *excguard_journal_find_counter(struct excguard_journa
         return &journal->map->hits[0];
     }
     excguard_journal_begin_counter(journal->map, (uint32_t)slot, key, journal->release);
-    journal->hit_slots_used++;
+    excguard_mark_used(journal, (uint32_t)slot);
     return &journal->map->hits[slot];
 }
 
@@ -154,13 +154,14 @@ void excguard_journal_advance(struct excguard_journal *journal, uint32_t count) 
 uint32_t excguard_journal_hits(const struct excguard_journal *journal, struct excguard_hit_counter *out,
                                uint32_t max) {
     uint32_t count = 0;
-    for (uint32_t slot = 0; slot < EXCGUARD_HIT_SLOTS && count < max; slot++) {
+    for (uint32_t slot = excguard_next_used(journal, 0); slot < EXCGUARD_HIT_SLOTS && count < max;
+         slot = excguard_next_used(journal, slot + 1)) {
         const struct journal_hit_counter *counter = &journal->map->hits[slot];
-        uint64_t key = atomic_load_explicit(&counter->key, memory_order_acquire);
+        uint64_t key = atomic_load_explicit(&counter->key, memory_order_relaxed);
         uint64_t recorded = atomic_load_explicit(&counter->recorded, memory_order_relaxed);
         uint64_t lost = atomic_load_explicit(&counter->lost, memory_order_relaxed);
         if (key == 0 || recorded + lost == 0) {
-            continue; /* free, or made for a hit that is just being recorded */
+            continue; /* made for a hit that is just being recorded, or emptied by another program */
         }
         out[count++] = (struct excguard_hit_counter){
             .key = key,
@@ -172,6 +173,7 @@ uint32_t excguard_journal_hits(const struct excguard_journal *journal, struct ex
             .flavor = (uint32_t)key & EXCGUARD_FLAVOR_OTHER,
             .severity = counter->severity,
             .known = counter->known,
+            .slot = slot,
         };
     }
     return count;
@@ -179,7 +181,8 @@ uint32_t excguard_journal_hits(const struct excguard_journal *journal, struct ex
 
 uint64_t excguard_journal_lost(const struct excguard_journal *journal) {
     uint64_t lost = 0;
-    for (uint32_t slot = 0; slot < EXCGUARD_HIT_SLOTS; slot++) {
+    for (uint32_t slot = excguard_next_used(journal, 0); slot < EXCGUARD_HIT_SLOTS;
+         slot = excguard_next_used(journal, slot + 1)) {
         lost += atomic_load_explicit(&journal->map->hits[slot].lost, memory_order_relaxed);
     }
     return lost;

@@ -88,7 +88,8 @@ struct excguard_hit_counter {
     uint32_t flavor;
     uint32_t severity; /* enum excguard_severity */
     uint32_t known;    /* 1: the tables know it on this release */
-    uint32_t reserved[3];
+    uint32_t slot;     /* its place, which it keeps as long as the journal is open */
+    uint32_t reserved[2];
 };
 
 /*

@@ -113,6 +113,8 @@ struct journal_map {
     struct excguard_record ring[];
 };
 
+#define EXCGUARD_SLOT_BITS 64u
+
 /* An open journal. */
 struct excguard_journal {
     struct journal_map *map;
@@ -122,6 +124,12 @@ struct excguard_journal {
     uint64_t full_at; /* no room for this seq: tail when it was last read, plus capacity */
     uint32_t release; /* that severities are decided for */
     uint32_t hit_slots_used;
+
+    /*
+     * Which hit counters are in use, a bit each: set by the writer, read by any thread. Not in the file,
+     * where another program could change it: opening finds it again.
+     */
+    _Atomic uint64_t used[EXCGUARD_HIT_SLOTS / EXCGUARD_SLOT_BITS];
 
     int fd;
     bool created;
@@ -138,6 +146,30 @@ EXCGUARD_INLINE size_t excguard_hit_home(uint64_t key) {
     return (size_t)((key * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - 13));
 }
 static_assert(EXCGUARD_HIT_SLOTS == 1u << 13, "excguard_hit_home");
+
+/*
+ * Says that the counter of `slot` is in use. One thread stores: no atomic read-modify-write. Release: who
+ * sees the bit sees the counter's key and what follows from it.
+ */
+EXCGUARD_INLINE void excguard_mark_used(struct excguard_journal *journal, uint32_t slot) {
+    _Atomic uint64_t *word = &journal->used[slot / EXCGUARD_SLOT_BITS];
+    uint64_t bits = atomic_load_explicit(word, memory_order_relaxed);
+    atomic_store_explicit(word, bits | UINT64_C(1) << slot % EXCGUARD_SLOT_BITS, memory_order_release);
+    journal->hit_slots_used++;
+}
+
+/* The first counter in use from `slot` on; EXCGUARD_HIT_SLOTS: there is none. */
+EXCGUARD_INLINE uint32_t excguard_next_used(const struct excguard_journal *journal, uint32_t slot) {
+    while (slot < EXCGUARD_HIT_SLOTS) {
+        uint64_t bits = atomic_load_explicit(&journal->used[slot / EXCGUARD_SLOT_BITS], memory_order_acquire);
+        bits >>= slot % EXCGUARD_SLOT_BITS;
+        if (bits != 0) {
+            return slot + (uint32_t)__builtin_ctzll(bits);
+        }
+        slot = (slot / EXCGUARD_SLOT_BITS + 1) * EXCGUARD_SLOT_BITS;
+    }
+    return EXCGUARD_HIT_SLOTS;
+}
 
 /* What the writer brings to a record, in the pieces that it is stored in. */
 struct journal_entry {

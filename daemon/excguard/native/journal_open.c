@@ -369,7 +369,7 @@ static int check_and_repair(const struct opening *opening, struct excguard_journ
         if (counter->key != 0) {
             counter->record_end =
                 excguard_counter_record_end(counter, slot, release); /* whatever the file says */
-            journal->hit_slots_used++;
+            excguard_mark_used(journal, slot);
         }
     }
     journal->release = release;

@@ -55,49 +55,61 @@ static char *put_exemplar(char *out, const struct excguard_exemplar *exemplar) {
     return put_decimal(out, exemplar->time_us, MICROSECONDS);
 }
 
-size_t excguard_samples_size(const struct excguard_samples *samples) {
+static size_t size_of(const struct excguard_samples *samples) {
+    size_t size = samples->head_size;
     if (samples->count == 0) {
-        return 0;
+        return size;
     }
-    size_t labels = samples->ends[samples->count - 1];
-    size_t line = strlen(samples->name) + sizeof " .\n" + DIGITS;
-    size_t size = samples->count * line + labels;
+    size_t starts = samples->ends[samples->count - 1];
+    size += starts + samples->count * (DIGITS + sizeof ".\n");
     if (samples->exemplars != NULL) {
         size += samples->count * (sizeof exemplar_start + sizeof exemplar_site + SITE_DIGITS +
                                   sizeof exemplar_value + 2 * DIGITS + sizeof ".000000");
     }
     if (samples->created_name != NULL) {
-        size += samples->count * (strlen(samples->created_name) + strlen(samples->created) + sizeof " \n") +
-                labels;
+        size += samples->count * (strlen(samples->created_name) + strlen(samples->created) + sizeof "\n") +
+                starts;
     }
     return size;
 }
 
-size_t excguard_samples_write(const struct excguard_samples *samples, char *out) {
-    const char *start = out;
-    size_t name = strlen(samples->name);
+static char *put_samples(char *out, const struct excguard_samples *samples) {
     size_t created_name = samples->created_name != NULL ? strlen(samples->created_name) : 0;
     size_t created = samples->created_name != NULL ? strlen(samples->created) : 0;
-    uint32_t first = 0;
+    const char *start = samples->starts;
+    out = put(out, samples->head, samples->head_size);
     for (uint32_t i = 0; i < samples->count; i++) {
-        const char *labels = samples->labels + first;
-        size_t length = samples->ends[i] - first;
-        first = samples->ends[i];
-        out = put(out, samples->name, name);
-        out = put(out, labels, length);
-        *out++ = ' ';
+        const char *end = samples->starts + samples->ends[i];
+        out = put(out, start, (size_t)(end - start));
         out = put_decimal(out, samples->values[i], samples->decimals);
         if (samples->exemplars != NULL && samples->exemplars[i].time_us != 0) {
             out = put_exemplar(out, &samples->exemplars[i]);
         }
         *out++ = '\n';
         if (created_name != 0 && samples->values[i] != 0) {
+            const char *labels = start + samples->name_size;
             out = put(out, samples->created_name, created_name);
-            out = put(out, labels, length);
-            *out++ = ' ';
+            out = put(out, labels, (size_t)(end - labels));
             out = put(out, samples->created, created);
             *out++ = '\n';
         }
+        start = end;
     }
-    return (size_t)(out - start);
+    return out;
+}
+
+size_t excguard_samples_size(const struct excguard_samples *const *families, uint32_t count) {
+    size_t size = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        size += size_of(families[i]);
+    }
+    return size;
+}
+
+size_t excguard_samples_write(const struct excguard_samples *const *families, uint32_t count, char *out) {
+    char *end = out;
+    for (uint32_t i = 0; i < count; i++) {
+        end = put_samples(end, families[i]);
+    }
+    return (size_t)(end - out);
 }

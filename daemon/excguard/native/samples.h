@@ -1,10 +1,14 @@
 /*
- * The samples of a metric as text, in the syntax that Prometheus' plain format and OpenMetrics share:
+ * Metrics as text, in the syntax that Prometheus' plain format and OpenMetrics share:
  *
+ *     # HELP excguard_hits EXC_GUARD exceptions that the kernel raised, by the rule that was broken.
+ *     # TYPE excguard_hits counter
  *     excguard_hits_total{target="mail"} 42 # {seq="41",site_id="3f9c2a71b04e"} 1 1700000000.500000
  *     excguard_hits_created{target="mail"} 1600000000.000
  *
  * The parts behind the value (the exemplar and the line of the creation time) are those of OpenMetrics.
+ * https://prometheus.io/docs/instrumenting/exposition_formats/,
+ * https://prometheus.io/docs/specs/om/open_metrics_spec/
  */
 #ifndef EXCGUARD_SAMPLES_H
 #define EXCGUARD_SAMPLES_H
@@ -18,10 +22,13 @@ struct excguard_exemplar {
     uint64_t site;    /* 48 bits, written as `site_id`; 0: not known */
 };
 
+/* The samples of a family that have the same name, and what precedes them. */
 struct excguard_samples {
-    const char *name;
-    const char *labels;   /* of all samples in turn, each as `{name="value"}`; escaped */
-    const uint32_t *ends; /* where the labels of each sample end */
+    const char *head; /* written first: the lines HELP and TYPE, or samples that are text already */
+    uint32_t head_size;
+    uint32_t name_size;   /* of the name at the beginning of each start */
+    const char *starts;   /* of all lines in turn, each as `name{label="value"} `; escaped */
+    const uint32_t *ends; /* where each of them ends */
     const uint64_t *values;
     uint32_t count;
     uint32_t decimals;        /* how many digits of the values stand behind the point */
@@ -31,9 +38,9 @@ struct excguard_samples {
 };
 
 /* How many bytes excguard_samples_write writes at most. */
-size_t excguard_samples_size(const struct excguard_samples *samples);
+size_t excguard_samples_size(const struct excguard_samples *const *families, uint32_t count);
 
-/* Writes the lines to `out`, without a NUL at the end; how many bytes they have. */
-size_t excguard_samples_write(const struct excguard_samples *samples, char *out);
+/* Writes the text of all families to `out`, without a NUL at the end; how many bytes it has. */
+size_t excguard_samples_write(const struct excguard_samples *const *families, uint32_t count, char *out);
 
 #endif

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from itertools import product
 
 from excguard.knowledge import releases
 from excguard.mach.host import Host
@@ -40,7 +41,7 @@ class CounterReader:
         try:
             hits, by_target = self._table.read()
             replies = live.replies()
-            received = {(name, stream.source): 0 for name in targets for stream in streams}
+            received = dict.fromkeys(product(targets, [stream.source for stream in streams]), 0)
             for stream, counted in zip(streams, by_target, strict=True):
                 received |= {(target, stream.source): count for target, count in counted.items()}
             return Counters(

@@ -4,7 +4,6 @@ Fifty targets with all their flavors are thousands of counters. C adds them up; 
 is new, which is rare.
 """
 
-import itertools
 import threading
 from array import array
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +14,7 @@ from excguard.knowledge import flavors, guards
 from excguard.knowledge.severity import Severity
 from excguard.native import ffi, lib
 from excguard.pipeline.counters import NO_FLAVOR, HitCounts, Labels, labels_of
-from excguard.pipeline.journal import HitCounter, Journal, hit_counter
+from excguard.pipeline.journal import HitCounter, Journal
 
 
 class HitTable:
@@ -46,60 +45,47 @@ class HitTable:
             Labels(target, *expected) for target in targets for expected in expected_flavors(version)
         ]
         self._lock = threading.Lock()
-        self._counters = ffi.new(
-            "struct excguard_hit_counter[]", lib.EXCGUARD_HIT_SLOTS * max(len(self._journals), 1)
-        )
-        self._counts: list[int] = []  # the number of counters of each journal
-        self._keys = ffi.new("uint64_t[]", 0)
+        self._of: list[Any] = []
+        """For each journal a ``struct excguard_hit_label`` for each slot."""
         self._labels: Sequence[Labels] = ()
-        self._series = _Sums([])
         self._targets: Sequence[str] = ()
-        self._target_sums = _Sums([])
-        self._journal_targets: list[tuple[list[str], _Sums]] = []
+        self._relabel()
 
     def read(self) -> tuple[HitCounts, list[dict[str, int]]]:
         """The counts now; and for each journal its hits by target. From any thread. Raises JournalError."""
         with self._lock:
-            counts: list[int] = []
-            for journal in self._journals:
-                counts.append(journal.copy_hits(self._counters, sum(counts)))
-            same = counts == self._counts and lib.excguard_hit_keys_equal(
-                self._counters, self._keys, sum(counts)
-            )
-            if not same:
-                self._relabel(counts)
-            hits, last_ns = self._series.of(self._counters)
-            _, last_ns_by_target = self._target_sums.of(self._counters)
+            sums = self._sums()
+            if not sums.complete:
+                self._relabel()
+                sums = self._sums()  # without a counter that is newer still: the next reading has it
+            last = dict(zip(self._targets, sums.target_last_ns, strict=True))
             by_target = [
-                dict(zip(targets, sums.of(self._counters)[0], strict=True))
-                for targets, sums in self._journal_targets
+                {target: hits for target, hits in zip(self._targets, counts, strict=True) if hits}
+                for counts in sums.target_hits
             ]
-            last = dict(zip(self._targets, last_ns_by_target, strict=True))
-            lost = lib.excguard_hits_lost(self._counters, sum(counts))
-            return HitCounts(self._labels, hits, last_ns, last, lost), by_target
+            return HitCounts(self._labels, sums.hits, sums.last_ns, last, sums.lost), by_target
 
-    def _relabel(self, counts: list[int]) -> None:
+    def _sums(self) -> "_Sums":
+        sums = _Sums(len(self._labels), len(self._targets))
+        for journal, labels in zip(self._journals, self._of, strict=True):
+            sums.add(journal, labels)
+        return sums
+
+    def _relabel(self) -> None:
         """Find the series and the target of each counter."""
-        series: dict[Labels, list[int]] = {labels: [] for labels in self._expected}
-        targets: dict[str, list[int]] = {}
-        self._journal_targets = []
-        keys: list[int] = []
-        for count in counts:
-            own: dict[str, list[int]] = {}
-            for index in range(len(keys), len(keys) + count):
-                counter = self._counters[index]
-                labels = self._named(hit_counter(counter))
-                series.setdefault(labels, []).append(index)
-                targets.setdefault(labels.target, []).append(index)
-                own.setdefault(labels.target, []).append(index)
-                keys.append(counter.key)
-            self._journal_targets.append((list(own), _Sums(own.values())))
-        self._labels = sorted(series)
-        self._series = _Sums(series[labels] for labels in self._labels)
-        self._targets = list(targets)
-        self._target_sums = _Sums(targets.values())
-        self._keys = ffi.new("uint64_t[]", keys)
-        self._counts = counts
+        found = [
+            [(counter, self._named(counter)) for counter in one.hit_counters()] for one in self._journals
+        ]
+        labels = [each for of_one in found for _, each in of_one]
+        self._labels = sorted({*self._expected, *labels})
+        series = {each: index for index, each in enumerate(self._labels)}
+        self._targets = list(dict.fromkeys(each.target for each in labels))
+        targets = {target: index for index, target in enumerate(self._targets)}
+        # New ones: another program may have taken a counter out of the file, and put it back later.
+        self._of = [ffi.new("struct excguard_hit_label[]", lib.EXCGUARD_HIT_SLOTS) for _ in found]
+        for of, of_one in zip(self._of, found, strict=True):
+            for counter, each in of_one:
+                of[counter.slot] = [counter.key, series[each], targets[each.target]]
 
     def _named(self, counter: HitCounter) -> Labels:
         violation = decode(counter.guard_type << 61 | counter.flavor << 32, None, self._release)
@@ -109,26 +95,38 @@ class HitTable:
 
 
 class _Sums:
-    """Sums over counters: which belong to each is fixed (native/hit_sums.h)."""
+    """The sums at one moment, as columns.
 
-    def __init__(self, groups: Iterable[list[int]]) -> None:
-        """One sum for each of ``groups``, which have the indices of counters."""
-        groups = list(groups)
-        self._members = ffi.new("uint32_t[]", list(itertools.chain(*groups)))
-        self._ends = ffi.new("uint32_t[]", list(itertools.accumulate(map(len, groups))))
-        self._of = ffi.new("struct excguard_sum_members *", [self._members, self._ends, len(groups)])
+    Attributes:
+        hits: by series.
+        last_ns: likewise, when the last of them was, since the epoch; 0: none.
+        target_hits: of each journal, by target.
+        target_last_ns: of all journals, by target.
+        lost: how many hits have no record.
+        complete: whether every counter with hits had a label.
+    """
 
-    def of(self, counters: Any) -> tuple["array[int]", "array[int]"]:  # noqa: ANN401 - a cffi array
-        """For each sum its hits, and when the last of them was, in nanoseconds since the epoch (0: none)."""
-        count = self._of.sums
-        hits, last_ns = ffi.new("uint64_t[]", max(count, 1)), ffi.new("uint64_t[]", max(count, 1))
-        lib.excguard_hit_sums(counters, self._of, hits, last_ns)
-        return _copy(hits, count), _copy(last_ns, count)
+    def __init__(self, series: int, targets: int) -> None:
+        """All 0."""
+        self.hits, self.last_ns = _zeros(series), _zeros(series)
+        self.target_hits: list[array[int]] = []
+        self.target_last_ns = _zeros(targets)
+        self.lost = 0
+        self.complete = True
+
+    def add(self, journal: Journal, labels: Any) -> None:  # noqa: ANN401 - a cffi array
+        """Add the counters of ``journal``. Raises JournalError."""
+        target_hits = _zeros(len(self.target_last_ns))
+        columns = (self.hits, self.last_ns, target_hits, self.target_last_ns)
+        buffers = [ffi.from_buffer("uint64_t[]", column) for column in columns]
+        sums = ffi.new("struct excguard_hit_sums *", buffers)
+        self.complete &= journal.add_hits(labels, sums)
+        self.target_hits.append(target_hits)
+        self.lost += sums.lost
 
 
-def _copy(numbers: Any, count: int) -> "array[int]":  # noqa: ANN401 - a cffi array of uint64_t
-    # Views of views of a cffi buffer that are in a cycle crash CPython 3.11 when it collects them at its end.
-    return array("Q", ffi.buffer(numbers)[: count * 8])
+def _zeros(count: int) -> "array[int]":
+    return array("Q", bytes(8 * count))
 
 
 def expected_flavors(release: int) -> list[tuple[str, str, str]]:

@@ -75,6 +75,8 @@ class HitCounter(NamedTuple):
     known: bool  # a table has this flavor on the running release
     hits: int
     last_ns: int
+    key: int = 0  # distinguishes it from all other counters of its journal
+    slot: int = 0  # its place, which it keeps while the journal is open
 
 
 class ReplyTimes(NamedTuple):
@@ -124,7 +126,6 @@ class Journal(Closeable):
         self.tail: int = self.recovered_until - lib.excguard_journal_pending(self._handle)
         """The seq of the oldest record that has not been released."""
         self._ring = oldest[0] - self.tail % self.capacity
-        self._counters = ffi.new("struct excguard_hit_counter[]", lib.EXCGUARD_HIT_SLOTS)
 
     @property
     def handle(self) -> Any:  # noqa: ANN401 - a cffi pointer
@@ -215,18 +216,15 @@ class Journal(Closeable):
 
     def hit_counters(self) -> list[HitCounter]:
         """Every counter in use."""
+        counters = ffi.new("struct excguard_hit_counter[]", lib.EXCGUARD_HIT_SLOTS)
         with self._open() as handle:
-            count = lib.excguard_journal_hits(handle, self._counters, lib.EXCGUARD_HIT_SLOTS)
-            return [hit_counter(counter) for counter in self._counters[0:count]]
+            count = lib.excguard_journal_hits(handle, counters, lib.EXCGUARD_HIT_SLOTS)
+        return [_hit_counter(counter) for counter in counters[0:count]]
 
-    def copy_hits(self, out: Any, first: int) -> int:  # noqa: ANN401 - a cffi array of excguard_hit_counter
-        """Copy every counter in use to ``out``, from index ``first`` on; how many there are.
-
-        There must be room for ``EXCGUARD_HIT_SLOTS``.
-        """
+    def add_hits(self, labels: Any, sums: Any) -> bool:  # noqa: ANN401 - cffi pointers
+        """Add every counter to ``sums``, by its label (native/hit_sums.h); False: some have none."""
         with self._open() as handle:
-            place = ffi.addressof(out, first)
-            return lib.excguard_journal_hits(handle, place, lib.EXCGUARD_HIT_SLOTS)
+            return bool(lib.excguard_hit_sums_add(handle, labels, sums))
 
     def rejected(self) -> dict[str, int]:
         """How many messages were refused, by reason; every reason there is, also those that never came."""
@@ -259,7 +257,7 @@ class Journal(Closeable):
             yield self._handle
 
 
-def hit_counter(counter: Any) -> HitCounter:  # noqa: ANN401 - a cffi pointer
+def _hit_counter(counter: Any) -> HitCounter:  # noqa: ANN401 - a cffi pointer
     """A ``struct excguard_hit_counter``."""
     return HitCounter(
         counter.target_id,
@@ -269,4 +267,6 @@ def hit_counter(counter: Any) -> HitCounter:  # noqa: ANN401 - a cffi pointer
         bool(counter.known),
         counter.recorded + counter.lost,
         counter.last_time_ns,
+        counter.key,
+        counter.slot,
     )

@@ -247,12 +247,13 @@ class Pipeline(Closeable):
 
     def suppressed(self, targets: Iterable[str]) -> dict[str, int]:
         """How many hits of each target came as a count."""
-        names = list(targets)
-        counts = [stream.limiter.suppressed for stream in self.streams]
-        numbers = self.names.number(names)
-        return {
-            name: sum(count[number] for count in counts) for name, number in zip(names, numbers, strict=True)
-        }
+        found = dict.fromkeys(targets, 0)
+        for stream in self.streams:
+            for number, hits in stream.limiter.suppressed.copy().items():  # a copy: the main loop adds some
+                name = self.names.name(number)
+                if name in found:
+                    found[name] += hits
+        return found
 
     @property
     def write_failures(self) -> int:

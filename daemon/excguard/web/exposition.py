@@ -8,7 +8,7 @@ exemplar: the ``seq`` and the ``site_id`` of a hit that the log has in full.
 
 import itertools
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, cast
 
@@ -27,9 +27,7 @@ class Exposition:
         """Read from ``source``; ``kernel`` and ``release`` are those of the running system."""
         self._source = source
         self._build = metrics.build_labels(kernel, release)
-        self._columns: dict[str, _Column] = {}
-        self._series: Sequence[Labels] = ()
-        self._numbers: dict[Labels, int] = {}  # of the series
+        self._pages = {open_metrics: _Page(open_metrics=open_metrics) for open_metrics in (False, True)}
 
     def render(self, accept: str) -> tuple[memoryview, str]:
         """The metrics now, and their content type, in the best format that ``accept`` (the header) allows.
@@ -37,56 +35,8 @@ class Exposition:
         Not thread-safe. Raises CountersClosedError.
         """
         content_type = _content_type(accept)
-        open_metrics = content_type.startswith("application/openmetrics-text")
-        counters = self._source.counters()
-        page = _Page()
-        self._add_hits(page, counters, open_metrics=open_metrics)
-        self._add_replies(page, counters.replies, open_metrics=open_metrics)
-        for found in (*metrics.values(counters, self._build), *process_metrics.values()):
-            family = found.family
-            page.add(_head(family, open_metrics=open_metrics))
-            if found.values and isinstance(found.values[0], float):
-                page.add(_float_lines(found))
-                continue
-            # The plain format has no creation times; there they would be series of their own.
-            created = found.created if open_metrics else None
-            name = family.name + _SUFFIXES.get(family.type, "")
-            column = self._column(name, family.labels, found.labels)
-            column.set(cast("Sequence[int]", found.values), decimals=found.decimals, created=created)
-            page.add(column)
-        if open_metrics:
-            page.add(b"# EOF\n")
-        return page.text(), content_type
-
-    def _add_hits(self, page: "_Page", counters: Counters, *, open_metrics: bool) -> None:
-        labels = counters.hits.labels
-        if labels is not self._series:
-            self._series = labels
-            self._numbers = {each: number for number, each in enumerate(labels)}
-        column = self._column("excguard_hits_total", HITS.labels, labels)
-        if open_metrics:
-            exemplars = _exemplars(counters.exemplars, self._numbers)
-            column.set(counters.hits.hits, created=counters.counting_since, exemplars=exemplars)
-        else:
-            column.set(counters.hits.hits)
-        page.add(_head(HITS, open_metrics=open_metrics))
-        page.add(column)
-
-    def _add_replies(self, page: "_Page", replies: Replies, *, open_metrics: bool) -> None:
-        bounds = [(_number(bound / 1e9),) for bound in replies.bounds_ns] + [("+Inf",)]
-        column = self._column(f"{REPLIES.name}_bucket", ("le",), bounds)
-        counts = list(itertools.accumulate(replies.counts))
-        column.set(counts)
-        page.add(_head(REPLIES, open_metrics=open_metrics))
-        page.add(column)
-        total = f"{REPLIES.name}_sum {_number(replies.sum_ns / 1e9)}\n{REPLIES.name}_count {counts[-1]}\n"
-        page.add(total.encode())
-
-    def _column(self, name: str, names: tuple[str, ...], labels: Sequence[tuple[str, ...]]) -> "_Column":
-        column = self._columns.get(name)
-        if column is None or (column.labels is not labels and column.labels != labels):
-            column = self._columns[name] = _Column(name, names, labels)
-        return column
+        page = self._pages[content_type.startswith("application/openmetrics-text")]
+        return page.text(self._source.counters(), self._build), content_type
 
 
 @lru_cache(maxsize=32)
@@ -97,71 +47,130 @@ def _content_type(accept: str) -> str:
     return choose_encoder(accept)[1]
 
 
-class _Column:
-    """The samples of one name: labels, which rarely change, and values, which do (native/samples.h)."""
+class _Page:
+    """The text in one of the formats."""
 
-    def __init__(self, name: str, names: tuple[str, ...], labels: Sequence[tuple[str, ...]]) -> None:
+    def __init__(self, *, open_metrics: bool) -> None:
+        self._open_metrics = open_metrics
+        self._columns: dict[str, _Column] = {}
+        self._series: Sequence[Labels] = ()
+        self._numbers: dict[Labels, int] = {}  # of the series
+
+    def text(self, counters: Counters, build: tuple[str, ...]) -> memoryview:
+        """The text of ``counters``."""
+        columns = [
+            self._hits(counters),
+            *self._replies(counters.replies),
+            *(self._family(found) for found in metrics.values(counters, build)),
+            *(self._family(found) for found in process_metrics.values()),
+        ]
+        if self._open_metrics:
+            columns.append(_END)
+        samples = ffi.new("struct excguard_samples *[]", [column.samples for column in columns])
+        out = _uncleared("char[]", lib.excguard_samples_size(samples, len(samples)))
+        size = lib.excguard_samples_write(samples, len(samples), out)
+        return memoryview(ffi.buffer(out, size))
+
+    def _hits(self, counters: Counters) -> "_Column":
+        labels = counters.hits.labels
+        column = self._family(Values(HITS, labels, counters.hits.hits, counters.counting_since))
+        if self._open_metrics:
+            if labels is not self._series:
+                self._series = labels
+                self._numbers = {each: number for number, each in enumerate(labels)}
+            column.show_exemplars(_exemplars(counters.exemplars, self._numbers))
+        return column
+
+    def _replies(self, replies: Replies) -> Iterator["_Column"]:
+        head = _head(REPLIES, open_metrics=self._open_metrics)
+        counts = list(itertools.accumulate(replies.counts))
+        buckets = self._column(f"{REPLIES.name}_bucket", ("le",), _bounds(replies.bounds_ns), head)
+        buckets.set(counts)
+        yield buckets
+        total = self._column(f"{REPLIES.name}_sum", (), [()], b"")
+        total.set([replies.sum_ns], decimals=9)
+        yield total
+        count = self._column(f"{REPLIES.name}_count", (), [()], b"")
+        count.set(counts[-1:])
+        yield count
+
+    def _family(self, found: Values) -> "_Column":
+        family = found.family
+        name = family.name + _SUFFIXES.get(family.type, "")
+        head = _head(family, open_metrics=self._open_metrics)
+        if found.values and isinstance(found.values[0], float):
+            return _Column(name, (), (), head + _float_lines(name, found))
+        column = self._column(name, family.labels, found.labels, head)
+        # The plain format has no creation times; there they would be series of their own.
+        column.set(
+            cast("Sequence[int]", found.values),
+            decimals=found.decimals,
+            created=found.created if self._open_metrics else None,
+        )
+        return column
+
+    def _column(
+        self, name: str, names: tuple[str, ...], labels: Sequence[tuple[str, ...]], head: bytes
+    ) -> "_Column":
+        column = self._columns.get(name)
+        if column is None or (column.labels is not labels and column.labels != labels):
+            column = self._columns[name] = _Column(name, names, labels, head)
+        return column
+
+
+class _Column:
+    """The samples of one name: labels, which rarely change, and values, which do (native/samples.h).
+
+    Attributes:
+        labels: the label values of each sample.
+        samples: the ``struct excguard_samples``.
+    """
+
+    def __init__(
+        self, name: str, names: tuple[str, ...], labels: Sequence[tuple[str, ...]], head: bytes
+    ) -> None:
+        """Begin at 0; ``head`` precedes the samples."""
         self.labels = labels
-        texts = [_label_text(names, values).encode("utf-8", "replace") for values in labels]
+        starts = [f"{name}{_label_text(names, values)} ".encode("utf-8", "replace") for values in labels]
         created_name = f"{name.removesuffix('_total')}_created"
         # A struct in C does not keep alive what it points to.
+        self._head, self._starts = ffi.new("char[]", head), ffi.new("char[]", b"".join(starts))
+        self._ends = ffi.new("uint32_t[]", list(itertools.accumulate(map(len, starts))))
+        self._values = ffi.new("uint64_t[]", len(labels))
         self._created_name = ffi.new("char[]", created_name.encode())
-        self._texts = [ffi.new("char[]", name.encode()), ffi.new("char[]", b"".join(texts))]
-        self._ends = ffi.new("uint32_t[]", list(itertools.accumulate(map(len, texts))))
-        self._values: list[Any] = []
+        self._created: float | None = None
+        self._created_text: Any = None
+        self._exemplars: Any = None
         self.samples = ffi.new("struct excguard_samples *")
-        self.samples.name, self.samples.labels = self._texts
-        self.samples.ends = self._ends
-        self.samples.count = len(labels)
+        self.samples.head, self.samples.head_size = self._head, len(head)
+        self.samples.starts, self.samples.name_size = self._starts, len(name.encode())
+        self.samples.ends, self.samples.count = self._ends, len(labels)
+        self.samples.values = self._values
 
-    def set(
-        self,
-        values: Sequence[int],
-        *,
-        decimals: int = 0,
-        created: float | None = None,
-        exemplars: Any = ffi.NULL,  # noqa: ANN401 - a cffi array, see `_exemplars`
-    ) -> None:
-        """Set the values; ``decimals`` and ``created`` as of `Values`."""
-        numbers = (
-            ffi.from_buffer("uint64_t[]", values)  # type: ignore[arg-type]  # it is a buffer
-            if isinstance(values, array)
-            else ffi.new("uint64_t[]", values)
-        )
-        when = ffi.NULL if created is None else ffi.new("char[]", f"{created:.3f}".encode())
-        self._values = [numbers, when, exemplars]
-        self.samples.values, self.samples.created, self.samples.exemplars = self._values
-        self.samples.created_name = ffi.NULL if created is None else self._created_name
+    def set(self, values: Sequence[int], *, decimals: int = 0, created: float | None = None) -> None:
+        """Set the values, which are integers; ``decimals`` and ``created`` as of `Values`."""
+        if isinstance(values, array):
+            ffi.memmove(self._values, values, 8 * len(values))
+        else:
+            self._values[0 : len(values)] = values
         self.samples.decimals = decimals
+        if created is not None and created != self._created:
+            self._created = created
+            self._created_text = ffi.new("char[]", f"{created:.3f}".encode())
+            self.samples.created, self.samples.created_name = self._created_text, self._created_name
+
+    def show_exemplars(self, exemplars: Any) -> None:  # noqa: ANN401 - a cffi array, see `_exemplars`
+        """Show ``exemplars``, one a sample."""
+        self.samples.exemplars = self._exemplars = exemplars
 
 
-class _Page:
-    """A text of parts, which are copied once: it may be a megabyte."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes | _Column] = []
-        self._size = 0
-
-    def add(self, part: "bytes | _Column") -> None:
-        """Add a text, or samples, at the end."""
-        self._parts.append(part)
-        self._size += len(part) if isinstance(part, bytes) else lib.excguard_samples_size(part.samples)
-
-    def text(self) -> memoryview:
-        """The whole text."""
-        out = _uncleared("char[]", self._size)
-        end = 0
-        for part in self._parts:
-            place = ffi.addressof(out, end)
-            if isinstance(part, bytes):
-                ffi.memmove(place, part, len(part))
-                end += len(part)
-            else:
-                end += lib.excguard_samples_write(part.samples, place)
-        return memoryview(ffi.buffer(out, end))
-
-
+_END = _Column("", (), (), b"# EOF\n")
 _uncleared = ffi.new_allocator(should_clear_after_alloc=False)
+
+
+@cache
+def _bounds(bounds_ns: tuple[int, ...]) -> Sequence[tuple[str, ...]]:
+    return [(_number(bound / 1e9),) for bound in bounds_ns] + [("+Inf",)]
 
 
 def _exemplars(exemplars: Mapping[Labels, Exemplar], numbers: Mapping[Labels, int]) -> Any:  # noqa: ANN401
@@ -184,8 +193,7 @@ def _head(family: Family, *, open_metrics: bool) -> bytes:
     return f"# HELP {name} {family.help}\n# TYPE {name} {kind}\n".encode()
 
 
-def _float_lines(found: Values) -> bytes:
-    name = found.family.name + _SUFFIXES.get(found.family.type, "")
+def _float_lines(name: str, found: Values) -> bytes:
     pairs = zip(found.labels, found.values, strict=True)
     return "".join(
         f"{name}{_label_text(found.family.labels, labels)} {_number(value)}\n" for labels, value in pairs

@@ -212,15 +212,15 @@ def values(counters: Counters, build: tuple[str, ...]) -> Iterator[Values]:
     yield _single("excguard_journal_records_lost", counters.records_lost, since)
     yield _single("excguard_journal_pending_records", counters.records_pending)
     yield _single("excguard_journal_capacity_records", counters.records_capacity)
-    yield _single("excguard_drain_lag_seconds", counters.drain_lag)
+    yield _single("excguard_drain_lag_seconds", round(counters.drain_lag * 1e9))._replace(decimals=9)
     yield _by_label("excguard_log_suppressed", counters.log_suppressed, started)
     yield _single("excguard_log_write_failures", counters.log_write_failures, started)
     yield _by_label("excguard_sink_dropped", counters.sink_dropped, started)
     yield _single("excguard_damaged_files", counters.damaged_files, started)
     yield _single("excguard_receiver_up", int(counters.receiving))
     states = counters.targets.values()
-    names = [(name,) for name in counters.targets]
-    yield Values(_BY_NAME["excguard_target_up"], names, [int(state.up) for state in states])
+    names = list(zip(counters.targets, strict=True))
+    yield Values(_BY_NAME["excguard_target_up"], names, [state.up for state in states])
     yield Values(_BY_NAME["excguard_target_starts"], names, [state.starts for state in states], started)
     exits = [(name, reason) for name, state in counters.targets.items() for reason in state.exits]
     counts = [count for state in states for count in state.exits.values()]
@@ -241,7 +241,7 @@ def _single(name: str, value: float, created: float | None = None) -> Values:
 
 
 def _by_label(name: str, found: Mapping[str, float], created: float | None = None) -> Values:
-    return Values(_BY_NAME[name], [(label,) for label in found], list(found.values()), created)
+    return Values(_BY_NAME[name], list(zip(found, strict=True)), list(found.values()), created)
 
 
 def _by_labels(name: str, found: Mapping[tuple[str, str], int], created: float) -> Values:

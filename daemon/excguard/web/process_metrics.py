@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from excguard.web.metrics import Family, Values
 
-_STARTED = time.time()  # when this module is imported: shortly after the process starts
+_STARTED_NS = time.time_ns()  # when this module is imported: shortly after the process starts
 
 
 def _single(name: str, kind: str, text: str) -> Family:
@@ -33,8 +33,8 @@ FAMILIES = (_CPU, _START, _OPEN, _MAX_OPEN, _VIRTUAL, _RESIDENT)
 
 def values() -> Iterator[Values]:
     """The metrics of this process now."""
-    yield _value(_CPU, time.process_time(), _STARTED)
-    yield _value(_START, _STARTED)
+    yield Values(_CPU, [()], [time.process_time_ns()], _STARTED_NS / 1e9, decimals=9)
+    yield Values(_START, [()], [_STARTED_NS], decimals=9)
     yield _value(_OPEN, len(os.listdir("/dev/fd")) - 1)  # without the one that lists  # noqa: PTH208
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     yield _value(_MAX_OPEN, float("inf") if limit == resource.RLIM_INFINITY else limit)
@@ -48,5 +48,5 @@ def values() -> Iterator[Values]:
     yield _value(_RESIDENT, int(resident) * size)
 
 
-def _value(family: Family, value: float, created: float | None = None) -> Values:
-    return Values(family, [()], [value], created)
+def _value(family: Family, value: float) -> Values:
+    return Values(family, [()], [value])
