@@ -514,6 +514,13 @@ class TestFollow:
         assert [shown[0], *shown[2:]] == ["one", "", long, "last"]
         assert json.loads(shown[1])["code"] == "0x2000020000000003"
 
+    def test_lines_that_are_not_read_are_counted(self) -> None:
+        long = self.LINE + "x" * (1 << 20)
+        result = run("decode", "--follow", stdin=f"{self.LINE}\n{long}\n{long}\n")
+
+        assert len(lines(result)) == 1
+        assert result.stderr == "excguard: 2 lines were not read: longer than 1 MiB\n"
+
     def test_each_object_is_written_when_its_line_is_complete(self) -> None:
         code = "from excguard.cli import main; main()"
         with subprocess.Popen(

@@ -14,6 +14,7 @@ from excguard.cli.closed_output import ends_with
 from excguard.cli.violation_text import violation_lines
 from excguard.decoding.code import MTE_TAG_FAULT, DecodeError, parse_numbers
 from excguard.decoding.decode import decode
+from excguard.files.escaping import printable
 from excguard.knowledge import guards
 from excguard.knowledge.releases import ReleaseError
 
@@ -113,36 +114,43 @@ def _find(words: tuple[str, ...], release: str | None) -> list[PartialViolation]
     from excguard import crash_reports  # noqa: PLC0415 - likewise
     from excguard.decoding import pages  # noqa: PLC0415 - likewise
 
-    report = crash_reports.read_text(whole, release)
-    if not report.violations and len(words) == 1 and os.path.isfile(whole):  # noqa: PTH113 - no pathlib to start
+    reports = crash_reports.documents_of_text(whole, release)
+    report = reports[0]
+    found = any(report.violations for report in reports)
+    if not found and len(words) == 1 and os.path.isfile(whole):  # noqa: PTH113 - no pathlib to start
         raise click.UsageError(f"{whole} is a file: `excguard report` reads it")
-    if not report.violations and pages.find(whole):
+    if not found and pages.find(whole):
         raise click.ClickException(
             f"nothing found: {whole} is a name: `excguard explain {whole}` explains it"
         )
-    if not report.violations and not report.exception_type and re.fullmatch(_NAME, whole):
+    if not found and not report.exception_type and re.fullmatch(_NAME, whole):
         from excguard.cli.explain import no_such_guard  # noqa: PLC0415 - likewise
 
         raise click.ClickException(f"nothing found: {no_such_guard(whole, None)}")
-    return _of(report)
+    return _of(reports)
 
 
-def _standard_input(release: str | None, *, asked: bool) -> Report:
+def _standard_input(release: str | None, *, asked: bool) -> list[Report]:
     from excguard import crash_reports  # noqa: PLC0415 - numbers need no reader of reports
 
-    report = crash_reports.Report(error="empty")
+    reports = [crash_reports.Report(error="empty")]
     if asked or not sys.stdin.isatty():
-        report = crash_reports.read_file(sys.stdin.buffer, "-", release)
-    if report.error == "empty" and not asked:
+        reports = crash_reports.read_documents(sys.stdin.buffer, "-", release)
+    if reports[0].error == "empty" and not asked:
         raise click.UsageError("give a number or two, a text, or a text on standard input")
-    return report
+    return reports
 
 
-def _of(report: Report) -> list[PartialViolation]:
-    if not report.violations:
-        why = report.error or "; ".join(report.notes) or "no guard violation found in it"
+def _of(reports: list[Report]) -> list[PartialViolation]:
+    """The violations of all; what was not read of the text goes to standard error."""
+    found = [violation for report in reports for violation in report.violations]
+    if not found:
+        why = reports[0].error or "; ".join(reports[0].notes) or "no guard violation found in it"
         raise click.ClickException(f"nothing found: {why}")
-    return report.violations
+    for report in reports:
+        if report.error:
+            click.echo(printable(f"excguard: {report.error}"), err=True)
+    return found
 
 
 def _print(violations: list[PartialViolation], *, as_json: bool) -> None:

@@ -26,11 +26,14 @@ from typing import IO, TYPE_CHECKING
 from excguard.crash_reports import archive, ips
 from excguard.crash_reports.draft import Draft
 from excguard.crash_reports.evidence import settle
+from excguard.crash_reports.limits import Limits
 from excguard.crash_reports.report import Check, Frame, Report
 from excguard.files import errors
 
 if TYPE_CHECKING:
     import os
+
+    from excguard.decoding.violation import PartialViolation
 
 __all__ = [
     "Check",
@@ -38,6 +41,7 @@ __all__ = [
     "Report",
     "documents_of_bytes",
     "documents_of_path",
+    "documents_of_text",
     "read",
     "read_all",
     "read_bytes",
@@ -49,9 +53,6 @@ __all__ = [
 
 MAX_BYTES = 64 * 2**20
 """Bytes of a report or of text that are read. Real reports are below 4 MiB."""
-
-MAX_VIOLATIONS = 10_000
-"""Violations of one text that are read."""
 
 NOTHING = "no guard violation found in it"
 """The error of a text that was read and has none."""
@@ -76,7 +77,7 @@ def read(source: str | os.PathLike[str], release: str | None = None) -> Report:
     Returns:
         A Report; one that could not be read says why in its `error`. Reports of other kinds are not errors.
         For a text of several documents it describes the first one with a violation, and has the violations
-        and checks of all.
+        and checks of all; what could not be read of it is among its notes.
 
     Raises:
         knowledge.releases.ReleaseError: `release` cannot be placed.
@@ -87,14 +88,15 @@ def read(source: str | os.PathLike[str], release: str | None = None) -> Report:
 def read_all(source: str | os.PathLike[str], release: str | None = None) -> list[Report]:
     """Read a file or a text: a Report for each document in it, in its order, at least one.
 
-    Arguments and errors are those of `read`.
+    Arguments and errors are those of `read`. Of a text with more violations than are read (see `limits`) the
+    last Report says so in its `error`.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         raise TypeError("read takes a path or text: read_bytes reads the bytes of a report")
     if hasattr(source, "read"):
         raise TypeError("read takes a path or text: read_file reads an open file")
     if isinstance(source, str) and not _names_path(source):
-        return _of_text(source.encode("utf-8", "surrogateescape"), "-", release)
+        return documents_of_text(source, release)
     return documents_of_path(source, release)
 
 
@@ -115,7 +117,13 @@ def read_bytes(data: bytes | memoryview, name: str = "-", release: str | None = 
 
 def read_text(pasted: str, release: str | None = None, name: str = "-") -> Report:
     """Find the guard violations in text."""
-    return _merged(_of_text(pasted.encode("utf-8", "surrogateescape"), name, release))
+    return _merged(documents_of_text(pasted, release, name))
+
+
+def documents_of_text(text: str, release: str | None = None, name: str = "-") -> list[Report]:
+    """A Report for each document of a text; the last one can be the error that not all of them were read."""
+    limits = Limits()
+    return _of_text(text.encode("utf-8", "surrogateescape"), name, release, limits) + _not_read(name, limits)
 
 
 def documents_of_path(path: str | os.PathLike[str], release: str | None = None) -> list[Report]:
@@ -138,7 +146,8 @@ def read_documents(file: IO[bytes], name: str = "-", release: str | None = None)
         return [_read_minidump(seekable, name, release)]
     if archive.is_archive(start):
         seekable = file if file.seekable() else io.BytesIO(start + file.read(MAX_BYTES))
-        return _of_archive(seekable, name, release)
+        limits = Limits()
+        return _of_archive(seekable, name, release, limits) + _not_read(name, limits)
     if not start.strip():
         rest = file.read(1)
         if not rest:
@@ -151,21 +160,32 @@ def read_documents(file: IO[bytes], name: str = "-", release: str | None = None)
 
 
 def documents_of_bytes(data: bytes | memoryview, name: str = "-", release: str | None = None) -> list[Report]:
-    """A Report for each document of bytes."""
+    """A Report for each document of bytes; the last one can be the error that not all of them were read."""
+    limits = Limits()
+    reports = _of_bytes(data, name, release, limits)
+    return reports + _not_read(name, limits)
+
+
+def _of_bytes(data: bytes | memoryview, name: str, release: str | None, limits: Limits) -> list[Report]:
     start = bytes(data[:_HEADER_BYTES])
     if start.startswith(_MINIDUMP):
         return [_read_minidump(io.BytesIO(data), name, release)]
     if archive.is_archive(start):
-        return _of_archive(io.BytesIO(data), name, release)
+        return _of_archive(io.BytesIO(data), name, release, limits)
     if start.lstrip()[:1] == b"{" and (draft := ips.well_formed(data)) is not None:
         return [_finish(draft, name, release)]
     text = _utf8(bytes(data))
     if text is None:
         return [Report(file=name, error="a binary file, not a crash report")]
-    return _of_text(text, name, release)
+    return _of_text(text, name, release, limits)
 
 
-def _of_archive(file: IO[bytes], name: str, release: str | None) -> list[Report]:
+def _not_read(name: str, limits: Limits) -> list[Report]:
+    """The error that names what was left out; [] when nothing was."""
+    return [Report(file=name, error="; ".join(limits.reached))] if limits.reached else []
+
+
+def _of_archive(file: IO[bytes], name: str, release: str | None, limits: Limits) -> list[Report]:
     """The reports of an archive's members, each under "archive:member"."""
     file.seek(0)
     reports: list[Report] = []
@@ -174,29 +194,27 @@ def _of_archive(file: IO[bytes], name: str, release: str | None) -> list[Report]
         if member.error:
             reports.append(Report(file=path, error=member.error))
         else:
-            reports += documents_of_bytes(member.data, path, release)
+            reports += _of_bytes(member.data, path, release, limits)
+        if limits.exhausted:
+            break
     return reports or [Report(file=name, error="an archive without crash reports")]
 
 
-def _of_text(text: bytes, name: str, release: str | None) -> list[Report]:
+def _of_text(text: bytes, name: str, release: str | None, limits: Limits) -> list[Report]:
     if not text.strip():
         return [Report(file=name, error="empty")]
     from excguard.crash_reports import documents  # noqa: PLC0415 - plain .ips reports do not need it
 
     reports: list[Report] = []
     first: Report | None = None
-    left = MAX_VIOLATIONS
-    for draft in documents.read(text):
-        if len(draft.evidence) > left:
-            draft.evidence = draft.evidence[:left]
-        report = _finish(draft, name, release)
+    limits.add_text(len(text))
+    drafts = documents.read(text, limits)
+    drafts.reverse()
+    while drafts:  # each is freed as soon as its report is made
+        report = _finish(drafts.pop(), name, release)
         first = first or report
-        left -= len(report.violations)
         if report.violations or report.exception_type or report.kind != "crash":
             reports.append(report)
-        if left == 0:
-            report.notes.append(f"only the first {MAX_VIOLATIONS} violations of the text are read")
-            break
     if not reports:
         reports.append(first or _finish(Draft(), name, release))
         if reports[0].error == NOTHING and (b"EXC_GUARD" in text or b"OS_REASON_GUARD" in text):
@@ -211,17 +229,20 @@ def _finish(draft: Draft, name: str, release: str | None) -> Report:
     """The report of a document, with its evidence settled."""
     report = draft.report
     report.file = name
+    violations: list[PartialViolation] = []
+    checks: list[Check] = []
     for evidence in draft.evidence:
-        violation, checks = settle(evidence, release)
+        violation, compared = settle(evidence, release)
         if violation is None:
             report.notes += evidence.notes
             continue
-        report.violations.append(violation)
-        report.checks += checks
+        violations.append(violation)
+        checks += compared
         report.exception_type = report.exception_type or evidence.exception_type
         if evidence.simulated:
             report.kind = "simulated"
-    draft.evidence = []
+    # Copies have no room to grow, which would be half of their memory: most documents have one violation.
+    report.violations, report.checks = violations[:], checks[:]
     if report.violations and (cause := next((f.symbol for f in report.frames if f.symbol in _KEVENT), None)):
         report.notes.append(
             f"{cause} among the frames: libdispatch watched a port or descriptor that was closed under it"
@@ -247,6 +268,7 @@ def _merged(reports: list[Report]) -> Report:
     first = next((report for report in reports if report.violations), reports[0])
     first.violations = [violation for report in reports for violation in report.violations]
     first.checks = [check for report in reports for check in report.checks]
+    first.notes += [report.error for report in reports if report.error and report is not first]
     return first
 
 

@@ -8,6 +8,7 @@ document is read by what it says itself: its header, its release, its process, i
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,6 +16,8 @@ import msgspec
 from excguard.crash_reports import ips, ips_pieces, json_spans, tool_json
 from excguard.crash_reports.draft import Draft
 from excguard.crash_reports.evidence import Evidence, settle
+from excguard.crash_reports.limits import LimitReachedError
+from excguard.crash_reports.marks import may_have_guard, may_have_guard_within
 from excguard.crash_reports.numbers import number
 from excguard.crash_reports.splitter import (
     UNREADABLE,
@@ -24,20 +27,27 @@ from excguard.crash_reports.splitter import (
     Records,
     String,
     Value,
-    may_have_guard,
     segments,
 )
-from excguard.crash_reports.text_report import MAX_DOCUMENTS, MAX_LINE, TextReader, may_be_read
+from excguard.crash_reports.text_report import MAX_LINE, TextReader, may_be_read
 from excguard.crash_reports.unwrap import unwrap
 from excguard.decoding.code import FLAVOR_MASK, FLAVOR_SHIFT, TARGET_MASK, TYPE_SHIFT
 from excguard.knowledge import flavors, guards
 
 if TYPE_CHECKING:
     from excguard.crash_reports.json_spans import Span
+    from excguard.crash_reports.limits import Limits
 
 MAX_TREE = 1 << 20
 """Bytes of a JSON value that is decoded as a whole; the values in larger ones are read each by itself."""
+_SMALL_TREE = 3 << 20
+_TREE_FACTOR = 7
+"""What CPython 3.11 takes for a dict, and for a list, a number or a short string within one."""
+_OBJECT_BYTES = 184
+_ELEMENT_BYTES = 60
+"""What CPython 3.11 takes for a dict, and for a list, a number or a short string in its container."""
 MAX_NUMBERS = 1000
+"""Whole codes of a text without anything else of a violation that are read."""
 
 _HEAD_BYTES = 1 << 16
 _LEAST_VALUE = 16
@@ -72,41 +82,48 @@ _SAMPLE = re.compile(rb"[0-9a-fA-FxX]{4,}+")
 _STRIDE = 4
 
 
-def read(data: bytes, *, nesting: int = 0) -> list[Draft]:
+def read(data: bytes, limits: Limits, *, nesting: int = 0) -> list[Draft]:
     """The documents of a text, in its order.
 
     Args:
         data: The text as UTF-8.
+        limits: Of the file that the text is in.
         nesting: How many strings the text is in.
     """
     if nesting and not may_have_guard(data):
         return []
     # Text without any of the marks holds no guard; its head still shows which kind of report it is.
     text = unwrap(data if may_have_guard(data) else data[:_HEAD_BYTES])
-    drafts = _Documents(text, nesting).read()
+    drafts = _Documents(text, limits, nesting).read()
     if nesting == 0:
         drafts = _without_names(_without_mentions(_joined(_without_translations(drafts))))
-        drafts += _lone(data, drafts)
+        drafts += _lone(data, drafts, limits)
     return drafts
 
 
 class _Documents:
     """Reads the segments of one text."""
 
-    def __init__(self, data: bytes, nesting: int) -> None:
+    def __init__(self, data: bytes, limits: Limits, nesting: int) -> None:
         self._data = data
+        self._limits = limits
         self._nesting = nesting
         self._drafts: list[Draft] = []
-        self._reader = TextReader()
+        self._reader = TextReader(limits)
         self._read_until = 0  # up to there lines can be of interest
 
     def read(self) -> list[Draft]:
-        """All documents."""
-        for segment in segments(self._data):
+        """All documents, as far as the limits allow."""
+        with suppress(LimitReachedError):
+            self._read()
+        self._add([])
+        return self._drafts
+
+    def _read(self) -> None:
+        for segment in segments(self._data, self._limits):
             match segment:
                 case Lines(start, end):
                     self._lines(start, end)
-                    continue
                 case String(start, end):
                     self._add(self._nested(_unescape(self._data[start + 1 : end - 1])))
                 case Records(text):
@@ -115,18 +132,14 @@ class _Documents:
                     self._add([])
                     self._reader.head(value)
                 case Pieces(start, end):
-                    self._add(ips_pieces.fragments(self._data[start:end]))
+                    self._add(ips_pieces.fragments(self._data[start:end], self._limits))
                 case Value(span, header):
                     self._add(self._value(span, header))
-            if len(self._drafts) > MAX_DOCUMENTS:
-                break
-        self._add([])
-        return self._drafts
 
     def _add(self, drafts: list[Draft]) -> None:
         """Add documents behind those of the lines before."""
         self._drafts += self._reader.close()
-        self._reader = TextReader()
+        self._reader = TextReader(self._limits)
         self._drafts += drafts
 
     def _lines(self, start: int, end: int) -> None:
@@ -136,6 +149,8 @@ class _Documents:
             stop = data.find(b"\n", at, end)
             stop = end if stop < 0 else stop
             line = data[at : min(stop, at + MAX_LINE)]
+            if stop - at > MAX_LINE and may_have_guard_within(data, at + MAX_LINE, stop):
+                self._limits.reach(f"only the first {MAX_LINE} characters of a line are read")
             if b"\\" in line and self._nesting < _MAX_NESTING and _ESCAPED_BREAK.search(data, at, stop):
                 self._add(self._nested(_unescape(data[at:stop])))
             else:
@@ -155,35 +170,52 @@ class _Documents:
         return at
 
     def _nested(self, text: bytes) -> list[Draft]:
-        return read(text, nesting=self._nesting + 1) if self._nesting < _MAX_NESTING else []
+        if self._nesting < _MAX_NESTING:
+            return read(text, self._limits, nesting=self._nesting + 1)
+        if may_have_guard(text):
+            self._limits.reach(f"strings in strings are read to a depth of {_MAX_NESTING}")
+        return []
 
     def _value(self, span: Span, header: dict[str, Any] | None, depth: int = 0) -> list[Draft]:
         data = self._data
         value = data[span.start : span.end] if span.whole else json_spans.repaired(data, span)
         draft = ips.well_formed(value, header)
         if draft is not None and (draft.evidence or header is not None):
+            self._limits.take()
             drafts = [draft]
-        elif len(value) <= MAX_TREE:
+        elif len(value) <= MAX_TREE and _is_small(value):
             try:
                 tree = msgspec.json.decode(value)
             except UNREADABLE:
-                drafts = _headed(ips_pieces.fragments(data[span.start : span.end]), header)
+                drafts = self._pieces(span, header)
             else:
-                drafts = tool_json.documents(tree, lambda text: self._nested(text.encode("utf-8", "replace")))
+                drafts = tool_json.documents(
+                    tree, lambda text: self._nested(text.encode("utf-8", "replace")), self._limits
+                )
         elif depth < _MAX_NESTING:
             found: list[Draft] = []
-            for child in json_spans.spans(data, span.start + 1, span.end):
+            for child in json_spans.spans(data, span.start + 1, span.end, self._limits):
                 if child.rest - child.start < _LEAST_VALUE:
                     continue
                 found += self._value(child, None, depth + 1)
-                if len(found) >= MAX_DOCUMENTS:
+                if self._limits.exhausted:
                     break
             return found
         else:
-            drafts = _headed(ips_pieces.fragments(data[span.start : span.end]), header)
+            drafts = self._pieces(span, header)
         for one in drafts:
             one.report.truncated = one.report.truncated or not span.whole
         return drafts
+
+    def _pieces(self, span: Span, header: dict[str, Any] | None) -> list[Draft]:
+        return _headed(ips_pieces.fragments(self._data[span.start : span.end], self._limits), header)
+
+
+def _is_small(value: bytes) -> bool:
+    """Whether the decoded value takes not much more memory than its JSON: `[[],[]]` takes 20 times that."""
+    elements = value.count(b",") + value.count(b"[")
+    memory = value.count(b"{") * _OBJECT_BYTES + elements * _ELEMENT_BYTES
+    return memory <= max(_SMALL_TREE, len(value) * _TREE_FACTOR)
 
 
 def _headed(drafts: list[Draft], header: dict[str, Any] | None) -> list[Draft]:
@@ -310,7 +342,7 @@ def _without_names(drafts: list[Draft]) -> list[Draft]:
     return kept
 
 
-def _lone(data: bytes, drafts: list[Draft]) -> list[Draft]:
+def _lone(data: bytes, drafts: list[Draft], limits: Limits) -> list[Draft]:
     """Whole codes in text that is of no violation otherwise; only those that are in a table."""
     if any(draft.evidence for draft in drafts):
         return []
@@ -335,8 +367,8 @@ def _lone(data: bytes, drafts: list[Draft]) -> list[Draft]:
                 origin="number", code=code, subcode=number(subcode[1].decode()) if subcode else None
             )
             evidence.notes.append("found as a number in text that says nothing else of it")
-            draft = Draft(evidence=[evidence], line=True)
-            found.append(draft)
-            if len(found) >= MAX_NUMBERS:
+            if len(found) == MAX_NUMBERS:
+                limits.reach(f"only the first {MAX_NUMBERS} numbers that can be codes are read")
                 return found
+            found.append(Draft(evidence=[evidence], line=True))
     return found

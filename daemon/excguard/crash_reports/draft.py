@@ -15,7 +15,7 @@ TOP_FRAMES = 5
 """Frames of the thread that are kept."""
 
 
-class Draft(msgspec.Struct, kw_only=True):
+class Draft(msgspec.Struct, kw_only=True, gc=False):
     """One document of a text.
 
     Attributes:

@@ -14,6 +14,7 @@ correctly:
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -38,7 +39,7 @@ _WHOLE_LINES = frozenset({"lldb", "kernel-log", "text", "minidump", "json"})
 """Origins whose code is whole even where its guard type bits are 0."""
 
 
-class Evidence(msgspec.Struct, kw_only=True):
+class Evidence(msgspec.Struct, kw_only=True, gc=False):
     """What one place of a text says of one violation; None and empty for what it leaves out.
 
     Attributes:
@@ -252,10 +253,16 @@ def _subcode_check(evidence: Evidence) -> list[Check]:
     return [_compare("subcode", f"{evidence.guard:#x}", f"{evidence.subcode:#x}", why)]
 
 
+@lru_cache(maxsize=256)
+def _check(name: str, detail: str, *, ok: bool) -> Check:
+    """A check; the same object for the same text, since most violations of a log have equal ones."""
+    return Check(name, ok, detail)
+
+
 def _compare(name: str, words: str, numbers: str, why: str) -> Check:
     if words == numbers:
-        return Check(name, ok=True, detail=f"the report's words and its numbers both say {words}")
-    return Check(name, ok=False, detail=f"the report's words say {words}, its numbers {numbers}; {why}")
+        return _check(name, f"the report's words and its numbers both say {words}", ok=True)
+    return _check(name, f"the report's words say {words}, its numbers {numbers}; {why}", ok=False)
 
 
 def _codes_check(printed: int, code: int) -> Check:
@@ -275,19 +282,19 @@ def _codes_check(printed: int, code: int) -> Check:
             f"the first exception code {printed:#x} does not hold the low 20 bits of the code, {low:#x}; "
             "the termination reason is used: it alone holds the whole code"
         )
-        return Check("exception_codes", ok=False, detail=detail)
-    return Check("exception_codes", ok=True, detail=detail)
+        return _check("exception_codes", detail, ok=False)
+    return _check("exception_codes", detail, ok=True)
 
 
 def _words_check(printed: str, violation: Violation) -> Check:
     """ReportCrash's name for the flavor against the code's."""
     own = violation.flavor_name
     if printed == own:
-        return Check("words", ok=True, detail=f"the report and the code both say {own}")
+        return _check("words", f"the report and the code both say {own}", ok=True)
     if any(flavor.value == violation.flavor for flavor in guards.named(printed, violation.guard_type)):
-        return Check("words", ok=True, detail=f"{printed} is another name of {own}")
+        return _check("words", f"{printed} is another name of {own}", ok=True)
     detail = (
         f"the report says {printed}, but flavor {violation.flavor:#x} is {own} on this release; "
         "the code is used: ReportCrash lags behind the kernel"
     )
-    return Check("words", ok=False, detail=detail)
+    return _check("words", detail, ok=False)

@@ -21,8 +21,8 @@ from excguard.crash_reports.report import Frame, Report
 _MAX_HEADER = 16384
 MAX_OBJECT = 65536
 """Bytes of an exception or termination object; those of ReportCrash have some hundreds."""
-_SMALL = 1 << 20
-"""Bytes of a report whose lists are decoded as they are."""
+_SMALL = 1 << 17
+"""Bytes of a report whose lists are decoded as they are: even a list of empty objects is then small."""
 _LEAST_BYTES = 32
 """Bytes of an object in the lists of a larger report, at least and on average: decoding a list of smaller
 ones would need far more memory than the report has bytes."""

@@ -7,18 +7,22 @@ the text wherever they are, and so are the keys that identify the report.
 from __future__ import annotations
 
 import re
-from itertools import islice
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from excguard.crash_reports import json_spans, kinds
 from excguard.crash_reports.draft import Draft
 from excguard.crash_reports.ips import MAX_OBJECT, UNNAMED, gather
+from excguard.crash_reports.limits import LimitReachedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from excguard.crash_reports.limits import Limits
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
-MAX_OBJECTS = 10_000
-"""Exception and termination objects of one text that are read."""
 
 _OBJECT = re.compile(rb'"(exception|termination)"\s*+:\s*+(?=\{)')
 _KEYS = re.compile(
@@ -27,33 +31,38 @@ _KEYS = re.compile(
 )
 
 
-def fragments(data: bytes) -> list[Draft]:
+def fragments(data: bytes, limits: Limits) -> list[Draft]:
     """Reports out of pieces of JSON that are not valid JSON as a whole.
 
     Args:
         data: The pieces, with what stands around them.
+        limits: Of the file that they are in.
     """
     drafts: list[Draft] = []
+    with suppress(LimitReachedError):
+        _collect(data, limits, drafts)
+    return drafts
+
+
+def _collect(data: bytes, limits: Limits, drafts: list[Draft]) -> None:
     part: dict[str, dict[str, Any]] = {}
-    objects = _objects(data)
     at = 0
-    for index, (start, name, opening) in enumerate(objects):
+    for start, name, opening, limit in _objects(data):
         if start < at:
             continue
         held = _held(data, at, start)
         if not drafts or name in part or b"bug_type" in held:
             _complete(drafts, part)
             part = {}
+            limits.take()
             drafts.append(Draft())
             drafts[-1].report.format = "ips"
         _fill(drafts[-1], held)
-        limit = objects[index + 1][0] if index + 1 < len(objects) else len(data)
-        part[name], at, whole = _value_at(data, opening, limit)
+        part[name], at, whole = _value_at(data, opening, limit, limits)
         drafts[-1].report.truncated |= not whole and at >= len(data)
     if drafts:
         _fill(drafts[-1], _held(data, at, len(data)))
     _complete(drafts, part)
-    return drafts
 
 
 def _complete(drafts: list[Draft], part: dict[str, dict[str, Any]]) -> None:
@@ -105,15 +114,19 @@ def _fill(draft: Draft, held: dict[bytes, bytes]) -> None:
         report.kind = kinds.SIMULATED
 
 
-def _objects(data: bytes) -> list[tuple[int, str, int]]:
-    """Where objects of interest are: the start of their key, their name, and their opening brace."""
-    matches = islice(_OBJECT.finditer(data), MAX_OBJECTS)
-    found = [(match.start(), match[1].decode(), match.end()) for match in matches]
-    if not found and (key := UNNAMED.search(data)):  # an exception object that was quoted without its key
+def _objects(data: bytes) -> Iterator[tuple[int, str, int, int]]:
+    """Where objects of interest are: the start of their key, their name, their brace, and the next key."""
+    last: tuple[int, str, int] | None = None
+    for match in _OBJECT.finditer(data):
+        if last:
+            yield *last, match.start()
+        last = match.start(), match[1].decode(), match.end()
+    if last:
+        yield *last, len(data)
+    elif key := UNNAMED.search(data):  # an exception object that was quoted without its key
         opening = data.rfind(b"{", 0, key.start())
         if opening >= 0:
-            found.append((opening, "exception", opening))
-    return found
+            yield opening, "exception", opening, len(data)
 
 
 _MEMBER = re.compile(
@@ -124,13 +137,13 @@ _FIRST_NAME = re.compile(rb'"(violations|flavors)"\s*+:\s*+\[\s*+"([A-Za-z_][\w 
 _RAW_CODES = re.compile(rb'"rawCodes"\s*+:\s*+\[\s*+(-?\d{1,20})\s*+[,\]](?:\s*+(-?\d{1,20})\s*+\])?')
 
 
-def _value_at(data: bytes, start: int, limit: int) -> tuple[dict[str, Any], int, bool]:
+def _value_at(data: bytes, start: int, limit: int, limits: Limits) -> tuple[dict[str, Any], int, bool]:
     """The object at `start`, where it ends, and whether its bracket is closed.
 
     Of one that is cut off or broken it has what can be made out.
     """
     end = min(start + MAX_OBJECT, limit)
-    span = next(json_spans.spans(data, start, end), None)
+    span = next(json_spans.spans(data, start, end, limits), None)
     if span is not None and span.start == start:
         try:
             value = msgspec.json.decode(json_spans.repaired(data, span))

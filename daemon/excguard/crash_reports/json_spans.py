@@ -11,8 +11,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from excguard.crash_reports.marks import may_have_guard_within
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from excguard.crash_reports.limits import Limits
 
 MAX_DEPTH = 512
 """Brackets in brackets that are followed; a value of more is treated as cut off there."""
@@ -52,12 +56,15 @@ class Span(NamedTuple):
     rest: int
 
 
-def spans(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Span]:
-    """Every outermost object and array of `data`, in order; what begins like one and is empty counts too."""
-    end = len(data) if end is None else end
+def spans(data: bytes, start: int, end: int, limits: Limits) -> Iterator[Span]:
+    """Every outermost object and array of a part of `data`, in order; what begins like one counts too."""
     at = start
     broken = 0
-    while broken < MAX_BROKEN and (opening := _START.search(data, at, end)):
+    while opening := _START.search(data, at, end):
+        if broken == MAX_BROKEN:
+            if may_have_guard_within(data, at, end):
+                limits.reach(f"only the first {MAX_BROKEN} incomplete values of JSON in it are read")
+            return
         span = _scan(data, opening.start(), end)
         yield span
         at = max(span.rest, opening.end())

@@ -10,7 +10,7 @@ from excguard.decoding.site import Place, Site, innermost
 from excguard.decoding.violation import PartialViolation  # noqa: TC001 - msgspec reads the annotation
 
 
-class Check(msgspec.Struct, frozen=True):
+class Check(msgspec.Struct, frozen=True, gc=False):
     """Whether two places of a report agree.
 
     Attributes:
@@ -24,7 +24,7 @@ class Check(msgspec.Struct, frozen=True):
     detail: str
 
 
-class Frame(msgspec.Struct, frozen=True):
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """One frame of the thread that broke the rule.
 
     Attributes:
@@ -68,7 +68,7 @@ class Frame(msgspec.Struct, frozen=True):
         return f"{self.index} {place}{symbol if self.symbol else ''}{source}"
 
 
-class Report(msgspec.Struct, kw_only=True):
+class Report(msgspec.Struct, kw_only=True, gc=False):
     """A crash report, a debugger's line or any other text, read.
 
     Attributes:

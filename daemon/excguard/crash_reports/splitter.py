@@ -12,28 +12,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from excguard.crash_reports import json_spans
+from excguard.crash_reports.marks import MARKS, may_have_guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from excguard.crash_reports.json_spans import Span
-
-_WORDS = (
-    b"GUARD",
-    b"EXC_",
-    b"Exception Type",
-    b"on mach port",
-    b"on file descriptor",
-    b"guarded with",
-    b"guard(23)",
-    b"namespace 23",
-)
-_KEYS = (
-    *(b'"exception"', b'"exceptionType"', b'"bug_type"', b'"termination"'),
-    *(b"guardId", b"namespc", b"code0", b"ception 12,"),
-)
-MARKS = _WORDS + _KEYS
-"""A text without any of them holds no guard violation, but for a bare number."""
+    from excguard.crash_reports.limits import Limits
 
 _MAX_HEADER = 16384
 _MAX_RECORD = 65536
@@ -115,15 +100,10 @@ class Records:
 Segment = Lines | String | Value | Header | Pieces | Records
 
 
-def may_have_guard(data: bytes) -> bool:
-    """Whether a text can hold a document at all."""
-    return any(mark in data for mark in MARKS)
-
-
-def segments(data: bytes) -> Iterator[Segment]:
-    """The segments of a text."""
+def segments(data: bytes, limits: Limits) -> Iterator[Segment]:
+    """The segments of a text; where the limits allow no more JSON the rest is lines."""
     at = 0
-    values = _values(data)
+    values = _values(data, limits)
     for segment, start, end in values:
         yield from _text(data, at, start)
         yield segment
@@ -146,10 +126,10 @@ def _text(data: bytes, start: int, end: int) -> Iterator[Segment]:
         yield Lines(at, end)
 
 
-def _values(data: bytes) -> Iterator[tuple[Segment, int, int]]:
+def _values(data: bytes, limits: Limits) -> Iterator[tuple[Segment, int, int]]:
     """The segments that are not text, with where they start and end."""
     state = _Values(data)
-    for span in json_spans.spans(data):
+    for span in json_spans.spans(data, 0, len(data), limits):
         yield from state.take(span)
     yield from state.finish()
 

@@ -7,7 +7,8 @@ document begins where a key of a report's header or of its exception comes again
 from __future__ import annotations
 
 import re
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,10 +23,11 @@ from excguard.crash_reports.stack_text import parse_frame
 from excguard.decoding.code import TARGET_MASK, TYPE_SHIFT
 from excguard.knowledge import guards
 
+if TYPE_CHECKING:
+    from excguard.crash_reports.limits import Limits
+
 MAX_LINE = 4096
 """Characters of a line that are read."""
-MAX_DOCUMENTS = 10_000
-"""Documents of one text that are read."""
 MAX_EVIDENCE = 1000
 """Violations in one document; a log with more is several documents."""
 
@@ -87,8 +89,9 @@ def may_be_read(part: bytes) -> bool:
 class TextReader:
     """Takes the lines of a text one by one and collects its documents."""
 
-    def __init__(self) -> None:
-        """Begin with no report open."""
+    def __init__(self, limits: Limits) -> None:
+        """Begin with no report open; `limits` are those of the file."""
+        self._limits = limits
         self._drafts: list[Draft] = []
         self._columns: list[str] = []
         self._stopped: tuple[int, str] | None = None
@@ -117,8 +120,12 @@ class TextReader:
         ips.identify_by_header(self._report().report, header)
 
     def feed(self, line: str) -> None:
-        """Read one more line."""
-        if len(self._drafts) >= MAX_DOCUMENTS or not (self.takes_any_line or _INTEREST.search(line)):
+        """Read one more line.
+
+        Raises:
+            LimitReachedError: It begins a document more than is read.
+        """
+        if not (self.takes_any_line or _INTEREST.search(line)):
             return
         self._below += 1
         if "GUARD" in line:
@@ -156,6 +163,10 @@ class TextReader:
     def _report(self) -> Draft:
         """The report that is open, or a new one."""
         if self._open is None:
+            if not (self._drafts[-2:] and _are_headers(self._drafts[-2:])):
+                self._limits.take()
+            else:
+                self._drafts.pop()  # of a header behind another header nothing is kept
             self._open = Draft()
             self._drafts.append(self._open)
         return self._open
@@ -422,10 +433,11 @@ class TextReader:
         self._close_panic()
         header = self._open.report if self._open and not self._block else None
         evidence = found.evidence
+        self._limits.take()
         draft = Draft(line=True, evidence=[evidence])
         report = draft.report
         report.format, report.exception_type = evidence.origin, evidence.exception_type
-        report.process, report.pid = found.process, found.pid
+        report.process, report.pid = found.process and sys.intern(found.process), found.pid
         if evidence.origin == "lldb":
             if self._asked and self._stopped is None and (shown := self._last_stop(evidence)):
                 self._in_stack = shown
@@ -474,6 +486,7 @@ class TextReader:
         if (evidence.guard_type, evidence.flavor_name) in self._names:
             return
         self._names.add((evidence.guard_type, evidence.flavor_name))
+        self._limits.take()
         numbered = evidence.code is not None or evidence.target is not None or evidence.guard is not None
         draft = Draft(weak=not numbered, evidence=[evidence])
         draft.report.exception_type = "EXC_GUARD"
@@ -542,6 +555,11 @@ def _agree(one: Evidence, other: Evidence) -> bool:
         return True
     kind = guards.NAMES.get(code >> TYPE_SHIFT)
     return words.guard_type in {None, kind} and words.target in {None, code & TARGET_MASK}
+
+
+def _are_headers(drafts: list[Draft]) -> bool:
+    """Whether these are two documents that say nothing of themselves."""
+    return len(drafts) == 2 and not (drafts[0].says_something or drafts[1].says_something)
 
 
 def _continues(last: Draft, draft: Draft) -> bool:

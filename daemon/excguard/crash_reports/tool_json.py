@@ -7,6 +7,7 @@ are recognized by their own keys wherever they are, not by the document around t
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +16,20 @@ import msgspec
 from excguard.crash_reports import ips
 from excguard.crash_reports.draft import TOP_FRAMES, Draft
 from excguard.crash_reports.evidence import EXC_GUARD, Evidence
+from excguard.crash_reports.limits import LimitReachedError
 from excguard.crash_reports.log_lines import named_in_words, read_line
+from excguard.crash_reports.marks import may_have_guard
 from excguard.crash_reports.messages import read_message, read_termination
 from excguard.crash_reports.numbers import number, whole
 from excguard.crash_reports.report import Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
+
+    from excguard.crash_reports.limits import Limits
 
 MAX_DEPTH = 128
-MAX_DOCUMENTS = 10_000
-"""Documents of one value that are read."""
+"""Objects in objects that are read."""
 
 _PROCESS_KEYS = ("process_name", "processName", "procName", "app_name", "appName", "CFBundleExecutable")
 _CPU_KEYS = ("cpu_arch", "cpuType", "cpu", "platformArchitecture", "arch")
@@ -47,29 +51,43 @@ class _Context:
     frames: tuple[Frame, ...] = ()
 
 
-def documents(value: object, read_text: Callable[[str], list[Draft]]) -> list[Draft]:
+def documents(value: object, read_text: Callable[[str], list[Draft]], limits: Limits) -> list[Draft]:
     """The documents in a JSON value, in its order.
 
     Args:
-        value: The decoded value.
+        value: The decoded value; its lists are emptied.
         read_text: Reads the documents in a string.
+        limits: Of the file that the value is in.
     """
-    walk = _Walk(read_text)
+    walk = _Walk(read_text, limits)
+    with suppress(LimitReachedError):
+        _read_roots(value, walk)
+    return walk.drafts
+
+
+def _read_roots(value: object, walk: _Walk) -> None:
     head: dict[str, Any] | None = None
-    for root in value if isinstance(value, list) else [value]:
+    for root in _emptied(value) if isinstance(value, list) else [value]:
         if isinstance(root, dict) and "bug_type" in root and not root.keys() & _BODY_KEYS:
             head = root  # of an .ips report, whose body is next
             continue
         walk.root(root if head is None or not isinstance(root, dict) else head | root)
         head = None
-    return walk.drafts
+
+
+def _emptied(values: list[object]) -> Iterator[object]:
+    """The elements of a list, each removed from it, so that it is freed as soon as it is read."""
+    values.reverse()
+    while values:
+        yield values.pop()
 
 
 class _Walk:
     """Goes through a JSON value and collects the documents in it."""
 
-    def __init__(self, read_text: Callable[[str], list[Draft]]) -> None:
+    def __init__(self, read_text: Callable[[str], list[Draft]], limits: Limits) -> None:
         self.drafts: list[Draft] = []
+        self._limits = limits
         self._read_text = read_text
         self._seen: set[tuple[object, ...]] = set()
 
@@ -79,7 +97,9 @@ class _Walk:
         self._walk(value, _around(value, _Context()), 0)
 
     def _walk(self, value: object, context: _Context, depth: int) -> None:
-        if depth > MAX_DEPTH or len(self.drafts) >= MAX_DOCUMENTS:
+        if depth > MAX_DEPTH:
+            if may_have_guard(msgspec.json.encode(value)):
+                self._limits.reach(f"objects in objects are read to a depth of {MAX_DEPTH}")
             return
         if isinstance(value, str):
             self._string(value, context)
@@ -92,28 +112,34 @@ class _Walk:
                 return
             children = value.values()
         elif isinstance(value, list):
-            children = value
+            children = _emptied(value)
         for child in children:
             if isinstance(child, (dict, list, str)):
                 self._walk(child, context, depth + 1)
 
     def _string(self, text: str, context: _Context) -> None:
         if len(text) > 8:
-            for draft in self._read_text(text):
+            for draft in self._read_text(text):  # counted by its reader
                 _complete(draft, context)
-                self._add(draft)
+                if not self._is_known(draft):
+                    self.drafts.append(draft)
 
     def _add(self, draft: Draft) -> None:
-        if len(draft.evidence) != 1:
+        if not self._is_known(draft):
+            self._limits.take()
             self.drafts.append(draft)
-            return
+
+    def _is_known(self, draft: Draft) -> bool:
+        """Whether the document says what another one of the same root said."""
+        if len(draft.evidence) != 1:
+            return False
         one = draft.evidence[0]
         what = (one.code, one.codes, one.subcode, one.guard_type, one.flavor_name)
         key = (*what, draft.report.process, draft.report.pid)
         if one.origin in {"json", "text"} and key in self._seen:
-            return
+            return True
         self._seen.add(key)
-        self.drafts.append(draft)
+        return False
 
 
 def _known(value: dict[str, Any], context: _Context) -> Draft | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from excguard.knowledge.guards.layout import Target as TargetRow
 
 
-class Field(msgspec.Struct, frozen=True):
+class Field(msgspec.Struct, frozen=True, gc=False):
     """One field of a payload.
 
     Attributes:

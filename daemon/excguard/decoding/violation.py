@@ -19,7 +19,7 @@ PER_HIT = ("guard_target", "payload", "code", "subcode")
 """What may differ between two hits of one site: left out where a line stands for many hits."""
 
 
-class Reading(msgspec.Struct, frozen=True):
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """Another meaning of the same number.
 
     Attributes:
@@ -39,7 +39,7 @@ class Reading(msgspec.Struct, frozen=True):
     severity: Severity | None
 
 
-class PartialViolation(msgspec.Struct, frozen=True, kw_only=True):
+class PartialViolation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A guard violation whose source leaves numbers out.
 
     As `Violation`, but the code and the fields of the code may be None.
@@ -95,7 +95,7 @@ class PartialViolation(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
-class Violation(PartialViolation, frozen=True, kw_only=True):
+class Violation(PartialViolation, frozen=True, kw_only=True, gc=False):
     """One guard violation, decoded.
 
     Attributes:
