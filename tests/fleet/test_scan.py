@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections import Counter
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -22,17 +21,19 @@ import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 
+from excguard.crash_reports.prefilter import HEAD
 from excguard.fleet import plan as plan_module
 from excguard.fleet.engine import Engine
 from excguard.fleet.listing import Part, Selection
 from excguard.fleet.plan import Plan, Shard
 from excguard.fleet.scan import scan
 from excguard.fleet.shard import scan_shard
-from excguard.fleet.store import HEAD, BucketStore, Key, LocalStore, StoreError, open_store
+from excguard.fleet.store import BucketStore, Key, LocalStore, StoreError, open_store
 from tests.fleet.conftest import report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 GUARDS = Counter(f"host{number % 4}/{number:03}.ips" for number in range(0, 60, 6))
 ALL = Part()
@@ -210,25 +211,15 @@ def test_the_engine_gives_what_one_process_gives(reports: Path, tmp_path: Path) 
 
 
 def _workers() -> list[int]:
-    """The processes that this one has started as workers, and those that these have started."""
-    found, waiting = [], [os.getpid()]
-    while waiting:
-        pid = waiting.pop()
-        try:
-            children = [
-                int(child)
-                for file in Path(f"/proc/{pid}/task").glob("*/children")
-                for child in file.read_text().split()
-            ]
-            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                found.append(pid)
-        except OSError:
-            continue
-        waiting += children
-    return found
+    """The workers of this machine: the children of the process that they are forked from."""
+    return [
+        worker.pid
+        for process in psutil.Process().children()
+        if any("forkserver" in argument for argument in process.cmdline())
+        for worker in process.children()
+    ]
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers by /proc")
 def test_a_killed_worker_changes_nothing(reports: Path, tmp_path: Path) -> None:
     killed = 0
     progress = None

@@ -14,7 +14,7 @@ PRIVATE = 0o600
 
 
 @contextlib.contextmanager
-def writer(path: Path, *, mode: int = PRIVATE) -> Iterator[IO[bytes]]:
+def writer(path: Path, *, mode: int = PRIVATE, sync: bool = True) -> Iterator[IO[bytes]]:
     """A file to write to, which takes the place of the one at ``path`` when the block ends without an error.
 
     A symbolic link there is replaced, not followed. The contents are on the disk then. The temporary file
@@ -24,6 +24,7 @@ def writer(path: Path, *, mode: int = PRIVATE) -> Iterator[IO[bytes]]:
     Args:
         path: the file.
         mode: its permissions, whatever the umask.
+        sync: wait until the contents are on the disk. Without it, a loss of power can leave an empty file.
 
     Raises:
         OSError: it cannot be written, or is a directory, device, FIFO or socket; what was there is unchanged.
@@ -39,7 +40,8 @@ def writer(path: Path, *, mode: int = PRIVATE) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         Path(name).replace(path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -49,18 +51,19 @@ def writer(path: Path, *, mode: int = PRIVATE) -> Iterator[IO[bytes]]:
         raise
 
 
-def write(path: Path, contents: bytes, *, mode: int = PRIVATE) -> None:
+def write(path: Path, contents: bytes, *, mode: int = PRIVATE, sync: bool = True) -> None:
     """Replace the file at ``path``, or make it, as `writer` does.
 
     Args:
         path: the file.
         contents: all of it.
         mode: its permissions, whatever the umask.
+        sync: as of `writer`.
 
     Raises:
         OSError: as of `writer`.
     """
-    with writer(path, mode=mode) as file:
+    with writer(path, mode=mode, sync=sync) as file:
         file.write(contents)
 
 

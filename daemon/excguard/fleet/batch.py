@@ -87,9 +87,8 @@ def violations(batch: pa.RecordBatch) -> pa.RecordBatch:
             rows.append({"path": path, "etag": etag, "error": "no contents"})
             continue
         view = memoryview(content)
-        if ips.other_crash(view):
-            continue
-        rows += _rows(path, etag, view)
+        if not ips.other_crash(view):
+            rows += rows_of(path, etag, view)
     return pa.RecordBatch.from_pylist(rows, SCHEMA)
 
 
@@ -104,13 +103,14 @@ def _columns(batch: pa.RecordBatch) -> tuple[list[str], pa.Array, list[str | Non
     return batch.column("path").to_pylist(), contents, etags
 
 
-def _rows(path: str, etag: str | None, view: memoryview) -> list[dict[str, Any]]:
+def rows_of(path: str, etag: str | None, content: bytes | memoryview) -> list[dict[str, Any]]:
+    """The rows of one file, columns of `SCHEMA` by name; those that are left out are null."""
     try:
-        reports = crash_reports.documents_of_bytes(view, path)
+        reports = crash_reports.documents_of_bytes(content, path)
     except (ValueError, RecursionError) as error:  # one file in a million must not end the job
         return [{"path": path, "etag": etag, "error": f"{type(error).__name__}: {error}"[:200]}]
     # The head of a file of several documents speaks for the first one only.
-    about = metadata(view) if len(reports) == 1 else Metadata()
+    about = metadata(content) if len(reports) == 1 else Metadata()
     rows = []
     for report in reports:
         rows += [_row(report, violation, etag, about) for violation in report.violations]

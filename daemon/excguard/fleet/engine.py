@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import multiprocessing
 import os
+from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Any, Final, Self
-
-from excguard.fleet.shard import scan_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,6 +26,12 @@ class EngineError(RuntimeError):
     """The cluster cannot be used, or gave up; the text says why."""
 
 
+def begin_workers() -> None:
+    """Start the process that workers are forked from: it imports what they need while the caller goes on."""
+    multiprocessing.set_forkserver_preload(["excguard.fleet.prefork"])
+    forkserver.ensure_running()
+
+
 class Engine:
     """Workers for the length of a ``with`` block."""
 
@@ -36,6 +42,8 @@ class Engine:
             EngineError: Dask is missing, or the cluster does not answer.
         """
         self._stack = contextlib.ExitStack()
+        if cluster is None:
+            begin_workers()
         try:
             dask: Any = importlib.import_module("dask")
             self._distributed: Any = importlib.import_module("distributed")
@@ -45,6 +53,8 @@ class Engine:
         self._stack.enter_context(
             dask.config.set(
                 {
+                    "distributed.worker.multiprocessing-method": "forkserver",
+                    "distributed.worker.profile.enabled": False,
                     "distributed.scheduler.allowed-failures": _MAX_DEATHS,
                     "distributed.worker.memory.target": False,
                     "distributed.worker.memory.spill": False,
@@ -94,6 +104,8 @@ class Engine:
         Raises:
             EngineError: a shard failed, or ended more workers than can be an accident.
         """
+        from excguard.fleet.worker import scan_shard  # noqa: PLC0415 - imports Dask
+
         waiting = iter(shards)
         pending = self._distributed.as_completed(
             loop=self._client.loop, with_results=True, raise_errors=False

@@ -16,6 +16,9 @@ array.
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -28,8 +31,12 @@ if TYPE_CHECKING:
     from excguard.fleet.listing import Part
     from excguard.fleet.store import Store
 
-SHARD_KEYS: Final = 2000
-"""Keys of a shard: a second's work or so, so that little is lost with a worker and progress is seen."""
+SHARD_KEYS: Final = 10_000
+"""Keys of a shard: a second's work or so, so that little is lost with a worker and progress is seen, and the
+files that it writes, one a day and system, are not too small."""
+
+
+_WRITES: Final = 4
 
 
 class Shard(msgspec.Struct, frozen=True):
@@ -49,6 +56,13 @@ class Shard(msgspec.Struct, frozen=True):
         return f"{self.job}-{self.number:06}"
 
 
+class File(msgspec.Struct, frozen=True):
+    """A file of the output: its path and its bytes."""
+
+    path: str
+    size: int
+
+
 class Done(msgspec.Struct, frozen=True):
     """What a shard gave.
 
@@ -57,14 +71,14 @@ class Done(msgspec.Struct, frozen=True):
         files: keys that were read or could not be.
         violations: rows without an error.
         errors: rows with one.
-        parts: paths of the files of the output.
+        parts: the files of the output.
     """
 
     number: int
     files: int
     violations: int
     errors: int
-    parts: list[str]
+    parts: list[File]
 
 
 class Plan:
@@ -112,15 +126,17 @@ class Plan:
                     f"{self._output.url}: the plan of job {self.job} lost shard {number}: start anew"
                 )
             return
-        batch: list[Key] = []
-        for key in keys(last):
-            batch.append(key)
-            if len(batch) == SHARD_KEYS:
-                yield self._written(number, batch)
-                number, batch = number + 1, []
-        if batch:
-            yield self._written(number, batch)
-            number += 1
+        # Writing waits for the disk or the network, so that several are under way.
+        writes: deque[Future[Shard]] = deque()
+        found = iter(keys(last))
+        with ThreadPoolExecutor(_WRITES) as pool:
+            while batch := list(islice(found, SHARD_KEYS)):
+                writes.append(pool.submit(self._written, number, batch))
+                number += 1
+                while writes and (len(writes) == _WRITES or writes[0].done()):
+                    yield writes.popleft().result()
+            for write in writes:
+                yield write.result()
         self._output.put(self._path("complete"), str(number).encode())
 
     def finish(self, results: Iterable[Done]) -> None:
@@ -132,7 +148,7 @@ class Plan:
             "files": sum(one.files for one in done),
             "violations": sum(one.violations for one in done),
             "errors": sum(one.errors for one in done),
-            "parts": [path for one in done for path in one.parts],
+            "parts": [part.path for one in done for part in one.parts],
         }
         self._output.put(f"_excguard/manifest-{self.job}.json", msgspec.json.encode(manifest) + b"\n")
 
@@ -140,15 +156,21 @@ class Plan:
         """What each shard of the finished plan gave."""
         total = self._number("complete", self._output.get(self._path("complete")) or b"0")
         for number in range(total):
-            found = self._output.get(done_path(Shard(self.job, number)))
+            found = self._done(Shard(self.job, number))
             if found is None:
                 raise StoreError(
                     f"{self._output.url}: shard {number} of job {self.job} is not finished: run it again"
                 )
-            try:
-                yield msgspec.json.decode(found, type=Done)
-            except (msgspec.MsgspecError, ValueError):
-                raise _damaged(self._output, done_path(Shard(self.job, number))) from None
+            yield found
+
+    def _done(self, shard: Shard) -> Done | None:
+        found = self._output.get(done_path(shard))
+        if found is None:
+            return None
+        try:
+            return msgspec.json.decode(found, type=Done)
+        except (msgspec.MsgspecError, ValueError):
+            raise _damaged(self._output, done_path(shard)) from None
 
     def _number(self, name: str, text: bytes) -> int:
         try:
@@ -158,7 +180,9 @@ class Plan:
 
     def _unfinished(self, number: int) -> Iterator[Shard]:
         shard = Shard(self.job, number)
-        if self._output.get(done_path(shard)) is None:
+        done = self._done(shard)
+        # A file may be missing after a loss of power: each is written without waiting for the disk.
+        if done is None or not all(self._output.has(part.path, part.size) for part in done.parts):
             yield shard
 
     def _written(self, number: int, keys: list[Key]) -> Shard:

@@ -3,96 +3,98 @@
 from __future__ import annotations
 
 import io
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
-from pyarrow import compute, parquet
+from pyarrow import parquet
 
-from excguard.crash_reports import ips
-from excguard.fleet.batch import SCHEMA, violations
-from excguard.fleet.plan import Done, Shard, done_path, keys_of
+from excguard.fleet.batch import SCHEMA, rows_of
+from excguard.fleet.plan import Done, File, Shard, done_path, keys_of
 from excguard.fleet.store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-    from excguard.fleet.store import Key
-
-_BATCH_BYTES = 32 << 20
-"""Contents that are held at a time; one report more than that is possible."""
+_BATCH_ROWS = 10_000  # held as Python objects at a time; Arrow needs a tenth of their memory
+_COLUMNS = SCHEMA.remove(SCHEMA.get_field_index("os_major"))
+_WRITES = 8  # files written at a time: each waits for the disk or the network
 
 _UNKNOWN = "__HIVE_DEFAULT_PARTITION__"
 """The directory of a value that is not known, as Hive names it; Arrow, DuckDB and Spark read it as null."""
 
 
-def scan_shard(source: str, output: str, shard: Shard) -> bytes:
+def scan_shard(
+    source: str, output: str, shard: Shard, *, when_computed: Callable[[], object] = lambda: None
+) -> bytes:
     """Scan one shard. Running it again, even while it runs elsewhere, gives the same files.
 
     Args:
         source: URL of the reports' store.
         output: URL of the results' store, which holds the plan.
         shard: which one.
+        when_computed: called when only writing is left, which is waiting for the disk or the network.
 
     Returns:
         A `Done` as JSON: what is also written to `done_path`.
     """
     results = open_store(output)
     keys = keys_of(results, shard)
-    table = pa.Table.from_batches(list(_results(source, keys)), SCHEMA)
-    parts = []
-    for directory, rows in _partitions(table):
-        path = f"{directory}/part-{shard.name}.parquet"
-        buffer = io.BytesIO()
-        parquet.write_table(rows, buffer, compression="zstd")
-        results.put(path, buffer.getvalue())
-        parts.append(path)
-    errors = len(table) - table.column("error").null_count
-    done = msgspec.json.encode(Done(shard.number, len(keys), len(table) - errors, errors, parts))
+    parts = _Parts()
+    for key, content, error in open_store(source).read(keys):
+        etag = key.etag or None
+        if content is None:
+            parts.add([{"path": key.path, "etag": etag, "error": error}])
+        else:
+            parts.add(rows_of(key.path, etag, content))
+    files = {f"{directory}/part-{shard.name}.parquet": content for directory, content in parts.files()}
+    when_computed()
+    with ThreadPoolExecutor(_WRITES) as pool:
+        for _ in pool.map(lambda file: results.put(*file, sync=False), files.items()):
+            pass
+    sizes = [File(path, len(content)) for path, content in files.items()]
+    done = msgspec.json.encode(Done(shard.number, len(keys), parts.rows - parts.errors, parts.errors, sizes))
     results.put(done_path(shard), done)
     return done
 
 
-def _results(source: str, keys: Sequence[Key]) -> Iterator[pa.RecordBatch]:
-    paths: list[str] = []
-    etags: list[str | None] = []
-    contents: list[bytes] = []
-    unread: list[dict[str, Any]] = []
-    size = 0
-    for key, content, error in open_store(source).read(keys, enough=ips.other_crash):
-        if content is None:
-            unread.append({"path": key.path, "etag": key.etag or None, "error": error})
-            continue
-        paths.append(key.path)
-        etags.append(key.etag or None)
-        contents.append(content)
-        size += len(content)
-        if size > _BATCH_BYTES:
-            yield violations(_batch(paths, etags, contents))
-            paths, etags, contents, size = [], [], [], 0
-    yield violations(_batch(paths, etags, contents))
-    yield pa.RecordBatch.from_pylist(unread, SCHEMA)
+class _Parts:
+    """Rows by their directory of the output, ``os_major=26/date=2026-03-01``.
 
+    Attributes:
+        rows: how many there are.
+        errors: how many of them say that a file could not be read.
+    """
 
-def _batch(paths: list[str], etags: list[str | None], contents: list[bytes]) -> pa.RecordBatch:
-    columns = [
-        pa.array(paths, pa.string()),
-        pa.array(etags, pa.string()),
-        pa.array(contents, pa.binary()),
-    ]
-    return pa.RecordBatch.from_arrays(columns, names=["path", "etag", "bytes"])
+    def __init__(self) -> None:
+        self.rows = self.errors = 0
+        self._rows: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._batches: defaultdict[str, list[pa.RecordBatch]] = defaultdict(list)
+        self._waiting = 0
 
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            major, time = row.get("os_major"), row.get("report_time")
+            day = _UNKNOWN if time is None else time.date().isoformat()
+            self._rows[f"os_major={_UNKNOWN if major is None else major}/date={day}"].append(row)
+            self.errors += row.get("error") is not None
+        self.rows += len(rows)
+        self._waiting += len(rows)
+        if self._waiting >= _BATCH_ROWS:
+            self._convert()
 
-def _partitions(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    """The rows by directory, ``os_major=26/date=2026-03-01``; the file leaves the two columns out."""
-    if not len(table):
-        return
-    dates = compute.strftime(table.column("report_time"), "%Y-%m-%d")
-    names = [
-        f"os_major={_UNKNOWN if major is None else major}/date={_UNKNOWN if day is None else day}"
-        for major, day in zip(table.column("os_major").to_pylist(), dates.to_pylist(), strict=True)
-    ]
-    labels = pa.array(names)
-    table = table.drop_columns(["os_major"])
-    for name in sorted(set(names)):
-        yield name, table.filter(compute.equal(labels, name))
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """The contents of each directory's file; it leaves out what the name of the directory says."""
+        self._convert()
+        for directory, batches in self._batches.items():
+            file = io.BytesIO()
+            parquet.write_table(pa.Table.from_batches(batches, _COLUMNS), file)
+            yield directory, file.getvalue()
+
+    def _convert(self) -> None:
+        for directory, rows in self._rows.items():
+            self._batches[directory].append(pa.RecordBatch.from_pylist(rows, _COLUMNS))
+        self._rows.clear()
+        self._waiting = 0

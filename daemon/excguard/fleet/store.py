@@ -9,23 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from excguard.files import atomic
+from excguard.crash_reports import MAX_BYTES, ips, prefilter
+from excguard.files import atomic, bounded
 from excguard.files.errors import reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-HEAD: Final = 32 * 1024
-"""Bytes read first: enough to recognize a crash of another kind, which most reports are."""
-
-MAX_BYTES: Final = 64 << 20
-"""Of one report; a larger object is not one."""
-
-_TOO_LARGE: Final = f"larger than {MAX_BYTES >> 20} MiB"
+_TOO_LARGE: Final = f"larger than {MAX_BYTES >> 20} MiB: not a crash report"
+_BUFFER: Final = 1 << 20  # bytes of a local file that are read without new memory
 _CONCURRENCY: Final = 64  # requests in flight of one worker
 _LIST_PAGE: Final = 1000
 
@@ -51,10 +47,13 @@ class Key(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What reading one key gave: bytes, or the error in one line."""
+    """What reading one key gave: bytes, or the error in one line.
+
+    The bytes are valid until the next key is read.
+    """
 
     key: Key
-    content: bytes | None
+    content: bytes | memoryview | None
     error: str = ""
 
 
@@ -69,17 +68,24 @@ class Store(Protocol):
         ``times``: whether `Key.modified` is needed, which costs a system call a file.
         """
 
-    def read(self, keys: Sequence[Key], *, enough: Any) -> Iterator[Content]:  # noqa: ANN401 - bytes -> bool
-        """Contents, in any order; not of keys whose first `HEAD` bytes are ``enough``."""
+    def read(self, keys: Sequence[Key]) -> Iterator[Content]:
+        """Contents, in any order; not of keys whose first bytes show a crash of another kind.
+
+        Raises:
+            StoreError: nothing can be read: the store has failed, not its files.
+        """
 
     def get(self, path: str) -> bytes | None:
         """One small file of ours; None when there is none."""
 
-    def put(self, path: str, content: bytes) -> None:
-        """Replace a file in one step: readers see the old one or the new one."""
+    def put(self, path: str, content: bytes, *, sync: bool = True) -> None:
+        """Replace a file in one step: readers see the old one or the new one.
 
-    def delete(self, path: str) -> None:
-        """Remove a file; one that is gone already is no error."""
+        Without ``sync`` a loss of power can undo it, which `has` shows.
+        """
+
+    def has(self, path: str, size: int) -> bool:
+        """Whether a file that was put is there, with all its bytes."""
 
 
 def open_store(url: str) -> Store:
@@ -124,18 +130,29 @@ class LocalStore:
             elif not (after and entry.name == after[0]):
                 yield Key(f"{prefix}{entry.name}", modified=_modified(entry) if times else 0.0)
 
-    def read(self, keys: Sequence[Key], *, enough: Any) -> Iterator[Content]:  # noqa: ANN401 - as in Store
+    def read(self, keys: Sequence[Key]) -> Iterator[Content]:
         """See `Store.read`."""
         directory = os.fspath(self._directory)
-        head = memoryview(bytearray(HEAD))  # one for all files: new memory would cost more than the reading
+        buffer = memoryview(bytearray(_BUFFER))
+        failed = 0
         for key in keys:
+            path = f"{directory}/{key.path}"
             try:
-                content = _read_file(f"{directory}/{key.path}", head, enough)
-            except OSError as error:
+                content: bytes | memoryview | None = prefilter.read(path, buffer)
+                if content is not None and len(content) == _BUFFER:
+                    content = bounded.read(Path(path), MAX_BYTES)
+            except bounded.FileTooLargeError:
+                yield Content(key, None, _TOO_LARGE)
+            except bounded.NotARegularFileError as error:
                 yield Content(key, None, reason(error))
+            except OSError as error:
+                failed += 1
+                yield Content(key, None, f"cannot be read: {reason(error)}")
             else:
                 if content is not None:
                     yield Content(key, content)
+        if failed == len(keys) and not self._directory.is_dir():  # such as a volume that is no longer mounted
+            raise StoreError(f"{directory}: not a directory")
 
     def get(self, path: str) -> bytes | None:
         """See `Store.get`."""
@@ -146,18 +163,21 @@ class LocalStore:
         except OSError as error:
             raise StoreError(f"{self._directory / path}: {reason(error)}") from None
 
-    def put(self, path: str, content: bytes) -> None:
+    def put(self, path: str, content: bytes, *, sync: bool = True) -> None:
         """See `Store.put`."""
         target = self._directory / path
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            atomic.write(target, content, mode=0o644)
+            atomic.write(target, content, mode=0o644, sync=sync)
         except OSError as error:
             raise StoreError(f"{target}: {reason(error)}") from None
 
-    def delete(self, path: str) -> None:
-        """See `Store.delete`."""
-        (self._directory / path).unlink(missing_ok=True)
+    def has(self, path: str, size: int) -> bool:
+        """See `Store.has`."""
+        try:
+            return (self._directory / path).stat().st_size == size
+        except OSError:
+            return False
 
 
 def _modified(entry: os.DirEntry[str]) -> float:
@@ -165,29 +185,6 @@ def _modified(entry: os.DirEntry[str]) -> float:
         return entry.stat(follow_symlinks=False).st_mtime
     except OSError:  # removed since: reading it gives the error
         return 0.0
-
-
-def _read_file(path: str, head: memoryview, enough: Any) -> bytes | None:  # noqa: ANN401 - as in Store
-    """The contents; None where the head, which is read into ``head``, is enough."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would wait for its writer
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(0, "not a regular file")
-        if status.st_size > MAX_BYTES:
-            raise OSError(0, _TOO_LARGE)
-        size = os.readv(descriptor, [head])
-        if enough(head[:size]):
-            return None
-        parts = [bytes(head[:size])]
-        while size <= MAX_BYTES and (part := os.read(descriptor, 1 << 20)):
-            parts.append(part)
-            size += len(part)
-        if size > MAX_BYTES:
-            raise OSError(0, _TOO_LARGE)
-        return b"".join(parts)
-    finally:
-        os.close(descriptor)
 
 
 class BucketStore:
@@ -227,36 +224,45 @@ class BucketStore:
         except (self._obstore.exceptions.BaseError, ValueError) as error:
             raise StoreError(f"{self.url}: cannot list: {_short(error)}") from None
 
-    def read(self, keys: Sequence[Key], *, enough: Any) -> Iterator[Content]:  # noqa: ANN401 - as in Store
-        """See `Store.read`."""
-        yield from asyncio.run(self._read(keys, enough))
+    def read(self, keys: Sequence[Key]) -> Iterator[Content]:
+        """See `Store.read`. At most `_CONCURRENCY` objects are in memory."""
+        waiting = iter(keys)
+        requests: set[asyncio.Task[Content | None]] = set()
+        found, error = False, ""
+        with asyncio.Runner() as runner:
+            while True:
+                for key in islice(waiting, _CONCURRENCY - len(requests)):
+                    requests.add(runner.get_loop().create_task(self._content(key)))
+                if not requests:
+                    break
+                done, requests = runner.run(_first(requests))
+                for task in done:
+                    content = task.result()
+                    if content is not None and content.content is None:
+                        error = content.error
+                    else:
+                        found = True
+                    if content is not None:
+                        yield content
+        if error and not found:
+            raise StoreError(f"{self.url}: nothing of {len(keys)} keys can be read: {error}")
 
-    async def _read(self, keys: Sequence[Key], enough: Any) -> list[Content]:  # noqa: ANN401 - as in Store
-        requests = asyncio.Semaphore(_CONCURRENCY)
+    async def _content(self, key: Key) -> Content | None:
+        try:
+            content = await self._whole(key)
+        except (self._obstore.exceptions.BaseError, OSError, ValueError) as error:
+            return Content(key, None, _short(error))
+        return None if content is None else Content(key, content)
 
-        async def one(key: Key) -> Content | None:
-            async with requests:
-                try:
-                    content = await self._whole(key, enough)
-                except (self._obstore.exceptions.BaseError, OSError, ValueError) as error:
-                    return Content(key, None, _short(error))
-                return None if content is None else Content(key, content)
-
-        found = [content for content in await asyncio.gather(*map(one, keys)) if content is not None]
-        if found and len(found) == len(keys) and all(content.content is None for content in found):
-            # The bucket rather than single keys: to be tried again, not recorded as unreadable files.
-            raise StoreError(f"{self.url}: nothing of {len(keys)} keys can be read: {found[0].error}")
-        return found
-
-    async def _whole(self, key: Key, enough: Any) -> bytes | None:  # noqa: ANN401 - as in Store
+    async def _whole(self, key: Key) -> bytes | None:
         if key.size > MAX_BYTES:
             raise ValueError(_TOO_LARGE)
         if key.size == 0:
             return b""  # a range of nothing is refused by every store
-        found = await self._obstore.get_async(self._store, key.path, options={"range": (0, HEAD)})
+        found = await self._obstore.get_async(self._store, key.path, options={"range": (0, prefilter.HEAD)})
         head = bytes(await found.bytes_async())
         size = found.meta["size"]
-        if enough(head):
+        if ips.other_crash(head):
             return None
         if size <= len(head):
             return head
@@ -274,21 +280,24 @@ class BucketStore:
         except self._obstore.exceptions.BaseError as error:
             raise StoreError(f"{self.url}/{path}: {_short(error)}") from None
 
-    def put(self, path: str, content: bytes) -> None:
+    def put(self, path: str, content: bytes, *, sync: bool = True) -> None:
         """See `Store.put`."""
+        del sync
         try:
             self._obstore.put(self._store, path, content)
         except self._obstore.exceptions.BaseError as error:
             raise StoreError(f"{self.url}/{path}: cannot write: {_short(error)}") from None
 
-    def delete(self, path: str) -> None:
-        """See `Store.delete`."""
-        try:
-            self._obstore.delete(self._store, path)
-        except (self._obstore.exceptions.NotFoundError, FileNotFoundError):
-            return
-        except self._obstore.exceptions.BaseError as error:
-            raise StoreError(f"{self.url}/{path}: cannot remove: {_short(error)}") from None
+    def has(self, path: str, size: int) -> bool:
+        """See `Store.has`. What a bucket has taken is there."""
+        del path, size
+        return True
+
+
+async def _first(
+    requests: set[asyncio.Task[Content | None]],
+) -> tuple[set[asyncio.Task[Content | None]], set[asyncio.Task[Content | None]]]:
+    return await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _short(error: BaseException) -> str:
