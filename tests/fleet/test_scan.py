@@ -22,6 +22,7 @@ import pyarrow.parquet
 import pytest
 
 from excguard.crash_reports.prefilter import HEAD
+from excguard.fleet import listing
 from excguard.fleet import plan as plan_module
 from excguard.fleet.engine import Engine
 from excguard.fleet.listing import Part, Selection
@@ -397,3 +398,42 @@ def test_a_damaged_file_of_the_plan_is_one_error_that_names_it(
 
     with pytest.raises(StoreError, match=f"{name} is damaged"):
         again()
+
+
+@pytest.mark.parametrize(
+    ("schema", "data"),
+    [
+        ("Bucket, Key", b"no gzip"),
+        ("Bucket, Key", gzip.compress(b"a,b\n")[:-9]),
+        ("Bucket, Key, Size", gzip.compress(b"a,b,many\n")),
+        ("Bucket, Key, LastModifiedDate", gzip.compress(b"a,b,yesterday\n")),
+        ("Bucket, Size", gzip.compress(b"a,1\n")),
+        ("Bucket, Key", gzip.compress(b"\xff\xfe\n")),
+    ],
+    ids=["not gzip", "cut off", "size", "time", "no key", "not UTF-8"],
+)
+def test_a_list_of_an_inventory_that_is_none_is_named(tmp_path: Path, schema: str, data: bytes) -> None:
+    described = {"fileFormat": "CSV", "fileSchema": schema, "files": [{"key": "list"}]}
+    (tmp_path / "manifest.json").write_text(json.dumps(described))
+    (tmp_path / "list").write_bytes(data)
+
+    with pytest.raises(StoreError, match="list: not a list of an S3 Inventory") as raised:
+        list(listing.of_inventory(LocalStore(tmp_path), "manifest.json"))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" * 4])
+def test_a_list_in_the_form_of_parquet_that_is_none_is_named(tmp_path: Path, data: bytes) -> None:
+    described = {"fileFormat": "Parquet", "fileSchema": "", "files": [{"key": "list"}]}
+    (tmp_path / "manifest.json").write_text(json.dumps(described))
+    (tmp_path / "list").write_bytes(data)
+
+    with pytest.raises(StoreError, match="not a list of an S3 Inventory"):
+        list(listing.of_inventory(LocalStore(tmp_path), "manifest.json"))
+
+
+def test_a_fifo_in_the_output_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "manifest.json")
+
+    with pytest.raises(StoreError, match="not a regular file"):
+        list(listing.of_inventory(LocalStore(tmp_path), "manifest.json"))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.simulator.clients.fuzz import OP
+
 if TYPE_CHECKING:
     from tests.support.mach_machine import Machine
 
@@ -107,3 +109,17 @@ def test_kernel_that_has_gone_is_an_error_and_no_hang(machine: Machine) -> None:
     assert done.returncode == 99
     assert "no simulated kernel at EXCSIM_SOCKET=" in done.stderr
     assert done.stderr.count("no simulated kernel") == 1
+
+
+def test_attributes_are_as_many_as_their_room(machine: Machine) -> None:
+    """A client that asks for more words than the kernel has gets those that it has."""
+    requests_size = 3  # MACH_PORT_DNREQUESTS_SIZE
+    with connect(machine) as connection:
+        connection.send(hello())
+        connection.recv(100)
+        connection.send(
+            HEADER.pack(OP["PORT_GET_ATTRIBUTES"], 0, 0, 0, 0, 0x203, 0, requests_size, 0xFFFF, 0, 0, 0)
+        )
+        reply = connection.recv(1 << 17)
+
+    assert struct.unpack_from("<iI", reply) == (0, 17 * 4)

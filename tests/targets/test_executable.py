@@ -1,6 +1,7 @@
 """What is read from the file of a program: its format, its architectures, its signature."""
 
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -156,3 +157,33 @@ def test_damaged_files_raise_one_error(tmp_path_factory, junk: bytes, at: int) -
         mach_o.read(path)
     except MachOError as error:
         assert str(error)  # noqa: PT017 - refusing is one of two right outcomes
+
+
+@pytest.mark.parametrize("named_by", ["itself", "a script"])
+def test_a_program_that_is_a_fifo_is_not_waited_for(tmp_path: Path, named_by: str) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo, 0o755)
+    program = fifo if named_by == "itself" else write(tmp_path / "script", b"#!%b\n" % bytes(fifo))
+
+    assert Executable.of(program).problem == "not a regular file"
+
+
+def test_an_interpreter_with_a_nul_character_is_a_problem(tmp_path: Path) -> None:
+    script = write(tmp_path / "script", b"#!/bin/a\0b\n")
+
+    assert Executable.of(script).problem == "a nul character in the path"
+
+
+def test_one_signature_is_read(tmp_path: Path) -> None:
+    """A file of a megabyte could otherwise make excguard read thousands of property lists."""
+    whole = thin(signed=signature())
+    at = whole.index(struct.pack("<2I", 0x1D, 16))
+    count, size, start, length = (
+        *struct.unpack_from("<2I", whole, 16),
+        *struct.unpack_from("<2I", whole, at + 8),
+    )
+    command = struct.pack("<4I", 0x1D, 16, start + 16, length)
+    head = whole[:16] + struct.pack("<2I", count + 1, size + 16) + whole[24:at]
+
+    with pytest.raises(MachOError, match="several code signatures"):
+        mach_o.read(write(tmp_path / "app", head + 2 * command + whole[at + 16 :]))

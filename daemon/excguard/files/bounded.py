@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 _PART: Final = 1 << 20  # bytes that are read at a time
 
@@ -37,20 +37,9 @@ def read(path: Path, limit: int, *, follow: bool = True) -> bytes:
         FileTooLargeError: it has more than ``limit`` bytes.
         OSError: it cannot be opened or read.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
+    descriptor = _open(path, follow=follow)
     try:
-        descriptor = os.open(path, flags)
-    except OSError as error:
-        # ELOOP: a link with O_NOFOLLOW. ENXIO: a socket, or a device without a driver.
-        if error.errno in {errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP}:
-            raise NotARegularFileError(error.errno, "not a regular file", str(path)) from None
-        raise
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a directory, " if stat.S_ISDIR(status.st_mode) else ""
-            raise NotARegularFileError(errno.EINVAL, f"{kind}not a regular file", str(path))
-        if status.st_size > limit:
+        if os.fstat(descriptor).st_size > limit:
             raise _too_large(path, limit)
         contents = bytearray()
         while part := os.read(descriptor, min(limit + 1 - len(contents), _PART)):
@@ -60,6 +49,39 @@ def read(path: Path, limit: int, *, follow: bool = True) -> bytes:
         return bytes(contents)
     finally:
         os.close(descriptor)
+
+
+def regular(path: Path) -> BinaryIO:
+    """Open a regular file of any size, of which the caller reads parts. Opening does not wait.
+
+    Raises:
+        NotARegularFileError: it is a FIFO, a device or a directory.
+        OSError: it cannot be opened.
+    """
+    return os.fdopen(_open(path, follow=True), "rb")
+
+
+def _open(path: Path, *, follow: bool) -> int:
+    """A descriptor of a regular file. Raises OSError."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        # ELOOP: a link with O_NOFOLLOW. ENXIO: a socket, or a device without a driver.
+        if error.errno in {errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP}:
+            raise NotARegularFileError(error.errno, "not a regular file", str(path)) from None
+        raise
+    except ValueError:  # a name that a file with untrusted text gave
+        raise OSError(errno.EINVAL, "a NUL character in the path", str(path)) from None
+    try:
+        kind = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(kind):
+            name = "a directory, " if stat.S_ISDIR(kind) else ""
+            raise NotARegularFileError(errno.EINVAL, f"{name}not a regular file", str(path))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _too_large(path: Path, limit: int) -> FileTooLargeError:

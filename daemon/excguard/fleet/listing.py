@@ -121,7 +121,7 @@ def of_inventory(store: Store, manifest: str, *, prefix: str = "") -> Iterator[K
         prefix: the directory of the reports, which the paths are relative to; objects elsewhere are left out.
 
     Raises:
-        StoreError: the manifest is not one, or a data file is missing.
+        StoreError: the manifest is not one, or a data file is missing, or not a list.
 
     Source: docs.aws.amazon.com, "Amazon S3 Inventory list" (manifest.json: fileFormat, fileSchema,
     files[].key).
@@ -139,17 +139,18 @@ def of_inventory(store: Store, manifest: str, *, prefix: str = "") -> Iterator[K
         raise StoreError(f"{store.url}/{manifest}: fileFormat {found.file_format!r}: expected CSV or Parquet")
     below = f"{prefix.rstrip('/')}/" if prefix else ""
     for file in found.files:
-        for row in read(_required(store, file.key), found):
-            path = row["key"]
-            if not path.startswith(below) or row.get("is_delete_marker") in {True, "true"}:
-                continue
-            modified = row.get("last_modified_date")
-            yield Key(
-                path[len(below) :],
-                int(row.get("size") or -1),
-                _seconds(modified) if modified else 0.0,
-                (row.get("e_tag") or "").strip('"'),
-            )
+        try:
+            for row in read(_required(store, file.key), found):
+                if row.get("is_delete_marker") in {True, "true"}:
+                    continue
+                key = _key(row)
+                if key.path.startswith(below):
+                    yield key._replace(path=key.path[len(below) :])
+        except _UNREADABLE as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise StoreError(
+                f"{store.url}/{file.key}: not a list of an S3 Inventory ({found.file_format}): {reason}"
+            ) from None
 
 
 class _File(msgspec.Struct):
@@ -162,6 +163,30 @@ class _Manifest(msgspec.Struct, rename="camel"):
     files: list[_File]
 
 
+_UNREADABLE = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    csv.Error,
+    zlib.error,
+)
+"""What a list that is damaged, or not one, raises; pyarrow's errors are among them."""
+
+
+def _key(row: dict[str, Any]) -> Key:
+    """The object that a row is of. Raises one of `_UNREADABLE`."""
+    path, etag = row["key"], row.get("e_tag") or ""
+    if not isinstance(path, str) or not isinstance(etag, str):
+        raise TypeError("the columns Key and ETag have to be text")
+    modified = row.get("last_modified_date")
+    return Key(path, int(row.get("size") or -1), _seconds(modified) if modified else 0.0, etag.strip('"'))
+
+
 def _required(store: Store, path: str) -> bytes:
     content = store.get(path)
     if content is None:
@@ -172,10 +197,12 @@ def _required(store: Store, path: str) -> bytes:
 def _csv_rows(content: bytes, manifest: _Manifest) -> Iterator[dict[str, Any]]:
     # "Bucket, Key, Size, LastModifiedDate, ETag": the columns; keys are URL-encoded in CSV alone.
     names = [_snake(name.strip()) for name in manifest.file_schema.split(",")]
+    if "key" not in names:
+        raise KeyError("fileSchema has no column Key")
     text = io.TextIOWrapper(gzip.GzipFile(fileobj=io.BytesIO(content)), encoding="utf-8", newline="")
     for row in csv.reader(text):
         fields = dict(zip(names, row, strict=False))
-        fields["key"] = unquote_plus(fields.get("key", ""))
+        fields["key"] = unquote_plus(fields["key"])
         yield fields
 
 

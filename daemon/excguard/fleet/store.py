@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _TOO_LARGE: Final = f"larger than {MAX_BYTES >> 20} MiB: not a crash report"
+_MAX_OWN: Final = 1 << 30  # bytes of a plan, a manifest or a list of an inventory
 _BUFFER: Final = 1 << 20  # bytes of a local file that are read without new memory
 _CONCURRENCY: Final = 64  # requests in flight of one worker
 _LIST_PAGE: Final = 1000
@@ -157,7 +158,7 @@ class LocalStore:
     def get(self, path: str) -> bytes | None:
         """See `Store.get`."""
         try:
-            return (self._directory / path).read_bytes()
+            return bounded.read(self._directory / path, _MAX_OWN)
         except FileNotFoundError:
             return None
         except OSError as error:

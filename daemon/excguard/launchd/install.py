@@ -16,11 +16,11 @@ from typing import Any, Final, Literal
 
 from excguard import config as configuration
 from excguard.config import Config
-from excguard.files import atomic
+from excguard.files import atomic, bounded
 from excguard.launchd import job
 from excguard.launchd.job import Kind, Layout
 from excguard.launchd.launchctl import Answer, Launchctl, LaunchctlError, Run, run_launchctl
-from excguard.launchd.refusals import contradictions, exchangeable, refusals
+from excguard.launchd.refusals import MAX_SIZE, contradictions, exchangeable, refusals
 
 _NO_SUCH_JOB = Answer(113, "", "")
 _MARGIN_SECONDS: Final = 10.0
@@ -178,7 +178,7 @@ def out_of_date(layout: Layout, program: list[str]) -> Iterator[str]:
     Its configuration is the one that it names. One that cannot be used is reported when the job starts.
     """
     try:
-        installed = layout.property_list.read_bytes()
+        installed = bounded.read(layout.property_list, MAX_SIZE)
         arguments = plistlib.loads(installed)["ProgramArguments"]
         config = Path(arguments[arguments.index("--config") + 1])
         contents = job.render(planned(layout, program, config))

@@ -16,7 +16,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from excguard.files import bounded
 from excguard.files.errors import reason
+
+MAX_SIZE = 1 << 20
+"""Bytes of a property list."""
 
 
 def exchangeable(program: Path) -> Iterator[str]:
@@ -73,7 +77,7 @@ def refusals(file: Path, *, owner: int) -> Iterator[str]:
     if status.st_uid not in (owner, 0):
         yield f"{file}: belongs to user id {status.st_uid}; sudo chown {owner} {quoted}"
     try:
-        raw = file.read_bytes()
+        raw = bounded.read(file, MAX_SIZE)
         contents = plistlib.loads(raw)
     except OSError as error:
         yield f"{file}: {reason(error)}; install the job again"

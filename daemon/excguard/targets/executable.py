@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
-from excguard.files import errors
+from excguard.files import bounded, errors
 from excguard.targets import mach_o
 from excguard.targets.mach_o import MachOError, Slice
 
@@ -62,7 +62,7 @@ class Executable:
                 script, path = script or path, interpreter
             # The kernel follows symbolic links; the mode and the place that count are those of the file.
             path = Path(os.path.realpath(path))
-            with path.open("rb") as file:
+            with bounded.regular(path) as file:
                 mode = os.fstat(file.fileno()).st_mode
                 magic = file.read(4)
             set_id = bool(mode & (stat.S_ISUID | stat.S_ISGID))
@@ -91,7 +91,7 @@ class Executable:
 
 def _interpreter(path: Path) -> Path | None:
     """The program in the first line of a script; None for another file. Raises OSError."""
-    with path.open("rb") as file:
+    with bounded.regular(path) as file:
         first = file.read(_MAX_LINE).partition(b"\n")[0]
     words = first[2:].split() if first.startswith(b"#!") else []
     return Path(os.fsdecode(words[0])) if words else None
@@ -117,7 +117,7 @@ def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
 
 def _segments(path: Path) -> list[_Segment]:
     """The program headers of a 64-bit ELF file; none of another."""
-    with path.open("rb") as file:
+    with bounded.regular(path) as file:
         header = file.read(64)
         if len(header) < 64 or header[4] != 2:  # ELFCLASS64
             return []
@@ -133,7 +133,7 @@ def _is_sanitized(path: Path, segments: list[_Segment]) -> bool:
     dynamic = next((segment for segment in segments if segment.kind == _PT_DYNAMIC), None)
     if dynamic is None:
         return False
-    with path.open("rb") as file:
+    with bounded.regular(path) as file:
         content = _read_at(file, dynamic.offset, min(dynamic.size, _MAX_TABLE))
         entries = list(struct.iter_unpack("<2Q", content[: len(content) // 16 * 16]))
         table = next((value for tag, value in entries if tag == _DT_STRTAB), None)

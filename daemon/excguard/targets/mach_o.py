@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from excguard.files import bounded
 from excguard.targets.code_signature import Signature, SignatureError
 
 _FAT: Final = {0xCAFEBABE: struct.Struct(">5I"), 0xCAFEBABF: struct.Struct(">2I2Q2I")}
@@ -54,7 +55,7 @@ def read(path: Path) -> list[Slice]:
         OSError: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with bounded.regular(path) as file:
             return [_slice(file, offset) for offset in _offsets(file)]
     except (struct.error, SignatureError) as error:
         raise MachOError(f"{path}: damaged: {error}") from error
@@ -91,6 +92,8 @@ def _slice(file: BinaryIO, offset: int) -> Slice:
             name = commands[at + 8 : at + 24].rstrip(b"\0")
             restricted = restricted or name == b"__RESTRICT"
         elif command == _CODE_SIGNATURE:
+            if signature is not None:
+                raise MachOError("several code signatures")
             (start,) = struct.unpack_from("<I", commands, at + 8)
             signature = Signature.read(file, offset + start)
         at += length

@@ -75,8 +75,9 @@ kern_return_t call_port_get_attributes(struct thread *thread, const struct wire_
         return KERN_SUCCESS; /* and gives nothing */
     }
     if (!MACH_PORT_VALID(word(request, 1)) && flavor == MACH_PORT_DNREQUESTS_SIZE) {
-        thread_payload(thread, &info,
-                       word(request, 3) * sizeof(natural_t)); /* as many as asked for, of zeros */
+        /* As many zeros as asked for, up to what MIG has room for: mach_port_info_t is array[*:17]. */
+        uint32_t count = word(request, 3), room = sizeof info / sizeof(natural_t);
+        thread_payload(thread, &info, (count < room ? count : room) * sizeof(natural_t));
         return KERN_SUCCESS;
     }
     kern_return_t result = find_receive(request, &port);

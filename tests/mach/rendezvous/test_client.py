@@ -24,7 +24,7 @@ from excguard.mach.rendezvous import (
     wire,
 )
 from excguard.native import ffi, lib
-from tests.mach.rendezvous.fuzz import seeds
+from tests.fuzz import rendezvous_messages as seeds
 from tests.support import ROOT, rendezvous_child
 from tests.support.messages import GOOD, receive, send
 

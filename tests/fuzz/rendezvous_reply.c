@@ -1,12 +1,6 @@
 /*
  * libFuzzer over the client's parser of replies. Its first two bytes choose protocol and expected server, the
  * rest is a message as it was received, in a buffer of exactly its size.
- *
- *     python -m tests.mach.rendezvous.fuzz.seeds CORPUS
- *     clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
- *         -D_GNU_SOURCE -Idaemon/excguard/client $(python -m excsim --cflags) \
- *         tests/mach/rendezvous/fuzz/reply.c daemon/excguard/client/excguard_client.c \
- *         $(python -m excsim --libs) -ldl -o fuzz-reply && ./fuzz-reply -max_total_time=600 CORPUS/reply
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,11 +1,6 @@
-"""Replies and requests that are well formed, for fuzzers to start from.
-
-python -m tests.mach.rendezvous.fuzz.seeds DIRECTORY
-"""
+"""Well-formed messages of the rendezvous protocols, as their receivers have them."""
 
 import struct
-import sys
-from pathlib import Path
 
 from excguard.mach.rendezvous import insertion, wire
 from excguard.native import lib
@@ -55,11 +50,3 @@ def requests() -> list[tuple[int, bytes]]:
         )
         for protocol, msgh_id, reply, body, trailer in rows
     ]
-
-
-if __name__ == "__main__":
-    directory = Path(sys.argv[1])
-    for kind, prefix, messages in (("reply", b"\1", replies()), ("request", b"", requests())):
-        (directory / kind).mkdir(parents=True, exist_ok=True)
-        for number, (protocol, message) in enumerate(messages):
-            (directory / kind / str(number)).write_bytes(bytes([protocol]) + prefix + message)

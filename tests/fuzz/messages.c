@@ -1,10 +1,4 @@
-/*
- * libFuzzer: any bytes at all through the parser and the receiver's answer.
- *
- *   python -m tests.native.fuzz CORPUS_DIRECTORY [libFuzzer options]
- *
- * builds it, seeds the corpus with the golden messages and runs it until it is stopped or finds something.
- */
+/* libFuzzer: any bytes at all through the parser and the receiver's answer. */
 #include "message_properties.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);

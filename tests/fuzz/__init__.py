@@ -1,0 +1,1 @@
+"""Fuzzers, one for each reader of what others write: `python -m tests.fuzz`."""
