@@ -120,15 +120,18 @@ def scan(  # noqa: PLR0913 - one a command line option
       125  the scan could not be finished
     """  # noqa: D301 - click wants the real backspace
     _require("pyarrow", "distributed", "obstore")
-    from excguard.fleet import engine, listing, store  # noqa: PLC0415 - of the extra
-    from excguard.fleet.scan import scan as run  # noqa: PLC0415 - likewise
-
     if cluster is not None and jobs is not None:
         raise click.UsageError("--jobs is for this machine: leave it out with --cluster")
     if inventory is not None and from_stdin:
         raise click.UsageError("--inventory and --stdin: choose one")
     if "://" not in source and not Path(source).is_dir():
         raise click.UsageError(f"{source}: not a directory")
+    from excguard.fleet import engine  # noqa: PLC0415 - of the extra
+
+    if cluster is None:
+        engine.begin_workers()
+    from excguard.fleet import listing, store  # noqa: PLC0415 - they are imported while workers start
+    from excguard.fleet.scan import scan as run  # noqa: PLC0415 - likewise
 
     selection = listing.Selection(
         source,
