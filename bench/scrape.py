@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 import excsim
-from bench.row import Measure, Options, Row, run
+from bench.row import Build, Measure, Options, Row, each, has_valgrind, instructions, run
 from excguard.config import Config, Journal, Target
 from excguard.knowledge import flavors, guards
 from excguard.mach import host as mach_host
@@ -40,7 +39,7 @@ from excguard.web.metrics import HITS
 from tests.support import harness
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 GUARD = "0x2000020000002703"
 TARGETS = 50
@@ -116,9 +115,7 @@ def scrapes() -> float:
         try:
             series = len(opened.counters().hits.labels)
             print(f"{TARGETS} targets, {fill(opened)} counters hit, {series} hit series")
-            slow = CollectorRegistry(auto_describe=False)
-            slow.register(Slow(opened))
-            report("prometheus_client, hits alone", *timed(lambda: generate_latest(slow), 10))
+            report("prometheus_client, hits alone", *timed(peers(opened), 10))
             report("the counters alone", *timed(opened.counters))
             worst = 0.0
             for name, accept in (("plain text", ""), ("OpenMetrics", OPENMETRICS)):
@@ -255,7 +252,7 @@ def get(connection: http.client.HTTPConnection) -> bytes:
 BASELINE = """
 import sys, tempfile
 from pathlib import Path
-root = sys.argv[1]
+root, number = sys.argv[1], int(sys.argv[2])
 sys.path[:0] = [f"{root}/bench", f"{root}/tests/end_to_end"]
 import scrape
 scrape.sim.start_if_needed()
@@ -266,9 +263,13 @@ with tempfile.TemporaryDirectory() as directory:
     with scrape.Service(config, host, [], journal=Path(directory) / "journal") as service:
         scrape.fill(service)
         metrics = scrape.Exposition(service, kernel=host.kernel, release=host.release)
-        print(scrape.timed(lambda: metrics.render(""), before=lambda: scrape.fill(service))[1])
+        if number:
+            for _ in range(number):
+                metrics.render("")
+        else:
+            print(scrape.timed(lambda: metrics.render(""), before=lambda: scrape.fill(service))[1])
 """
-"""Of 0.1.0: as `milliseconds`."""
+"""Of 0.1.0: so many scrapes, or its time as `milliseconds`."""
 
 
 def milliseconds() -> float:
@@ -277,28 +278,60 @@ def milliseconds() -> float:
         return timed(lambda: metrics.render(""), before=lambda: fill(opened))[1]
 
 
-def rows(options: Options) -> Iterator[Row]:
-    """A scrape with every counter new, beside prometheus_client's writer, and another build."""
-    name = f"/metrics, {TARGETS} targets, all counters new"
-    peer = "prometheus_client, hits alone"
-    if options.check:  # time alone
-        return
+def peers(service: Service) -> Callable[[], bytes]:
+    """What writes the same hits by prometheus_client."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Slow(service))
+    return lambda: generate_latest(registry)
+
+
+def work(what: str, number: int) -> None:
+    """Scrape so many times, by ``ours`` or by ``theirs``, after a first scrape; every counter has hits."""
     excsim.start_if_needed()
-    ours = milliseconds()
-    with service() as (opened, _):
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(Slow(opened))
-        theirs = timed(lambda: generate_latest(registry), 10)[1]
-    yield Row(name, peer, Measure.TIME, ours, theirs, 0.02, "ms")
+    with service() as (opened, metrics):
+        metrics.render("")
+        write = peers(opened) if what == "theirs" else lambda: metrics.render("")
+        for _ in range(number):
+            write()
+
+
+def rows(options: Options) -> Iterator[Row]:
+    """A scrape with every counter new, beside prometheus_client's writer, and another build.
+
+    Whether a counter is new makes no difference to the instructions of a scrape.
+    """
+    name = f"/metrics, {TARGETS} targets, all counters new"
+    peer, build = "prometheus_client, hits alone", "the baseline build"
+    if has_valgrind():
+        start = executed("ours", 0)
+        ours = (executed("ours", 40) - start) / 40
+        theirs = (executed("theirs", 3) - start) / 3
+        yield Row(name, peer, Measure.INSTRUCTIONS, ours, theirs, 0.02)
+        if options.baseline:
+            command = baseline_command(options.baseline)
+            theirs = each(lambda number: instructions([*command, str(number)]), 2, 12)
+            yield Row(name, build, Measure.INSTRUCTIONS, ours, theirs, 0.2)
+    if options.check:
+        return
     if options.baseline:
-        done = subprocess.run(
-            [options.baseline.python, "-c", BASELINE, options.baseline.root],
-            env={name: text for name, text in os.environ.items() if name != excsim.SOCKET_VARIABLE},
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        yield Row(name, "the baseline build", Measure.TIME, ours, float(done.stdout), 0.2, "ms")
+        command = [*baseline_command(options.baseline), "0"]
+        theirs = float(subprocess.run(command, check=True, capture_output=True).stdout)
+    excsim.start_if_needed()
+    spent = milliseconds()
+    if options.baseline:
+        yield Row(name, build, Measure.TIME, spent, theirs, 0.2, "ms")
+    with service() as (opened, _):
+        yield Row(name, peer, Measure.TIME, spent, timed(peers(opened), 10)[1], 0.02, "ms")
+
+
+def executed(what: str, number: int) -> int:
+    """The instructions of `work`, its process included."""
+    return instructions([sys.executable, "-m", "bench.scrape", "--work", what, str(number)])
+
+
+def baseline_command(build: Build) -> list[str | Path]:
+    """What runs `BASELINE`, but for the number."""
+    return [build.python, "-c", BASELINE, str(build.root)]
 
 
 def main() -> int:
@@ -311,4 +344,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(rows, main))
+    sys.exit(run(rows, main, work))
