@@ -126,7 +126,7 @@ class _Sums:
 
 
 def _zeros(count: int) -> "array[int]":
-    return array("Q", bytes(8 * count))
+    return array("Q", (0,)) * count
 
 
 def expected_flavors(release: int) -> list[tuple[str, str, str]]:

@@ -7,8 +7,6 @@ may read counters.
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -193,8 +191,8 @@ class Journal(Closeable):
     @property
     def pending(self) -> int:
         """How many records wait."""
-        with self._open() as handle:
-            return int(lib.excguard_journal_pending(handle))
+        with self._lock:
+            return int(lib.excguard_journal_pending(self._open()))
 
     @property
     def waiting_seconds(self) -> float:
@@ -203,41 +201,41 @@ class Journal(Closeable):
         Any thread may ask. While the reader gives records back the answer may be of a little younger one.
         """
         oldest = ffi.new("struct excguard_record **")
-        with self._open() as handle:
-            if not lib.excguard_journal_peek(handle, oldest, 1):
+        with self._lock:
+            if not lib.excguard_journal_peek(self._open(), oldest, 1):
                 return 0.0
             return float(max(0.0, time.time() - oldest[0].time_ns / 1e9))
 
     @property
     def lost(self) -> int:
         """How many hits have no record because the ring was full."""
-        with self._open() as handle:
-            return int(lib.excguard_journal_lost(handle))
+        with self._lock:
+            return int(lib.excguard_journal_lost(self._open()))
 
     def hit_counters(self) -> list[HitCounter]:
         """Every counter in use."""
         counters = ffi.new("struct excguard_hit_counter[]", lib.EXCGUARD_HIT_SLOTS)
-        with self._open() as handle:
-            count = lib.excguard_journal_hits(handle, counters, lib.EXCGUARD_HIT_SLOTS)
+        with self._lock:
+            count = lib.excguard_journal_hits(self._open(), counters, lib.EXCGUARD_HIT_SLOTS)
         return [_hit_counter(counter) for counter in counters[0:count]]
 
     def add_hits(self, labels: Any, sums: Any) -> bool:  # noqa: ANN401 - cffi pointers
         """Add every counter to ``sums``, by its label (native/hit_sums.h); False: some have none."""
-        with self._open() as handle:
-            return bool(lib.excguard_hit_sums_add(handle, labels, sums))
+        with self._lock:
+            return bool(lib.excguard_hit_sums_add(self._open(), labels, sums))
 
     def rejected(self) -> dict[str, int]:
         """How many messages were refused, by reason; every reason there is, also those that never came."""
         counts = ffi.new("uint64_t[]", lib.EXCGUARD_VERDICT_COUNT)
-        with self._open() as handle:
-            lib.excguard_journal_rejected(handle, counts)
+        with self._lock:
+            lib.excguard_journal_rejected(self._open(), counts)
         return {reason: counts[verdict] for verdict, reason in _REASONS.items()}
 
     def replies(self) -> ReplyTimes:
         """The histogram of reply times."""
         histogram = ffi.new("struct excguard_reply_histogram *")
-        with self._open() as handle:
-            lib.excguard_journal_replies(handle, histogram)
+        with self._lock:
+            lib.excguard_journal_replies(self._open(), histogram)
         bounds = tuple(lib.excguard_reply_bounds_ns[0 : lib.EXCGUARD_REPLY_BOUNDS])
         return ReplyTimes(bounds, tuple(histogram.buckets), histogram.sum_ns)
 
@@ -249,12 +247,11 @@ class Journal(Closeable):
                 lib.excguard_journal_close(self._handle)
                 self._handle = None
 
-    @contextmanager
-    def _open(self) -> Iterator[Any]:
-        with self._lock:
-            if self._handle is None:
-                raise JournalError(f"{self.path}: closed")
-            yield self._handle
+    def _open(self) -> Any:  # noqa: ANN401 - a cffi pointer
+        """The handle; the lock is held, so that it stays valid."""
+        if self._handle is None:
+            raise JournalError(f"{self.path}: closed")
+        return self._handle
 
 
 def _hit_counter(counter: Any) -> HitCounter:  # noqa: ANN401 - a cffi pointer

@@ -14,8 +14,8 @@ from typing import Any, cast
 
 from excguard.native import ffi, lib
 from excguard.pipeline.counters import Counters, CountersSource, Exemplar, Labels, Replies
-from excguard.web import metrics, process_metrics
-from excguard.web.metrics import HITS, REPLIES, Family, Values
+from excguard.web import process_metrics
+from excguard.web.metrics import HITS, NO_LABELS, REPLIES, Family, LabelValues, Metrics, Values
 
 _SUFFIXES = {"counter": "_total", "info": "_info"}
 
@@ -26,7 +26,7 @@ class Exposition:
     def __init__(self, source: CountersSource, *, kernel: str, release: str) -> None:
         """Read from ``source``; ``kernel`` and ``release`` are those of the running system."""
         self._source = source
-        self._build = metrics.build_labels(kernel, release)
+        self._metrics = Metrics(kernel, release)
         self._pages = {open_metrics: _Page(open_metrics=open_metrics) for open_metrics in (False, True)}
 
     def render(self, accept: str) -> tuple[memoryview, str]:
@@ -36,7 +36,7 @@ class Exposition:
         """
         content_type = _content_type(accept)
         page = self._pages[content_type.startswith("application/openmetrics-text")]
-        return page.text(self._source.counters(), self._build), content_type
+        return page.text(self._source.counters(), self._metrics), content_type
 
 
 @lru_cache(maxsize=32)
@@ -56,12 +56,12 @@ class _Page:
         self._series: Sequence[Labels] = ()
         self._numbers: dict[Labels, int] = {}  # of the series
 
-    def text(self, counters: Counters, build: tuple[str, ...]) -> memoryview:
+    def text(self, counters: Counters, metrics: Metrics) -> memoryview:
         """The text of ``counters``."""
         columns = [
             self._hits(counters),
             *self._replies(counters.replies),
-            *(self._family(found) for found in metrics.values(counters, build)),
+            *(self._family(found) for found in metrics.values(counters)),
             *(self._family(found) for found in process_metrics.values()),
         ]
         if self._open_metrics:
@@ -82,40 +82,37 @@ class _Page:
         return column
 
     def _replies(self, replies: Replies) -> Iterator["_Column"]:
-        head = _head(REPLIES, open_metrics=self._open_metrics)
         counts = list(itertools.accumulate(replies.counts))
-        buckets = self._column(f"{REPLIES.name}_bucket", ("le",), _bounds(replies.bounds_ns), head)
-        buckets.set(counts)
-        yield buckets
-        total = self._column(f"{REPLIES.name}_sum", (), [()], b"")
-        total.set([replies.sum_ns], decimals=9)
-        yield total
-        count = self._column(f"{REPLIES.name}_count", (), [()], b"")
-        count.set(counts[-1:])
-        yield count
+        buckets = Values(REPLIES, _bounds(replies.bounds_ns), counts)
+        yield self._column(f"{REPLIES.name}_bucket", buckets, ("le",))
+        total = Values(REPLIES, NO_LABELS, [replies.sum_ns], decimals=9)
+        yield self._column(f"{REPLIES.name}_sum", total, (), headed=False)
+        count = Values(REPLIES, NO_LABELS, counts[-1:])
+        yield self._column(f"{REPLIES.name}_count", count, (), headed=False)
 
     def _family(self, found: Values) -> "_Column":
         family = found.family
         name = family.name + _SUFFIXES.get(family.type, "")
-        head = _head(family, open_metrics=self._open_metrics)
         if found.values and isinstance(found.values[0], float):
-            return _Column(name, (), (), head + _float_lines(name, found))
-        column = self._column(name, family.labels, found.labels, head)
-        # The plain format has no creation times; there they would be series of their own.
-        column.set(
-            cast("Sequence[int]", found.values),
-            decimals=found.decimals,
-            created=found.created if self._open_metrics else None,
-        )
-        return column
+            return _Column(name, (), (), self._head(family) + _float_lines(name, found))
+        return self._column(name, found, family.labels)
 
     def _column(
-        self, name: str, names: tuple[str, ...], labels: Sequence[tuple[str, ...]], head: bytes
+        self, name: str, found: Values, label_names: tuple[str, ...], *, headed: bool = True
     ) -> "_Column":
         column = self._columns.get(name)
-        if column is None or (column.labels is not labels and column.labels != labels):
-            column = self._columns[name] = _Column(name, names, labels, head)
+        if column is None or (column.labels is not found.labels and column.labels != found.labels):
+            head = self._head(found.family) if headed else b""
+            column = self._columns[name] = _Column(name, label_names, found.labels, head)
+        # The plain format has no creation times; there they would be series of their own.
+        created = found.created if self._open_metrics else None
+        column.set(cast("Sequence[int]", found.values), decimals=found.decimals, created=created)
         return column
+
+    def _head(self, family: Family) -> bytes:
+        name = family.name if self._open_metrics else family.name + _SUFFIXES.get(family.type, "")
+        kind = "gauge" if family.type == "info" and not self._open_metrics else family.type
+        return f"# HELP {name} {family.help}\n# TYPE {name} {kind}\n".encode()
 
 
 class _Column:
@@ -126,9 +123,7 @@ class _Column:
         samples: the ``struct excguard_samples``.
     """
 
-    def __init__(
-        self, name: str, names: tuple[str, ...], labels: Sequence[tuple[str, ...]], head: bytes
-    ) -> None:
+    def __init__(self, name: str, names: tuple[str, ...], labels: LabelValues, head: bytes) -> None:
         """Begin at 0; ``head`` precedes the samples."""
         self.labels = labels
         starts = [f"{name}{_label_text(names, values)} ".encode("utf-8", "replace") for values in labels]
@@ -169,8 +164,8 @@ _uncleared = ffi.new_allocator(should_clear_after_alloc=False)
 
 
 @cache
-def _bounds(bounds_ns: tuple[int, ...]) -> Sequence[tuple[str, ...]]:
-    return [(_number(bound / 1e9),) for bound in bounds_ns] + [("+Inf",)]
+def _bounds(bounds_ns: tuple[int, ...]) -> Sequence[str]:
+    return [_number(bound / 1e9) for bound in bounds_ns] + ["+Inf"]
 
 
 def _exemplars(exemplars: Mapping[Labels, Exemplar], numbers: Mapping[Labels, int]) -> Any:  # noqa: ANN401
@@ -186,13 +181,6 @@ def _exemplars(exemplars: Mapping[Labels, Exemplar], numbers: Mapping[Labels, in
     return found
 
 
-@cache
-def _head(family: Family, *, open_metrics: bool) -> bytes:
-    name = family.name if open_metrics else family.name + _SUFFIXES.get(family.type, "")
-    kind = "gauge" if family.type == "info" and not open_metrics else family.type
-    return f"# HELP {name} {family.help}\n# TYPE {name} {kind}\n".encode()
-
-
 def _float_lines(name: str, found: Values) -> bytes:
     pairs = zip(found.labels, found.values, strict=True)
     return "".join(
@@ -200,10 +188,12 @@ def _float_lines(name: str, found: Values) -> bytes:
     ).encode("utf-8", "replace")
 
 
-def _label_text(names: tuple[str, ...], values: tuple[str, ...]) -> str:
+def _label_text(names: tuple[str, ...], values: Sequence[str]) -> str:
     """The labels in the syntax of both formats."""
     if not names:
         return ""
+    if isinstance(values, str):
+        values = (values,)
     return (
         "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in zip(names, values, strict=True)) + "}"
     )

@@ -8,10 +8,11 @@ generated from it. `exposition.py` writes them.
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from excguard import __version__
-from excguard.pipeline.counters import Counters
+from excguard.pipeline.counters import Counters, TargetState
 
 
 class Family(NamedTuple):
@@ -185,63 +186,83 @@ FAMILIES = (HITS, REPLIES, *_OTHERS)
 _BY_NAME = {family.name: family for family in FAMILIES}
 
 
+LabelValues = Sequence[tuple[str, ...]] | Sequence[str]
+"""The label values of each sample of a metric; of one with a single label the value alone."""
+
+NO_LABELS: LabelValues = [()]
+"""Of a metric with one sample, which has no labels."""
+
+
 class Values(NamedTuple):
     """The values of a metric at one moment, as columns."""
 
     family: Family
-    labels: Sequence[tuple[str, ...]]  # the label values of each sample
+    labels: LabelValues
     values: Sequence[int] | Sequence[float]  # of one type
     created: float | None = None  # of a counter: when it was 0, seconds since the epoch
     decimals: int = 0  # of integers: how many of their digits are behind the decimal point
 
 
-def build_labels(kernel: str, release: str) -> tuple[str, ...]:
-    """The labels of ``excguard_build_info``."""
-    return __version__, platform.python_version(), kernel, release
+class Metrics:
+    """The values of all metrics except `HITS` and `REPLIES`."""
 
+    def __init__(self, kernel: str, release: str) -> None:
+        """``kernel`` and ``release`` are those of the running system."""
+        self._build = __version__, platform.python_version(), kernel, release
+        self._targets: Mapping[str, TargetState] | None = None
+        self._names: list[str] = []
+        self._exits: list[tuple[str, str]] = []  # target and reason
 
-def values(counters: Counters, build: tuple[str, ...]) -> Iterator[Values]:
-    """All metrics except `HITS` and `REPLIES`."""
-    since, started = counters.counting_since, counters.started
-    last = {name: time_ns for name, time_ns in counters.hits.last_ns_by_target.items() if time_ns}
-    yield _by_label("excguard_last_hit_timestamp_seconds", last)._replace(decimals=9)
-    yield _by_labels("excguard_received_hits", counters.received, since)
-    yield _by_labels("excguard_source_failures", counters.source_failures, started)
-    yield _by_labels("excguard_policy_telemetry", counters.policy_telemetry, started)
-    yield _by_label("excguard_messages_rejected", counters.rejected, counters.made)
-    yield _single("excguard_journal_records_lost", counters.records_lost, since)
-    yield _single("excguard_journal_pending_records", counters.records_pending)
-    yield _single("excguard_journal_capacity_records", counters.records_capacity)
-    yield _single("excguard_drain_lag_seconds", round(counters.drain_lag * 1e9))._replace(decimals=9)
-    yield _by_label("excguard_log_suppressed", counters.log_suppressed, started)
-    yield _single("excguard_log_write_failures", counters.log_write_failures, started)
-    yield _by_label("excguard_sink_dropped", counters.sink_dropped, started)
-    yield _single("excguard_damaged_files", counters.damaged_files, started)
-    yield _single("excguard_receiver_up", int(counters.receiving))
-    states = counters.targets.values()
-    names = list(zip(counters.targets, strict=True))
-    yield Values(_BY_NAME["excguard_target_up"], names, [state.up for state in states])
-    yield Values(_BY_NAME["excguard_target_starts"], names, [state.starts for state in states], started)
-    exits = [(name, reason) for name, state in counters.targets.items() for reason in state.exits]
-    counts = [count for state in states for count in state.exits.values()]
-    yield Values(_BY_NAME["excguard_target_exits"], exits, counts, started)
-    versions = [(name, state.version, state.build) for name, state in counters.targets.items()]
-    yield Values(_BY_NAME["excguard_target"], versions, [1] * len(versions))
-    visible = [
-        (name, severity, by)
-        for name, state in counters.targets.items()
-        for severity, by in state.visibility.items()
-    ]
-    yield Values(_BY_NAME["excguard_target_visibility"], visible, [1] * len(visible))
-    yield Values(_BY_NAME["excguard_build"], [build], [1])
+    def values(self, counters: Counters) -> Iterator[Values]:
+        """The values at one moment."""
+        since, started = counters.counting_since, counters.started
+        last = {name: time_ns for name, time_ns in counters.hits.last_ns_by_target.items() if time_ns}
+        yield _by_label("excguard_last_hit_timestamp_seconds", last)._replace(decimals=9)
+        yield _by_labels("excguard_received_hits", counters.received, since)
+        yield _by_labels("excguard_source_failures", counters.source_failures, started)
+        yield _by_labels("excguard_policy_telemetry", counters.policy_telemetry, started)
+        yield _by_label("excguard_messages_rejected", counters.rejected, counters.made)
+        yield _single("excguard_journal_records_lost", counters.records_lost, since)
+        yield _single("excguard_journal_pending_records", counters.records_pending)
+        yield _single("excguard_journal_capacity_records", counters.records_capacity)
+        yield _single("excguard_drain_lag_seconds", round(counters.drain_lag * 1e9))._replace(decimals=9)
+        yield _by_label("excguard_log_suppressed", counters.log_suppressed, started)
+        yield _single("excguard_log_write_failures", counters.log_write_failures, started)
+        yield _by_label("excguard_sink_dropped", counters.sink_dropped, started)
+        yield _single("excguard_damaged_files", counters.damaged_files, started)
+        yield _single("excguard_receiver_up", counters.receiving)
+        yield from self._of_targets(counters.targets, started)
+        yield Values(_BY_NAME["excguard_build"], [self._build], [1])
+
+    def _of_targets(self, targets: Mapping[str, TargetState], started: float) -> Iterator[Values]:
+        states = list(targets.values())
+        exits = list(chain.from_iterable(map(dict.values, [state.exits for state in states])))
+        # The mapping is replaced when targets change, and a target has all its reasons from the start.
+        if targets is not self._targets or len(exits) != len(self._exits):
+            self._targets = targets
+            self._names = list(targets)
+            self._exits = [(name, reason) for name, state in targets.items() for reason in state.exits]
+        yield Values(_BY_NAME["excguard_target_up"], self._names, [state.up for state in states])
+        yield Values(
+            _BY_NAME["excguard_target_starts"], self._names, [state.starts for state in states], started
+        )
+        yield Values(_BY_NAME["excguard_target_exits"], self._exits, exits, started)
+        versions = [(name, state.version, state.build) for name, state in targets.items()]
+        yield Values(_BY_NAME["excguard_target"], versions, [1] * len(versions))
+        visible = [
+            (name, severity, by)
+            for name, state in targets.items()
+            for severity, by in state.visibility.items()
+        ]
+        yield Values(_BY_NAME["excguard_target_visibility"], visible, [1] * len(visible))
 
 
 def _single(name: str, value: float, created: float | None = None) -> Values:
-    return Values(_BY_NAME[name], [()], [value], created)
+    return Values(_BY_NAME[name], NO_LABELS, [value], created)
 
 
 def _by_label(name: str, found: Mapping[str, float], created: float | None = None) -> Values:
-    return Values(_BY_NAME[name], list(zip(found, strict=True)), list(found.values()), created)
+    return Values(_BY_NAME[name], list(found), list(found.values()), created)
 
 
 def _by_labels(name: str, found: Mapping[tuple[str, str], int], created: float) -> Values:
