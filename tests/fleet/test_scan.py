@@ -45,14 +45,15 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_module, "SHARD_KEYS", 7)
 
 
-def one_process(selection: Selection, output: Path | str, part: Part = ALL) -> list[bytes]:
-    """A scan without an engine; what each shard gave."""
+def one_process(selection: Selection, output: Path | str, part: Part = ALL) -> list[Shard]:
+    """A scan without an engine; the shards that it read."""
     plan = Plan(open_store(str(output)), part)
     plan.begin(selection.description())
-    shards = plan.shards(lambda after: (key for key in selection.keys(after) if part.has(key)))
-    done = [scan_shard(selection.source, str(output), shard) for shard in shards]
+    shards = list(plan.shards(lambda after: (key for key in selection.keys(after) if part.has(key))))
+    for shard in shards:
+        scan_shard(selection.source, str(output), shard)
     plan.finish(plan.results())
-    return done
+    return shards
 
 
 def rows(output: Path) -> list[dict[str, Any]]:
@@ -236,17 +237,17 @@ def test_a_killed_worker_changes_nothing(reports: Path, tmp_path: Path) -> None:
 
 _DRIVER = """
 import os, signal, sys
-from excguard.fleet import plan, scan
+from excguard.fleet import plan
 plan.SHARD_KEYS = 7
-decode, results = scan.msgspec.json.decode, 0
-def killing(*arguments, **options):
+result, results = plan.Plan.result, 0
+def killing(*arguments):
     global results
     results += 1
     if results == 3:
         os.killpg(0, signal.SIGKILL)
-    return decode(*arguments, **options)
+    return result(*arguments)
 if __name__ == "__main__":
-    scan.msgspec.json.decode = killing
+    plan.Plan.result = killing
     sys.argv = ["excguard", "fleet", "scan", *sys.argv[1:]]
     from excguard.cli import main
     main()

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import multiprocessing
 import os
+from itertools import islice
 from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -98,8 +99,10 @@ class Engine:
         """How many there are now."""
         return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
 
-    def map(self, source: str, output: str, shards: Iterable[Shard]) -> Iterator[bytes]:
-        """`scan_shard` of each shard, in the order in which they end. Shards are taken as workers get free.
+    def map(self, source: str, output: str, shards: Iterable[Shard]) -> Iterator[Shard]:
+        """`scan_shard` of each shard; they come back as they end. Shards are taken as workers get free.
+
+        What a shard gave is in the output. It is not fetched from the worker, which may be dead by then.
 
         Raises:
             EngineError: a shard failed, or ended more workers than can be an accident.
@@ -107,24 +110,23 @@ class Engine:
         from excguard.fleet.worker import scan_shard  # noqa: PLC0415 - imports Dask
 
         waiting = iter(shards)
-        pending = self._distributed.as_completed(
-            loop=self._client.loop, with_results=True, raise_errors=False
-        )
-        left = 0
+        running: dict[str, Shard] = {}
+        pending = self._distributed.as_completed(loop=self._client.loop)
 
-        def submit() -> bool:
-            shard = next(waiting, None)
-            if shard is not None:
-                pending.add(self._client.submit(scan_shard, source, output, shard, pure=False))
-            return shard is not None
+        def submit() -> None:
+            for shard in islice(waiting, 1):
+                future = self._client.submit(scan_shard, source, output, shard, pure=False)
+                running[future.key] = shard
+                pending.add(future)
 
         for _ in range(_AHEAD * self.workers):
-            left += submit()
-        while left:
-            future, result = next(pending)
-            left -= 1
-            if future.status != "finished":
-                error = result[1] if isinstance(result, tuple) else result
+            submit()
+        while running:
+            future = next(pending)
+            if future.status == "error":
+                error = future.exception()
                 raise EngineError(f"a shard failed: {type(error).__name__}: {error}")
-            yield result
-            left += submit()
+            if future.status == "cancelled":
+                raise EngineError("the scheduler has given up the scan")
+            yield running.pop(future.key)
+            submit()

@@ -156,12 +156,16 @@ class Plan:
         """What each shard of the finished plan gave."""
         total = self._number("complete", self._output.get(self._path("complete")) or b"0")
         for number in range(total):
-            found = self._done(Shard(self.job, number))
-            if found is None:
-                raise StoreError(
-                    f"{self._output.url}: shard {number} of job {self.job} is not finished: run it again"
-                )
-            yield found
+            yield self.result(Shard(self.job, number))
+
+    def result(self, shard: Shard) -> Done:
+        """What a finished shard gave."""
+        found = self._done(shard)
+        if found is None:
+            raise StoreError(
+                f"{self._output.url}: shard {shard.number} of job {self.job} is not finished: run it again"
+            )
+        return found
 
     def _done(self, shard: Shard) -> Done | None:
         found = self._output.get(done_path(shard))

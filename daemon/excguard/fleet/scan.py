@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
 from excguard.fleet.engine import Engine
-from excguard.fleet.plan import Done, Plan
+from excguard.fleet.plan import Plan
 from excguard.fleet.store import open_store
 
 if TYPE_CHECKING:
@@ -60,8 +58,8 @@ def scan(
 
     progress = Progress()
     with Engine(cluster=cluster, jobs=jobs) as engine:
-        for result in engine.map(selection.source, output, plan.shards(mine)):
-            done = msgspec.json.decode(result, type=Done)
+        for shard in engine.map(selection.source, output, plan.shards(mine)):
+            done = plan.result(shard)
             progress = Progress(
                 progress.files + done.files,
                 progress.violations + done.violations,

@@ -28,17 +28,14 @@ _UNKNOWN = "__HIVE_DEFAULT_PARTITION__"
 
 def scan_shard(
     source: str, output: str, shard: Shard, *, when_computed: Callable[[], object] = lambda: None
-) -> bytes:
-    """Scan one shard. Running it again, even while it runs elsewhere, gives the same files.
+) -> None:
+    """Scan one shard. Running it again, even while it runs elsewhere, gives the same files; last, a `Done`.
 
     Args:
         source: URL of the reports' store.
         output: URL of the results' store, which holds the plan.
         shard: which one.
         when_computed: called when only writing is left, which is waiting for the disk or the network.
-
-    Returns:
-        A `Done` as JSON: what is also written to `done_path`.
     """
     results = open_store(output)
     keys = keys_of(results, shard)
@@ -57,7 +54,6 @@ def scan_shard(
     sizes = [File(path, len(content)) for path, content in files.items()]
     done = msgspec.json.encode(Done(shard.number, len(keys), parts.rows - parts.errors, parts.errors, sizes))
     results.put(done_path(shard), done)
-    return done
 
 
 class _Parts:

@@ -12,6 +12,6 @@ if TYPE_CHECKING:
     from excguard.fleet.plan import Shard
 
 
-def scan_shard(source: str, output: str, shard: Shard) -> bytes:
+def scan_shard(source: str, output: str, shard: Shard) -> None:
     """`shard.scan_shard`, which leaves the worker to the next shard as soon as only writing is left."""
-    return work.scan_shard(source, output, shard, when_computed=distributed.secede)
+    work.scan_shard(source, output, shard, when_computed=distributed.secede)
