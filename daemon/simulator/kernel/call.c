@@ -23,7 +23,7 @@ kern_return_t find_space(const struct wire_request *request, struct space **spac
 
 kern_return_t find_readable_space(const struct wire_request *request, struct space **space) {
     struct task *task;
-    mach_task_flavor_t weakest = release_is_before(110000) ? TASK_FLAVOR_CONTROL : TASK_FLAVOR_READ;
+    mach_task_flavor_t weakest = rule(RULE_SPACES_ARE_READ) ? TASK_FLAVOR_READ : TASK_FLAVOR_CONTROL;
     kern_return_t result = find_task(word(request, 0), weakest, &task);
     if (result == KERN_SUCCESS) {
         *space = task->space;

@@ -2,10 +2,10 @@
 #include "call.h"
 #include "mach_debug/ipc_info.h"
 
-/* Since 11.0 these calls convert the port themselves, with another error for what is not a task's. */
+/* What is not a task's is another error where these calls convert the port themselves. */
 static kern_return_t find_debugged_space(const struct wire_request *request, struct space **space) {
     kern_return_t result = find_readable_space(request, space);
-    return result == KERN_INVALID_TASK && !release_is_before(110000) ? KERN_INVALID_ARGUMENT : result;
+    return result == KERN_INVALID_TASK && rule(RULE_SPACES_ARE_READ) ? KERN_INVALID_ARGUMENT : result;
 }
 
 static ipc_info_object_type_t object_type(const struct port *port) {

@@ -66,13 +66,13 @@ static bool has_reply_ports(const struct task *task) {
 
 /* The type that MPO_ flags give before macOS 26, where they are independent bits. */
 static enum port_type type_of_bits(const struct task *task, uint32_t flags) {
-    if (flags & MPO_SERVICE_PORT && !release_is_before(120000)) {
+    if (flags & MPO_SERVICE_PORT && rule(RULE_SERVICE_PORTS)) {
         return PORT_SERVICE;
     }
-    if (flags & MPO_CONNECTION_PORT && !release_is_before(120000)) {
+    if (flags & MPO_CONNECTION_PORT && rule(RULE_SERVICE_PORTS)) {
         return PORT_CONNECTION;
     }
-    if (flags & MPO_EXCEPTION_PORT && !release_is_before(150000)) {
+    if (flags & MPO_EXCEPTION_PORT && rule(RULE_EXCEPTION_PORTS)) {
         return PORT_EXCEPTION;
     }
     if (flags & MPO_REPLY_PORT && rule(RULE_REPLY_PORTS)) {
@@ -99,8 +99,8 @@ static enum port_type constructed_type(const struct task *task, uint32_t flags) 
         return has_reply_ports(task) ? PORT_REPLY : PORT_WEAK_REPLY;
     case MPO_WEAK_REPLY_PORT:
         return PORT_WEAK_REPLY;
-    case MPO_NOTIFICATION_PORT: /* in no 12377 source of 26.0 or 26.1 */
-        return release_is_before(RELEASE_26_4) ? 0 : PORT_NOTIFICATION;
+    case MPO_NOTIFICATION_PORT:
+        return rule(RULE_NOTIFICATION_PORTS) ? PORT_NOTIFICATION : 0;
     case MPO_EXCEPTION_PORT:
         return PORT_EXCEPTION;
     case MPO_CONNECTION_PORT_WITH_PORT_ARRAY:
@@ -119,7 +119,7 @@ static bool flags_fit(uint32_t flags, enum port_type type) {
     if (rule(RULE_PORT_TYPES)) {
         return !(flags & ~known) && type;
     }
-    if (!release_is_before(120000) &&
+    if (rule(RULE_SERVICE_PORTS) &&
         !at_most_one(flags & (MPO_SERVICE_PORT | MPO_CONNECTION_PORT | MPO_TG_BLOCK_TRACKING))) {
         return false;
     }

@@ -256,7 +256,7 @@ kern_return_t call_port_assert(struct thread *thread, const struct wire_request 
     (void)thread;
     mach_port_guard_info_t expected;
     struct port *port;
-    if (word(request, 2) != MACH_PORT_GUARD_INFO || release_is_before(120000)) {
+    if (word(request, 2) != MACH_PORT_GUARD_INFO || !rule(RULE_GUARDS_ARE_ASSERTED)) {
         return KERN_INVALID_ARGUMENT;
     }
     if (request->size < sizeof expected) {
@@ -343,13 +343,13 @@ kern_return_t call_port_swap_guard(struct thread *thread, const struct wire_requ
     return KERN_INVALID_ARGUMENT;
 }
 
-/* mach_port_get_service_port_info() came with 12.0 (xnu-8019.41.5). */
+/* mach_port_get_service_port_info() */
 kern_return_t call_port_get_service_info(struct thread *thread, const struct wire_request *request,
                                          const uint8_t *payload) {
     (void)payload;
     struct space *space;
     struct port *port;
-    if (release_is_before(120000)) {
+    if (!rule(RULE_SERVICE_PORTS)) {
         return MIG_BAD_ID;
     }
     kern_return_t result = find_readable_space(request, &space);

@@ -125,13 +125,12 @@ kern_return_t call_task_set_guard(struct thread *thread, const struct wire_reque
         return KERN_INVALID_VALUE;
     }
     /*
-     * Since 12.0 (xnu-8019.41.5) release kernels refuse to clear DELIVER or FATAL and to set ONCE. Flags
-     * that all tasks start with here may be cleared: on a Mac tasks start without them, and a program that
-     * sets its flags should find it so.
+     * Release kernels refuse to clear DELIVER or FATAL and to set ONCE. Flags that all tasks start with here
+     * may be cleared: on a Mac tasks start without them, and a program that sets its flags should find it so.
      */
     uint32_t set = word(request, 1) & ~task->exc_guard, cleared = task->exc_guard & ~word(request, 1);
     uint32_t given = settings.guard_default & (TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_VM_DELIVER);
-    if (!release_is_before(120000) &&
+    if (rule(RULE_GUARD_FLAGS_STAY) &&
         (cleared & HARDENED_FLAGS & ~given || set & (TASK_EXC_GUARD_MP_ONCE | TASK_EXC_GUARD_VM_ONCE))) {
         return KERN_DENIED;
     }

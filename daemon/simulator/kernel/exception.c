@@ -73,32 +73,31 @@ static bool is_protected(uint32_t behavior) {
            behavior == EXCEPTION_STATE_IDENTITY_PROTECTED;
 }
 
-/* set_exception_ports_validation; the releases: osfmk/mach/exception_types.h of each. */
+/* set_exception_ports_validation */
 kern_return_t exception_validate(struct task *task, uint32_t mask, struct port *port, uint32_t behavior,
                                  uint32_t flavor) {
     if (mask & ~(uint32_t)(EXC_MASK_ALL | EXC_MASK_CRASH | EXC_MASK_CORPSE_NOTIFY)) {
         return KERN_INVALID_ARGUMENT;
     }
     uint32_t options = MACH_EXCEPTION_CODES | MACH_EXCEPTION_ERRORS;
-    if (!release_is_before(130000)) {
+    if (rule(RULE_BACKTRACES)) {
         options |= MACH_EXCEPTION_BACKTRACE_PREFERRED;
     }
     uint32_t plain = behavior & ~options;
     if (port_valid(port)) {
-        uint32_t newest = release_is_before(120000)   ? EXCEPTION_STATE_IDENTITY
-                          : release_is_before(150000) ? EXCEPTION_IDENTITY_PROTECTED
-                                                      : EXCEPTION_STATE_IDENTITY_PROTECTED;
+        uint32_t newest = rule(RULE_STATE_IDENTITY_PROTECTED) ? EXCEPTION_STATE_IDENTITY_PROTECTED
+                          : rule(RULE_IDENTITY_PROTECTED)     ? EXCEPTION_IDENTITY_PROTECTED
+                                                              : EXCEPTION_STATE_IDENTITY;
         if (plain < EXCEPTION_DEFAULT || plain > newest) {
             return KERN_INVALID_ARGUMENT;
         }
         /*
-         * Since 11.5 (xnu-7195.141.2); before, whatever is a send right. Services, immovable since 26, may
-         * still be exception ports there (ipc_is_valid_exception_port, osfmk/ipc/ipc_policy.c). Objects of
-         * the kernel's are refused as a whole here: XNU goes by the send right's immovability, which its own
-         * comment says is about them.
+         * Services, immovable since 26, may still be exception ports there (ipc_is_valid_exception_port,
+         * osfmk/ipc/ipc_policy.c). Objects of the kernel's are refused as a whole here: XNU goes by the send
+         * right's immovability, which its own comment says is about them.
          */
         bool stays = port->immovable && port->type != PORT_EXCEPTION && port->type != PORT_SERVICE;
-        if (!release_is_before(110500) && (stays || port_is_kobject(port) || port_is_reply(port))) {
+        if (rule(RULE_EXCEPTION_PORTS_CHECKED) && (stays || port_is_kobject(port) || port_is_reply(port))) {
             return KERN_INVALID_RIGHT;
         }
     }
@@ -110,21 +109,18 @@ kern_return_t exception_validate(struct task *task, uint32_t mask, struct port *
     if (needs_codes && !(behavior & MACH_EXCEPTION_CODES)) {
         return KERN_INVALID_ARGUMENT;
     }
-    /*
-     * set_exception_behavior_allowed: of macOS since xnu-10063.101.15 (14.4), for one port alone since
-     * xnu-11215.1.10 (15.0).
-     */
-    bool insecure = port_valid(port) && !is_protected(plain) && !release_is_before(140400);
-    bool second = task->one_exception_port && !release_is_before(150000);
+    /* set_exception_behavior_allowed */
+    bool insecure = port_valid(port) && !is_protected(plain) && rule(RULE_PROTECTED_BEHAVIORS_ALONE);
+    bool second = task->one_exception_port && rule(RULE_ONE_EXCEPTION_PORT);
     if (task->hardened && (insecure || second)) {
-        if (release_is_before(140600)) { /* the target was the port, truncated: of the kernel's pointer */
+        if (rule(RULE_PORT_IN_BEHAVIOR_TARGET)) {
             guard_raise(GUARD_EXCEPTION_BEHAVIOR_ENFORCE, (uint32_t)(uintptr_t)port, 0);
-        } else if (release_is_before(260000)) {
-            guard_raise(GUARD_EXCEPTION_BEHAVIOR_ENFORCE, 0, 0);
-        } else {
+        } else if (rule(RULE_REASONS)) {
             guard_raise(GUARD_EXCEPTION_BEHAVIOR_ENFORCE, behavior, mask);
+        } else {
+            guard_raise(GUARD_EXCEPTION_BEHAVIOR_ENFORCE, 0, 0);
         }
-        return release_is_before(150000) ? KERN_NO_ACCESS : KERN_DENIED;
+        return rule(RULE_ONE_EXCEPTION_PORT) ? KERN_DENIED : KERN_NO_ACCESS;
     }
     return KERN_SUCCESS;
 }
@@ -283,11 +279,7 @@ static bool send_to(struct thread *thread, const struct action *action) {
         writer.at += sizeof(mach_msg_body_t);
     }
     if (has_control) {
-        /*
-         * Control ports go out under Developer Mode alone, read ports else (exception_deliver; since 13.0,
-         * xnu-8792.41.9).
-         */
-        bool control = settings.developer_mode || release_is_before(130000);
+        bool control = settings.developer_mode || !rule(RULE_DEVELOPER_MODE);
         put_port(&writer, 0, thread_port(thread, control));
         put_port(&writer, 1, task_port(thread->task, control ? TASK_FLAVOR_CONTROL : TASK_FLAVOR_READ));
     } else if (has_token) {
@@ -337,9 +329,8 @@ static bool send_to_next(struct thread *thread) {
 static void deliver(struct thread *thread) {
     struct raising *raising = &thread->raising;
     counts.exceptions++;
-    /* Fatal guards are not delivered outside Developer Mode (task_exception_notify; since 14.1). */
     if (raising->fatal && raising->exception == EXC_GUARD && !settings.developer_mode &&
-        !release_is_before(140100)) {
+        rule(RULE_FATAL_GUARDS_NEED_DEVELOPER_MODE)) {
         finish(thread, KERN_DENIED);
     } else if (!send_to_next(thread)) {
         finish(thread, KERN_FAILURE);
@@ -358,7 +349,7 @@ static void raise_guard(struct thread *thread, uint64_t code, uint64_t subcode) 
     uint32_t type = excguard_guard_type(code);
     enum excguard_severity severity = guard_severity(code);
     bool fatal = severity == EXCGUARD_SEVERITY_FATAL;
-    if (!release_is_before(260000)) {
+    if (rule(RULE_GUARDS_ARE_LOGGED)) {
         log_guard(task, code, subcode);
     }
     uint32_t deliver_flag = type == TYPE_VIRT_MEMORY ? TASK_EXC_GUARD_VM_DELIVER : TASK_EXC_GUARD_MP_DELIVER;
@@ -372,10 +363,9 @@ static void raise_guard(struct thread *thread, uint64_t code, uint64_t subcode) 
         if (task->exc_guard & once_flag) {
             task->exc_guard &= ~deliver_flag;
         }
-        fatal = task->exc_guard & fatal_flag && severity == EXCGUARD_SEVERITY_OPTIONAL;
-        if (release_is_before(130000) && guard_is(code, GUARD_RCV_INVALID_NAME)) {
-            fatal = false; /* the last optional one was taken for a soft one up to xnu-8020.140.41 */
-        }
+        bool optional = severity == EXCGUARD_SEVERITY_OPTIONAL || rule(RULE_FATAL_FLAG_IS_FOR_ALL);
+        bool taken_for_soft = rule(RULE_LAST_OPTIONAL_IS_SOFT) && guard_is(code, GUARD_RCV_INVALID_NAME);
+        fatal = task->exc_guard & fatal_flag && optional && !taken_for_soft;
     }
     thread->raising = (struct raising){RAISE_GUARD, EXC_GUARD, code, subcode, .fatal = fatal};
     deliver(thread);

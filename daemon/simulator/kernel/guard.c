@@ -95,11 +95,12 @@ void guard_raise(enum guard guard, uint32_t target, uint64_t payload) {
     enum excguard_severity severity = guard_severity(code);
     pend(code, payload,
          severity == EXCGUARD_SEVERITY_FATAL ||
-             (severity == EXCGUARD_SEVERITY_OPTIONAL && current->task->exc_guard & TASK_EXC_GUARD_MP_FATAL));
+             (current->task->exc_guard & TASK_EXC_GUARD_MP_FATAL &&
+              (severity == EXCGUARD_SEVERITY_OPTIONAL || rule(RULE_FATAL_FLAG_IS_FOR_ALL))));
 }
 
 void guard_raise_gap(uint64_t address) {
-    if (!release_is_before(101401)) { /* vm_map_guard_exception, osfmk/vm/vm_map.c */
+    if (rule(RULE_GAPS_ARE_GUARDED)) {
         pend((uint64_t)TYPE_VIRT_MEMORY << 61 | (uint64_t)DEALLOC_GAP << 32, address,
              current->task->exc_guard & TASK_EXC_GUARD_VM_FATAL);
     }

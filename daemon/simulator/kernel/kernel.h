@@ -55,11 +55,6 @@ enum {
                      TASK_EXC_GUARD_VM_FATAL
 };
 
-enum { RELEASE_26_4 = 260400 };
-static inline bool release_is_before(uint32_t release) {
-    return settings.release < release;
-}
-
 bool release_parse(const char *text); /* sets settings.release and its text */
 /*
  * The value of a sysctl; false if there is none of that name. *size: in, room; out, bytes, 0 if there was no

@@ -73,7 +73,7 @@ uint32_t port_type_number(enum port_type type) {
         [PORT_TASK_ID_TOKEN] = 19,
         [PORT_HOST] = 21,
     };
-    bool renumbered = !release_is_before(RELEASE_26_4) || type >= sizeof of_26_0 || !of_26_0[type];
+    bool renumbered = rule(RULE_PORT_TYPES_RENUMBERED) || type >= sizeof of_26_0 || !of_26_0[type];
     return renumbered ? type : of_26_0[type];
 }
 

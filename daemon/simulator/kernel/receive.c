@@ -56,6 +56,30 @@ static mach_port_name_t copyout_right(struct space *space, struct carried *right
 /* A guard context of the receiver's for guarded port descriptors; none: it did not ask for these. */
 enum { NOT_GUARDED = 0, PSEUDO_RECEIVE = 1 };
 
+/* A guarded descriptor without its port as a port descriptor: what is behind it moves up. */
+static void become_port_descriptor(struct message *message, struct descriptor *descriptor) {
+    const mach_msg_port_descriptor_t port = {.disposition = descriptor->right.kind,
+                                             .type = MACH_MSG_PORT_DESCRIPTOR};
+    uint8_t *at = message->bytes + descriptor->offset;
+    const uint32_t shorter = sizeof(mach_msg_guarded_port_descriptor_t) - sizeof port;
+    memcpy(at, &port, sizeof port);
+    memmove(at + sizeof port, at + sizeof(mach_msg_guarded_port_descriptor_t),
+            message->size - descriptor->offset - sizeof(mach_msg_guarded_port_descriptor_t));
+    message->size -= shorter;
+    if (message->charged) {
+        message->charged->queued_bytes -= shorter;
+    }
+    for (uint32_t later = 0; later < message->descriptor_count; later++) {
+        if (message->descriptors[later].offset > descriptor->offset) {
+            message->descriptors[later].offset -= shorter;
+        }
+    }
+    mach_msg_header_t header;
+    memcpy(&header, message->bytes, sizeof header);
+    header.msgh_size = message->size;
+    memcpy(message->bytes, &header, sizeof header);
+}
+
 /*
  * ipc_kmsg_copyout_guarded_port_descriptor: who does not ask for guarded descriptors
  * (MACH_RCV_GUARDED_DESC) loses the right. The port may come guarded and immovable, with the address of the
@@ -74,6 +98,10 @@ static void copyout_guarded(struct space *space, struct message *message, struct
         port_release_right(port, descriptor->right.kind);
         descriptor->right.port = NULL;
         guarded.context = 0;
+        if (!rule(RULE_LOST_GUARDED_DESCRIPTORS_STAY)) {
+            become_port_descriptor(message, descriptor);
+            return;
+        }
     } else {
         guarded.name = copyout_right(space, &descriptor->right, whole);
         if (port_valid(port) && MACH_PORT_VALID(guarded.name) && guarded_context != PSEUDO_RECEIVE &&
@@ -159,7 +187,8 @@ static mach_msg_return_t copyout(struct space *space, struct message *message, u
         MACH_MSGH_BITS_SET(message->reply_kind, message->destination_kind, 0, header.msgh_bits);
     memcpy(message->bytes, &header, sizeof header);
 
-    for (uint32_t at = 0; at < message->descriptor_count; at++) {
+    for (uint32_t done = 0; done < message->descriptor_count; done++) {
+        uint32_t at = rule(RULE_BODY_COPIED_OUT_IN_ORDER) ? done : message->descriptor_count - 1 - done;
         if (!copyout_descriptor(space, message, &message->descriptors[at], guarded_context) && !result) {
             result = MACH_RCV_BODY_ERROR | MACH_MSG_IPC_SPACE;
         }
@@ -211,6 +240,8 @@ bool receive_take(struct thread *thread, struct port *port, struct message *mess
         if (fits) {
             uint64_t guarded_context = option & MACH_RCV_GUARDED_DESC ? thread->request.arg[6] : NOT_GUARDED;
             thread->reply.result = copyout(thread->task->space, message, guarded_context);
+            size = message->size;
+            padded = round_msg(size);
             uint8_t trailer[sizeof(mach_msg_mac_trailer_t)];
             receive_write_trailer(trailer, option, message, seqno, context);
             thread_payload(thread, message->bytes, size);

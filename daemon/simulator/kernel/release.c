@@ -71,11 +71,11 @@ bool release_sysctl(const char *name, void *value, size_t *size) {
          * Hardened tasks in the low byte, all others in the next (TASK_EXC_GUARD_THIRD_PARTY_DEFAULT_SHIFT).
          */
         number = (int32_t)(HARDENED_FLAGS | settings.guard_default << 8);
-    } else if (!strcmp(name, "machdep.max_port_table_size") && !release_is_before(120000)) {
+    } else if (!strcmp(name, "machdep.max_port_table_size") && rule(RULE_FULL_SPACE_ENDS)) {
         number = (int32_t)settings.port_table_size;
     } else if (!strcmp(name, "hw.optional.arm64") && settings.arch == ARCH_ARM64) {
         number = 1;
-    } else if (!strcmp(name, "security.mac.amfi.developer_mode_status") && !release_is_before(130000)) {
+    } else if (!strcmp(name, "security.mac.amfi.developer_mode_status") && rule(RULE_DEVELOPER_MODE)) {
         number = settings.developer_mode;
     } else {
         return false;

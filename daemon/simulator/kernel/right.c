@@ -449,10 +449,8 @@ static bool move_receive_allowed(const struct entry *entry, enum copyin_place pl
     bool launchd = task->policy & EXCSIM_LAUNCHD;
     if (rule(RULE_PORT_TYPES)) {
         if (port->type == PORT_SERVICE && !launchd) {
-            /* The target is the number of the violated policy, IPCPV_MOVE_SERVICE_PORT; zero in newer
-             * sources. */
-            guard_raise(GUARD_SERVICE_PORT_VIOLATION_FATAL, release_is_before(RELEASE_26_4) ? 7 : 0,
-                        entry_name(entry));
+            uint32_t policy = rule(RULE_POLICY_IN_SERVICE_TARGET) ? 7 : 0; /* IPCPV_MOVE_SERVICE_PORT */
+            guard_raise(GUARD_SERVICE_PORT_VIOLATION_FATAL, policy, entry_name(entry));
             return false;
         }
         if (port->type == PORT_WEAK_REPLY && task_restricted(task, 2) && !task->moved_weak_reply_port) {

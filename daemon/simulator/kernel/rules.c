@@ -5,12 +5,92 @@
 
 #include "kernel.h"
 
-enum { ALWAYS = 0, FOR_EVER = UINT32_MAX };
+enum { ALWAYS = 0, RELEASE_26_4 = 260400, FOR_EVER = UINT32_MAX };
 
 /* Releases as settings.release; `before` is the first one without the rule. */
 static const struct range {
     uint32_t since, before;
 } ranges[RULE_COUNT] = {
+    /* Deallocations of what is not mapped (vm_map_guard_exception, osfmk/vm/vm_map.c of xnu-4903.221.2). */
+    [RULE_GAPS_ARE_GUARDED] = {101401, FOR_EVER},
+    /*
+     * Calls that look at names and ports take a task's read port (convert_port_to_space_read, ipc_tt.c of
+     * xnu-7195.50.7), and those of mach_debug.c convert it themselves.
+     */
+    [RULE_SPACES_ARE_READ] = {110000, FOR_EVER},
+    /*
+     * The port of an exception handler may not be one that stays (set_exception_ports_validation, ipc_tt.c of
+     * xnu-7195.141.2); before, any send right is one.
+     */
+    [RULE_EXCEPTION_PORTS_CHECKED] = {110500, FOR_EVER},
+    /* TASK_EXC_GUARD_MP_FATAL is for every flavor (mach_port_guard_ast, mach_port.c of xnu-7195.81.3). */
+    [RULE_FATAL_FLAG_IS_FOR_ALL] = {ALWAYS, 120000},
+    /*
+     * The last optional flavor is taken for a soft one (mach_port_guard_ast compares with >=, xnu-8019.41.5
+     * to xnu-8020.140.41).
+     */
+    [RULE_LAST_OPTIONAL_IS_SOFT] = {120000, 130000},
+    /* Release kernels keep task_exc_guard (task_set_exc_guard_behavior, task.c of xnu-8019.41.5). */
+    [RULE_GUARD_FLAGS_STAY] = {120000, FOR_EVER},
+    /* MACH_PORT_GUARD_INFO of mach_port_assert_attributes (mach_port.c of xnu-8019.41.5). */
+    [RULE_GUARDS_ARE_ASSERTED] = {120000, FOR_EVER},
+    /*
+     * MPO_SERVICE_PORT, MPO_CONNECTION_PORT, of which at most one may be set, and
+     * mach_port_get_service_port_info (mach_port.c of xnu-8019.41.5).
+     */
+    [RULE_SERVICE_PORTS] = {120000, FOR_EVER},
+    /* EXCEPTION_IDENTITY_PROTECTED (osfmk/mach/exception_types.h of xnu-8019.41.5). */
+    [RULE_IDENTITY_PROTECTED] = {120000, FOR_EVER},
+    /* MACH_EXCEPTION_BACKTRACE_PREFERRED (osfmk/mach/exception_types.h of xnu-8792.41.9). */
+    [RULE_BACKTRACES] = {130000, FOR_EVER},
+    /*
+     * Developer Mode, and its sysctl: without it, exception messages carry read ports, no control ports
+     * (exception_deliver, exception.c of xnu-8792.41.9).
+     */
+    [RULE_DEVELOPER_MODE] = {130000, FOR_EVER},
+    /*
+     * Fatal guards are not delivered outside of Developer Mode (exception_triage_thread, exception.c of
+     * xnu-10002.41.9).
+     */
+    [RULE_FATAL_GUARDS_NEED_DEVELOPER_MODE] = {140100, FOR_EVER},
+    /*
+     * Hardened tasks have handlers of protected behaviors alone (set_exception_behavior_allowed, ipc_tt.c of
+     * xnu-10063.101.15).
+     */
+    [RULE_PROTECTED_BEHAVIORS_ALONE] = {140400, FOR_EVER},
+    /*
+     * The target of EXCEPTION_BEHAVIOR_ENFORCE is the port, truncated from the kernel's pointer (ipc_tt.c up
+     * to xnu-10063.121.3).
+     */
+    [RULE_PORT_IN_BEHAVIOR_TARGET] = {ALWAYS, 140600},
+    /* MPO_EXCEPTION_PORT (mach_port_construct, mach_port.c of xnu-11215.1.10). */
+    [RULE_EXCEPTION_PORTS] = {150000, FOR_EVER},
+    /*
+     * A task that registered its hardened handler has no other, and what is refused is KERN_DENIED
+     * (set_exception_behavior_allowed, ipc_tt.c of xnu-11215.1.10).
+     */
+    [RULE_ONE_EXCEPTION_PORT] = {150000, FOR_EVER},
+    /* EXCEPTION_STATE_IDENTITY_PROTECTED (osfmk/mach/exception_types.h of xnu-11215.1.10). */
+    [RULE_STATE_IDENTITY_PROTECTED] = {150000, FOR_EVER},
+    /*
+     * The ports of a body get their names from the first to the last; before, from the last to the first
+     * (ipc_kmsg_copyout_descriptors, ipc_kmsg.c of xnu-11215.1.10, and ipc_kmsg_copyout_body).
+     */
+    [RULE_BODY_COPIED_OUT_IN_ORDER] = {150000, FOR_EVER},
+    /*
+     * A guarded descriptor whose port the receiver did not ask for is one without a name; before, it becomes
+     * a port descriptor, 4 bytes shorter (ipc_kmsg_copyout_guarded_port_descriptor, xnu-11215.1.10).
+     */
+    [RULE_LOST_GUARDED_DESCRIPTORS_STAY] = {150000, FOR_EVER},
+    /* Each guard is a line in the unified log (thread_guard_violation's AST, thread.c of xnu-12377). */
+    [RULE_GUARDS_ARE_LOGGED] = {260000, FOR_EVER},
+    /* MPO_NOTIFICATION_PORT, which no source of 26.0 or 26.1 has (osfmk/mach/port.h of the 26.4 SDK). */
+    [RULE_NOTIFICATION_PORTS] = {RELEASE_26_4, FOR_EVER},
+    /* The numbers of port types (osfmk/ipc/ipc_types.h), which changed between 26.2 and 26.4. */
+    [RULE_PORT_TYPES_RENUMBERED] = {RELEASE_26_4, FOR_EVER},
+    /* SERVICE_PORT_VIOLATION_FATAL shows the violated policy; 0 in newer sources (ipc_policy.c, xnu-12377).
+     */
+    [RULE_POLICY_IN_SERVICE_TARGET] = {ALWAYS, RELEASE_26_4},
     /* A chosen name must have its low bits set (ipc_entry_alloc_name, xnu-8019.41.5). */
     [RULE_NAMES_CHECKED] = {120000, FOR_EVER},
     /*

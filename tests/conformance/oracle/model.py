@@ -1,662 +1,423 @@
-"""A model of port names and rights in one task, for sequences that no row of the oracle has.
+"""A model of one task's ports and messages, for sequences that no row of the oracle has.
 
 It is written from the rows and from the kernel's sources (osfmk/ipc, each rule with its function), not from
-the simulator, and follows each call to what it returns, gives and raises. ``sequence`` makes a row of random
-calls, in the oracle's format. The rows whose calls it all has test the model itself.
+the simulator, and follows each call to what it returns, gives and raises. The rows whose calls it all has
+test the model itself.
 """
 
 from __future__ import annotations
 
-import random
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
+
+from tests.conformance.oracle.rights import (
+    BECOMES,
+    COPY_SEND,
+    DEAD,
+    DEAD_NAME,
+    INCORRECT,
+    INVALID_RIGHT,
+    KINDS,
+    LAST_FATAL,
+    LAST_OPTIONAL,
+    MAKE_ONCE,
+    MAKE_SEND,
+    MOVE_ONCE,
+    MOVE_RECEIVE,
+    MOVE_SEND,
+    NO_PORTS,
+    NO_SENDERS,
+    NUMBERS,
+    ONCE,
+    PORT,
+    PORT_SET,
+    QUEUE,
+    RCV_INVALID_NAME,
+    RECEIVE,
+    REQUIRE_REPLY_PORT,
+    SEND,
+    SEND_INVALID_REPLY,
+    SEND_INVALID_RIGHT,
+    SEND_ONCE,
+    SEND_POSSIBLE,
+    SENDS,
+    Answer,
+    Entry,
+    Message,
+    Port,
+    Right,
+    Space,
+    Unknown,
+    number,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.conformance.oracle.sequences import Row
 
-SEND, RECEIVE, ONCE, PORT_SET, DEAD = 0x10000, 0x20000, 0x40000, 0x80000, 0x100000
-_EX_RECEIVE: Final = 0x200000
-_PORT: Final = SEND | RECEIVE | ONCE
-_UREFS_MAX: Final = 0xFFFF
-_RIGHTS: Final = {
-    "MACH_PORT_RIGHT_SEND": SEND,
-    "MACH_PORT_RIGHT_RECEIVE": RECEIVE,
-    "MACH_PORT_RIGHT_SEND_ONCE": ONCE,
-    "MACH_PORT_RIGHT_PORT_SET": PORT_SET,
-    "MACH_PORT_RIGHT_DEAD_NAME": DEAD,
-}
-_MAKE_SEND, _MAKE_ONCE, _COPY_SEND = (
-    "MACH_MSG_TYPE_MAKE_SEND",
-    "MACH_MSG_TYPE_MAKE_SEND_ONCE",
-    "MACH_MSG_TYPE_COPY_SEND",
-)
-_MOVE_SEND, _MOVE_ONCE, _MOVE_RECEIVE = (
-    "MACH_MSG_TYPE_MOVE_SEND",
-    "MACH_MSG_TYPE_MOVE_SEND_ONCE",
-    "MACH_MSG_TYPE_MOVE_RECEIVE",
-)
-_BECOMES: Final = {
-    _MAKE_SEND: (SEND, 17), _COPY_SEND: (SEND, 17), _MOVE_SEND: (SEND, 17),
-    _MAKE_ONCE: (ONCE, 18), _MOVE_ONCE: (ONCE, 18), _MOVE_RECEIVE: (RECEIVE, 16),
-}  # fmt: skip
-_DISPOSITIONS: Final = tuple(_BECOMES)
-_CONTEXT_AS_GUARD, _INSERT_SEND_RIGHT, _STRICT, _IMMOVABLE = 0x1, 0x10, 0x20, 0x80
 
-_DESTROY, _MOD_REFS, _SET_CONTEXT, _UNGUARDED, _INCORRECT, _IMMOVABLE_RIGHT = 1, 2, 4, 8, 16, 32
-_LAST_FATAL: Final = 0x80
-_INVALID_RIGHT, _INVALID_NAME, _INVALID_VALUE, _INVALID_ARGUMENT = 256, 512, 1024, 2048
+class Model(Space):
+    """One task: its names, and the messages between its ports."""
 
+    @classmethod
+    def of(cls, row: Row) -> Model:
+        """The task of a row after its calls."""
+        task = row["task"]
+        model = cls(row["release"][0], hardened=task["hardened_runtime"], fatal=task["exc_guard_fatal"])
+        for op in row["ops"]:
+            model.answer(op)
+        return model
 
-@dataclass(eq=False)
-class _Port:
-    alive: bool = True
-    guarded: bool = False
-    strict: bool = False
-    context: int = 0
-    immovable: bool = False
-    sets: set[_Entry] = field(default_factory=set)
+    # ---- notifications ----
 
-
-@dataclass(eq=False)
-class _Entry:
-    index: int
-    generation: int
-    kinds: int = 0
-    urefs: int = 0
-    former: bool = False
-    port: _Port | None = None
-
-    @property
-    def bits(self) -> int:
-        """``ie_bits``."""
-        return self.generation << 26 | self.kinds | (_EX_RECEIVE if self.former else 0) | self.urefs
-
-    @property
-    def held(self) -> _Port:
-        """The port of an entry that has one."""
-        assert self.port is not None
-        return self.port
-
-
-class _Answer(Exception):  # noqa: N818 - a way out, not an error
-    def __init__(self, returns: str, guard: tuple[int, str, int] | None = None, **gives: Any) -> None:
-        super().__init__(returns)
-        self.returns, self.guard, self.gives = returns, guard, gives
-
-
-class Unknown(Exception):  # noqa: N818 - nothing is wrong
-    """A call that the model does not know."""
-
-
-class Model:
-    """One task's names."""
-
-    def __init__(self, release: str) -> None:
-        self._release = tuple(int(part) for part in release.split("."))
-        self._reasons = self._release >= (26,)
-        self._entries: list[_Entry] = []
-        self._free: list[_Entry] = []
-        self.variables: dict[str, tuple[_Entry, int]] = {}
-
-    # ---- names ----
-
-    def _new(self) -> _Entry:
-        """The entry that was freed last is the first to be used again (ipc_entry_alloc)."""
-        if not self._free:
-            self._entries.append(_Entry(len(self._entries), 0))
-            return self._entries[-1]
-        entry = self._free.pop()
-        entry.generation = (entry.generation + 1) % 64
-        return entry
-
-    def _end(self, entry: _Entry) -> None:
-        entry.kinds, entry.urefs, entry.former, entry.port = 0, 0, False, None
-        self._free.append(entry)
-
-    def _find(self, name: str) -> _Entry | None:
-        if name not in self.variables:
-            raise Unknown(name)
-        entry, generation = self.variables[name]
-        return entry if entry.kinds and entry.generation == generation else None
-
-    def _bind(self, name: str, entry: _Entry) -> None:
-        self.variables[name] = (entry, entry.generation)
-
-    def _need(self, name: str) -> _Entry:
-        entry = self._find(name)
-        if entry is None:
-            raise _Answer("KERN_INVALID_NAME", (_INVALID_NAME, name, 0))
-        return entry
-
-    def _reason(self, number: int, detail: int, rest: int) -> int:
-        return number << 56 | (detail & 0xFFFFFF) << 32 | rest if self._reasons else 0
-
-    def _wrong(self, name: str, entry: _Entry, reason: int, detail: int = 0) -> _Answer:
-        return _Answer("KERN_INVALID_RIGHT", (_INVALID_RIGHT, name, self._reason(reason, detail, entry.bits)))
-
-    @staticmethod
-    def _settle(entry: _Entry) -> bool:
-        """A send or send-once right to a dead port is a dead name once looked at (ipc_right_check)."""
-        if entry.kinds in {SEND, ONCE} and not entry.held.alive:
-            entry.kinds, entry.port = DEAD, None
-            return True
-        return False
-
-    def _kill(self, port: _Port) -> None:
-        port.alive, port.guarded, port.strict, port.context = False, False, False, 0
-        port.sets.clear()
-
-    def _end_receive(self, entry: _Entry) -> None:
-        port = entry.held
-        self._kill(port)
-        if entry.kinds & SEND:
-            entry.kinds, entry.former, entry.port = DEAD, True, None
-        else:
-            self._end(entry)
-
-    def _end_set(self, entry: _Entry) -> None:
-        for other in self._entries:
-            if other.port is not None:
-                other.port.sets.discard(entry)
-        self._end(entry)
-
-    def _drop_send(self, entry: _Entry, count: int = 1) -> None:
-        if entry.urefs > count:
-            entry.urefs -= count
-        elif entry.kinds & RECEIVE:
-            entry.kinds, entry.urefs = entry.kinds & ~SEND, 0
-        else:
-            self._end(entry)
-
-    # ---- calls: each ends with _Answer ----
-
-    def mach_port_allocate(self, right: str, *, result: str) -> None:
-        """mach_port_allocate_full."""
-        if right not in _ALLOCATED:
-            raise Unknown(right)
-        entry = self._new()
-        entry.kinds = _RIGHTS[right]
-        if entry.kinds == RECEIVE:
-            entry.port = _Port()
-        entry.urefs = int(entry.kinds == DEAD)
-        self._bind(result, entry)
-
-    def mach_port_construct(self, flags: Any, _qlimit: int, context: Any, *, result: str) -> None:
-        """mach_port_construct."""
-        flags, context = _number(flags), _number(context)
-        if flags & ~(_CONTEXT_AS_GUARD | _INSERT_SEND_RIGHT | _STRICT | _IMMOVABLE):
-            raise Unknown(flags)
-        entry = self._new()
-        entry.kinds = RECEIVE
-        guarded = bool(flags & _CONTEXT_AS_GUARD)
-        immovable = bool(flags & _IMMOVABLE) and (guarded or self._reasons)
-        entry.port = _Port(
-            guarded=guarded, strict=guarded and bool(flags & _STRICT), context=context, immovable=immovable
-        )
-        if flags & _INSERT_SEND_RIGHT:
-            entry.kinds, entry.urefs = entry.kinds | SEND, 1
-        self._bind(result, entry)
-
-    def mach_port_type(self, name: str) -> None:
-        """mach_port_type: no blame."""
-        entry = self._find(name)
-        if entry is None:
-            raise _Answer("KERN_INVALID_NAME")
-        self._settle(entry)
-        raise _Answer("KERN_SUCCESS", type=hex(entry.kinds))
-
-    def mach_port_get_refs(self, name: str, right: str) -> None:
-        """ipc_right_info: send rights and dead names are counted, others are one."""
-        entry = self._find(name)
-        if right not in _RIGHTS:
-            raise Unknown(right)
-        if entry is None:
-            raise _Answer("KERN_INVALID_NAME")
-        self._settle(entry)
-        kind = _RIGHTS[right]
-        refs = (entry.urefs if kind in {SEND, DEAD} else 1) if entry.kinds & kind else 0
-        raise _Answer("KERN_SUCCESS", refs=refs)
-
-    def mach_port_deallocate(self, name: str) -> None:
-        """ipc_right_dealloc."""
-        entry = self._need(name)
-        self._settle(entry)
-        if entry.kinds == PORT_SET:
-            self._end_set(entry)
-        elif entry.kinds == RECEIVE:
-            raise self._wrong(name, entry, 5)
-        elif entry.kinds & SEND or entry.kinds == DEAD:
-            self._drop_send(entry)
-        else:
-            self._end(entry)
-
-    def mach_port_destroy(self, name: str) -> None:
-        """ipc_right_destroy: a guard of 0 does not keep a port."""
-        entry = self._need(name)
-        if entry.kinds == PORT_SET:
-            self._end_set(entry)
-            return
-        if entry.kinds & RECEIVE:
-            port = entry.held
-            if port.guarded and port.context:
-                raise _Answer("KERN_INVALID_RIGHT", (_DESTROY, name, port.context))
-            self._kill(port)
-        self._end(entry)
-
-    def mach_port_destruct(self, name: str, delta: int, guard: Any) -> None:
-        """ipc_right_destruct."""
-        entry, guard = self._need(name), _number(guard)
-        if not entry.kinds & RECEIVE:
-            if entry.former:
-                raise _Answer("KERN_INVALID_RIGHT")
-            raise self._wrong(name, entry, 3)
-        if delta and not entry.kinds & SEND:
-            raise self._wrong(name, entry, 3)
-        port = entry.held
-        if delta <= 0 and port.guarded and port.context != guard:
-            raise _Answer("KERN_INVALID_ARGUMENT", (_DESTROY, name, port.context))
-        if delta > 0 or entry.urefs + delta < 0:
-            raise _Answer("KERN_INVALID_VALUE", (_INVALID_VALUE, name, self._reason(3, delta, entry.urefs)))
-        if delta:
-            self._drop_send(entry, -delta)
-        self._end_receive(entry)
-
-    def mach_port_mod_refs(self, name: str, right: str, delta: int) -> None:
-        """ipc_right_delta."""
-        if right not in _RIGHTS:
-            raise Unknown(right)
-        entry = self._need(name)
-        kind, number = _RIGHTS[right], list(_RIGHTS).index(right)
-        if kind & (SEND | ONCE | DEAD):
-            self._delta_counted(name, entry, kind, number, delta)
-        elif not entry.kinds & kind:
-            if kind == RECEIVE and entry.former:
-                raise _Answer("KERN_INVALID_RIGHT")
-            raise self._wrong(name, entry, 2, number)
-        elif delta == 0:
-            return
-        elif delta != -1:
-            raise self._bad_delta(name, entry, number, delta)
-        elif kind == PORT_SET:
-            self._end_set(entry)
-        else:
-            if entry.held.guarded:
-                flavor = _DESTROY if self._release >= (15, 4) else _MOD_REFS
-                raise _Answer("KERN_INVALID_RIGHT", (flavor, name, entry.held.context))
-            self._end_receive(entry)
-
-    def _bad_delta(self, name: str, entry: _Entry, number: int, delta: int) -> _Answer:
-        payload = self._reason(2, number, (delta & 0xFFFF) << 16 | entry.urefs)
-        return _Answer("KERN_INVALID_VALUE", (_INVALID_VALUE, name, payload))
-
-    def _not_held(self, name: str, entry: _Entry, kind: int, number: int, delta: int) -> _Answer:
-        """One more send right beside the receive right alone is excused, and dead for alive."""
-        excused = kind == SEND and (entry.kinds == DEAD or (entry.kinds & RECEIVE and delta == 1))
-        if excused or kind == ONCE:
-            return _Answer("KERN_INVALID_RIGHT")
-        return self._wrong(name, entry, 2, number)
-
-    def _delta_counted(self, name: str, entry: _Entry, kind: int, number: int, delta: int) -> None:
-        if kind == DEAD:
-            self._settle(entry)
-        if not entry.kinds & kind:
-            raise self._not_held(name, entry, kind, number, delta)
-        if self._settle(entry):
-            if kind == ONCE:
-                raise self._wrong(name, entry, 2, number)
-            raise _Answer("KERN_INVALID_RIGHT")
-        if kind == ONCE and delta in {0, -1}:
-            if delta:
-                self._end(entry)
-            return
-        if kind == ONCE or abs(delta) > _UREFS_MAX or entry.urefs + delta < 0:
-            raise self._bad_delta(name, entry, number, delta)
-        if entry.urefs + delta >= _UREFS_MAX:
-            raise Unknown("pegged")
-        if delta < 0:
-            self._drop_send(entry, -delta)
-        else:
-            entry.urefs += delta
-
-    # ---- rights that move ----
-
-    def _copyin(self, name: str, entry: _Entry, disposition: str) -> _Port | None:
-        """ipc_right_copyin, where dead names are taken; None: a dead one."""
-        if disposition in {_MAKE_SEND, _MAKE_ONCE}:
-            if not entry.kinds & RECEIVE:
-                raise _Answer("KERN_INVALID_RIGHT")
-            return entry.held
-        if disposition == _MOVE_RECEIVE:
-            return self._copyin_receive(name, entry)
-        self._settle(entry)
-        if entry.kinds == DEAD:
-            if disposition != _COPY_SEND:
-                self._drop_send(entry)
-            return None
-        if not entry.kinds & (ONCE if disposition == _MOVE_ONCE else SEND):
-            raise _Answer("KERN_INVALID_RIGHT")
-        port = entry.held
-        if disposition != _COPY_SEND:
-            self._drop_send(entry)
-        return port
-
-    def _copyin_receive(self, name: str, entry: _Entry) -> _Port:
-        if not entry.kinds & RECEIVE:
-            raise _Answer("KERN_INVALID_RIGHT")
-        port = entry.held
-        if port.immovable:
-            raise _Answer("KERN_INVALID_CAPABILITY", (_IMMOVABLE_RIGHT, name, 0))
-        port.guarded, port.strict, port.context = False, False, 0
-        port.sets.clear()
-        if entry.kinds & SEND:
-            entry.kinds, entry.former = entry.kinds & ~RECEIVE, True
-        else:
-            self._end(entry)
-        return port
-
-    def _holder(self, port: _Port) -> _Entry | None:
-        """The entry of a port's send or receive right (ipc_right_reverse)."""
-        return next((entry for entry in self._entries if entry.port is port and entry.kinds != ONCE), None)
-
-    @staticmethod
-    def _put(entry: _Entry, port: _Port, kind: int) -> None:
-        """ipc_right_copyout."""
-        entry.kinds |= kind
-        entry.port = port
-        if kind != RECEIVE:
-            entry.urefs += 1
-
-    def mach_port_extract_right(self, name: str, disposition: str, *, result: str) -> None:
-        """mach_port_extract_right: into the caller's own names."""
-        if disposition not in _BECOMES:
+    def mach_port_request_notification(
+        self, name: str, number: str, sync: int, to: str, disposition: str, *, result: str
+    ) -> None:
+        """_kernelrpc_mach_port_request_notification_trap: its own errors come first."""
+        if disposition not in {MAKE_ONCE, MOVE_ONCE}:
             raise Unknown(disposition)
-        entry = self._find(name)
-        if entry is None:
-            raise _Answer("KERN_INVALID_NAME")
-        kind, got = _BECOMES[disposition]
-        port = self._copyin(name, entry, disposition)
-        if port is None:
-            raise _Answer("KERN_SUCCESS", port="DEAD", got=got)
-        target = self._holder(port) if kind != ONCE else None
-        if target is None:
-            target = self._new()
-        self._put(target, port, kind)
-        # A name that was put under its old generation makes later ones come again.
-        pair = (target, target.generation)
-        given = next((known for known, value in self.variables.items() if value == pair), "new")
-        self._bind(result, target)
-        raise _Answer("KERN_SUCCESS", port=given, got=got)
-
-    def _insert_own(self, entry: _Entry, disposition: str) -> None:
-        """ipc_object_insert_send_right: the trap's short way."""
-        if entry.kinds == DEAD:
-            raise _Answer("KERN_INVALID_CAPABILITY")
-        if not entry.kinds & _PORT:
-            raise _Answer("KERN_INVALID_RIGHT")
-        if not entry.held.alive:
-            raise _Answer("KERN_INVALID_CAPABILITY")
-        if not entry.kinds & (RECEIVE if disposition == _MAKE_SEND else SEND):
-            raise _Answer("KERN_INVALID_RIGHT")
-        self._put(entry, entry.held, SEND)
-
-    def mach_port_insert_right(self, name: str, right: str, disposition: str) -> None:
-        """_kernelrpc_mach_port_insert_right_trap, then ipc_object_copyout_name."""
-        if disposition not in _BECOMES:
-            raise Unknown(disposition)
-        entry = self._find(right)
-        if name not in self.variables:
-            raise Unknown(name)
-        if entry is None:
-            raise _Answer("KERN_INVALID_NAME")
-        same = self.variables[name] == self.variables[right]
-        if same and disposition in {_MAKE_SEND, _COPY_SEND}:
-            self._insert_own(entry, disposition)
-            return
-        kind, _ = _BECOMES[disposition]
-        port = self._copyin(right, entry, disposition)
-        if port is None:
-            raise _Answer("KERN_INVALID_CAPABILITY")
-        self._copyout_name(name, port, kind)
-
-    def _copyout_name(self, name: str, port: _Port, kind: int) -> None:
-        """ipc_object_copyout_name: under a name that the caller chose."""
-        target, generation = self.variables[name]
-        in_use = bool(target.kinds)
-        if not in_use:  # the name is taken, and given back if the right cannot be put there
-            self._free.remove(target)
-            target.generation = generation
-        refused = self._refused(target, generation, port, kind)
-        if refused is None:
-            self._put(target, port, kind)
-            return
-        if not in_use:
-            self._free.append(target)
-        if kind == RECEIVE:
-            self._kill(port)
-        raise _Answer(refused)
-
-    def _refused(self, target: _Entry, generation: int, port: _Port, kind: int) -> str | None:
-        holder = self._holder(port) if kind != ONCE else None
-        if target.kinds and target.generation != generation:
-            return "KERN_FAILURE"
-        if not port.alive:
-            return "KERN_INVALID_CAPABILITY"
-        if holder not in {None, target}:
-            return "KERN_RIGHT_EXISTS"
-        return "KERN_NAME_EXISTS" if target.kinds and holder is None else None
-
-    # ---- contexts and guards ----
-
-    def _receive(self, name: str) -> _Port:
-        """ipc_port_translate_receive: since macOS 12 a dead name is no name."""
-        entry = self._find(name)
-        dead = entry is not None and (entry.kinds == DEAD or (entry.port and not entry.port.alive))
-        if entry is None or (dead and self._release >= (12,)):
-            raise _Answer("KERN_INVALID_NAME")
-        if not entry.kinds & RECEIVE:
-            raise _Answer("KERN_INVALID_RIGHT")
-        return entry.held
-
-    def _guardable(self, name: str) -> _Port:
+        notify: Port | None = None
+        if to == "MACH_PORT_DEAD":
+            raise Answer("KERN_INVALID_CAPABILITY")
+        if to != "MACH_PORT_NULL":
+            entry = self._find(to)
+            if entry is None:
+                raise Answer("KERN_INVALID_NAME")
+            right = self._copyin(to, entry, disposition)
+            if right.port is None:
+                raise Answer("KERN_INVALID_CAPABILITY")
+            notify = right.port
         try:
-            return self._receive(name)
-        except _Answer as answer:
-            if answer.returns == "KERN_INVALID_NAME":
-                answer.guard = (_INVALID_NAME, name, 0)
+            previous = self._requested(name, number, sync, notify)
+        except Answer:
+            if notify is not None:
+                self._notify(notify, SEND_ONCE)
+            raise
+        given = "NULL" if previous is None else self._copyout(Right(ONCE, previous), result)
+        raise Answer("KERN_SUCCESS", previous=given)
+
+    def _requested(self, name: str, number: str, sync: int, notify: Port | None) -> Port | None:
+        """mach_port_request_notification: the port of the request that was there before."""
+        if name in {"MACH_PORT_NULL", "MACH_PORT_DEAD"}:
+            raise Unknown(name)
+        if number == "MACH_NOTIFY_NO_SENDERS":
+            port = self._receive(name)
+            if port.kind == "reply":
+                raise Answer("KERN_INVALID_RIGHT", (INVALID_RIGHT, name, 0))
+            previous, port.no_senders = port.no_senders, notify
+            if not port.srights and sync <= port.mscount and notify is not None:
+                port.no_senders = None
+                self._notify(notify, NO_SENDERS, port.mscount)
+            return previous
+        if number in {"MACH_NOTIFY_DEAD_NAME", "MACH_NOTIFY_SEND_POSSIBLE"}:
+            possible = number == "MACH_NOTIFY_SEND_POSSIBLE"
+            return self._requested_of_name(name, sync, notify, possible=possible)
+        raise Unknown(number)
+
+    def _requested_of_name(self, name: str, sync: int, notify: Port | None, *, possible: bool) -> Port | None:
+        """ipc_right_request_alloc."""
+        entry = self._find(name)
+        if entry is None:
+            raise Answer("KERN_INVALID_NAME")
+        if notify is None and entry.request is None:
+            return None
+        self._settle(entry)
+        if entry.kinds & PORT:
+            previous, entry.request = entry.request, None
+            if notify is not None and possible and sync:
+                if len(entry.held.queue) >= QUEUE and entry.kinds != ONCE:
+                    raise Unknown("full")
+                self._notify(notify, SEND_POSSIBLE, (entry, entry.generation))
             else:
-                answer.guard = (_INVALID_RIGHT, name, 1 if self._reasons else 0)
+                entry.request = notify
+            return previous
+        at_once = possible or (sync and self.release < (13,))
+        if at_once and notify is not None and entry.kinds == DEAD:
+            entry.urefs += 1
+            self._notify(notify, DEAD_NAME, (entry, entry.generation))
+            return None
+        raise Answer("KERN_INVALID_ARGUMENT" if entry.kinds == DEAD else "KERN_INVALID_RIGHT")
+
+    # ---- messages ----
+
+    def mach_msg(self, message: Row) -> None:
+        """mach_msg with a timeout of 0: a message of ports, without a voucher."""
+        unknown = set(message) - {"options", "remote", "local", "descriptors", "receive_name", "names"}
+        if unknown or set(message["options"]) - {
+            "MACH_SEND_MSG", "MACH_SEND_TIMEOUT", "MACH_RCV_MSG", "MACH_RCV_TIMEOUT"
+        }:  # fmt: skip
+            raise Unknown(unknown)
+        if "MACH_SEND_MSG" in message["options"]:
+            if "mach_task_self" in str(message):
+                raise Unknown("self")
+            self._send(message)
+        if "MACH_RCV_MSG" in message["options"]:
+            self._receive_message(message)
+
+    def _send(self, message: Row) -> None:
+        """ipc_kmsg_copyin and ipc_kmsg_send: the body's form, the header, the body."""
+        descriptors = message.get("descriptors", [])
+        # Since 15.0 before the header is looked at (ipc_kmsg_get_and_inflate_from_user).
+        if self.release >= (15,) and not all(map(is_well_formed, descriptors)):
+            raise Answer("MACH_SEND_INVALID_TYPE")
+        to, reply = self._copyin_header(message)
+        sent = Message(100, to.kind, reply)
+        assert to.port is not None
+        try:
+            circular = self._copyin_body(sent, descriptors, to.port)
+        except Answer:
+            self._destroy(sent)
+            self._release(to)
+            raise
+        if circular or not to.port.alive:
+            self._destroy(sent)
+            self._release(to)
+        elif to.kind == SEND and len(to.port.queue) >= QUEUE:
+            raise Unknown("full")
+        else:
+            to.port.queue.append(sent)
+
+    def _named(self, side: Row) -> tuple[str, Entry | None]:
+        name = side["name"]
+        return name, None if name in NO_PORTS else self._find(name)
+
+    def _copyin_header(self, message: Row) -> tuple[Right, Right]:
+        """ipc_kmsg_copyin_header."""
+        remote, local = message["remote"], message.get("local", {"name": "MACH_PORT_NULL", "disposition": ""})
+        name, to = self._named(remote)
+        reply_name, reply = self._named(local)
+        types = remote["disposition"], local["disposition"]
+        if types[0] not in SENDS or (types[1] and types[1] not in SENDS):
+            raise Answer("MACH_SEND_INVALID_HEADER")
+        same = reply is not None and to is reply
+        twice = same and MOVE_ONCE in types
+        if name in NO_PORTS or (twice and self.release >= (15, 4)):
+            raise Answer("MACH_SEND_INVALID_DEST")
+        # Since 15.4 a name must be a port's, dead names do not count (ipc_kmsg_copyin_header_rights).
+        need_port = self.release >= (15, 4)
+        if to is None or (need_port and not to.kinds & PORT):
+            raise Answer("MACH_SEND_INVALID_DEST")
+        if reply_name not in NO_PORTS and (
+            reply is None
+            or (need_port and not reply.kinds & PORT)
+            or not self._reply_passes(reply_name, reply, types[1], to)
+        ):
+            raise self._no_reply(reply_name, reply, types[1])
+        if twice:
+            raise Answer("MACH_SEND_INVALID_DEST")
+        if same and not {MAKE_SEND, MAKE_ONCE} & set(types):
+            return self._copyin_two(name, to, types)
+        try:
+            right = self._copyin(name, to, types[0], "destination")
+        except Answer as answer:
+            if same and answer.returns == "KERN_INVALID_CAPABILITY" and not need_port:
+                self._pending = answer.guard
+                raise self._no_reply(reply_name, reply, types[1]) from None
+            answer.returns = "MACH_SEND_INVALID_DEST"
+            raise
+        if reply is None:
+            kind = BECOMES[types[1]][0] if types[1] else 0
+            return right, Right(kind, None, "DEAD" if reply_name == "MACH_PORT_DEAD" else "NULL")
+        return right, self._copyin(reply_name, reply, types[1], "local")
+
+    def _no_reply(self, name: str, entry: Entry | None, disposition: str) -> Answer:
+        """The guard that was raised before stays."""
+        bits = 0 if entry is None else entry.bits
+        guard = (SEND_INVALID_REPLY, name, self._reason(0, bits, NUMBERS[disposition]))
+        pending, self._pending = self._pending, None
+        if pending is None or (self._ends(guard) and not self._ends(pending)):
+            pending = guard
+        return Answer("MACH_SEND_INVALID_REPLY", pending)
+
+    def _ends(self, guard: tuple[int, str, int]) -> bool:
+        """Whether it is fatal (mach_port_guard_ast, ipc_policy.c)."""
+        return guard[0] <= (LAST_OPTIONAL if self._fatal else LAST_FATAL)
+
+    def _copyin_two(self, name: str, entry: Entry, types: tuple[str, str]) -> tuple[Right, Right]:
+        """ipc_right_copyin_two: two send rights from one entry, by move or copy."""
+        if types == (MOVE_SEND, MOVE_SEND):
+            if not entry.kinds & SEND or entry.urefs < 2 or self._settle(entry):
+                raise Answer("MACH_SEND_INVALID_DEST")
+            first = self._copyin(name, entry, MOVE_SEND, "destination")
+            return first, self._copyin(name, entry, MOVE_SEND, "local")
+        moved = MOVE_SEND if MOVE_SEND in types else COPY_SEND
+        try:
+            first = self._copyin(name, entry, moved, "destination")
+        except Answer as answer:
+            answer.returns = "MACH_SEND_INVALID_DEST"
+            raise
+        assert first.port is not None
+        first.port.srights += 1
+        return first, Right(SEND, first.port)
+
+    def _reply_passes(self, name: str, entry: Entry, disposition: str, to: Entry) -> bool:
+        """ipc_right_copyin_check_reply; the guard that it raises is ``_pending``."""
+        if disposition in {MAKE_SEND, MAKE_ONCE}:
+            passes = bool(entry.kinds & RECEIVE)
+        elif entry.kinds != DEAD and entry.port is not None and entry.port.alive:
+            passes = bool(entry.kinds & (ONCE if disposition == MOVE_ONCE else SEND))
+        else:  # of a port that died it does not matter
+            passes = bool(entry.kinds & (SEND | ONCE | DEAD))
+        if not passes:
+            return False
+        port = entry.port
+        if port is None or not port.alive or self._reasons or self.release < (13,):
+            return True
+        if port.kind == "reply" and disposition != MAKE_ONCE:
+            return False
+        wants = to.port is not None and to.port.alive and to.port.enforces
+        if wants and not port.kind:
+            self._pending = (REQUIRE_REPLY_PORT, name, 0)
+            return False
+        return True
+
+    def _copyin_body(self, sent: Message, descriptors: list[Row], to: Port) -> bool:
+        """ipc_kmsg_copyin_body: whether a receive right would go into its own queue."""
+        if not all(map(is_well_formed, descriptors)):
+            raise Answer("MACH_SEND_INVALID_TYPE")
+        circular = False
+        for descriptor in descriptors:
+            name, disposition, entry = descriptor["name"], descriptor["disposition"], None
+            guarded = "context" in descriptor
+            if name in NO_PORTS:
+                none = "DEAD" if name == "MACH_PORT_DEAD" else "NULL"
+                sent.body.append(Right(BECOMES.get(disposition, (0,))[0], None, none, guarded=guarded))
+                continue
+            entry = self._find(name)
+            if entry is None:
+                raise Answer("MACH_SEND_INVALID_RIGHT")
+            if guarded:
+                self._check_guard(name, entry, descriptor)
+            right = self._copyin_of_body(name, entry, disposition, guarded=guarded)
+            right.guarded = guarded
+            sent.body.append(right)
+            if right.kind == RECEIVE:
+                assert right.port is not None
+                circular = circular or self._is_circular(right.port, to)
+                right.port.destination = to
+        return circular
+
+    def _copyin_of_body(self, name: str, entry: Entry, disposition: str, *, guarded: bool) -> Right:
+        blame = SEND_INVALID_RIGHT, name, self._reason(3 if guarded else 1, 0, NUMBERS[disposition])
+        if disposition not in BECOMES:
+            raise Answer("MACH_SEND_INVALID_RIGHT", blame)
+        try:
+            return self._copyin(name, entry, disposition, "body")
+        except Answer as answer:
+            answer.guard = blame if answer.returns == "KERN_INVALID_RIGHT" else answer.guard
+            answer.returns = "MACH_SEND_INVALID_RIGHT"
             raise
 
-    def mach_port_set_context(self, name: str, context: Any) -> None:
-        """mach_port_set_context."""
-        port = self._receive(name)
-        if port.strict:
-            raise _Answer("KERN_INVALID_ARGUMENT", (_SET_CONTEXT, name, port.context))
-        port.context = _number(context)
+    @staticmethod
+    def _is_circular(port: Port, to: Port) -> bool:
+        at: Port | None = to
+        while at is not None and at is not port:
+            at = at.destination
+        return at is port
 
-    def mach_port_get_context(self, name: str) -> None:
-        """mach_port_get_context: the context of a strict guard is a secret."""
-        port = self._receive(name)
-        raise _Answer("KERN_SUCCESS", context=hex(0 if port.strict else port.context))
+    @staticmethod
+    def _check_guard(name: str, entry: Entry, descriptor: Row) -> None:
+        """ipc_right_copyin_check_guard_locked, behind the checks of the right itself."""
+        port = entry.port
+        if not entry.kinds & RECEIVE or port is None or port.immovable or port.kind == "reply":
+            return
+        context = number(descriptor["context"])
+        unguarded = "MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND" in descriptor["flags"] and not context
+        if (port.guarded and port.context == context) or (not port.guarded and unguarded):
+            return
+        raise Answer("MACH_SEND_INVALID_RIGHT", (INCORRECT, name, port.context))
 
-    def mach_port_guard(self, name: str, guard: Any, strict: int) -> None:
-        """mach_port_guard."""
-        self.mach_port_guard_with_flags(name, guard, int(bool(strict)))
+    def _receiver(self, name: str) -> Entry:
+        """ipc_mqueue_copyin."""
+        entry = None if name in NO_PORTS else self._find(name)
+        if entry is None:
+            raise Answer("MACH_RCV_INVALID_NAME")
+        if entry.kinds == PORT_SET:
+            raise Unknown("set")
+        if entry.kinds & RECEIVE:
+            return entry
+        dead = entry.kinds == DEAD or not entry.held.alive
+        blamed = not entry.former and not (dead and self.release >= (12,))
+        raise Answer("MACH_RCV_INVALID_NAME", (RCV_INVALID_NAME, name, 0) if blamed else None)
 
-    def mach_port_guard_with_flags(self, name: str, guard: Any, flags: int) -> None:
-        """mach_port_guard_locked."""
-        if flags & ~3:
-            raise Unknown(flags)
-        port = self._guardable(name)
-        if port.context:
-            payload = port.context if self._release >= (15, 4) else 0
-            raise _Answer("KERN_INVALID_ARGUMENT", (_INVALID_ARGUMENT, name, payload))
-        port.context, port.guarded, port.strict = _number(guard), True, bool(flags & 1)
-        port.immovable = port.immovable or bool(flags & 2)
+    def _receive_message(self, message: Row) -> None:
+        """mach_msg_receive and ipc_kmsg_copyout."""
+        name = message["receive_name"]
+        entry = self._receiver(name)
+        port = entry.held
+        if not port.queue:
+            if "MACH_RCV_TIMEOUT" not in message["options"]:
+                raise Unknown("waits")
+            raise Answer("MACH_RCV_TIMED_OUT")
+        taken = port.queue.pop(0)
+        binds = message.get("names", {})
+        gives: Row = {"id": taken.id}
+        reply = taken.reply or Right(0, None)
+        gives["remote"] = self._copyout(reply, binds.get("remote"))
+        gives["local"] = self._called((entry, entry.generation))
+        if taken.kind == SEND:
+            self._release_send(port)
+        bits = KINDS[reply.kind] | KINDS[taken.kind] << 8 | (0x80000000 if taken.body else 0)
+        gives["bits"], gives["size"] = hex(bits), 24
+        if taken.body:
+            stays = self.release >= (15,)  # a guarded descriptor without its port; before, a port descriptor
+            gives["size"] = 28 + sum(16 if right.guarded and stays else 12 for right in taken.body)
+            gives |= self._copyout_body(taken, binds)
+        elif taken.word is not None:
+            gives["size"] = 36
+            gives["body"] = (
+                (taken.word or "NULL") if isinstance(taken.word, int) else self._called(taken.word)
+            )
+            if gives["body"] == "new" or isinstance(gives["body"], int):
+                del gives["body"]  # the runner has no name to compare it with
+        raise Answer("KERN_SUCCESS", **gives)
 
-    def mach_port_unguard(self, name: str, guard: Any) -> None:
-        """mach_port_unguard_locked."""
-        port = self._guardable(name)
-        if not port.guarded:
-            raise _Answer("KERN_INVALID_ARGUMENT", (_UNGUARDED, name, 0))
-        if port.context != _number(guard):
-            raise _Answer("KERN_INVALID_ARGUMENT", (_INCORRECT, name, port.context))
-        port.context, port.guarded, port.strict = 0, False, False
-
-    def mach_port_swap_guard(self, name: str, old: Any, new: Any) -> None:
-        """mach_port_swap_guard."""
-        port = self._guardable(name)
-        if not port.guarded:
-            raise _Answer("KERN_INVALID_ARGUMENT", (_UNGUARDED, name, 0))
-        if port.strict:
-            raise _Answer("KERN_INVALID_ARGUMENT", (_SET_CONTEXT, name, port.context))
-        if port.context != _number(old):
-            raise _Answer("KERN_INVALID_ARGUMENT", (_INCORRECT, name, port.context))
-        port.context = _number(new)
-
-    # ---- sets ----
-
-    def _member(self, name: str, after: str) -> tuple[_Port, _Entry]:
-        """ipc_object_translate_port_pset, of macOS 13 and later."""
-        if self._release < (12, 3):
-            raise Unknown("sets")
-        if {name, after} & {"MACH_PORT_NULL", "MACH_PORT_DEAD"}:
-            raise _Answer("KERN_INVALID_RIGHT")
-        entry = self._need(name)
-        target = self._need(after)
-        if not entry.kinds & RECEIVE:
-            if entry.former:
-                raise _Answer("KERN_INVALID_RIGHT")
-            raise self._wrong(name, entry, 7)
-        if target.kinds != PORT_SET:
-            if target.former and self._release < (15, 4):
-                raise _Answer("KERN_INVALID_RIGHT")
-            raise self._wrong(after, target, 8)
-        return entry.held, target
-
-    def mach_port_insert_member(self, name: str, after: str) -> None:
-        """mach_port_insert_member."""
-        port, target = self._member(name, after)
-        if target in port.sets:
-            raise _Answer("0xb")
-        port.sets.add(target)
-
-    def mach_port_extract_member(self, name: str, after: str) -> None:
-        """mach_port_extract_member."""
-        port, target = self._member(name, after)
-        if target not in port.sets:
-            raise _Answer("KERN_NOT_IN_SET")
-        port.sets.remove(target)
-
-    def mach_port_move_member(self, name: str, after: str) -> None:
-        """mach_port_move_member: out of every other set."""
-        if after == "MACH_PORT_NULL":
-            raise Unknown(after)
-        port, target = self._member(name, after)
-        port.sets.clear()
-        port.sets.add(target)
+    def _copyout_body(self, taken: Message, binds: Row) -> Row:
+        """ipc_kmsg_copyout_body: who does not ask for guarded descriptors loses their ports."""
+        gives = {}
+        order = range(len(taken.body))
+        for at in order if self.release >= (15,) else reversed(order):
+            right, kind = taken.body[at], 0
+            if right.guarded:
+                self._release(right)
+                kind = 4 if self.release >= (15,) else 0
+                right = Right(right.kind, None, "NULL")
+            name = self._copyout(right, binds.get(f"desc{at}"))
+            gives[f"desc{at}"] = f"{name}:{kind}:{KINDS[right.kind]}"
+        return gives
 
     # ---- a call of a row ----
 
     def answer(self, op: Row) -> Row:
         """The call with what the kernel answers."""
         call: Callable[..., None] | None = getattr(self, op["call"], None)
-        if not op["call"].startswith("mach_port_") or call is None:
+        if not op["call"].startswith("mach_") or call is None:
             raise Unknown(op["call"])
-        known = {key: op[key] for key in ("call", "args", "result") if key in op}
+        known: Row = {key: op[key] for key in ("call", "args", "result") if key in op}
         extra = {"result": op["result"]} if "result" in op else {}
+        args = [op["args"]] if isinstance(op["args"], dict) else op["args"]
         try:
-            call(*op["args"], **extra)
-        except _Answer as answer:
+            call(*args, **extra)
+        except Answer as answer:
             known["returns"] = answer.returns
             if answer.gives:
                 known["gives"] = answer.gives
             if answer.guard:
                 flavor, target, payload = answer.guard
                 known["guard"] = {"value": flavor, "target": target, "subcode": hex(payload)}
-                if flavor <= _LAST_FATAL:
+                if self._ends(answer.guard):
                     known["process"] = "ends"
         else:
             known["returns"] = "KERN_SUCCESS"
         return known
 
 
-def _number(text: Any) -> int:
-    return int(str(text), 0)
-
-
-_GUARDS: Final = ("0x0", "0x1234", "0x9999")
-_ALLOCATED: Final = ("MACH_PORT_RIGHT_RECEIVE", "MACH_PORT_RIGHT_PORT_SET", "MACH_PORT_RIGHT_DEAD_NAME")
-_FLAGS: Final = (0, 0x1, 0x10, 0x11, 0x21, 0x31, 0x90)
-_DELTAS: Final = (-70000, -3, -2, -1, -1, -1, 0, 1, 1, 2, 70000)
-
-
-def _random_call(chance: random.Random, names: list[str]) -> tuple[str, list[Any], bool]:
-    """A call, its arguments, and whether it gives a name."""
-    name, other = chance.choice(names), chance.choice(names)
-    return chance.choice(
-        (
-            ("mach_port_allocate", [chance.choice(_ALLOCATED)], True),
-            ("mach_port_construct", [chance.choice(_FLAGS), 0, chance.choice(_GUARDS)], True),
-            ("mach_port_type", [name], False),
-            ("mach_port_get_refs", [name, chance.choice(list(_RIGHTS))], False),
-            ("mach_port_deallocate", [name], False),
-            ("mach_port_destroy", [name], False),
-            ("mach_port_destruct", [name, chance.choice((0, -1, -2, 1)), chance.choice(_GUARDS)], False),
-            ("mach_port_mod_refs", [name, chance.choice(list(_RIGHTS)), chance.choice(_DELTAS)], False),
-            ("mach_port_mod_refs", [name, chance.choice(list(_RIGHTS)), chance.choice(_DELTAS)], False),
-            ("mach_port_extract_right", [name, chance.choice(_DISPOSITIONS)], True),
-            ("mach_port_extract_right", [name, chance.choice(_DISPOSITIONS)], True),
-            ("mach_port_insert_right", [name, name, chance.choice(_DISPOSITIONS)], False),
-            ("mach_port_insert_right", [name, name, chance.choice((_MAKE_SEND, _COPY_SEND))], False),
-            ("mach_port_insert_right", [name, other, chance.choice(_DISPOSITIONS)], False),
-            ("mach_port_set_context", [name, chance.choice(_GUARDS)], False),
-            ("mach_port_get_context", [name], False),
-            ("mach_port_guard", [name, chance.choice(_GUARDS), chance.randrange(2)], False),
-            ("mach_port_guard_with_flags", [name, chance.choice(_GUARDS), chance.randrange(4)], False),
-            ("mach_port_unguard", [name, chance.choice(_GUARDS)], False),
-            ("mach_port_swap_guard", [name, chance.choice(_GUARDS), chance.choice(_GUARDS)], False),
-            ("mach_port_insert_member", [name, other], False),
-            ("mach_port_extract_member", [name, other], False),
-            ("mach_port_move_member", [name, other], False),
-        )
-    )  # fmt: skip
-
-
-def sequence(seed: int, release: str, length: int = 40) -> Row:
-    """A row of random calls; it ends early if the process does."""
-    chance = random.Random(seed)  # noqa: S311 - the same sequence for the same seed
-    model = Model(release)
-    ops: list[Row] = []
-    names: list[str] = []
-    while len(ops) < length and len(names) < 30:
-        known_names = len(names) > 2
-        call, args, gives = (
-            _random_call(chance, names) if known_names else ("mach_port_allocate", [_ALLOCATED[0]], True)
-        )
-        op: Row = {"call": call, "args": args}
-        if gives:
-            op["result"] = f"v{len(names)}"
-        try:
-            op = model.answer(op)
-        except Unknown:
-            continue
-        if op.get("process") == "ends" and len(ops) < length // 2 and chance.randrange(8):
-            # A fatal guard changes nothing: the sequence goes on without the call.
-            continue
-        ops.append(op)
-        if op.get("process") == "ends":
-            break
-        if gives and op["returns"] == "KERN_SUCCESS" and op.get("gives", {}).get("port") != "DEAD":
-            names.append(op["result"])
-        elif gives:
-            # The program's variable took something else; the name is not used again.
-            model.variables.pop(op["result"], None)
-    return {
-        "id": f"random/{release}/{seed}",
-        "release": [release],
-        "task": {"hardened_runtime": False, "exc_guard_fatal": False},
-        "ops": ops,
-    }
+def is_well_formed(descriptor: Row) -> bool:
+    """ipc_kmsg_inflate_guarded_port_descriptor; others have nothing to check."""
+    if descriptor["type"] == "MACH_MSG_PORT_DESCRIPTOR":
+        return True
+    if descriptor["type"] != "MACH_MSG_GUARDED_PORT_DESCRIPTOR":
+        raise Unknown(descriptor["type"])
+    flags, context = descriptor["flags"], number(descriptor["context"])
+    with_context = "MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND" in flags and context
+    return descriptor["disposition"] == MOVE_RECEIVE and bool(flags) and not with_context

@@ -1,0 +1,189 @@
+"""Random calls, in the format of the oracle's rows, with what the model answers to them."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.conformance.oracle.model import Model
+from tests.conformance.oracle.rights import (
+    ALLOCATED,
+    COPY_SEND,
+    DISPOSITIONS,
+    MAKE_ONCE,
+    MAKE_SEND,
+    MOVE_ONCE,
+    MOVE_RECEIVE,
+    RIGHTS,
+    SENDS,
+    Unknown,
+)
+
+if TYPE_CHECKING:
+    from tests.conformance.oracle.sequences import Row
+
+DESCRIPTOR_FLAGS: Final = (
+    "MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE",
+    "MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND",
+)
+VARIABLES: Final = 32
+"""Of the program sequences.c."""
+GUARDS: Final = ("0x0", "0x1234", "0x9999")
+FLAGS: Final = (0, 0x1, 0x10, 0x11, 0x21, 0x31, 0x90, 0x1000, 0x1010, 0x2000, 0x2010, 0x4000, 0x4010)
+DELTAS: Final = (-70000, -3, -2, -1, -1, -1, 0, 1, 1, 2, 70000)
+NOTIFIED: Final = ("MACH_NOTIFY_NO_SENDERS", "MACH_NOTIFY_DEAD_NAME", "MACH_NOTIFY_SEND_POSSIBLE")
+
+
+class _Choices:
+    """Random calls on names, as a row has them."""
+
+    def __init__(self, seed: int) -> None:
+        self._chance = random.Random(seed)  # noqa: S311 - the same sequence for the same seed
+        self.names: list[str] = []
+        self._bound = 0
+
+    def one(self, *values: Any) -> Any:
+        """One of some."""
+        return self._chance.choice(values)
+
+    def variable(self) -> str:
+        """A new one."""
+        self._bound += 1
+        return f"v{self._bound}"
+
+    @property
+    def full(self) -> bool:
+        """Whether the program has no more variables."""
+        return self._bound > VARIABLES - 3
+
+    def call(self) -> Row:
+        """Any."""
+        if len(self.names) <= 2:
+            return self._given("mach_port_allocate", ALLOCATED[0])
+        kind = self.one(
+            "right", "right", "right", "end", "message", "message", "notify", "guard", "look", "set"
+        )
+        return getattr(self, f"_{kind}")()  # type: ignore[no-any-return]
+
+    def _name(self) -> str:
+        return self._chance.choice(self.names)
+
+    def _given(self, call: str, *args: Any) -> Row:
+        return {"call": call, "args": [*args], "result": self.variable()}
+
+    def _asked(self, call: str, *args: Any) -> Row:
+        return {"call": call, "args": [*args]}
+
+    def _right(self) -> Row:
+        return self.one(
+            lambda: self._given("mach_port_allocate", self.one(*ALLOCATED)),
+            lambda: self._given("mach_port_construct", self.one(*FLAGS), 0, self.one(*GUARDS)),
+            lambda: self._given("mach_port_extract_right", self._name(), self.one(*DISPOSITIONS)),
+            lambda: self._asked("mach_port_insert_right", *[self._name()] * 2, self.one(*DISPOSITIONS)),
+            lambda: self._asked(
+                "mach_port_insert_right", *[self._name()] * 2, self.one(MAKE_SEND, COPY_SEND)
+            ),
+            lambda: self._asked(
+                "mach_port_insert_right", self._name(), self._name(), self.one(*DISPOSITIONS)
+            ),
+        )()  # type: ignore[no-any-return]
+
+    def _end(self) -> Row:
+        right, delta = self.one(*RIGHTS), self.one(*DELTAS)
+        return self.one(
+            lambda: self._asked("mach_port_deallocate", self._name()),
+            lambda: self._asked("mach_port_destroy", self._name()),
+            lambda: self._asked(
+                "mach_port_destruct", self._name(), self.one(0, -1, -2, 1), self.one(*GUARDS)
+            ),
+            lambda: self._asked("mach_port_mod_refs", self._name(), right, delta),
+            lambda: self._asked("mach_port_mod_refs", self._name(), right, delta),
+        )()  # type: ignore[no-any-return]
+
+    def _look(self) -> Row:
+        return self.one(
+            lambda: self._asked("mach_port_type", self._name()),
+            lambda: self._asked("mach_port_get_refs", self._name(), self.one(*RIGHTS)),
+            lambda: self._asked("mach_port_get_context", self._name()),
+        )()  # type: ignore[no-any-return]
+
+    def _guard(self) -> Row:
+        guard, other = self.one(*GUARDS), self.one(*GUARDS)
+        return self.one(
+            lambda: self._asked("mach_port_set_context", self._name(), guard),
+            lambda: self._asked("mach_port_guard", self._name(), guard, self.one(0, 1)),
+            lambda: self._asked("mach_port_guard_with_flags", self._name(), guard, self.one(0, 1, 2, 3)),
+            lambda: self._asked("mach_port_unguard", self._name(), guard),
+            lambda: self._asked("mach_port_swap_guard", self._name(), guard, other),
+        )()  # type: ignore[no-any-return]
+
+    def _set(self) -> Row:
+        call = self.one("mach_port_insert_member", "mach_port_extract_member", "mach_port_move_member")
+        return self._asked(call, self._name(), self._name())
+
+    def _notify(self) -> Row:
+        to, disposition = (
+            self.one(self._name(), self._name(), "MACH_PORT_NULL"),
+            self.one(MAKE_ONCE, MOVE_ONCE),
+        )
+        call = "mach_port_request_notification"
+        return self._given(call, self._name(), self.one(*NOTIFIED), self.one(0, 1), to, disposition)
+
+    def _message(self) -> Row:
+        if self.one(0, 1):
+            return self._message_in()
+        remote = {"name": self._name(), "disposition": self.one(MAKE_SEND, MAKE_SEND, COPY_SEND, *SENDS)}
+        args: Row = {"options": ["MACH_SEND_MSG", "MACH_SEND_TIMEOUT"], "remote": remote}
+        if self.one(0, 1):
+            args["local"] = {"name": self._name(), "disposition": self.one(MAKE_ONCE, *SENDS)}
+        if descriptors := [self._descriptor() for _ in range(self.one(0, 0, 1, 1, 2, 3))]:
+            args["descriptors"] = descriptors
+        return {"call": "mach_msg", "args": args}
+
+    def _descriptor(self) -> Row:
+        name = self.one(self._name(), self._name(), self._name(), "MACH_PORT_NULL")
+        if self.one(*range(4)):
+            disposition = self.one(*DISPOSITIONS, *DISPOSITIONS, "MACH_MSG_TYPE_COPY_RECEIVE")
+            return {"type": "MACH_MSG_PORT_DESCRIPTOR", "name": name, "disposition": disposition}
+        flags = self._chance.sample(DESCRIPTOR_FLAGS, self.one(0, 1, 1, 2))
+        return {
+            "type": "MACH_MSG_GUARDED_PORT_DESCRIPTOR", "name": name, "flags": flags,
+            "disposition": self.one(MOVE_RECEIVE, MOVE_RECEIVE, MOVE_RECEIVE, MAKE_SEND),
+            "context": self.one(*GUARDS),
+        }  # fmt: skip
+
+    def _message_in(self) -> Row:
+        names = {"remote": self.variable(), "desc0": self.variable()}
+        options = ["MACH_RCV_MSG", "MACH_RCV_TIMEOUT"]
+        return {
+            "call": "mach_msg",
+            "args": {"options": options, "receive_name": self._name(), "names": names},
+        }
+
+
+def sequence(seed: int, release: str, length: int = 60) -> Row:
+    """A row of random calls; it ends early if the process does."""
+    choices = _Choices(seed)
+    hardened, fatal = choices.one((False, False), (False, True), (True, True))
+    row: Row = {
+        "id": f"random/{release}/{seed}",
+        "release": [release],
+        "task": {"hardened_runtime": hardened and release < "26", "exc_guard_fatal": fatal},
+        "ops": [],
+    }
+    model = Model.of(row)
+    while len(row["ops"]) < length and not choices.full:
+        before = dict(model.variables)
+        try:
+            op = model.answer(choices.call())
+        except Unknown:
+            break
+        if op.get("process") == "ends" and len(row["ops"]) < length // 2 and choices.one(*range(8)):
+            model = Model.of(row)  # the sequence goes on as if the call had not been made
+            continue
+        row["ops"].append(op)
+        if op.get("process") == "ends":
+            break
+        new = [name for name in model.variables if name not in before]
+        choices.names += [name for name in new if model.alias(name) == name]
+    return row
