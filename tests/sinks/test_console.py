@@ -33,10 +33,7 @@ def test_hit_names_rule_program_and_numbers_and_says_the_summary(make_log, make_
 def test_hit_with_advice_says_how_to_fix_it(make_log, make_hit) -> None:
     log, read = make_log(ConsoleForm(color=False, width=40))
     hit = make_hit()
-    violation = type(hit.violation)(
-        **{f: getattr(hit.violation, f) for f in hit.violation.__struct_fields__}
-        | {"advice": "Release each right once, and forget its name when you do."}
-    )
+    violation = hit.violation.replace(advice="Release each right once, and forget its name when you do.")
     log.hit(make_hit(violation=violation))
     lines = read().splitlines()[1:]
 

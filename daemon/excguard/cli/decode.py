@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from excguard.cli.closed_output import ends_with
 from excguard.cli.violation_text import violation_lines
@@ -155,6 +154,8 @@ def _of(reports: list[Report]) -> list[PartialViolation]:
 
 def _print(violations: list[PartialViolation], *, as_json: bool) -> None:
     if as_json:
+        import msgspec  # noqa: PLC0415 - takes as long as all else that a text needs
+
         for violation in violations:
             click.echo(msgspec.json.encode(violation.to_dict()).decode())
         return

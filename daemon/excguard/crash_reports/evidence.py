@@ -111,7 +111,7 @@ def settle(evidence: Evidence, release: str | None) -> tuple[PartialViolation | 
     if evidence.flavor is not None and said.flavor is None:
         kind = said.guard_type or "guard"
         summary = f"{kind} violation of flavor {evidence.flavor:#x}, of a guard type that is not known."
-        said = msgspec.structs.replace(said, flavor=evidence.flavor, summary=summary)
+        said = said.replace(flavor=evidence.flavor, summary=summary)
     return _noted(said, evidence, at), _subcode_check(evidence)
 
 
@@ -207,8 +207,7 @@ def _without_target(evidence: Evidence, flavor: int, subcode: int | None, at: st
     """A flavor by its number, where the target is not printed and the code is therefore not known."""
     whole = decode(join(guards.NUMBERS[evidence.guard_type or ""], flavor, 0), subcode, at)
     summary = f"{whole.flavor_name}: {whole.summary.partition(': ')[2]}" if whole.known else whole.summary
-    values = {name: getattr(whole, name) for name in whole.__struct_fields__}
-    values |= {
+    values = whole.as_dict() | {
         "target": None,
         "code": None,
         "summary": summary,
@@ -224,7 +223,7 @@ def _noted(violation: PartialViolation, evidence: Evidence, at: str | None) -> P
         notes.append(f"the release {evidence.release[:60]!r} cannot be placed; read by the newest table")
     if not notes:
         return violation
-    return msgspec.structs.replace(violation, notes=(*violation.notes, *notes))
+    return violation.replace(notes=(*violation.notes, *notes))
 
 
 def _code_checks(evidence: Evidence, violation: Violation) -> list[Check]:

@@ -119,7 +119,7 @@ class Report(msgspec.Struct, kw_only=True, gc=False):
 
     def to_dict(self) -> dict[str, Any]:
         """The object that `--json` prints; violations as `decode --json` prints them, and with their site."""
-        found: dict[str, Any] = msgspec.to_builtins(self)
+        found: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(self, violations=[]))
         found["violations"] = [
             violation.to_dict() | self.site_fields(violation) for violation in self.violations
         ]

@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from excguard.decoding import payload as layouts
 from excguard.decoding.code import FLAVOR_SHIFT, MTE_TAG_FAULT, TARGET_MASK, join, split, unsigned
-from excguard.decoding.violation import PartialViolation, Reading, Violation
+from excguard.decoding.violation import TEXTS, PartialViolation, Reading, Violation
 from excguard.knowledge import flavors, guards, releases
 from excguard.knowledge.guards.file_descriptor import WELL_KNOWN_GUARDS
 from excguard.knowledge.guards.layout import INFERRED, OBSERVED
+from excguard.knowledge.record import Record
 from excguard.knowledge.severity import Severity
 
 if TYPE_CHECKING:
@@ -71,9 +70,8 @@ def decode_words(
     whole = decode(join(kind.number, flavor, target or 0), subcode, release)
     if target is not None:
         note = "the code was composed from the report's words, which leave it out"
-        return msgspec.structs.replace(whole, notes=(*whole.notes, note))
-    values = {name: getattr(whole, name) for name in whole.__struct_fields__}
-    values |= {
+        return whole.replace(notes=(*whole.notes, note))
+    values = whole.as_dict() | {
         "target": None,
         "code": None,
         "summary": f"{whole.flavor_name or kind.name}: {whole.summary.partition(': ')[2]}",
@@ -132,7 +130,7 @@ def severity(code: int, release: str | None) -> Severity:
         knowledge.releases.ReleaseError: a release that cannot be placed.
     """
     meaning = _meaning(code >> FLAVOR_SHIFT, release)
-    found = None if meaning is None else _severity(meaning, code & TARGET_MASK)
+    found = None if meaning is None else meaning.severity_of(code & TARGET_MASK)
     return Severity.UNKNOWN if found is None else found
 
 
@@ -152,10 +150,10 @@ def outline(code: int, subcode: int | None, release: str | None) -> tuple[Severi
     target = code & TARGET_MASK
     first = None if subcode is None else meaning.payloads.first(subcode, target, _IN_SUMMARY)
     summary = _summary(meaning.name, meaning.page, meaning.targets.short(target), first)
-    return _severity(meaning, target), summary
+    return meaning.severity_of(target), summary
 
 
-class _Names(NamedTuple):
+class _Names(Record):
     """What a flavor number is called: the meaning to show, every other one, and how it was found."""
 
     chosen: flavors.Flavor | None
@@ -163,11 +161,12 @@ class _Names(NamedTuple):
     notes: list[str]
 
 
-class _Meaning(NamedTuple):
+class _Meaning(Record):
     """What a guard type and flavor mean on a release, whatever target and payload are.
 
     Attributes:
-        violation: The violation, but for what depends on target and payload.
+        values: Fields of the violation that do not depend on target and payload, by name.
+        severity: Its severity, unless the target makes it soft.
         targets: Reads its targets.
         payloads: Reads its payloads.
         soft_mode: Bits of the target that make it soft.
@@ -175,16 +174,34 @@ class _Meaning(NamedTuple):
         name: Of the flavor, or of a guard type without flavors.
     """
 
-    violation: Violation
+    values: dict[str, Any]
+    severity: Severity | None
     targets: layouts.TargetReader
     payloads: layouts.PayloadReader
     soft_mode: int
     page: Page | None
     name: str
 
+    def severity_of(self, target: int) -> Severity | None:
+        """The severity with this target."""
+        return Severity.SOFT if target & self.soft_mode else self.severity
 
-def _severity(meaning: _Meaning, target: int) -> Severity | None:
-    return Severity.SOFT if target & meaning.soft_mode else meaning.violation.severity
+    def texts(self, violation: Violation) -> dict[str, Any]:
+        """What a violation of this meaning has of `TEXTS`."""
+        subcode, target_value = violation.subcode, violation.target
+        target = self.targets.read(target_value)
+        fields = () if subcode is None else self.payloads.read(subcode, target_value)
+        if self.page is None:
+            unknown = f"Unknown {self.name} flavor {violation.flavor:#x}"
+            summary = f"{unknown}: target {target_value:#x}{_shown(subcode)}."
+        else:
+            summary = _summary(self.name, self.page, target.short, fields[0] if fields else None)
+        return {
+            "summary": summary,
+            "target_meaning": target.meaning,
+            "target_confidence": target.confidence,
+            "payload_fields": fields,
+        }
 
 
 @lru_cache(maxsize=4096)
@@ -192,27 +209,13 @@ def _decode(code: int, subcode: int | None, release: str | None) -> Violation:
     meaning = _meaning(code >> FLAVOR_SHIFT, release)
     if meaning is None:
         return _unknown_type(code, subcode, releases.parse(release) if release is not None else None)
-    violation, page = meaning.violation, meaning.page
-    target_value = code & TARGET_MASK
-    target = meaning.targets.read(target_value)
-    fields = () if subcode is None else meaning.payloads.read(subcode, target_value)
-    name = meaning.name
-    if page is None:
-        summary = f"Unknown {name} flavor {violation.flavor:#x}: target {target_value:#x}{_shown(subcode)}."
-    else:
-        summary = _summary(name, page, target.short, fields[0] if fields else None)
-    return msgspec.structs.replace(
-        violation,
-        target=target_value,
-        payload=subcode,
-        code=code,
-        subcode=subcode,
-        severity=_severity(meaning, target_value),
-        summary=summary,
-        target_meaning=target.meaning,
-        target_confidence=target.confidence,
-        payload_fields=fields,
-    )
+    target = code & TARGET_MASK
+    values = meaning.values.copy()
+    values["target"] = target
+    values["payload"] = values["subcode"] = subcode
+    values["code"] = code
+    values["severity"] = meaning.severity_of(target)
+    return Violation.with_texts_later(values, meaning.texts)
 
 
 @lru_cache(maxsize=1024)
@@ -251,7 +254,8 @@ def _meaning(head: int, release: str | None) -> _Meaning | None:
         known=known,
     )
     return _Meaning(
-        violation,
+        {name: value for name, value in violation.as_dict().items() if name not in TEXTS},
+        violation.severity,
         layouts.TargetReader(kind.target_rows(violation.flavor_name), at),
         layouts.PayloadReader(kind.payload_rows(violation.flavor_name), at),
         kind.soft_mode_bits.get(violation.flavor_name or "", 0),

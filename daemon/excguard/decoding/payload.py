@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
-
-import msgspec
+from typing import TYPE_CHECKING, TypeAlias
 
 from excguard.knowledge.guards.layout import ANY, INFERRED, OBSERVED
+from excguard.knowledge.record import Record
 from excguard.knowledge.releases import NEWEST
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from excguard.knowledge.guards.layout import Target as TargetRow
 
 
-class Field(msgspec.Struct, frozen=True, gc=False):
+class Field(Record):
     """One field of a payload.
 
     Attributes:
@@ -33,7 +32,7 @@ class Field(msgspec.Struct, frozen=True, gc=False):
     confidence: str
 
 
-class Target(msgspec.Struct, frozen=True):
+class Target(Record):
     """What the target is.
 
     Attributes:
@@ -190,24 +189,15 @@ class PayloadReader:
         return tuple(found)
 
 
-class _Prepared(NamedTuple):
-    """A part as it is read: `meant` clears its bits from what is left of a value."""
-
-    low: int
-    mask: int
-    meant: int
-    shift: int
-    name: str
-    words: Callable[[int, int], str] | None
-    values: Mapping[int, str]
-    confidence: str
-    optional: bool
+_Prepared: TypeAlias = "tuple[int, int, int, int, str, _Words, Mapping[int, str], str, bool]"
+"""A part as it is read: lowest bit, mask, what clears its bits from what is left of a value, shift, name,
+words, values, confidence, and whether it is optional."""
 
 
 def _prepared(part: Part, *, inferred: bool) -> _Prepared:
     mask = (2 << part.high - part.low) - 1
     meant = mask if part.meant is None else part.meant
-    return _Prepared(
+    return (
         part.low,
         mask,
         ~(meant << part.low),

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from excguard.decoding.payload import Field  # noqa: TC001 - msgspec reads annotations
 from excguard.knowledge.guards.layout import INFERRED
-from excguard.knowledge.severity import Severity  # noqa: TC001 - msgspec reads annotations
+from excguard.knowledge.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from typing import Self
+
+    from excguard.decoding.payload import Field
+    from excguard.knowledge.severity import Severity
 
 _HEX = frozenset({"payload", "code", "subcode"})
 
 PER_HIT = ("guard_target", "payload", "code", "subcode")
 """What may differ between two hits of one site: left out where a line stands for many hits."""
 
+TEXTS = frozenset({"summary", "target_meaning", "target_confidence", "payload_fields"})
+"""What is put into words for each target and payload: most of the cost of decoding, and often not read."""
 
-class Reading(msgspec.Struct, frozen=True, gc=False):
+
+class Reading(Record):
     """Another meaning of the same number.
 
     Attributes:
@@ -39,7 +43,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     severity: Severity | None
 
 
-class PartialViolation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class PartialViolation(Record, kw_only=True):
     """A guard violation whose source leaves numbers out.
 
     As `Violation`, but the code and the fields of the code may be None.
@@ -79,10 +83,15 @@ class PartialViolation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         The code, the subcode and the values of payload fields are hex strings, since many JSON readers lose
         the low bits of 64-bit numbers; guard type, flavor and target are numbers.
         """
-        found: dict[str, Any] = msgspec.to_builtins(self)
-        found |= self.select(_HEX)
-        for field in found["payload_fields"]:
-            field["value"] = f"{field['value']:#x}"
+        found = self.as_dict() | self.select(_HEX)
+        found["severity"] = None if self.severity is None else self.severity.value
+        found["readings"] = tuple(
+            {**reading.as_dict(), "severity": reading.severity and reading.severity.value}
+            for reading in self.readings
+        )
+        found["payload_fields"] = tuple(
+            {**field.as_dict(), "value": f"{field.value:#x}"} for field in self.payload_fields
+        )
         found["guard_target"] = self.guard_target
         return found
 
@@ -95,7 +104,7 @@ class PartialViolation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return found
 
 
-class Violation(PartialViolation, frozen=True, kw_only=True, gc=False):
+class Violation(PartialViolation, kw_only=True):
     """One guard violation, decoded.
 
     Attributes:
@@ -128,3 +137,25 @@ class Violation(PartialViolation, frozen=True, kw_only=True, gc=False):
     flavor: int
     target: int
     code: int
+
+    @classmethod
+    def with_texts_later(cls, values: dict[str, Any], texts: Callable[[Violation], dict[str, Any]]) -> Self:
+        """A violation whose texts are composed when one of them is first read.
+
+        Args:
+            values: Its fields, but for `TEXTS`.
+            texts: Gives these.
+        """
+        made = cls.__new__(cls)
+        made.__dict__.update(values)
+        made.__dict__["_texts"] = texts
+        return made
+
+    if not TYPE_CHECKING:  # else every name would be an attribute
+
+        def __getattr__(self, name: str) -> object:
+            """Compose the texts that were left for later; several threads may do so at the same time."""
+            if name not in TEXTS:
+                raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+            self.__dict__.update(self._texts(self))
+            return self.__dict__[name]

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import re
 from functools import cache, lru_cache
-from typing import NamedTuple
 
 from excguard.knowledge import releases, tables
+from excguard.knowledge.record import Record
 from excguard.knowledge.severity import Severity
 
 
-class Flavor(NamedTuple):
+class Flavor(Record):
     """One name for one number, as headers declare it.
 
     Attributes:
@@ -63,7 +63,7 @@ def canonical(name: str) -> str:
     return _PREFIXES.sub("", "_".join(re.split(r"[\s_-]+", name.strip())).upper())
 
 
-class Span(NamedTuple):
+class Span(Record):
     """A flavor with the releases (both inclusive) in which a look-up answers with it."""
 
     first: int
@@ -71,7 +71,7 @@ class Span(NamedTuple):
     flavor: Flavor
 
 
-class SeverityRange(NamedTuple):
+class SeverityRange(Record):
     """Flavors (both inclusive) of a guard type that have one severity from release `first` to `last`."""
 
     guard_type: str

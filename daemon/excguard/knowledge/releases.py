@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from functools import cache, lru_cache
-from typing import NamedTuple
 
 from excguard.knowledge import tables
+from excguard.knowledge.record import Record
 
 NEWEST = 2**32 - 1
 """Compares above every release: look-ups with it give the newest meaning."""
@@ -30,7 +30,7 @@ class ReleaseError(ValueError):
     """The text names no release that we can place; the message says what is accepted."""
 
 
-class Release(NamedTuple):
+class Release(Record):
     """A release, placed on macOS's scale.
 
     Attributes:
@@ -44,7 +44,7 @@ class Release(NamedTuple):
     note: str = ""
 
 
-class KnownRelease(NamedTuple):
+class KnownRelease(Record):
     """A row of releases.csv: a release, its kernel, and the guard types whose headers were read there."""
 
     version: int
@@ -157,7 +157,7 @@ def _from_system(system: str, rest: str) -> Release:
             if placed.version // 10000 != major or (
                 major == 10 and placed.version // 100 != pack(10, minor) // 100
             ):
-                return placed._replace(
+                return placed.replace(
                     note=f"labelled macOS {written}, but build {build[0]} is of {placed.text}"
                 )
         return Release(pack(major, minor, patch), f"macOS {written}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from excguard.knowledge.record import Record
 
 LogLevel = Literal["info", "warning", "error"]
 
@@ -60,7 +62,7 @@ class Severity(StrEnum):
         return _MEANINGS[self].effect
 
 
-class _Meaning(NamedTuple):
+class _Meaning(Record):
     color: str | None
     log_level: LogLevel
     text: str

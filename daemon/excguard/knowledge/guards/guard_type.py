@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from excguard.knowledge.guards.layout import UNSTATED, Payload, Target
+from excguard.knowledge.record import Record
 from excguard.knowledge.severity import Severity
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class MissingPageError(LookupError):
     """A row of flavors.csv has no page; the message names the file that needs it."""
 
 
-class Page(NamedTuple):
+class Page(Record):
     """What is known of one rule beside its numbers and layouts.
 
     Attributes:
@@ -42,7 +43,7 @@ class Page(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class GuardType(NamedTuple):
+class GuardType(Record):
     """One GUARD_TYPE_* of osfmk/kern/exc_guard.h.
 
     Attributes:

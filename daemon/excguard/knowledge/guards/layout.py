@@ -6,8 +6,9 @@ is its reading. `excguard.decoding` splits values into fields by them, and `excg
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from excguard.knowledge.record import Record
 from excguard.knowledge.releases import NEWEST
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ CONFIDENCES = {
 NO_VALUES: Mapping[int, str] = {}
 
 
-class When(NamedTuple):
+class When(Record):
     """A condition on a value.
 
     Attributes:
@@ -65,7 +66,7 @@ def _either(numbers: tuple[int, ...]) -> str:
     return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
-class Part(NamedTuple):
+class Part(Record):
     """Some bits of a payload.
 
     Attributes:
@@ -92,7 +93,7 @@ class Part(NamedTuple):
     meant: int | None = None
 
 
-class Payload(NamedTuple):
+class Payload(Record):
     """What a payload holds: its parts in the order of their fields; none for a payload that is always 0.
 
     Attributes:
@@ -115,7 +116,7 @@ class Payload(NamedTuple):
         return self.before > NEWEST
 
 
-class Target(NamedTuple):
+class Target(Record):
     """What a target is.
 
     Attributes:

@@ -537,12 +537,12 @@ PAGES: dict[str | None, Page] = {
         notes=("The guide gives a port name and a port type; newer sources pass 0 for both.",),
     ),
 }
-PAGES["MOD_REFS_NON_FATAL"] = PAGES["MOD_REFS"]._replace(
+PAGES["MOD_REFS_NON_FATAL"] = PAGES["MOD_REFS"].replace(
     aliases=("OVERDEALLOC_SOFT",),
     reported=("OVERDEALLOC_SOFT",),
     notes=("As MOD_REFS, but the process goes on.", *PAGES["MOD_REFS"].notes[1:]),
 )
-PAGES["IMMOVABLE_NON_FATAL"] = PAGES["IMMOVABLE"]._replace(
+PAGES["IMMOVABLE_NON_FATAL"] = PAGES["IMMOVABLE"].replace(
     aliases=("ILLEGALMOVE_SOFT",),
     reported=("ILLEGALMOVE_SOFT",),
     notes=(
@@ -551,10 +551,10 @@ PAGES["IMMOVABLE_NON_FATAL"] = PAGES["IMMOVABLE"]._replace(
         *PAGES["IMMOVABLE"].notes,
     ),
 )
-PAGES["PROVISIONAL_REPLY_PORT"] = PAGES["WEAK_REPLY_PORT"]._replace(
+PAGES["PROVISIONAL_REPLY_PORT"] = PAGES["WEAK_REPLY_PORT"].replace(
     aliases=("WEAK_REPLY_PORT",), notes=("WEAK_REPLY_PORT since the 26.4 SDK.",)
 )
-PAGES["MOVE_PROVISIONAL_REPLY_PORT"] = PAGES["MOVE_WEAK_REPLY_PORT"]._replace(
+PAGES["MOVE_PROVISIONAL_REPLY_PORT"] = PAGES["MOVE_WEAK_REPLY_PORT"].replace(
     aliases=("MOVE_WEAK_REPLY_PORT",), notes=("MOVE_WEAK_REPLY_PORT since the 26.4 SDK.",)
 )
 

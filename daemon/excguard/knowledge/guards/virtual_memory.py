@@ -69,31 +69,31 @@ PAGES: dict[str | None, Page] = {
         _SOURCES,
         reported=("DEALLOC_GAP",),
     ),
-    "RECLAIM_COPYIO_FAILURE": _RECLAIM._replace(
+    "RECLAIM_COPYIO_FAILURE": _RECLAIM.replace(
         rule="the kernel could not read the ring of memory to be reclaimed"
     ),
-    "RECLAIM_INDEX_FAILURE": _RECLAIM._replace(
+    "RECLAIM_INDEX_FAILURE": _RECLAIM.replace(
         rule="an index in the ring of memory to be reclaimed is out of order"
     ),
-    "RECLAIM_DEALLOCATE_FAILURE": _RECLAIM._replace(
+    "RECLAIM_DEALLOCATE_FAILURE": _RECLAIM.replace(
         rule="memory that was marked for reclaiming could not be deallocated"
     ),
-    "RECLAIM_ACCOUNTING_FAILURE": _RECLAIM._replace(
+    "RECLAIM_ACCOUNTING_FAILURE": _RECLAIM.replace(
         rule="more memory was reclaimed than the process had counted", sources=(NEWER,)
     ),
-    "SEC_LOOKUP_DENIED": _SEC._replace(rule="a look-up of protected memory was denied"),
-    "SEC_RANGE_DENIED": _SEC._replace(rule="an operation on a range with protected memory was denied"),
-    "SEC_ACCESS_FAULT": _SEC._replace(rule="an access to protected memory was refused"),
-    "SEC_ASYNC_ACCESS_FAULT": _SEC._replace(
+    "SEC_LOOKUP_DENIED": _SEC.replace(rule="a look-up of protected memory was denied"),
+    "SEC_RANGE_DENIED": _SEC.replace(rule="an operation on a range with protected memory was denied"),
+    "SEC_ACCESS_FAULT": _SEC.replace(rule="an access to protected memory was refused"),
+    "SEC_ASYNC_ACCESS_FAULT": _SEC.replace(
         rule="an access to protected memory was refused, and detected later"
     ),
-    "SEC_COPY_DENIED": _SEC._replace(rule="copying protected memory was denied"),
-    "SEC_SHARING_DENIED": _SEC._replace(rule="sharing protected memory was denied"),
-    "SEC_IOPL_ON_EXEC_PAGE": _SEC._replace(rule="input/output was requested on an executable page"),
-    "SEC_EXEC_ON_IOPL_PAGE": _SEC._replace(
+    "SEC_COPY_DENIED": _SEC.replace(rule="copying protected memory was denied"),
+    "SEC_SHARING_DENIED": _SEC.replace(rule="sharing protected memory was denied"),
+    "SEC_IOPL_ON_EXEC_PAGE": _SEC.replace(rule="input/output was requested on an executable page"),
+    "SEC_EXEC_ON_IOPL_PAGE": _SEC.replace(
         rule="execution was requested on a page with input/output in progress"
     ),
-    "SEC_UPL_WRITE_ON_EXEC_REGION": _SEC._replace(
+    "SEC_UPL_WRITE_ON_EXEC_REGION": _SEC.replace(
         rule="input/output was requested to write to an executable region"
     ),
     "LARGE_ALLOCATION_TELEMETRY": Page(
@@ -103,27 +103,25 @@ PAGES: dict[str | None, Page] = {
         ("osfmk/mach/vm_statistics.h (26.4 and 27.0 SDK)", NEWER),
         notes=("0xd in the 26.4 SDK, 0x10 in the 27.0 SDK.",),
     ),
-    "COW_DEFEATURED_COPY_DENIED": _COW._replace(rule="a copy-on-write copy was denied"),
-    "COW_DEFEATURED_EXTRACT_DENIED": _COW._replace(
-        rule="memory of this kind may not be taken out of the map"
-    ),
-    "COW_DEFEATURED_SHARE_MAP_AS_COPY_DENIED": _COW._replace(
+    "COW_DEFEATURED_COPY_DENIED": _COW.replace(rule="a copy-on-write copy was denied"),
+    "COW_DEFEATURED_EXTRACT_DENIED": _COW.replace(rule="memory of this kind may not be taken out of the map"),
+    "COW_DEFEATURED_SHARE_MAP_AS_COPY_DENIED": _COW.replace(
         rule="a memory entry made for sharing was mapped as a copy"
     ),
-    "MTE_SYNC_FAULT": _MTE._replace(rule="a memory tag check failed"),
-    "MTE_ASYNC_USER_FAULT": _MTE._replace(rule="a memory tag check failed, and was detected later"),
-    "MTE_ASYNC_KERN_FAULT": _MTE._replace(
+    "MTE_SYNC_FAULT": _MTE.replace(rule="a memory tag check failed"),
+    "MTE_ASYNC_USER_FAULT": _MTE.replace(rule="a memory tag check failed, and was detected later"),
+    "MTE_ASYNC_KERN_FAULT": _MTE.replace(
         rule=(
             "a memory tag check failed while the kernel worked on the process's memory, and was detected "
             "later"
         )
     ),
-    "GUARD_OBJECT_ASYNC_USER_FAULT": _MTE._replace(
+    "GUARD_OBJECT_ASYNC_USER_FAULT": _MTE.replace(
         rule="a guard object between allocations was touched, and detected later",
         causes=("an overflow into the guard that the allocator put behind a block",),
         notes=_GUARD_OBJECT_NOTES,
     ),
-    "GUARD_OBJECT_ASYNC_KERN_FAULT": _MTE._replace(
+    "GUARD_OBJECT_ASYNC_KERN_FAULT": _MTE.replace(
         rule="a guard object was touched while the kernel worked on the process's memory",
         causes=("a system call was given a buffer that runs into a guard",),
         notes=_GUARD_OBJECT_NOTES,
