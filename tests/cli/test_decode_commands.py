@@ -8,15 +8,19 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 
 from excguard.cli import main
 from excguard.cli.follow import follow
 from excguard.cli.row_files import open_rows
+from excguard.cli.violation_text import wrapped
 from excguard.crash_reports.scan import Row
 from tests.support.samples import INVALID_NAME
 
@@ -752,3 +756,10 @@ def test_rows_come_in_parts(tmp_path: Path) -> None:
 
     assert found.metadata.num_row_groups == 3
     assert found.read().column("pid").to_pylist() == list(range(10_000))
+
+
+@given(st.lists(st.text("abc-", min_size=1, max_size=12)), st.integers(8, 40))
+def test_texts_are_wrapped_as_textwrap_does(words: list[str], width: int) -> None:
+    expected = textwrap.wrap(" ".join(words), width, break_on_hyphens=False) or [""]
+
+    assert wrapped(" ".join(words), width) == expected

@@ -1,6 +1,7 @@
 """decode(): the numbers, by release, to the last field."""
 
 import csv
+import pickle
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,11 @@ def test_any_number_is_read_back(code: int, form: str, subcode: int | None) -> N
     assume(form not in {"{:d}", "{:_}"} or len(str(code)) != 16)  # may be taken as hex
 
     assert [code] + ([] if subcode is None else [subcode]) == parse_numbers(text)
+
+
+@given(U64, st.sampled_from(["{}", "{:#x}", "{:#X}", "0x{:016x}"]))
+def test_the_short_way_of_reading_a_number_gives_what_the_pattern_gives(code: int, form: str) -> None:
+    assert parse_numbers(form.format(code)) == parse_numbers(f"{form.format(code)}u")
 
 
 def test_a_rounded_number_is_said_to_be_one() -> None:
@@ -339,6 +345,18 @@ def test_above_the_newest_table_it_is_used_and_said() -> None:
 
     assert found.flavor_name == "INVALID_NAME"
     assert any("newer than the newest" in note for note in found.notes)
+
+
+@given(U64, U64, st.none() | st.just("macOS 14.4"))
+def test_texts_are_composed_when_they_are_read(code: int, subcode: int, release: str | None) -> None:
+    found = decode(code, subcode, release)
+    copied = pickle.loads(pickle.dumps(found))  # noqa: S301 - own data
+
+    assert copied == found
+    assert hash(copied) == hash(found)
+    assert repr(copied) == repr(found)
+    assert copied.to_dict() == found.to_dict()
+    assert found.summary
 
 
 @pytest.mark.parametrize("code", [join(1, 0x44, 5), join(2, 0x80, 5), join(4, 0x3, 5), join(5, 0x7777, 5)])

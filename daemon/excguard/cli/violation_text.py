@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
 import click
@@ -62,10 +61,25 @@ def labelled(label: str, text: str, color: str | None = None) -> Iterator[str]:
     """Text beside its label, wrapped to the terminal."""
     width = max(60, terminal_width(_STDOUT))
     text = printable(" ".join(text.split()))
-    lines = textwrap.wrap(text, width - _LABEL - 2, break_on_hyphens=False) or [""]
-    for index, line in enumerate(lines):
+    for index, line in enumerate(wrapped(text, width - _LABEL - 2)):
         head = click.style(f"  {label if index == 0 else '':<{_LABEL}}", dim=True)
         yield head + (click.style(line, fg=color) if color else line)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The lines of a text with single spaces, each as long as fits; a word that does not fit is split."""
+    words = text.split(" ")
+    if max(map(len, words)) > width:
+        import textwrap  # noqa: PLC0415 - compiles patterns, 4 million instructions, for what is rare
+
+        return textwrap.wrap(text, width, break_on_hyphens=False)
+    lines = [words[0]]
+    for word in words[1:]:
+        if len(lines[-1]) + 1 + len(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
 
 
 def listed(label: str, items: Iterable[str]) -> Iterator[str]:

@@ -15,18 +15,17 @@ MTE_TAG_FAULT = 0x106
 
 _LONGEST = 400
 
-_BEGINS = re.compile(r"[+-]?(?:\d|[0-9a-fA-F]{16}(?!\w))")
-_NUMBER = re.compile(
-    r"""(?P<sign>[+-])?
+# Compiled by `re` when first used: most numbers are in a form that `_plain` reads.
+_BEGINS = r"[+-]?(?:\d|[0-9a-fA-F]{16}(?!\w))"
+_NUMBER = r"""(?x)(?P<sign>[+-])?
     (?:0[xX](?P<hex>[0-9a-fA-F][0-9a-fA-F_]*)
     |(?P<grouped>\d{1,3}(?:(?:,\d{3})+|(?:'\d{3})+|(?:\.\d{3}){2,}|(?:\ \d{3}){2,}))(?![.,']\d|\ \d{3}(?!\w))
     |(?P<plain>\d[\d_]*)(?=[uUlL]{0,3}(?!\w))
     |(?P<bare>(?=\d|[0-9a-fA-F]{16}(?!\w))[0-9a-fA-F]{8,16})(?!\w)
     )
     [uUlL]{0,3}
-    (?:$|\s*[,;:/]\s*|\s+)""",
-    re.VERBOSE,
-)
+    (?:$|\s*[,;:/]\s*|\s+)"""
+_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 
 
 class DecodeError(ValueError):
@@ -75,17 +74,30 @@ def parse_numbers(text: str) -> list[int]:
         text = unicodedata.normalize("NFKC", text).replace("\u2212", "-")
     stripped = text.strip().strip('()[]{}"`;,')
     words = stripped.split()
-    if not words or not all(_BEGINS.match(word) for word in words):
+    plain = [_plain(word) for word in words]
+    if len(plain) in {1, 2} and None not in plain:
+        return [unsigned(number, "the number") for number in plain if number is not None]
+    if not words or not all(re.match(_BEGINS, word) for word in words):
         return []
     found: list[int] = []
     at = 0
+    number = re.compile(_NUMBER)
     while at < len(stripped):
-        match = _NUMBER.match(stripped, at)
+        match = number.match(stripped, at)
         if match is None or len(found) == 2:
             raise _not_a_number(stripped)
         found.append(_value(match, first=not found))
         at = match.end()
     return found
+
+
+def _plain(word: str) -> int | None:
+    """The number of decimal digits, or of hex digits after 0x, with one reading; None for another word."""
+    if not 0 < len(word) <= 40 or not word.isascii():
+        return None
+    if word[:2] in {"0x", "0X"}:
+        return int(word, 16) if len(word) > 2 and _HEX_DIGITS.issuperset(word[2:]) else None
+    return int(word) if word.isdecimal() and len(word) != 16 else None
 
 
 def _value(match: re.Match[str], *, first: bool) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, TypeAlias
 
 from excguard.knowledge.guards.layout import ANY, INFERRED, OBSERVED
@@ -97,8 +96,10 @@ class _Text:
     _KEYS = ("value", "signed", "words")
 
     def __init__(self, text: str) -> None:
-        self._of = [self._KEYS.index(key) for key in re.findall(r"%\((\w+)\)", text)]
-        self._form = re.sub(r"%\(\w+\)", "%", text)
+        first, *rest = text.split("%(")
+        named = [part.partition(")") for part in rest]
+        self._of = [self._KEYS.index(key) for key, _, _ in named]
+        self._form = "%".join([first, *(after for _, _, after in named)])
         self.is_of_value = self._of == [0]
         """Whether it has the value alone: then `of_value` fills it in."""
         self.of_value = self._form.__mod__
