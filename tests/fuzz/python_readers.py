@@ -124,7 +124,8 @@ def _judge(report: crash_reports.Report) -> None:
 
 
 def watched_report(data: bytes) -> None:
-    """A file in a directory of crash reports, as the daemon reads it."""
+    """A file in a directory of crash reports, as the daemon reads it; and a report whose frames get names."""
+    _symbolicated(data)
     report_file.identify(data)
     try:
         hit = report_file.read(_file("a.ips", data), _Names())
@@ -141,8 +142,7 @@ class _Names:
         return Symbol(f"{image.name}+{offset}", offset=3, file="", line=0) if offset % 2 else None
 
 
-def symbolicated(data: bytes) -> None:
-    """A report whose frames get names."""
+def _symbolicated(data: bytes) -> None:
     head = b'{"bug_type":"309"}\n{"usedImages":[{"uuid":"1","name":"a"}],"threads":'
     for content in (data, head + data):
         copy = symbolicated_copy.symbolicated_copy(content, _Names())
@@ -187,15 +187,15 @@ def decode_input(data: bytes) -> None:
 
 
 def configuration(data: bytes) -> None:
-    """config.toml."""
+    """config.toml and web.yml."""
+    _web_configuration(data)
     try:
         config_file.parse(data.decode("utf-8", "replace"), file="c", directory=Path("/"))
     except ConfigError as error:
         _one_line(error)
 
 
-def web_configuration(data: bytes) -> None:
-    """web.yml."""
+def _web_configuration(data: bytes) -> None:
     path = _file("web.yml", data)
     try:
         found = web_config.WebConfigFile(path).current()
@@ -205,8 +205,15 @@ def web_configuration(data: bytes) -> None:
     assert found.interval >= 0
 
 
-def baseline_file(data: bytes) -> None:
-    """A baseline; one that can be read can be updated, and is one still."""
+def kept_file(data: bytes) -> None:
+    """A baseline; what `serve` keeps of targets and webhooks; the plan of a fleet scan."""
+    _baseline(data)
+    _state(data)
+    _fleet_plan(data)
+
+
+def _baseline(data: bytes) -> None:
+    """One that can be read can be updated, and is one still."""
     path = _file("baseline.toml", data)
     try:
         baseline.load(path)
@@ -217,7 +224,7 @@ def baseline_file(data: bytes) -> None:
     assert baseline.load(path).entries == []
 
 
-def state(data: bytes) -> None:
+def _state(data: bytes) -> None:
     """The names of targets, and the sites that a webhook has announced."""
     try:
         found = target_names.read_table(_file("targets.json", data))
@@ -232,7 +239,7 @@ def _fail(text: str) -> None:
     raise AssertionError(text)
 
 
-def fleet_plan(data: bytes) -> None:
+def _fleet_plan(data: bytes) -> None:
     """The plan of a scan and the results of its shards, in the output."""
     store = LocalStore(_directory() / "output")
     first, _, second = data.partition(b"\0\0")
@@ -392,14 +399,10 @@ READERS: dict[str, Callable[[bytes], None]] = {
     "ips": ips,
     "binary": binary,
     "watched-report": watched_report,
-    "symbolicated": symbolicated,
     "log-line": log_line,
     "decode": decode_input,
     "config": configuration,
-    "web-config": web_configuration,
-    "baseline": baseline_file,
-    "state": state,
-    "fleet-plan": fleet_plan,
+    "kept-file": kept_file,
     "inventory": inventory,
     "program": program_file,
     "rendezvous-request": rendezvous_request,

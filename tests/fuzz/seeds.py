@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import itertools
 import json
 import struct
 import tarfile
@@ -207,15 +208,11 @@ SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "text": _texts,
     "ips": _ips,
     "binary": _binary,
-    "watched-report": lambda: iter([REPORT, *_texts()]),
-    "symbolicated": lambda: iter([REPORT, json.dumps(BODY["threads"]).encode() + b"}"]),
+    "watched-report": lambda: iter([REPORT, json.dumps(BODY["threads"]).encode() + b"}", *_texts()]),
     "log-line": _lines,
     "decode": _decode,
-    "config": _config,
-    "web-config": _web_config,
-    "baseline": _baseline,
-    "state": _state,
-    "fleet-plan": _plan,
+    "config": lambda: itertools.chain(_config(), _web_config()),
+    "kept-file": lambda: itertools.chain(_baseline(), _state(), _plan()),
     "inventory": _inventory,
     "program": _programs,
     "rendezvous-request": _requests,

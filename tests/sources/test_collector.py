@@ -246,6 +246,22 @@ def test_live_and_report_are_one(bench) -> None:
     assert subject.hits == []
 
 
+@pytest.mark.parametrize(("text", "kinds"), [("", 2), (BOTH, 200)])
+def test_hits_are_remembered_by_subcode_only_for_a_source_that_counts_them(
+    bench, text: str, kinds: int
+) -> None:
+    """Programs that give each hit another payload would otherwise fill the memory that is for processes."""
+    subject = bench(text)
+    for number in range(100):
+        for pid in (7, 8):
+            subject.live_hit(pid, subcode=number)
+    subject.drain()
+
+    assert subject.collector._deduplicator._kinds == kinds
+    subject.report(report(pid=8, code=INVALID_NAME))
+    assert subject.hits == []
+
+
 def test_lines_of_hits_that_had_no_room_in_the_journal_are_not_counted_again(bench) -> None:
     subject = bench()
     subject.collector.started(7, TARGET)

@@ -124,7 +124,9 @@ class Collector:
         own.explained = own.explained or record.severity != lib.EXCGUARD_SEVERITY_SOFT
         own.fatal = own.fatal or record.severity == lib.EXCGUARD_SEVERITY_FATAL
         own.hit_ns = record.time_ns
-        self._deduplicator.live(record.pid, record.code, record.subcode, record.time_ns)
+        # A crash report is compared by its code; only lines of the log are counted by subcode too.
+        subcode = record.subcode if self._counts_each else 0
+        self._deduplicator.live(record.pid, record.code, subcode, record.time_ns)
 
     def processes(self, target_id: int) -> list[OwnProcess]:
         """The processes that were started for a target, and those that had a live hit."""
