@@ -22,6 +22,7 @@ from excguard.knowledge import guards, releases
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from excguard.crash_reports.json_lists import Objects
     from excguard.crash_reports.scan import Part
 
 _GROUPS: dict[str, Callable[[Row], str]] = {
@@ -100,7 +101,7 @@ def command(  # noqa: PLR0913 - one a command line option
         found = _modified_since(found, since.replace(tzinfo=UTC).timestamp())
     count = _Count(groups)
     with ends_with(lambda: count.violations > 0), _output(output) as write:
-        for part in _watched(scan(found, jobs=jobs, release=release), len(found)):
+        for part in _watched(scan(found, jobs=jobs, release=release, objects=_objects()), len(found)):
             count.add(part.rows)
             write(part.rows)
             if as_json:
@@ -167,6 +168,15 @@ def _output(path: Path | None) -> Iterator[Callable[[list[Row]], None]]:
         raise
     except OSError as error:
         raise click.ClickException(f"cannot write {path}: {errors.reason(error)}") from None
+
+
+def _objects() -> Objects | None:
+    """The C core's way over threads and images; None where it is not built."""
+    try:
+        from excguard.native.json_objects import objects  # noqa: PLC0415 - see above
+    except ImportError:
+        return None
+    return objects
 
 
 def _modified_since(paths: list[str], since: float) -> list[str]:

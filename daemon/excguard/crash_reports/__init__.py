@@ -33,6 +33,7 @@ from excguard.files import errors
 if TYPE_CHECKING:
     import os
 
+    from excguard.crash_reports.json_lists import Objects
     from excguard.decoding.violation import PartialViolation
 
 __all__ = [
@@ -159,20 +160,39 @@ def read_documents(file: IO[bytes], name: str = "-", release: str | None = None)
     return documents_of_bytes(data, name, release)
 
 
-def documents_of_bytes(data: bytes | memoryview, name: str = "-", release: str | None = None) -> list[Report]:
-    """A Report for each document of bytes; the last one can be the error that not all of them were read."""
+def documents_of_bytes(
+    data: bytes | memoryview,
+    name: str = "-",
+    release: str | None = None,
+    objects: Objects | None = None,
+) -> list[Report]:
+    """A Report for each document of bytes; the last one can be the error that not all of them were read.
+
+    Args:
+        data: The bytes.
+        name: Where they came from.
+        release: As for `read`.
+        objects: `native.json_objects.objects`, for who reads many reports: most of a report is then passed
+            over without being decoded.
+    """
     limits = Limits()
-    reports = _of_bytes(data, name, release, limits)
+    reports = _of_bytes(data, name, release, limits, objects)
     return reports + _not_read(name, limits)
 
 
-def _of_bytes(data: bytes | memoryview, name: str, release: str | None, limits: Limits) -> list[Report]:
+def _of_bytes(
+    data: bytes | memoryview,
+    name: str,
+    release: str | None,
+    limits: Limits,
+    objects: Objects | None = None,
+) -> list[Report]:
     start = bytes(data[:_HEADER_BYTES])
     if start.startswith(_MINIDUMP):
         return [_read_minidump(io.BytesIO(data), name, release)]
     if archive.is_archive(start):
         return _of_archive(io.BytesIO(data), name, release, limits)
-    if start.lstrip()[:1] == b"{" and (draft := ips.well_formed(data)) is not None:
+    if start.lstrip()[:1] == b"{" and (draft := ips.well_formed(data, objects=objects)) is not None:
         return [_finish(draft, name, release)]
     text = _utf8(bytes(data))
     if text is None:

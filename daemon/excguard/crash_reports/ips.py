@@ -1,144 +1,78 @@
 """Guard violations in .ips reports: a line of JSON and a body of JSON, whole, cut off or edited by hand.
 
-Valid JSON is decoded here, and only what is needed of it: most of a report are threads and images that do not
-matter. Everything else is for `ips_pieces`.
+Valid JSON is read here, its body by `ips_body`. Everything else is for `ips_pieces`.
 """
 
 import re
-from contextlib import suppress
-from functools import cache
 from typing import Any
 
 import msgspec
 
-from excguard.crash_reports import kinds
-from excguard.crash_reports.draft import TOP_FRAMES, Draft
+from excguard.crash_reports import ips_body, kinds
+from excguard.crash_reports.draft import Draft
 from excguard.crash_reports.evidence import Evidence
+from excguard.crash_reports.json_lists import Objects
 from excguard.crash_reports.messages import ending_note, read_message, termination_code
 from excguard.crash_reports.numbers import number, whole
-from excguard.crash_reports.report import Frame, Report
+from excguard.crash_reports.report import Report
 
 _MAX_HEADER = 16384
-MAX_OBJECT = 65536
-"""Bytes of an exception or termination object; those of ReportCrash have some hundreds."""
-_SMALL = 1 << 17
-"""Bytes of a report whose lists are decoded as they are: even a list of empty objects is then small."""
-_LEAST_BYTES = 32
-"""Bytes of an object in the lists of a larger report, at least and on average: decoding a list of smaller
-ones would need far more memory than the report has bytes."""
-
-_NULL = msgspec.Raw(b"null")
-
-
-class _Thread(msgspec.Struct):
-    triggered: bool = False
-    frames: msgspec.Raw = msgspec.Raw(b"[]")
-
-
-class _Keys(msgspec.Struct):
-    """The keys of a body that are used; the others are skipped without being decoded."""
-
-    exception: msgspec.Raw = _NULL
-    termination: msgspec.Raw = _NULL
-    os_version: msgspec.Raw = msgspec.field(default=_NULL, name="osVersion")
-    process: msgspec.Raw = msgspec.field(default=_NULL, name="procName")
-    pid: msgspec.Raw = _NULL
-    cpu: msgspec.Raw = msgspec.field(default=_NULL, name="cpuType")
-    translated: msgspec.Raw = _NULL
-    simulated: msgspec.Raw = msgspec.field(default=_NULL, name="isSimulated")
-    faulting: msgspec.Raw = msgspec.field(default=_NULL, name="faultingThread")
-    bug_type: msgspec.Raw = _NULL
-    fault: msgspec.Raw = msgspec.field(default=_NULL, name="os_fault")
-    panic: msgspec.Raw = msgspec.field(default=_NULL, name="panicString")
-
-
-class _Body(_Keys):
-    threads: list[_Thread] = []
-    images: list[msgspec.Raw] = msgspec.field(default_factory=list, name="usedImages")
-
-
-class _LargeBody(_Keys):
-    threads: msgspec.Raw = _NULL
-    images: msgspec.Raw = msgspec.field(default=_NULL, name="usedImages")
 
 
 class _Head(msgspec.Struct):
     """The keys of a header that are used, where they are beside those of the body."""
 
-    os_version: msgspec.Raw = _NULL
-    app_name: msgspec.Raw = _NULL
-    is_simulated: msgspec.Raw = _NULL
+    os_version: msgspec.Raw = ips_body.NULL
+    app_name: msgspec.Raw = ips_body.NULL
+    is_simulated: msgspec.Raw = ips_body.NULL
 
 
-class _Frame(msgspec.Struct):
-    offset: int | None = msgspec.field(default=None, name="imageOffset")
-    image: int = msgspec.field(default=-1, name="imageIndex")
-    symbol: str = ""
-    symbol_offset: int | None = msgspec.field(default=None, name="symbolLocation")
-
-
-class _Image(msgspec.Struct):
-    name: str = ""
-    base: int | None = None
-    path: str = ""
-    uuid: str = ""
-    arch: str = ""
-
-
-_decode_body = msgspec.json.Decoder(_Body).decode
 _decode_head = msgspec.json.Decoder(_Head).decode
 _decode_any = msgspec.json.Decoder().decode
-_decode_frames = msgspec.json.Decoder(list[_Frame]).decode
-_decode_image = msgspec.json.Decoder(_Image).decode
-
-
-@cache
-def _decoder(kind: object) -> msgspec.json.Decoder[Any]:
-    """A decoder that only large reports need: making one takes as long as reading a small report."""
-    return msgspec.json.Decoder(kind)
-
-
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
 
-def well_formed(data: bytes | memoryview, header: dict[str, Any] | None = None) -> Draft | None:
+def well_formed(
+    data: bytes | memoryview, header: dict[str, Any] | None = None, objects: Objects | None = None
+) -> Draft | None:
     """The report that valid JSON is; None when it is not one.
 
     Args:
         data: The file, or the body alone where `header` is given.
         header: The object before the body.
+        objects: As for `crash_reports.documents_of_bytes`.
     """
     head, body_bytes = ({}, data) if header is not None else _split(data)
     head = header or head
-    body: _Body | _LargeBody
-    try:
-        body = (
-            _decode_body(body_bytes) if len(body_bytes) <= _SMALL else _decoder(_LargeBody).decode(body_bytes)
-        )
-    except _UNREADABLE:
+    found = ips_body.read(body_bytes, objects)
+    if found is None:
         return None
-    exception, ending = _object(body.exception) or _member(head, "exception"), _object(body.termination)
-    if not (exception or ending or head or body.bug_type != _NULL):
+    body = found.keys
+    exception, ending = (
+        ips_body.decoded_object(body.exception) or _member(head, "exception"),
+        ips_body.decoded_object(body.termination),
+    )
+    if not (exception or ending or head or body.bug_type != ips_body.NULL):
         return None
     if not head and not _is_report(exception, ending, body):
         return None
-    if not head and len(body_bytes) <= _SMALL:
+    if not head and len(body_bytes) <= ips_body.SMALL:
         head = _merged_head(body_bytes)
     draft = Draft()
     _identify(draft.report, body, head)
     report = draft.report
     if not exception and not ending:
         if report.kind == "panic":
-            draft.evidence += _panic(report, _text(_value(body.panic)) or "")
+            draft.evidence += _panic(report, _text(ips_body.decoded(body.panic)) or "")
         return None if UNNAMED.search(data) else draft
     report.exception_type = _text(exception.get("type"))
     report.kind = kinds.of_exception(report.kind, report.exception_type, exception.get("subtype"))
     evidence = gather(exception, ending)
-    if fault := _fault(_object(body.fault)):
+    if fault := _fault(ips_body.decoded_object(body.fault)):
         evidence.notes.append(fault)
     evidence.release = report.os
     evidence.simulated = report.kind == kinds.SIMULATED
-    report.frames = _frames(body)
+    report.frames = found.frames()
     draft.evidence.append(evidence)
     return draft
 
@@ -146,10 +80,14 @@ def well_formed(data: bytes | memoryview, header: dict[str, Any] | None = None) 
 UNNAMED = re.compile(rb'"(?:violations|flavors|guardId)"\s*:|"subtype"\s*:\s*"GUARD_TYPE_')
 
 
-def _is_report(exception: dict[str, Any], ending: dict[str, Any], body: _Keys) -> bool:
+def _is_report(exception: dict[str, Any], ending: dict[str, Any], body: ips_body.Keys) -> bool:
     """Whether an object without a header is a report's body: other JSON has an "exception" too."""
     said = (exception.get("type"), exception.get("subtype"), exception.get("codes"), ending.get("namespace"))
-    return any(isinstance(text, str) for text in said) or body.bug_type != _NULL or is_exception(exception)
+    return (
+        any(isinstance(text, str) for text in said)
+        or body.bug_type != ips_body.NULL
+        or is_exception(exception)
+    )
 
 
 _GLANCE = re.compile(
@@ -243,7 +181,7 @@ def _merged_head(data: bytes | memoryview) -> dict[str, Any]:
         head = _decode_head(data)
     except _UNREADABLE:
         return {}
-    found = {name: _value(getattr(head, name)) for name in head.__struct_fields__}
+    found = {name: ips_body.decoded(getattr(head, name)) for name in head.__struct_fields__}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -314,16 +252,20 @@ def _split(data: bytes | memoryview) -> tuple[dict[str, Any], bytes | memoryview
     return {}, data
 
 
-def _identify(report: Report, body: _Keys, head: dict[str, Any]) -> None:
+def _identify(report: Report, body: ips_body.Keys, head: dict[str, Any]) -> None:
     report.format = "ips"
-    report.kind = kinds.of_bug_type(_number_text(head.get("bug_type")) or _number_text(_value(body.bug_type)))
-    if _value(body.simulated) or head.get("is_simulated") in {1, "1"}:
+    report.kind = kinds.of_bug_type(
+        _number_text(head.get("bug_type")) or _number_text(ips_body.decoded(body.bug_type))
+    )
+    if ips_body.decoded(body.simulated) or head.get("is_simulated") in {1, "1"}:
         report.kind = kinds.SIMULATED
-    report.process = _text(_value(body.process)) or _text(head.get("app_name")) or _text(head.get("name"))
-    report.pid = whole(_value(body.pid), 32)
-    report.os = _text(head.get("os_version")) or _system(_object(body.os_version))
-    report.cpu = _text(_value(body.cpu))
-    if report.cpu and _value(body.translated) is True:
+    report.process = (
+        _text(ips_body.decoded(body.process)) or _text(head.get("app_name")) or _text(head.get("name"))
+    )
+    report.pid = whole(ips_body.decoded(body.pid), 32)
+    report.os = _text(head.get("os_version")) or _system(ips_body.decoded_object(body.os_version))
+    report.cpu = _text(ips_body.decoded(body.cpu))
+    if report.cpu and ips_body.decoded(body.translated) is True:
         report.cpu += " (Translated)"
 
 
@@ -341,77 +283,6 @@ def identify_by_header(report: Report, head: dict[str, Any]) -> None:
         report.kind = "crash" if kind.startswith("bug_type") else kind
     if head.get("is_simulated") in {1, "1"}:
         report.kind = kinds.SIMULATED
-
-
-def _frames(body: _Body | _LargeBody) -> list[Frame]:
-    threads, images = _lists(body)
-    thread = next((thread for thread in threads if thread.triggered), None)
-    if thread is None:
-        faulting = _value(body.faulting)
-        if not isinstance(faulting, int) or not 0 <= faulting < len(threads):
-            return []
-        thread = threads[faulting]
-    try:
-        decoded = _decode_frames(thread.frames)[:TOP_FRAMES]
-    except _UNREADABLE:
-        return []
-    found = []
-    for index, frame in enumerate(decoded):
-        image = _Image()
-        if 0 <= frame.image < len(images):
-            with suppress(*_UNREADABLE):
-                image = _decode_image(images[frame.image])
-        address = image.base + frame.offset if image.base is not None and frame.offset is not None else None
-        found.append(
-            Frame(
-                index,
-                image.name,
-                frame.offset,
-                address,
-                frame.symbol,
-                frame.symbol_offset,
-                image.path,
-                image.uuid,
-                image.arch,
-            )
-        )
-    return found
-
-
-def _lists(body: _Body | _LargeBody) -> tuple[list[_Thread], list[msgspec.Raw]]:
-    """The threads and the images; none where they are not as ReportCrash writes them."""
-    if isinstance(body, _Body):
-        return body.threads, body.images
-    threads: list[_Thread] = []
-    images: list[msgspec.Raw] = []
-    with suppress(*_UNREADABLE):
-        threads = _decoder(list[_Thread]).decode(_list(body.threads))
-        images = _decoder(list[msgspec.Raw]).decode(_list(body.images))
-    return threads, images
-
-
-def _list(raw: msgspec.Raw) -> bytes:
-    text = bytes(raw)
-    sparse = text.count(b"{") * _LEAST_BYTES <= len(text) and text.count(b",") * 4 <= len(text)
-    return text if sparse else b"[]"
-
-
-def _object(raw: msgspec.Raw) -> dict[str, Any]:
-    value = _value(raw)
-    return value if isinstance(value, dict) else {}
-
-
-def _value(raw: msgspec.Raw) -> Any:  # noqa: ANN401 - whatever JSON holds
-    """A small value; None for one that is too large to be ReportCrash's."""
-    if raw is _NULL:  # the report does not have it
-        return None
-    text = bytes(raw)
-    if len(text) > MAX_OBJECT:
-        return None
-    try:
-        return _decode_any(text)
-    except _UNREADABLE:
-        return None
 
 
 def _codes(exception: dict[str, Any]) -> tuple[int, ...]:

@@ -14,7 +14,8 @@ import msgspec
 
 from excguard.crash_reports import json_spans, kinds
 from excguard.crash_reports.draft import Draft
-from excguard.crash_reports.ips import MAX_OBJECT, UNNAMED, gather
+from excguard.crash_reports.ips import UNNAMED, gather
+from excguard.crash_reports.ips_body import MAX_OBJECT
 from excguard.crash_reports.limits import LimitReachedError
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from excguard.crash_reports import Report
+    from excguard.crash_reports.json_lists import Objects
     from excguard.decoding.violation import PartialViolation
 
 SUFFIXES = suffixes.REPORTS + suffixes.ARCHIVES
@@ -119,15 +120,22 @@ def files(paths: Iterable[str], *, everything: bool = False) -> list[str]:
     return found
 
 
-def scan(paths: list[str], *, jobs: int | None = None, release: str | None = None) -> Iterator[Part]:
+def scan(
+    paths: list[str],
+    *,
+    jobs: int | None = None,
+    release: str | None = None,
+    objects: Objects | None = None,
+) -> Iterator[Part]:
     """Read files, in parallel when there are many; parts come in the order of the files.
 
     Args:
         paths: The files.
         jobs: Processes to use; None for as many as there are processors.
         release: As for `crash_reports.read`.
+        objects: As for `crash_reports.documents_of_bytes`.
     """
-    read = partial(_read, release=release)
+    read = partial(_read, release=release, objects=objects)
     chunks = [paths[at : at + _CHUNK] for at in range(0, len(paths), _CHUNK)]
     jobs = jobs or os.cpu_count() or 1
     if len(paths) <= _FEW or jobs == 1:
@@ -139,7 +147,7 @@ def scan(paths: list[str], *, jobs: int | None = None, release: str | None = Non
         yield from pool.map(read, chunks)
 
 
-def _read(paths: list[str], release: str | None) -> Part:
+def _read(paths: list[str], release: str | None, objects: Objects | None) -> Part:
     rows = []
     buffer = memoryview(bytearray(_BUFFER))
     for path in paths:
@@ -153,7 +161,7 @@ def _read(paths: list[str], release: str | None) -> Part:
             if content is None:
                 continue
             if len(content) < _BUFFER:
-                reports = crash_reports.documents_of_bytes(content, path, release)
+                reports = crash_reports.documents_of_bytes(content, path, release, objects)
             else:
                 reports = crash_reports.documents_of_path(path, release)
         version = None

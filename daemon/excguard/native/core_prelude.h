@@ -22,6 +22,7 @@
 #include "insertion.h"
 #include "journal.h"
 #include "journal_watch.h"
+#include "json_objects.h"
 #include "newer_constants.h"
 #include "parser.h"
 #include "receiver.h"
