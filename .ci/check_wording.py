@@ -76,6 +76,7 @@ ALLOWED: dict[tuple[str, str], str] = {
         "daemon/excguard/config/file.py",
         '("crash_reports", "folders", "directories"),',
     ): "the old name of a key, which is still accepted",
+    ("daemon/excguard/crash_reports/unpacking.py", "def tell(self) -> int:"): "the name of Python's files",
     (
         "tests/config/test_config.py",
         '"f.toml: [crash_reports]: folders is deprecated; it is now named directories",',

@@ -122,3 +122,23 @@ def test_decode_and_report_name_the_limit_on_standard_error(tmp_path) -> None:
 
     assert (decoded.exit_code, decoded.stderr) == (0, f"excguard: {expected}")
     assert json.loads(reported.stdout.splitlines()[-1])["error"] == expected.rstrip()
+
+
+def test_nested_json_is_followed_up_to_a_number_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_STEPS", 1_000)
+    monkeypatch.setattr(json_spans, "MAX_STEPS", 1_000)
+    text = "[[[1]]],\n" * 5_000 + '{"exception":12,"code":2305845208236959491}\n'
+
+    *_, last = crash_reports.read_all(text)
+
+    assert last.error == "only the first 1000 nested values of JSON in it are read"
+
+
+def test_flat_json_takes_no_steps() -> None:
+    taken = limits.Limits()
+    text = b'{"EXC_GUARD":[' + b'[],{"a":1},' * 10_000 + b"[]]}"
+
+    (span,) = json_spans.spans(text, 0, len(text), taken)
+
+    assert (span.start, span.end, span.whole) == (0, len(text), True)
+    assert limits.MAX_STEPS - taken.steps < 10

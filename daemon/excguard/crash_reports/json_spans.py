@@ -2,8 +2,9 @@
 
 A scanner of JSON's grammar, for text that holds JSON among other things: it finds each outermost object and
 array, and for one that is cut off or followed by something else the place up to which it is valid, with the
-brackets that would close it there. Runs of members with plain values are consumed by one possessive regular
-expression, so the cost is linear in the text and no memory is used for what is skipped.
+brackets that would close it there. Runs of members with plain values, and with objects and arrays of those,
+are consumed by one possessive regular expression, so the cost is linear in the text and no memory is used for
+what is skipped.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from excguard.crash_reports.limits import MAX_STEPS
 from excguard.crash_reports.marks import may_have_guard_within
 
 if TYPE_CHECKING:
@@ -27,8 +29,12 @@ MAX_BROKEN = 10_000
 _CLOSED = rb'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"'
 _STRING = re.compile(rb'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"?')
 _SCALAR = rb"(?:" + _CLOSED + rb"|(?:true|false|null|-?[0-9][-+.0-9eE]*+))"
-_MEMBERS = re.compile(rb"(?:[\s,]*+" + _CLOSED + rb"\s*+:\s*+" + _SCALAR + rb"(?=[\s,}\]]|\Z))*+")
-_ELEMENTS = re.compile(rb"(?:[\s,]*+" + _SCALAR + rb"(?=[\s,}\]]|\Z))*+")
+_PLAIN = _SCALAR + rb"(?=[\s,}\]]|\Z)"
+_NAME = rb"[\s,]*+" + _CLOSED + rb"\s*+:\s*+"
+# An object that begins a line can be the header of another report, for which `_scan` looks.
+_FLAT = rb"(?:(?<!\n)\{(?:" + _NAME + _PLAIN + rb")*+[\s,]*+\}|\[(?:[\s,]*+" + _PLAIN + rb")*+[\s,]*+\])"
+_MEMBERS = re.compile(rb"(?:" + _NAME + rb"(?:" + _PLAIN + rb"|" + _FLAT + rb"))*+")
+_ELEMENTS = re.compile(rb"(?:[\s,]*+(?:" + _PLAIN + rb"|" + _FLAT + rb"))*+")
 _SPACE = re.compile(rb"[\s,]*+")
 _KEY = re.compile(rb"(" + _CLOSED + rb")\s*+:\s*+")
 _START = re.compile(rb'[{](?=\s*+["}])|\[(?=\s*+[{\["])')
@@ -65,16 +71,24 @@ def spans(data: bytes, start: int, end: int, limits: Limits) -> Iterator[Span]:
             if may_have_guard_within(data, at, end):
                 limits.reach(f"only the first {MAX_BROKEN} incomplete values of JSON in it are read")
             return
-        span = _scan(data, opening.start(), end)
+        span, steps = _scan(data, opening.start(), end, limits.steps)
+        limits.steps -= steps
         yield span
+        if limits.steps <= 0:
+            if may_have_guard_within(data, span.rest, end):
+                limits.reach(f"only the first {MAX_STEPS} nested values of JSON in it are read")
+            return
         at = max(span.rest, opening.end())
         broken += not span.whole
 
 
-def _scan(data: bytes, start: int, end: int) -> Span:
+def _scan(data: bytes, start: int, end: int, most: int) -> tuple[Span, int]:
+    """The span of the value at `start`, and in how many steps it was found; at most so many are made."""
+    steps = 0
     stack = bytearray(data[start : start + 1])
     at = valid = start + 1
     while True:
+        steps += 1
         in_object = stack[-1] == 0x7B  # {
         at = (_MEMBERS if in_object else _ELEMENTS).match(data, at, end).end()  # type: ignore[union-attr]
         valid = max(valid, at)
@@ -82,25 +96,25 @@ def _scan(data: bytes, start: int, end: int) -> Span:
         byte = data[at : at + 1] if at < end else b""
         if byte in {b"}", b"]"} and byte:
             if (byte == b"}") != in_object:
-                return _broken(data, start, at, valid, stack)
+                return _broken(data, start, at, valid, stack), steps
             stack.pop()
             at += 1
             if not stack:
-                return Span(start, at, whole=True, valid=at, closers=b"", rest=at)
+                return Span(start, at, whole=True, valid=at, closers=b"", rest=at), steps
             valid = at
             continue
         if in_object:
             key = _KEY.match(data, at, end)
             if key is None:
-                return _broken(data, start, at, valid, stack)
+                return _broken(data, start, at, valid, stack), steps
             at = key.end()
             byte = data[at : at + 1] if at < end else b""
-        if byte not in {b"{", b"["} or not byte or len(stack) >= MAX_DEPTH:
-            return _broken(data, start, at, valid, stack)
+        if byte not in {b"{", b"["} or not byte or len(stack) >= MAX_DEPTH or steps >= most:
+            return _broken(data, start, at, valid, stack), steps
         if (
             byte == b"{" and data[at - 1 : at] == b"\n" and _HEADER.match(data, at, end)
         ):  # another report begins: this one was cut off
-            return _broken(data, start, at, valid, stack)
+            return _broken(data, start, at, valid, stack), steps
         stack += byte
         at += 1
         valid = at

@@ -16,6 +16,8 @@ BYTES_OF_VIOLATION = 192
 A violation takes about 1 KiB of memory, so that reading needs less than 8 bytes for each byte of the text,
 and 4 MiB. Lines of the unified log have 150 bytes and more.
 """
+MAX_STEPS = 4_000_000
+"""Brackets of JSON in others that are followed, some seconds of work; values without others need none."""
 
 
 class LimitReachedError(Exception):
@@ -28,12 +30,14 @@ class Limits:
     Attributes:
         reached: What was not read, and why, one text a limit.
         exhausted: Whether no more documents are read.
+        steps: How many more brackets of JSON are followed.
     """
 
     def __init__(self) -> None:
         """Begin with a file of no texts."""
         self.reached: list[str] = []
         self.exhausted = False
+        self.steps = MAX_STEPS
         self._taken = 0
         self._allowed = LEAST_VIOLATIONS
 
