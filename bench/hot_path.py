@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import receiver_turn
 from bench.receiver_turn import MIG
-from bench.row import Measure, Options, Row, each, has_valgrind, instructions_in, run
+from bench.row import Measure, Options, Row, each, has_valgrind, instructions_in, pin, run
 from tests.support import ROOT, compiler, toolchain
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def rows(options: Options) -> Iterator[Row]:
             yield Row(name, "MIG's stub, which only dispatches", Measure.INSTRUCTIONS, taken, mig, target)
         if options.check:
             return
+        pin()
         turn = receiver_turn.build(Path(temporary))
         times = receiver_turn.nanoseconds({"server": (turn, "server"), "bare": (turn, "bare")})
         (row, *_) = time_native(cc, LARGE, 500)

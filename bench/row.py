@@ -127,6 +127,16 @@ def run(
     return 0
 
 
+def pin() -> None:
+    """Stay on one processor, with all programs that are started from now on, where the system has that.
+
+    For times: how long it takes to wake a program on another processor, which may be asleep, differs by the
+    machine and by what else it does, and would be most of what a turn with the simulated kernel takes.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
 def counted(module: str, what: str, few: int, many: int, python: Path | str = sys.executable) -> float:
     """The instructions of one of what a benchmark's `work` does, without its start: see `each`."""
     command: list[str | Path] = [python, "-m", module, "--work", what]

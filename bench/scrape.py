@@ -26,7 +26,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 import excsim
-from bench.row import Build, Measure, Options, Row, each, has_valgrind, instructions, run
+from bench.row import Build, Measure, Options, Row, each, has_valgrind, instructions, pin, run
 from excguard.config import Config, Journal, Target
 from excguard.knowledge import flavors, guards
 from excguard.mach import host as mach_host
@@ -313,6 +313,7 @@ def rows(options: Options) -> Iterator[Row]:
             yield Row(name, build, Measure.INSTRUCTIONS, ours, theirs, 0.2)
     if options.check:
         return
+    pin()
     if options.baseline:
         command = [*baseline_command(options.baseline), "0"]
         theirs = float(subprocess.run(command, check=True, capture_output=True).stdout)

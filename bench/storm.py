@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from bench.row import Measure, Options, Row, run
+from bench.row import Measure, Options, Row, pin, run
 from excguard.web.feed_client import Feed, messages
 from excsim import Kernel
 from tests.support import ROOT, compiler, harness
@@ -167,6 +167,7 @@ def rows(options: Options) -> Iterator[Row]:
         yield Row("its other system calls", "a hit", Measure.CALLS, ours, 1, 0.3)
     if options.check or not options.baseline:
         return
+    pin()
     few, many = 10_000, 60_000
     per_hit = []
     for python in (sys.executable, options.baseline.python):

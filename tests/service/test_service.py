@@ -51,6 +51,7 @@ class Pipeline(Fake):
 
     def read(self) -> bool:
         self.to_read -= 1
+        self.note("read", self.to_read >= 0)
         return self.to_read >= 0
 
     def settle(self) -> None:
@@ -82,6 +83,10 @@ class Receiver(Fake):
 
     def arm(self) -> None:
         self.note("arm")
+
+    def acknowledge(self) -> None:
+        os.read(self.wakeup, 100)
+        self.note("acknowledge")
 
     def close(self) -> None:
         self.note("close")
@@ -213,6 +218,41 @@ def test_wakeup_has_everything_read(make) -> None:
         await running
 
     asyncio.run(main())
+
+
+def test_first_hit_is_read_at_once_and_those_that_follow_come_together_after_20_ms(make, monkeypatch) -> None:
+    parts = make()
+    monkeypatch.setattr("excguard.service._TICK", 3600)
+    yielded = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        parts.calls.append(("sleep", seconds))
+        await (asyncio.Event().wait() if seconds == 3600 else yielded(0))
+
+    async def main() -> None:
+        running = asyncio.create_task(parts.service.run())
+        await until(lambda: parts.calls[-2:] == [("Receiver.arm",), ("Pipeline.read", False)])
+        monkeypatch.setattr("excguard.service.asyncio.sleep", sleep)
+        parts.calls.clear()
+        parts.pipeline.to_read = 2
+        os.write(parts.receiver.write_end, b"!")
+        while parts.calls[-2:] != [("Receiver.arm",), ("Pipeline.read", False)]:
+            await yielded(0)
+        parts.service.stop()
+        await running
+
+    asyncio.run(main())
+    assert parts.calls[:9] == [
+        ("Receiver.acknowledge",),
+        ("Pipeline.read", True),  # before any wait
+        ("sleep", 0),
+        ("Pipeline.read", True),
+        ("sleep", 0),
+        ("Pipeline.read", False),
+        ("sleep", 0.02),
+        ("Pipeline.read", False),
+        ("Receiver.arm",),
+    ]
 
 
 def test_progress_after_the_end_is_ignored(make) -> None:

@@ -93,7 +93,8 @@ struct excguard_hit_counter {
 };
 
 /*
- * Reply times: from mach_msg's return with the message until the reply is ready to be sent.
+ * Reply times: from mach_msg's return with the message until the record is written and the reply ready. The
+ * calls of the kernel that send the reply, with the next receive, and release tokens (receiver.c) come later.
  * Upper bounds in nanoseconds, inclusive; the last bucket has none. buckets[i] are not cumulative.
  */
 #define EXCGUARD_REPLY_BOUNDS 16u

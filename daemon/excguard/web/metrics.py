@@ -37,7 +37,8 @@ REPLIES = Family(
     "excguard_reply_seconds",
     "histogram",
     (),
-    "Time from receiving an exception message until its reply is ready: what the program waits for excguard.",
+    "Time from receiving an exception message until it is recorded and its reply is ready. System calls that "
+    "send the reply and release what the message carried are not in it.",
     "17 buckets, sum and count",
 )
 _OTHERS = (
