@@ -531,6 +531,28 @@ def targets(directory: str) -> dict[str, Any]:
         }
 
 
+def removal(directory: str) -> dict[str, Any]:
+    """Messages that reach a target's port between its removal and the port's end, and before it."""
+    with watching(directory) as watch:
+        message = corpus.header(24, 1, bits=0x13, remote=watch.port, local=0)
+        must(send(message))
+        watch.settle()
+        before = watch.rejected()
+        must(lib.excguard_receiver_silence_target(watch.receiver, watch.TARGET))
+        must(send(message))
+        must(lib.excguard_receiver_remove_target(watch.receiver, watch.TARGET))
+        must(send(message))
+        gone = int(lib.excguard_receiver_silence_target(watch.receiver, watch.TARGET))
+        # A turn of the thread: a message of ours to another port of the set comes last.
+        other = construct(lib.MPO_INSERT_SEND_RIGHT)
+        must(lib.mach_port_move_member(self_port(), other, watch.port_set))
+        must(lib.excguard_receiver_add_target(watch.receiver, other, 8, 0))
+        reply = construct()
+        must(send(corpus.header(24, 2, bits=0x1513, remote=other, local=reply)))
+        answered = receive(reply) is not None
+        return {"before": before, "after": watch.rejected(), "answered": answered, "gone": gone}
+
+
 # ---- under load ----
 
 

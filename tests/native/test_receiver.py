@@ -173,6 +173,17 @@ class TestLife:
         assert seen["hits"] == [7, 8]
         assert seen["rejected"] == {"unknown_port": 1}
 
+    def test_what_arrives_while_a_target_is_removed_is_not_refused_as_unknown(
+        self, task: Callable[..., Any]
+    ) -> None:
+        """As a descendant's hits do, or a forger's messages, when a reload removes the target."""
+        seen = task("removal")
+
+        assert seen["before"] == {"unknown_id": 2}
+        assert seen["answered"]
+        assert seen["after"] == {"unknown_id": 3}
+        assert seen["gone"] == 15  # KERN_INVALID_NAME
+
 
 class TestLoad:
     def test_answers_while_python_stands_still(self, task: Callable[..., Any], raiser: Path) -> None:

@@ -478,6 +478,18 @@ static void wait_for_turn(struct excguard_receiver *receiver) {
     }
 }
 
+kern_return_t excguard_receiver_silence_target(struct excguard_receiver *receiver, uint32_t target_id) {
+    pthread_mutex_lock(&receiver->targets_lock);
+    const struct excguard_target *target = target_with_id(receiver, target_id);
+    if (target != NULL) {
+        /* KERN_NOT_IN_SET: nothing is received from it anyway. */
+        mach_port_move_member(receiver->task, atomic_load(&target->port), MACH_PORT_NULL);
+        wait_for_turn(receiver);
+    }
+    pthread_mutex_unlock(&receiver->targets_lock);
+    return target != NULL ? KERN_SUCCESS : KERN_INVALID_NAME;
+}
+
 kern_return_t excguard_receiver_remove_target(struct excguard_receiver *receiver, uint32_t target_id) {
     pthread_mutex_lock(&receiver->targets_lock);
     struct excguard_target *target = target_with_id(receiver, target_id);

@@ -69,6 +69,14 @@ kern_return_t excguard_receiver_add_target(struct excguard_receiver *receiver, m
 kern_return_t excguard_receiver_set_pid(struct excguard_receiver *receiver, uint32_t target_id, int32_t pid);
 
 /*
+ * Takes the target's port out of the port set. When this returns every message that came from it has been
+ * handled as the target's, and no further one is received: those that wait in the port end with it, which
+ * the kernel takes for a handler that has failed. To be called before excguard_receiver_remove_target, or
+ * what arrives between that and the port's end is refused as unknown_port. KERN_INVALID_NAME: no such target.
+ */
+kern_return_t excguard_receiver_silence_target(struct excguard_receiver *receiver, uint32_t target_id);
+
+/*
  * Forgets the target. When this returns the thread handles no message of it any more, and the port can be
  * destroyed. KERN_INVALID_NAME: no such target.
  */

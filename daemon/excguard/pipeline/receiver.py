@@ -68,7 +68,12 @@ class Receiver(Closeable):
         return int(lib.excguard_receiver_no_senders(self._handle, target_id))
 
     def remove_target(self, target_id: int) -> None:
-        """Forget a target; when this returns, its port can be destroyed. Raises MachError."""
+        """Forget a target; when this returns, its port can be destroyed. Raises MachError.
+
+        What has arrived before is the target's; what its descendants still send ends with the port, so that
+        none of it counts as a message to an unknown port.
+        """
+        lib.excguard_receiver_silence_target(self._handle, target_id)
         check("excguard_receiver_remove_target", lib.excguard_receiver_remove_target(self._handle, target_id))
 
     def set_pid(self, target_id: int, pid: int) -> None:

@@ -195,10 +195,16 @@ class UnifiedLogReader:
             return status, await last_line
         finally:
             last_line.cancel()
+            for descriptor in (1, 2):
+                # In CPython 3.11 `Process.wait` waits for the end of the pipes too, which never comes
+                # where reading has paused because the process writes without end.
+                pipe = transport.get_pipe_transport(descriptor)
+                if pipe is not None:
+                    pipe.close()
             try:
                 await _end(process)
             finally:
-                transport.close()  # or its pipes are closed after the loop, which is an error
+                transport.close()  # or what is left of it is closed after the loop, which is an error
 
     async def _read(self, stream: asyncio.StreamReader) -> None:
         rest = b""
