@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from excguard.fleet.summary import Summary
 
 _MAX_JOBS = 100_000  # of an array
+_WIDE = 140  # columns of a terminal that has room for the trend
 _NONE = 1  # exit status, as scan's: no violation was found
 
 
@@ -148,10 +149,7 @@ def scan(  # noqa: PLR0913 - one a command line option
     if as_json:
         click.echo(msgspec.json.encode({**progress._asdict(), "output": output}).decode())
     else:
-        click.echo(
-            f"{progress.violations:,} guard violations in {progress.files:,} files; "
-            f"{progress.errors:,} could not be read; written to {output}"
-        )
+        click.echo(f"{_counted(progress, f' in {progress.files:,} files')}; written to {output}")
     return 0 if progress.violations else _NONE
 
 
@@ -194,6 +192,14 @@ def report(directory: Path, page: Path | None, top: int, *, as_json: bool) -> in
     return 0 if found.violations else _NONE
 
 
+def _counted(found: Progress | Summary, where: str = "") -> str:
+    from excguard.fleet.summary import counted  # noqa: PLC0415 - of the extra
+
+    text = f"{counted(found.violations, 'guard violation')}{where}; "
+    text += f"{counted(found.errors, 'file')} could not be read"
+    return text + (f"; {counted(found.telemetry, 'line')} of policy telemetry" if found.telemetry else "")
+
+
 def _require(*packages: str) -> None:
     """Refuse to go on without the extra's packages, which are imported when a command runs."""
     if missing := [name for name in packages if find_spec(name) is None]:
@@ -220,29 +226,37 @@ def _shown(parts: Iterator[Progress]) -> Iterator[Progress]:
 
 
 def _table(found: Summary, top: int) -> None:
-    from rich.console import Console  # noqa: PLC0415 - only for the table
+    from rich import box  # noqa: PLC0415 - only for the table
+    from rich.console import Console  # noqa: PLC0415 - likewise
     from rich.table import Table  # noqa: PLC0415 - likewise
     from rich.text import Text  # noqa: PLC0415 - likewise
 
-    from excguard.fleet.summary import sparkline  # noqa: PLC0415 - of the extra
+    from excguard.fleet.summary import TREND_DAYS, sparkline  # noqa: PLC0415 - of the extra
 
-    table = Table("violations", "severity", "rule", "place", "versions", "first", "last", "trend")
+    console = Console(width=None if sys.stdout.isatty() else 200, markup=False, highlight=False)
+    wide = console.width >= _WIDE
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("violations", justify="right", no_wrap=True)
+    for name in ("rule", "site", "versions"):
+        table.add_column(name, overflow="fold")
+    table.add_column("first, last day", no_wrap=True)
+    if wide:
+        table.add_column(f"{TREND_DAYS} days", no_wrap=True)
+    between = " " if wide else "\n"
     for site in found.sites[:top]:
-        cells = (
+        versions = ", ".join(site.versions[:3]) + (" ..." if len(site.versions) > 3 else "")
+        cells = [
             f"{site.count:,}",
-            site.severity,
-            site.flavor,
-            f"{site.place or site.process} ({site.site_id})",
-            ", ".join(site.versions[:3]) + (" ..." if len(site.versions) > 3 else ""),
-            str(site.first or ""),
-            str(site.last or ""),
-            sparkline(site.trend),
-        )
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    width = None if sys.stdout.isatty() else 200
-    console = Console(width=width, markup=False, highlight=False)
+            f"{site.flavor}{between}{site.severity}",
+            f"{site.place or site.process}{between}{site.site_id}",
+            versions,
+            f"{site.first}{between}{site.last}" if site.first else "",
+        ]
+        if wide:
+            cells.append(sparkline(site.trend))
+        table.add_row(*(Text("\n".join(map(printable, cell.split("\n")))) for cell in cells))
     if found.sites:
         console.print(table)
     rest = len(found.sites) - top
     more = f" {rest:,} more sites: --top {len(found.sites)}." if rest > 0 else ""
-    click.echo(f"{found.violations:,} guard violations; {found.errors:,} files could not be read.{more}")
+    click.echo(f"{_counted(found)}.{more}")

@@ -58,7 +58,11 @@ SCHEMA: Final = pa.schema(
     ],
     metadata={"excguard.schema_version": str(SCHEMA_VERSION)},
 )
-"""One row a violation; a file that cannot be read is one row with `path` and `error`."""
+"""One row a violation; a file that cannot be read is one row with `path` and `error`.
+
+Telemetry of an IPC policy (`guards.is_policy_telemetry`) has a row too, with the flavor name "NONE" and
+without a severity, as in the rows of a scan.
+"""
 
 _OS_MAJOR = re.compile(r"(?:macOS|OS X|iOS|iPhone OS|Mac OS X|watchOS|tvOS|visionOS)\D{0,3}(\d{1,2})\b")
 

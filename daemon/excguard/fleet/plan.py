@@ -69,8 +69,9 @@ class Done(msgspec.Struct, frozen=True):
     Attributes:
         number: of the shard.
         files: keys that were read or could not be.
-        violations: rows without an error.
-        errors: rows with one.
+        violations: rows of guard violations.
+        errors: rows with an error.
+        telemetry: rows of IPC policies' telemetry, which is not a violation.
         parts: the files of the output.
     """
 
@@ -78,6 +79,7 @@ class Done(msgspec.Struct, frozen=True):
     files: int
     violations: int
     errors: int
+    telemetry: int
     parts: list[File]
 
 
@@ -148,6 +150,7 @@ class Plan:
             "files": sum(one.files for one in done),
             "violations": sum(one.violations for one in done),
             "errors": sum(one.errors for one in done),
+            "telemetry": sum(one.telemetry for one in done),
             "parts": [part.path for one in done for part in one.parts],
         }
         self._output.put(f"_excguard/manifest-{self.job}.json", msgspec.json.encode(manifest) + b"\n")

@@ -22,12 +22,14 @@ class Progress(NamedTuple):
         files: read, or tried.
         violations: found.
         errors: files that could not be read.
+        telemetry: reports of IPC policies' telemetry, which is not a violation.
         shards: finished in this run.
     """
 
     files: int = 0
     violations: int = 0
     errors: int = 0
+    telemetry: int = 0
     shards: int = 0
 
 
@@ -64,6 +66,7 @@ def scan(
                 progress.files + done.files,
                 progress.violations + done.violations,
                 progress.errors + done.errors,
+                progress.telemetry + done.telemetry,
                 progress.shards + 1,
             )
             yield progress
@@ -73,5 +76,6 @@ def scan(
         sum(done.files for done in results),
         sum(done.violations for done in results),
         sum(done.errors for done in results),
+        sum(done.telemetry for done in results),
         progress.shards,
     )

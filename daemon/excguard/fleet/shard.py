@@ -14,6 +14,7 @@ from pyarrow import parquet
 from excguard.fleet.batch import SCHEMA, rows_of
 from excguard.fleet.plan import Done, File, Shard, done_path, keys_of
 from excguard.fleet.store import open_store
+from excguard.knowledge import guards
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,7 +53,9 @@ def scan_shard(
         for _ in pool.map(lambda file: results.put(*file, sync=False), files.items()):
             pass
     sizes = [File(path, len(content)) for path, content in files.items()]
-    done = msgspec.json.encode(Done(shard.number, len(keys), parts.rows - parts.errors, parts.errors, sizes))
+    done = msgspec.json.encode(
+        Done(shard.number, len(keys), parts.violations, parts.errors, parts.telemetry, sizes)
+    )
     results.put(done_path(shard), done)
 
 
@@ -60,12 +63,11 @@ class _Parts:
     """Rows by their directory of the output, ``os_major=26/date=2026-03-01``.
 
     Attributes:
-        rows: how many there are.
-        errors: how many of them say that a file could not be read.
+        violations, errors, telemetry: as of `Done`.
     """
 
     def __init__(self) -> None:
-        self.rows = self.errors = 0
+        self.violations = self.errors = self.telemetry = 0
         self._rows: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         self._batches: defaultdict[str, list[pa.RecordBatch]] = defaultdict(list)
         self._waiting = 0
@@ -75,8 +77,12 @@ class _Parts:
             major, time = row.get("os_major"), row.get("report_time")
             day = _UNKNOWN if time is None else time.date().isoformat()
             self._rows[f"os_major={_UNKNOWN if major is None else major}/date={day}"].append(row)
-            self.errors += row.get("error") is not None
-        self.rows += len(rows)
+            if row.get("error") is not None:
+                self.errors += 1
+            elif guards.is_policy_telemetry(row["guard_type_name"], row["flavor"]):
+                self.telemetry += 1
+            else:
+                self.violations += 1
         self._waiting += len(rows)
         if self._waiting >= _BATCH_ROWS:
             self._convert()

@@ -11,6 +11,7 @@ import msgspec
 import pyarrow.dataset
 
 from excguard.fleet.store import StoreError
+from excguard.knowledge import guards
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +21,8 @@ TREND_DAYS: Final = 28
 _MAX_ROWS: Final = 200
 _COLUMNS = [
     "site_id",
+    "guard_type_name",
+    "flavor",
     "flavor_name",
     "severity",
     "image",
@@ -64,6 +67,7 @@ class Summary(msgspec.Struct, kw_only=True):
     Attributes:
         violations: how many.
         errors: files that could not be read.
+        telemetry: reports of IPC policies' telemetry, which is not a violation.
         sites: the most frequent first.
         versions: violations by version of the app; likewise systems by system.
         last: the last day of the trend.
@@ -71,6 +75,7 @@ class Summary(msgspec.Struct, kw_only=True):
 
     violations: int
     errors: int
+    telemetry: int
     sites: list[SiteRow]
     versions: list[tuple[str, int]]
     systems: list[tuple[str, int]]
@@ -98,11 +103,14 @@ def summarize(directory: Path) -> Summary:
     by_site: dict[str, Counter[str]] = defaultdict(Counter)
     versions: Counter[str] = Counter()
     systems: Counter[str] = Counter()
-    errors = 0
+    errors = telemetry = 0
     for batch in data.to_batches(columns=_COLUMNS):
         for row in batch.to_pylist():
             if row["error"] is not None:
                 errors += 1
+                continue
+            if guards.is_policy_telemetry(row["guard_type_name"], row["flavor"]):
+                telemetry += 1
                 continue
             site = row["site_id"]
             version = row["app_version"] or "unknown"
@@ -118,6 +126,7 @@ def summarize(directory: Path) -> Summary:
     return Summary(
         violations=sum(row.count for row in rows),
         errors=errors,
+        telemetry=telemetry,
         sites=rows,
         versions=versions.most_common(),
         systems=systems.most_common(),
@@ -153,27 +162,68 @@ def sparkline(values: Iterable[int]) -> str:
     return "".join(" " if not value else _BARS[(value * len(_BARS) - 1) // top] for value in values)
 
 
-_PAGE = r"""\ <!doctype html> <html lang="en"> <meta charset="utf-8"> <meta name="viewport"
-content="width=device-width"> <title>excguard: {title}</title> <style> :root {{ color-scheme: light dark;
-font: 15px/1.5 system-ui, sans-serif; }} body {{ margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }} h1
-{{ font-size: 1.4rem; }} h2 {{ font-size: 1.1rem; margin-top: 2rem; }} table {{ border-collapse: collapse;
-width: 100%; }} th, td {{ padding: .35rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px
-solid #8884; }} td.n {{ text-align: right; font-variant-numeric: tabular-nums; }} code {{ font-size: .9em;
-overflow-wrap: anywhere; }} svg {{ fill: currentColor; }} .fatal {{ color: #c62828; }} .optional {{ color:
-#b26a00; }} @media (prefers-color-scheme: dark) {{ .fatal {{ color: #ff8a80; }} .optional {{ color: #ffcc80;
-}} }} </style> <h1>{title}</h1> <p>{lead}</p> <h2>Sites</h2> <table>
-<thead><tr><th>violations<th>severity<th>rule<th>place<th>process<th>versions<th>first seen<th>last
-seen<th>{days} days <tbody> {sites} </table> {rest} <h2>Versions</h2>
-<table><thead><tr><th>version<th>violations<tbody> {versions} </table> <h2>Systems</h2>
-<table><thead><tr><th>system<th>violations<tbody> {systems} </table> </html>
+def counted(count: int, noun: str) -> str:
+    """`2,000 sites`, `1 site`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>excguard: {title}</title>
+<style>
+:root {{ color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }}
+body {{ margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }}
+h1 {{ font-size: 1.4rem; }}
+h2 {{ font-size: 1.1rem; margin-top: 2rem; }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; width: 100%; }}
+th, td {{ padding: .35rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid #8884; }}
+.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
+.day, .rule {{ white-space: nowrap; }}
+code {{ font-size: .9em; overflow-wrap: anywhere; }}
+svg {{ fill: currentColor; }}
+.fatal {{ color: #c62828; }}
+.optional {{ color: #8a5300; }}
+@media (prefers-color-scheme: dark) {{ .fatal {{ color: #ff8a80; }} .optional {{ color: #ffcc80; }} }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p>{lead}</p>
+<h2>Sites</h2>
+<div class="wide"><table>
+<thead><tr><th class="n">violations<th>severity<th>rule<th>place<th>process<th>versions
+<th>first seen<th>last seen<th>{days} days</thead>
+<tbody>
+{sites}
+</tbody></table></div>
+{rest}
+<h2>Versions</h2>
+<table><thead><tr><th>version<th class="n">violations</thead>
+<tbody>
+{versions}
+</tbody></table>
+<h2>Systems</h2>
+<table><thead><tr><th>system<th class="n">violations</thead>
+<tbody>
+{systems}
+</tbody></table>
+</body>
+</html>
 """
 
 
 def page(summary: Summary, title: str) -> str:
     """The summary as one HTML page that loads nothing from elsewhere."""
-    lead = f"{summary.violations:,} guard violations at {len(summary.sites):,} sites."
+    lead = f"{counted(summary.violations, 'guard violation')} at {counted(len(summary.sites), 'site')}."
     if summary.errors:
-        lead += f" {summary.errors:,} files could not be read."
+        lead += f" {counted(summary.errors, 'file')} could not be read."
+    if summary.telemetry:
+        lead += f" Not counted: {counted(summary.telemetry, 'line')} of policy telemetry."
     if summary.last is not None:
         lead += f" The trend ends on {summary.last.isoformat()}."
     rest = len(summary.sites) - _MAX_ROWS
@@ -193,9 +243,10 @@ def _row(site: SiteRow) -> str:
     severity = html.escape(site.severity)
     return (
         f'<tr><td class="n">{site.count:,}<td class="{severity}">{severity}'
-        f"<td><code>{html.escape(site.flavor)}</code><td><code>{html.escape(site.place)}</code>"
+        f'<td class="rule"><code>{html.escape(site.flavor)}</code><td><code>{html.escape(site.place)}</code>'
         f"<br><small>{html.escape(site.site_id)}</small><td>{html.escape(site.process)}"
-        f"<td>{html.escape(shown)}<td>{site.first or ''}<td>{site.last or ''}<td>{_chart(site.trend)}"
+        f'<td>{html.escape(shown)}<td class="day">{site.first or ""}<td class="day">{site.last or ""}'
+        f"<td>{_chart(site.trend)}"
     )
 
 
