@@ -56,17 +56,12 @@ if TYPE_CHECKING:
     from tests.conformance.oracle.sequences import Row
 
 
+Guard = tuple[int, str, int]
+"""Flavor, target, payload."""
+
+
 class Model(Space):
     """One task: its names, and the messages between its ports."""
-
-    @classmethod
-    def of(cls, row: Row) -> Model:
-        """The task of a row after its calls."""
-        task = row["task"]
-        model = cls(row["release"][0], hardened=task["hardened_runtime"], fatal=task["exc_guard_fatal"])
-        for op in row["ops"]:
-            model.answer(op)
-        return model
 
     # ---- notifications ----
 
@@ -164,6 +159,7 @@ class Model(Space):
         sent = Message(100, to.kind, reply)
         assert to.port is not None
         try:
+            self._check_destination(to.port, reply)
             circular = self._copyin_body(sent, descriptors, to.port)
         except Answer:
             self._destroy(sent)
@@ -176,6 +172,9 @@ class Model(Space):
             raise Unknown("full")
         else:
             to.port.queue.append(sent)
+
+    def _check_destination(self, to: Port, reply: Right) -> None:
+        """What a destination asks of the sender, since macOS 26."""
 
     def _named(self, side: Row) -> tuple[str, Entry | None]:
         name = side["name"]
@@ -224,12 +223,9 @@ class Model(Space):
         """The guard that was raised before stays."""
         bits = 0 if entry is None else entry.bits
         guard = (SEND_INVALID_REPLY, name, self._reason(0, bits, NUMBERS[disposition]))
-        pending, self._pending = self._pending, None
-        if pending is None or (self._ends(guard) and not self._ends(pending)):
-            pending = guard
-        return Answer("MACH_SEND_INVALID_REPLY", pending)
+        return Answer("MACH_SEND_INVALID_REPLY", guard)
 
-    def _ends(self, guard: tuple[int, str, int]) -> bool:
+    def _ends(self, guard: Guard) -> bool:
         """Whether it is fatal (mach_port_guard_ast, ipc_policy.c)."""
         return guard[0] <= (LAST_OPTIONAL if self._fatal else LAST_FATAL)
 
@@ -300,7 +296,9 @@ class Model(Space):
     def _copyin_of_body(self, name: str, entry: Entry, disposition: str, *, guarded: bool) -> Right:
         blame = SEND_INVALID_RIGHT, name, self._reason(3 if guarded else 1, 0, NUMBERS[disposition])
         if disposition not in BECOMES:
-            raise Answer("MACH_SEND_INVALID_RIGHT", blame)
+            reply = self._reasons and entry.port is not None and entry.port.kind == "reply"
+            kept = self._kept(name, entry.held, NUMBERS[disposition]) if reply else None
+            raise Answer("MACH_SEND_INVALID_RIGHT", kept or blame)
         try:
             return self._copyin(name, entry, disposition, "body")
         except Answer as answer:
@@ -315,11 +313,10 @@ class Model(Space):
             at = at.destination
         return at is port
 
-    @staticmethod
-    def _check_guard(name: str, entry: Entry, descriptor: Row) -> None:
+    def _check_guard(self, name: str, entry: Entry, descriptor: Row) -> None:
         """ipc_right_copyin_check_guard_locked, behind the checks of the right itself."""
         port = entry.port
-        if not entry.kinds & RECEIVE or port is None or port.immovable or port.kind == "reply":
+        if not entry.kinds & RECEIVE or port is None or self._stays(port):
             return
         context = number(descriptor["context"])
         unguarded = "MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND" in descriptor["flags"] and not context
@@ -388,6 +385,12 @@ class Model(Space):
 
     # ---- a call of a row ----
 
+    def _first(self, first: Guard | None, second: Guard | None) -> Guard | None:
+        """The first guard stands, but a fatal one takes its place (thread_ast_mach_exception)."""
+        if first is None or (second is not None and self._ends(second) and not self._ends(first)):
+            return second
+        return first
+
     def answer(self, op: Row) -> Row:
         """The call with what the kernel answers."""
         call: Callable[..., None] | None = getattr(self, op["call"], None)
@@ -396,19 +399,20 @@ class Model(Space):
         known: Row = {key: op[key] for key in ("call", "args", "result") if key in op}
         extra = {"result": op["result"]} if "result" in op else {}
         args = [op["args"]] if isinstance(op["args"], dict) else op["args"]
+        self._pending = None
+        known["returns"] = "KERN_SUCCESS"
+        guard = None
         try:
             call(*args, **extra)
         except Answer as answer:
-            known["returns"] = answer.returns
+            known["returns"], guard = answer.returns, answer.guard
             if answer.gives:
                 known["gives"] = answer.gives
-            if answer.guard:
-                flavor, target, payload = answer.guard
-                known["guard"] = {"value": flavor, "target": target, "subcode": hex(payload)}
-                if self._ends(answer.guard):
-                    known["process"] = "ends"
-        else:
-            known["returns"] = "KERN_SUCCESS"
+        guard = self._first(self._pending, guard)
+        if guard:
+            known["guard"] = {"value": guard[0], "target": guard[1], "subcode": hex(guard[2])}
+            if self._ends(guard):
+                known["process"] = "ends"
         return known
 
 

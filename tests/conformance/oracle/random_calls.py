@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.conformance.oracle.model import Model
+from tests.conformance.oracle.port_types import LEVELS, task_of
 from tests.conformance.oracle.rights import (
     ALLOCATED,
     COPY_SEND,
@@ -18,8 +18,10 @@ from tests.conformance.oracle.rights import (
     SENDS,
     Unknown,
 )
+from tests.conformance.oracle.sequences import POLICIES
 
 if TYPE_CHECKING:
+    from tests.conformance.oracle.model import Model
     from tests.conformance.oracle.sequences import Row
 
 DESCRIPTOR_FLAGS: Final = (
@@ -30,6 +32,7 @@ VARIABLES: Final = 32
 """Of the program sequences.c."""
 GUARDS: Final = ("0x0", "0x1234", "0x9999")
 FLAGS: Final = (0, 0x1, 0x10, 0x11, 0x21, 0x31, 0x90, 0x1000, 0x1010, 0x2000, 0x2010, 0x4000, 0x4010)
+FLAGS_OF_26: Final = (0x400, 0x410, 0x800, 0x810, 0x2400, 0x2410, 0x8000, 0x8010, 0x10000, 0x10010)
 DELTAS: Final = (-70000, -3, -2, -1, -1, -1, 0, 1, 1, 2, 70000)
 NOTIFIED: Final = ("MACH_NOTIFY_NO_SENDERS", "MACH_NOTIFY_DEAD_NAME", "MACH_NOTIFY_SEND_POSSIBLE")
 
@@ -37,7 +40,8 @@ NOTIFIED: Final = ("MACH_NOTIFY_NO_SENDERS", "MACH_NOTIFY_DEAD_NAME", "MACH_NOTI
 class _Choices:
     """Random calls on names, as a row has them."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, release: str) -> None:
+        self._flags = FLAGS if release < "26" else (*FLAGS, *FLAGS_OF_26)
         self._chance = random.Random(seed)  # noqa: S311 - the same sequence for the same seed
         self.names: list[str] = []
         self._bound = 0
@@ -77,7 +81,7 @@ class _Choices:
     def _right(self) -> Row:
         return self.one(
             lambda: self._given("mach_port_allocate", self.one(*ALLOCATED)),
-            lambda: self._given("mach_port_construct", self.one(*FLAGS), 0, self.one(*GUARDS)),
+            lambda: self._given("mach_port_construct", self.one(*self._flags), 0, self.one(*GUARDS)),
             lambda: self._given("mach_port_extract_right", self._name(), self.one(*DISPOSITIONS)),
             lambda: self._asked("mach_port_insert_right", *[self._name()] * 2, self.one(*DISPOSITIONS)),
             lambda: self._asked(
@@ -161,25 +165,40 @@ class _Choices:
         }
 
 
+def _after(row: Row) -> Model:
+    """The task of a row after its calls."""
+    model = task_of(row, row["release"][0])
+    for op in row["ops"]:
+        model.answer(op)
+    return model
+
+
+def _task(choices: _Choices, release: str) -> Row:
+    """A process: of any kind on macOS 26, where enhanced security makes guards fatal."""
+    hardened, fatal = choices.one((False, False), (False, True), (True, True))
+    if release < "26":
+        return {"hardened_runtime": hardened, "exc_guard_fatal": fatal}
+    kind = choices.one("third party", *POLICIES)
+    return {"kind": kind, "exc_guard_fatal": fatal or LEVELS.get(kind, 0) >= 1 or "opted out" in kind}
+
+
 def sequence(seed: int, release: str, length: int = 60) -> Row:
     """A row of random calls; it ends early if the process does."""
-    choices = _Choices(seed)
-    hardened, fatal = choices.one((False, False), (False, True), (True, True))
-    row: Row = {
-        "id": f"random/{release}/{seed}",
-        "release": [release],
-        "task": {"hardened_runtime": hardened and release < "26", "exc_guard_fatal": fatal},
-        "ops": [],
-    }
-    model = Model.of(row)
-    while len(row["ops"]) < length and not choices.full:
+    choices = _Choices(seed, release)
+    task = _task(choices, release)
+    row: Row = {"id": f"random/{release}/{seed}", "release": [release], "task": task, "ops": []}
+    model = task_of(row, release)
+    for _ in range(2 * length):
+        if choices.full or len(row["ops"]) == length:
+            break
         before = dict(model.variables)
         try:
             op = model.answer(choices.call())
         except Unknown:
-            break
+            model = _after(row)
+            continue
         if op.get("process") == "ends" and len(row["ops"]) < length // 2 and choices.one(*range(8)):
-            model = Model.of(row)  # the sequence goes on as if the call had not been made
+            model = _after(row)  # the sequence goes on as if the call had not been made
             continue
         row["ops"].append(op)
         if op.get("process") == "ends":

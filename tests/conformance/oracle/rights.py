@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 SEND, RECEIVE, ONCE, PORT_SET, DEAD = 0x10000, 0x20000, 0x40000, 0x80000, 0x100000
-EX_RECEIVE: Final = 0x200000
+EX_RECEIVE, IMMOVABLE_SEND = 0x200000, 0x800000
 PORT: Final = SEND | RECEIVE | ONCE
 UREFS_MAX: Final = 0xFFFF
 RIGHTS: Final = {
@@ -83,6 +83,35 @@ class Right:
     """In a guarded descriptor."""
 
 
+@dataclass(frozen=True)
+class Type:
+    """What follows from a port's type since macOS 26."""
+
+    number: int
+    """Of osfmk/ipc/ipc_types.h of 26.0."""
+    stays: bool = False
+    """Its receive right does not move."""
+    sends_stay: bool = False
+    reply_ports: bool = False
+    """Messages to it name reply ports."""
+    no_senders: bool = True
+    port_destroyed: bool = True
+
+
+TYPES: Final = {
+    "": Type(1),
+    "service": Type(2, reply_ports=True),
+    "weak service": Type(3),
+    "connection": Type(4, sends_stay=True, reply_ports=True),
+    "connection with array": Type(5, stays=True, port_destroyed=False),
+    "exception": Type(6, stays=True, port_destroyed=False),
+    "reply": Type(8, stays=True, sends_stay=True, no_senders=False, port_destroyed=False),
+    "weak reply": Type(10),
+}
+_PLACES: Final = {"destination": 1, "local": 2, "body": 4, "guarded": 5, "array": 6}
+_PLACES.update(call=7, extract=7, insert=7)
+
+
 @dataclass(eq=False)
 class Port:
     """A port and its queue."""
@@ -94,7 +123,7 @@ class Port:
     immovable: bool = False
     sets: set[Entry] = field(default_factory=set)
     kind: str = ""
-    """"reply" or "weak reply"; empty: another."""
+    """A key of ``TYPES``; before macOS 26 reply ports alone have one."""
     enforces: bool = False
     """Messages to it name reply ports."""
     srights: int = 0
@@ -116,13 +145,16 @@ class Entry:
     urefs: int = 0
     former: bool = False
     port: Port | None = None
+    kept: bool = False
+    """Its send rights do not move (IE_BITS_IMMOVABLE_SEND, since macOS 26)."""
     request: Port | None = None
     """Holds a send-once right, for the notification that the name is dead."""
 
     @property
     def bits(self) -> int:
         """``ie_bits``."""
-        return self.generation << 26 | self.kinds | (EX_RECEIVE if self.former else 0) | self.urefs
+        marks = (EX_RECEIVE if self.former else 0) | (IMMOVABLE_SEND if self.kept else 0)
+        return self.generation << 26 | self.kinds | marks | self.urefs
 
     @property
     def held(self) -> Port:
@@ -147,11 +179,12 @@ class Space:
     """One task's names."""
 
     def __init__(self, release: str, *, hardened: bool = False, fatal: bool = False) -> None:
+        """``hardened``: with the hardened runtime; ``fatal``: with ``TASK_EXC_GUARD_MP_FATAL``."""
         self.release = tuple(int(part) for part in release.split("."))
         self._reasons = self.release >= (26,)
         self._fatal = fatal
-        # ip_is_reply_port: whose MPO_REPLY_PORT is one (ipc_port_init, xnu-10063.101.15; a type since 26).
-        self._strict_reply_ports = self._reasons or (hardened and self.release >= (14, 4))
+        # ip_is_reply_port: whose MPO_REPLY_PORT is one (ipc_port_init, xnu-10063.101.15).
+        self._strict_reply_ports = hardened and self.release >= (14, 4)
         self._pending: tuple[int, str, int] | None = None
         self._entries: list[Entry] = []
         self._free: list[Entry] = []
@@ -171,7 +204,8 @@ class Space:
     def _end(self, entry: Entry) -> None:
         """The name is free, and a request on it ends (ipc_right_request_cancel)."""
         name, request = (entry, entry.generation), entry.request
-        entry.kinds, entry.urefs, entry.former, entry.port, entry.request = 0, 0, False, None, None
+        entry.kinds, entry.urefs, entry.former, entry.kept = 0, 0, False, False
+        entry.port, entry.request = None, None
         self._free.append(entry)
         if request is not None:
             self._notify(request, PORT_DELETED, name)
@@ -419,6 +453,7 @@ class Space:
             if entry.held.guarded:
                 flavor = DESTROY if self.release >= (15, 4) else MOD_REFS
                 raise Answer("KERN_INVALID_RIGHT", (flavor, name, entry.held.context))
+            entry.kept = False  # unlike mach_port_destruct
             self._end_receive(entry)
 
     def _bad_delta(self, name: str, entry: Entry, number: int, delta: int) -> Answer:
@@ -466,7 +501,7 @@ class Space:
                 raise Answer("KERN_INVALID_RIGHT")
             assert port is not None
             if reply and (disposition == MAKE_SEND or place not in {"destination", "local"}):
-                raise Answer("KERN_INVALID_CAPABILITY", (INVALID_RIGHT, name, 0))
+                raise self._misused(name, disposition, place)
             if disposition == MAKE_SEND:
                 port.srights += 1
                 port.mscount += 1
@@ -494,7 +529,11 @@ class Space:
             raise Answer("KERN_INVALID_RIGHT")
         port = entry.held
         if port.kind == "reply" and not (disposition == MOVE_ONCE and place == "destination"):
-            raise Answer("KERN_INVALID_CAPABILITY", (INVALID_RIGHT, name, 0))
+            raise self._misused(name, disposition, place)
+        if entry.kept and not (
+            place in {"destination", "insert"} or (place == "extract" and disposition == COPY_SEND)
+        ):
+            raise Answer("KERN_INVALID_CAPABILITY", self._kept(name, port, NUMBERS[disposition]))
         if disposition == MOVE_ONCE:
             self._end(entry)
         else:
@@ -503,11 +542,24 @@ class Space:
                 self._drop_send(entry)
         return Right(kind, port)
 
+    def _stays(self, port: Port) -> bool:
+        """Whether the receive right does not move."""
+        return port.immovable or port.kind == "reply" or (self._reasons and TYPES[port.kind].stays)
+
+    def _misused(self, name: str, disposition: str, place: str) -> Answer:
+        """A reply port's right where reply ports have no place."""
+        payload = self._reason(4, _PLACES[place], NUMBERS[disposition])
+        return Answer("KERN_INVALID_CAPABILITY", (INVALID_RIGHT, name, payload))
+
+    def _kept(self, name: str, port: Port, disposition: int) -> tuple[int, str, int]:
+        """The guard of a right that does not move: the type of its port and the disposition."""
+        return IMMOVABLE_RIGHT, name, TYPES[port.kind].number << 32 | disposition
+
     def _copyin_receive(self, name: str, entry: Entry) -> Port:
         if not entry.kinds & RECEIVE:
             raise Answer("KERN_INVALID_RIGHT")
         port = entry.held
-        if port.immovable or port.kind == "reply":
+        if self._stays(port):
             raise Answer("KERN_INVALID_CAPABILITY", (IMMOVABLE_RIGHT, name, 0))
         port.guarded, port.strict, port.context, port.mscount = False, False, 0, 0
         port.sets.clear()
@@ -521,9 +573,9 @@ class Space:
         """The entry of a port's send or receive right (ipc_right_reverse)."""
         return next((entry for entry in self._entries if entry.port is port and entry.kinds != ONCE), None)
 
-    @staticmethod
-    def _put(entry: Entry, port: Port, kind: int) -> None:
+    def _put(self, entry: Entry, port: Port, kind: int) -> None:
         """ipc_right_copyout."""
+        entry.kept = entry.kept or (self._reasons and kind != RECEIVE and TYPES[port.kind].sends_stay)
         port.srights -= bool(entry.kinds & kind & SEND)
         entry.kinds |= kind
         entry.port = port
@@ -539,7 +591,7 @@ class Space:
         entry = self._find(name)
         if entry is None:
             raise Answer("KERN_INVALID_NAME")
-        right = self._copyin(name, entry, disposition)
+        right = self._copyin(name, entry, disposition, "extract")
         raise Answer("KERN_SUCCESS", port=self._copyout(right, result), got=BECOMES[disposition][1])
 
     def _copyout(self, right: Right, result: str | None = None) -> str:
@@ -575,8 +627,6 @@ class Space:
             raise Answer("KERN_INVALID_CAPABILITY")
         if not entry.kinds & (RECEIVE if disposition == MAKE_SEND else SEND):
             raise Answer("KERN_INVALID_RIGHT")
-        if self._reasons and entry.held.kind == "reply":
-            raise Unknown("reply")
         entry.held.srights += 1
         entry.held.mscount += disposition == MAKE_SEND
         self._put(entry, entry.held, SEND)
@@ -594,7 +644,7 @@ class Space:
         if same and disposition in {MAKE_SEND, COPY_SEND}:
             self._insert_own(entry, disposition)
             return
-        taken = self._copyin(right, entry, disposition)
+        taken = self._copyin(right, entry, disposition, "insert")
         if taken.port is None:
             raise Answer("KERN_INVALID_CAPABILITY")
         self._copyout_name(name, taken)

@@ -88,8 +88,7 @@ _TASK_SELF: Final = 0x203
 _PORTS: Final = {"port", "previous", "remote", "local"}
 """Of what calls give, the port names."""
 
-# excsim.h, enum excsim_policy
-_POLICY: Final = {
+POLICIES: Final = {
     "hardened runtime": 0x1,
     "enhanced security 1 (browser engine)": 0x2,
     "enhanced security 2 (platform restrictions)": 0x4,
@@ -102,12 +101,13 @@ _POLICY: Final = {
     "platform restrictions 2 in launchd's coalition": 0x4 | 0x40,
     "launchd (initproc, platform binary)": 0x8 | 0x40 | 0x100,
 }
+"""Of each kind of process, as ``enum excsim_policy`` of excsim.h."""
 
 
 def policy(row: Row) -> int:
     """What kind of process made the calls, as ``enum excsim_policy``; 0: one of any third party."""
     task = row["task"]
-    return _POLICY[task["kind"]] if "kind" in task else int(task["hardened_runtime"])
+    return POLICIES[task["kind"]] if "kind" in task else int(task["hardened_runtime"])
 
 
 def load(release: str | None = None) -> list[Row]:
