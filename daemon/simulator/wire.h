@@ -15,7 +15,7 @@ enum {
 };
 
 enum wire_op {
-    WIRE_HELLO = 1, /* image id, spawn token, whether it is the main thread -> thread id */
+    WIRE_HELLO = 1, /* image id, spawn token -> thread id */
     WIRE_ABORT,     /* no reply of its own: a mach_msg that waits returns interrupted */
     WIRE_MSG, /* 64-bit options, send size, receive size, receive name, timeout, notify; message -> message */
 
@@ -49,7 +49,8 @@ enum wire_op {
     WIRE_PORT_ASSERT, /* task, name, flavor, count; words */
     WIRE_PORT_DEALLOCATE_KERNEL, /* task, name, port type */
     WIRE_PORT_GET_SERVICE_INFO,  /* task, name -> mach_service_port_info_data_t */
-    WIRE_PORT_KOBJECT,           /* task, name -> type of the kernel object */
+    WIRE_PORT_KOBJECT,           /* task, name -> type of the kernel object; its description */
+    WIRE_PORT_IS_CONNECTION,     /* task, connection, service -> filter policy */
     WIRE_PORT_SPACE_INFO,    /* task, first index -> next index or 0, size of the table; ipc_info_name_t[] */
     WIRE_REPLY_PORT,         /* -> name */
     WIRE_SPECIAL_REPLY_PORT, /* -> name */

@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -192,7 +191,6 @@ static int greet(struct connection *connection) {
     struct wire_reply reply;
     image_id(hello.arg);
     hello.arg[2] = token ? strtoull(token, NULL, 16) : 0;
-    hello.arg[3] = syscall(SYS_gettid) == getpid();
     if (exchange(connection, &hello, NULL, 0) < (ssize_t)sizeof reply) {
         return 0;
     }

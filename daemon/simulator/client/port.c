@@ -1,5 +1,6 @@
 /* mach/mach_port.h, mach/mach_init.h, mach/mig.h, mach/vm_map.h */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -181,6 +182,28 @@ kern_return_t mach_port_kobject(ipc_space_read_t task, mach_port_name_t name,
     if (answer.result == KERN_SUCCESS) {
         *object_type = (ipc_info_object_type_t)answer.value[0];
         *object_addr = 0; /* but on Apple's development kernels */
+    }
+    return answer.result;
+}
+
+kern_return_t mach_port_kobject_description(ipc_space_read_t task, mach_port_name_t name,
+                                            ipc_info_object_type_t *object_type,
+                                            mach_vm_address_t *object_addr,
+                                            kobject_description_t description) {
+    struct answer answer = CALL(WIRE_PORT_KOBJECT, task, name);
+    if (answer.result == KERN_SUCCESS) {
+        *object_type = (ipc_info_object_type_t)answer.value[0];
+        *object_addr = 0;
+        snprintf(description, KOBJECT_DESCRIPTION_LENGTH, "%s", (const char *)answer.payload);
+    }
+    return answer.result;
+}
+
+kern_return_t mach_port_is_connection_for_service(ipc_space_t task, mach_port_name_t connection_port,
+                                                  mach_port_name_t service_port, uint64_t *filter_policy_id) {
+    struct answer answer = CALL(WIRE_PORT_IS_CONNECTION, task, connection_port, service_port);
+    if (answer.result == KERN_SUCCESS) {
+        *filter_policy_id = 0;
     }
     return answer.result;
 }

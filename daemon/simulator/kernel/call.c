@@ -97,6 +97,7 @@ static call *const calls[WIRE_OP_COUNT] = {
     [WIRE_PORT_DEALLOCATE_KERNEL] = call_port_deallocate_kernel,
     [WIRE_PORT_GET_SERVICE_INFO] = call_port_get_service_info,
     [WIRE_PORT_KOBJECT] = call_port_kobject,
+    [WIRE_PORT_IS_CONNECTION] = call_port_is_connection,
     [WIRE_PORT_SPACE_INFO] = call_port_space_info,
     [WIRE_REPLY_PORT] = call_reply_port,
     [WIRE_SPECIAL_REPLY_PORT] = call_special_reply_port,

@@ -47,7 +47,7 @@ call call_port_move_member, call_port_insert_member, call_port_extract_member, c
 
 call call_port_get_attributes, call_port_set_attributes, call_port_get_srights, call_port_set_mscount,
     call_port_get_context, call_port_set_context, call_port_guard, call_port_unguard, call_port_swap_guard,
-    call_port_peek, call_port_assert, call_port_get_service_info;
+    call_port_peek, call_port_assert, call_port_get_service_info, call_port_is_connection;
 /* ---- call_debug.c ---- */
 
 call call_port_kobject, call_port_space_info;

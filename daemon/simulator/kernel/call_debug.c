@@ -1,6 +1,11 @@
 /* What debuggers read of a name space and its names (osfmk/ipc/mach_debug.c). */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
 #include "call.h"
 #include "mach_debug/ipc_info.h"
+#include "mach_debug/mach_debug_types.h"
 
 /* What is not a task's is another error where these calls convert the port themselves. */
 static kern_return_t find_debugged_space(const struct wire_request *request, struct space **space) {
@@ -31,6 +36,17 @@ static ipc_info_object_type_t object_type(const struct port *port) {
     }
 }
 
+/* Of what an app can have, task identity tokens alone have a description: pid, unique id, its version. */
+static void describe(struct thread *thread, const struct port *port) {
+    char description[KOBJECT_DESCRIPTION_LENGTH] = "";
+    if (port->type == PORT_TASK_ID_TOKEN && port->kobject) {
+        const struct task *task = port->kobject;
+        snprintf(description, sizeof description, "%d,%" PRIu32 ",%" PRIu32, task->pid, task->pid_version,
+                 task->pid_version);
+    }
+    thread_payload(thread, description, strlen(description) + 1);
+}
+
 kern_return_t call_port_kobject(struct thread *thread, const struct wire_request *request,
                                 const uint8_t *payload) {
     (void)payload;
@@ -50,6 +66,7 @@ kern_return_t call_port_kobject(struct thread *thread, const struct wire_request
         return KERN_INVALID_RIGHT;
     }
     thread->reply.value[0] = object_type(entry->port);
+    describe(thread, entry->port);
     return KERN_SUCCESS;
 }
 

@@ -369,3 +369,29 @@ kern_return_t call_port_get_service_info(struct thread *thread, const struct wir
     thread_payload(thread, port->service, sizeof *port->service);
     return KERN_SUCCESS;
 }
+
+/*
+ * mach_port_is_connection_for_service(): a service without a label of a sandbox, as all are here, has no
+ * filter, whatever the connection is.
+ */
+kern_return_t call_port_is_connection(struct thread *thread, const struct wire_request *request,
+                                      const uint8_t *payload) {
+    (void)thread, (void)payload;
+    struct space *space;
+    struct port *service;
+    if (!rule(RULE_SERVICE_PORTS)) {
+        return MIG_BAD_ID;
+    }
+    kern_return_t result = find_space(request, &space);
+    if (result != KERN_SUCCESS) {
+        return result;
+    }
+    if (!MACH_PORT_VALID(word(request, 1)) || !MACH_PORT_VALID(word(request, 2))) {
+        return KERN_INVALID_NAME;
+    }
+    result = right_translate_receive(space, word(request, 2), &service);
+    if (result != KERN_SUCCESS) {
+        return result;
+    }
+    return service->service ? KERN_SUCCESS : KERN_INVALID_CAPABILITY;
+}

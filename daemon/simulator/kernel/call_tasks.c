@@ -273,14 +273,15 @@ kern_return_t call_host_self(struct thread *thread, const struct wire_request *r
 }
 
 /*
- * The last reference to its main thread's port stays with a hardened task, as that to its own port does
- * (ipc_main_thread_set_immovable_pinned, osfmk/kern/ipc_tt.c). libpthread holds one from the start.
+ * The last reference to a thread's port stays with a hardened task, as that to its own port does
+ * (ipc_main_thread_set_immovable_pinned, osfmk/kern/ipc_tt.c, and ipc_port_copyout_send_pinned, which
+ * libpthread's bsdthread_create calls). libpthread holds one from the start to the end of the thread.
  */
 kern_return_t call_thread_self(struct thread *thread, const struct wire_request *request,
                                const uint8_t *payload) {
     (void)request, (void)payload;
     struct space *space = thread->task->space;
-    bool pinned = thread->is_main && thread->task->hardened;
+    bool pinned = thread->task->hardened;
     if (pinned && (!thread->control || !space_find(space, thread->control))) {
         space_copyout(space, thread_port(thread, true), MACH_MSG_TYPE_PORT_SEND); /* libpthread's reference */
     }

@@ -520,7 +520,6 @@ struct thread {
     struct task *task; /* NULL before the first word */
     uint64_t id;
     bool alive;
-    bool is_main;                /* the first one of its process */
     struct port *control, *read; /* receive rights of the kernel */
     struct port *reply_port;     /* for the answers to its exceptions; a receive right of the kernel */
 

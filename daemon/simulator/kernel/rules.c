@@ -36,7 +36,7 @@ static const struct range {
     [RULE_GUARDS_ARE_ASSERTED] = {120000, FOR_EVER},
     /*
      * MPO_SERVICE_PORT, MPO_CONNECTION_PORT, of which at most one may be set, and
-     * mach_port_get_service_port_info (mach_port.c of xnu-8019.41.5).
+     * mach_port_get_service_port_info and mach_port_is_connection_for_service (mach_port.c of xnu-8019.41.5).
      */
     [RULE_SERVICE_PORTS] = {120000, FOR_EVER},
     /* EXCEPTION_IDENTITY_PROTECTED (osfmk/mach/exception_types.h of xnu-8019.41.5). */

@@ -556,7 +556,6 @@ bool thread_hello(struct thread *thread, pid_t pid, uid_t uid, gid_t gid) {
     }
     memcpy(task->image, hello->arg, sizeof task->image);
     thread->task = task;
-    thread->is_main = hello->arg[3];
     list_insert(&task->threads, &thread->link);
     thread->reply.value[0] = thread->id;
     return true;
@@ -588,9 +587,20 @@ struct action *thread_actions(struct thread *thread) {
     return thread->actions;
 }
 
+/* libpthread's reference to the thread's port, pinned in hardened tasks, ends with the thread. */
+static void drop_own_reference(struct thread *thread) {
+    bool pinned = thread->control && thread->task && thread->task->space && thread->task->hardened;
+    struct entry *entry = pinned ? space_find(thread->task->space, thread->control) : NULL;
+    if (entry) {
+        entry->bits &= ~BITS_PINNED;
+        right_deallocate(entry);
+    }
+}
+
 void thread_destroy(struct thread *thread) {
     struct port *ports[] = {thread->control, thread->read, thread->reply_port};
     loop_forget(thread);
+    drop_own_reference(thread);
     thread->alive = false;
     list_remove(&thread->link);
     thread_cancel_wait(thread);

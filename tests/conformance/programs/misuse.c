@@ -17,6 +17,25 @@ static kern_return_t send_with_voucher(mach_port_t voucher) {
     return mach_msg(&message, MACH_SEND_MSG, sizeof message, 0, 0, 0, 0);
 }
 
+static void *name_itself(void *to) {
+    mach_port_t port = mach_thread_self();
+    if (write(*(int *)to, &port, sizeof port) == sizeof port) {
+        pause();
+    }
+    return NULL;
+}
+
+static mach_port_t port_of_new_thread(void) {
+    static int ends[2];
+    mach_port_t port = MACH_PORT_NULL;
+    pthread_t thread;
+    if (pipe(ends) || pthread_create(&thread, NULL, name_itself, &ends[1]) ||
+        read(ends[0], &port, sizeof port) != sizeof port) {
+        exit(99);
+    }
+    return port;
+}
+
 /* INVALID_NAME */
 SCENARIO(deallocate_no_name, no_name(), mach_port_deallocate(SELF, port))
 SCENARIO(mod_refs_no_name, no_name(), mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_SEND, 1))
@@ -150,6 +169,8 @@ static void keep_one_reference(mach_port_t port) {
 SCENARIO(deallocate_task_port, SELF, (keep_one_reference(port), mach_port_deallocate(SELF, port)))
 SCENARIO(deallocate_main_thread, mach_thread_self(),
          (keep_one_reference(port), mach_port_deallocate(SELF, port)))
+SCENARIO(deallocate_thread, port_of_new_thread(),
+         (keep_one_reference(port), mach_port_deallocate(SELF, port)))
 SCENARIO(deallocate_own_reference, mach_thread_self(), mach_port_deallocate(SELF, port))
 SCENARIO(destroy_task_port, SELF, mach_port_destroy(SELF, port))
 SCENARIO(move_send_pinned, SELF,
@@ -204,6 +225,7 @@ static const struct scenario_row rows[] = {
     {"deallocate_task_port", deallocate_task_port},
     {"destroy_task_port", destroy_task_port},
     {"deallocate_main_thread", deallocate_main_thread},
+    {"deallocate_thread", deallocate_thread},
     {"deallocate_own_reference", deallocate_own_reference},
     {"move_send_pinned", move_send_pinned},
     {"insecure_behavior", insecure_behavior},

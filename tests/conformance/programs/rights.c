@@ -414,6 +414,23 @@ CHECK(kernel_objects) {
     EXPECT(KERN_SUCCESS, mach_port_kernel_object(reader, reader, &type, &address));
     EXPECT(TASK_READ, type);
 
+    kobject_description_t description = "?";
+    unsigned pid = 0, version = 0, last = 0;
+    unsigned long long unique = 0;
+    EXPECT(KERN_SUCCESS,
+           mach_port_kobject_description(SELF, SELF, (void *)&type, &wide_address, description));
+    EXPECT(TASK, type);
+    EXPECT(0, strcmp("", description));
+    MUST(task_create_identity_token(SELF, &name));
+    EXPECT(KERN_SUCCESS,
+           mach_port_kobject_description(SELF, name, (void *)&type, &wide_address, description));
+    EXPECT(3, sscanf(description, "%u,%llu,%u%n", &pid, &unique, &version, (int *)&last));
+    EXPECT((unsigned)getpid(), pid);
+    EXPECT(strlen(description), last);
+    EXPECT(KERN_INVALID_NAME,
+           mach_port_kobject_description(SELF, no_name(), (void *)&type, &wide_address, description));
+    MUST(task_get_special_port(SELF, TASK_NAME_PORT, &name));
+
     EXPECT(KERN_INVALID_RIGHT, mach_port_kernel_object(SELF, port_set(), &type, &address));
     EXPECT(KERN_INVALID_RIGHT, mach_port_kernel_object(SELF, send_once_right(port), &type, &address));
     EXPECT(KERN_INVALID_NAME, mach_port_kernel_object(SELF, no_name(), &type, &address));

@@ -359,6 +359,16 @@ CHECK(service_port_info_of_other_ports) {
     EXPECT(KERN_INVALID_NAME, mach_port_get_service_port_info(SELF, no_name(), &info));
 }
 
+/* mach_port_is_connection_for_service, osfmk/ipc/mach_port.c */
+CHECK(connections_of_other_ports) {
+    mach_port_t port = receive_right(0, 0);
+    uint64_t filter = 99;
+    EXPECT(KERN_INVALID_NAME, mach_port_is_connection_for_service(SELF, MACH_PORT_NULL, port, &filter));
+    EXPECT(KERN_INVALID_NAME, mach_port_is_connection_for_service(SELF, port, MACH_PORT_DEAD, &filter));
+    EXPECT(KERN_INVALID_CAPABILITY, mach_port_is_connection_for_service(SELF, port, port, &filter));
+    EXPECT(KERN_INVALID_RIGHT, mach_port_is_connection_for_service(SELF, port, send_right(), &filter));
+}
+
 /* mach_port_construct, osfmk/ipc/mach_port.c: of launchd's coalition alone, whose processes a Mac has none of
  * for a test */
 CHECK(service_ports) {
@@ -366,6 +376,7 @@ CHECK(service_ports) {
                                   found;
     mach_port_options_t options = {.flags = MPO_STRICT_SERVICE_PORT, .service_port_info = &info};
     mach_port_t port, reader;
+    uint64_t filter = 99;
     if (release() < 2600) { /* of which at most one may be set since 14.4 */
         options.flags = MPO_SERVICE_PORT;
     }
@@ -388,8 +399,10 @@ CHECK(service_ports) {
     EXPECT(KERN_SUCCESS, bootstrap_check_in(bootstrap_port, "test.excguard.checked", &port));
     EXPECT(KERN_SUCCESS, mach_port_get_service_port_info(SELF, port, &found));
     EXPECT(0, strcmp("test.excguard.checked", found.mspi_string_name));
+    EXPECT(KERN_SUCCESS, mach_port_is_connection_for_service(SELF, receive_right(0, 0), port, &filter));
+    EXPECT(0, filter);
 #else
-    (void)found, (void)reader;
+    (void)found, (void)reader, (void)filter;
 #endif
 }
 

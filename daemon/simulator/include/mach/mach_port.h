@@ -11,7 +11,7 @@
 #include <mach/notify.h>
 #include <mach/port.h>
 #include <mach/vm_types.h>
-#include <mach_debug/ipc_info.h>
+#include <mach_debug/mach_debug_types.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -62,6 +62,13 @@ extern kern_return_t mach_port_kernel_object(ipc_space_read_t task, mach_port_na
                                              unsigned *object_type, unsigned *object_addr);
 extern kern_return_t mach_port_kobject(ipc_space_read_t task, mach_port_name_t name,
                                        ipc_info_object_type_t *object_type, mach_vm_address_t *object_addr);
+extern kern_return_t mach_port_kobject_description(ipc_space_read_t task, mach_port_name_t name,
+                                                   ipc_info_object_type_t *object_type,
+                                                   mach_vm_address_t *object_addr,
+                                                   kobject_description_t description);
+extern kern_return_t mach_port_is_connection_for_service(ipc_space_t task, mach_port_name_t connection_port,
+                                                         mach_port_name_t service_port,
+                                                         uint64_t *filter_policy_id);
 extern kern_return_t mach_port_insert_member(ipc_space_t task, mach_port_name_t name, mach_port_name_t pset);
 extern kern_return_t mach_port_extract_member(ipc_space_t task, mach_port_name_t name, mach_port_name_t pset);
 extern kern_return_t mach_port_get_context(ipc_space_read_t task, mach_port_name_t name,
