@@ -134,7 +134,7 @@ CASES = [
         0x2,
         1 * TOP,
         None,
-        f"ipc_port_copyout_send_pinned, osfmk/ipc/ipc_port.c, xnu-8019.41.5 and xnu-11417.121.6",
+        "ipc_port_copyout_send_pinned, osfmk/ipc/ipc_port.c, xnu-8019.41.5 and xnu-11417.121.6",
         release="15.5",
         since="12.0",
         before="26.0",
