@@ -14,6 +14,7 @@
 
 #include <mach/mach.h>
 
+#include "hit_sums.h"
 #include "journal.h"
 #include "must.h"
 #include "receiver.h"
@@ -37,6 +38,8 @@ static void *raise_guards(void *argument) {
 static void *read_journal(void *argument) {
     unsigned long *read_records = argument;
     static struct excguard_hit_counter hits[EXCGUARD_HIT_SLOTS];
+    static struct excguard_hit_label labels[EXCGUARD_HIT_SLOTS];
+    uint64_t summed_before = 0;
 
     while (!atomic_load(&done) || excguard_journal_pending(journal) > 0) {
         const struct excguard_record *records;
@@ -50,7 +53,15 @@ static void *read_journal(void *argument) {
         uint64_t rejected[EXCGUARD_VERDICT_COUNT];
         struct excguard_reply_histogram replies;
         struct excguard_receiver_stats stats;
-        excguard_journal_hits(journal, hits, EXCGUARD_HIT_SLOTS);
+        uint32_t used = excguard_journal_hits(journal, hits, EXCGUARD_HIT_SLOTS);
+        for (uint32_t i = 0; i < used; i++) {
+            labels[hits[i].slot].key = hits[i].key;
+        }
+        uint64_t sum = 0, last_ns = 0, target_sum = 0, target_last_ns = 0;
+        struct excguard_hit_sums sums = {&sum, &last_ns, &target_sum, &target_last_ns, 0};
+        excguard_hit_sums_add(journal, labels, &sums); /* all are one series */
+        MUST(sum == target_sum && last_ns == target_last_ns && sum >= summed_before);
+        summed_before = sum;
         excguard_journal_rejected(journal, rejected);
         excguard_journal_replies(journal, &replies);
         excguard_receiver_stats(receiver, &stats);

@@ -45,11 +45,22 @@ def test_properties_hold_and_nothing_is_read_outside(tmp_path: Path, clang: str)
 
 
 @needs_clang
+def test_samples_are_no_longer_than_their_size_says(tmp_path: Path, clang: str) -> None:
+    sources = [toolchain.HERE / "check_samples.c", toolchain.NATIVE / "samples.c"]
+    program = toolchain.link(clang, tmp_path, sources, "check_samples", ["-O1", *compiler.SANITIZERS])
+
+    done = subprocess.run([program], check=False, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == 2 * 5 * 5 * 2
+
+
+@needs_clang
 @pytest.mark.skipif(sys.platform == "darwin", reason="raises guards by the simulator's own means")
 def test_no_two_threads_meet(tmp_path: Path, clang: str) -> None:
     """The receiver, two threads that raise guards, one that reads and one that changes targets."""
     source = toolchain.HERE / "receiver_threads.c"
-    options = ["-O1", "-g", "-fsanitize=thread"]
+    options = ["-O1", "-g", "-fsanitize=thread", str(toolchain.NATIVE / "hit_sums.c")]
     program = toolchain.build_with_receiver(clang, tmp_path, source, "receiver_threads", *options)
 
     with Kernel() as kernel:

@@ -27,7 +27,7 @@ static char *put_number(char *out, uint64_t number) {
     return put(out, first, (size_t)(digits + sizeof digits - first));
 }
 
-/* `number` with so many of its digits behind the point, 19 at most. */
+/* `number` with so many of its digits behind the point, 18 at most: twice the unit must fit. */
 static char *put_decimal(char *out, uint64_t number, uint32_t decimals) {
     if (decimals == 0) {
         return put_number(out, number);

@@ -31,7 +31,7 @@ struct excguard_samples {
     const uint32_t *ends; /* where each of them ends */
     const uint64_t *values;
     uint32_t count;
-    uint32_t decimals;        /* how many digits of the values stand behind the point */
+    uint32_t decimals;        /* how many digits of the values stand behind the point, 18 at most */
     const char *created_name; /* NULL: no creation times; samples of value 0 never have one */
     const char *created;
     const struct excguard_exemplar *exemplars; /* NULL: none */
