@@ -28,6 +28,7 @@ from excguard.crash_reports.splitter import (
     String,
     Value,
     segments,
+    text_segments,
 )
 from excguard.crash_reports.text_report import MAX_LINE, TextReader, may_be_read
 from excguard.crash_reports.unwrap import unwrap
@@ -53,23 +54,17 @@ _HEAD_BYTES = 1 << 16
 _LEAST_VALUE = 16
 """Bytes of a JSON value, at least, that anything can be in."""
 _PART = 4096
+_ESCAPED_PART = 1 << 16
 _BLANK = re.compile(rb"(?:[ \t]*+\n)++")
 _MAX_NESTING = 4  # strings in strings, and large values in large values
 
-_ESCAPES = re.compile(rb'\\(["\\/bfnrtu])')
 _ESCAPED_BREAK = re.compile(
     rb"\\n\s*(?:[>|*#]\s*)*(?:Exception|Termination|Thread \d|Process:|OS Version|\{)|\{\s*\\\""
 )
-_UNESCAPED = {
-    b"n": b"\n",
-    b"r": b"\n",
-    b"t": b"\t",
-    b'"': b'"',
-    b"\\": b"\\",
-    b"/": b"/",
-    b"b": b"",
-    b"f": b"",
-}
+_UNESCAPED = (
+    *((rb"\n", b"\n"), (rb"\r", b"\n"), (rb"\t", b"\t"), (rb"\"", b'"')),
+    *((rb"\/", b"/"), (rb"\b", b""), (rb"\f", b"")),
+)
 _UNICODE = re.compile(rb"\\u([0-9a-fA-F]{4})")
 
 # A whole code amid other text (guard types 1 to 6), with the subcode where that ends the line.
@@ -193,19 +188,39 @@ class _Documents:
                     tree, lambda text: self._nested(text.encode("utf-8", "replace")), self._limits
                 )
         elif depth < _MAX_NESTING:
-            found: list[Draft] = []
-            for child in json_spans.spans(data, span.start + 1, span.end, self._limits):
-                if child.rest - child.start < _LEAST_VALUE:
-                    continue
-                found += self._value(child, None, depth + 1)
-                if self._limits.exhausted:
-                    break
-            return found
+            return self._values(span, depth)
         else:
             drafts = self._pieces(span, header)
         for one in drafts:
             one.report.truncated = one.report.truncated or not span.whole
         return drafts
+
+    def _values(self, span: Span, depth: int) -> list[Draft]:
+        """The documents in the values of a large value."""
+        found: list[Draft] = []
+        at = span.start + 1
+        for child in json_spans.spans(self._data, at, span.end, self._limits):
+            found += self._between(at, child.start)
+            at = child.rest
+            if child.rest - child.start >= _LEAST_VALUE:
+                found += self._value(child, None, depth + 1)
+            if self._limits.exhausted:
+                return found
+        return found + self._between(at, span.end)
+
+    def _between(self, start: int, end: int) -> list[Draft]:
+        """The documents in strings between the values of a large value."""
+        found: list[Draft] = []
+        if end - start >= _LEAST_VALUE and may_have_guard_within(self._data, start, end):
+            for segment in text_segments(self._data, start, end):
+                if isinstance(segment, String):
+                    found += self._nested(_unescape(self._data[segment.start + 1 : segment.end - 1]))
+                elif self._data.find(b"GUARD", segment.start, segment.end) >= 0:
+                    reader, self._reader = self._reader, TextReader(self._limits)
+                    self._lines(segment.start, segment.end)
+                    found += self._reader.close()
+                    self._reader = reader
+        return found
 
     def _pieces(self, span: Span, header: dict[str, Any] | None) -> list[Draft]:
         return _headed(ips_pieces.fragments(self._data[span.start : span.end], self._limits), header)
@@ -230,9 +245,24 @@ def _headed(drafts: list[Draft], header: dict[str, Any] | None) -> list[Draft]:
 
 def _unescape(text: bytes) -> bytes:
     """What an escaped string of JSON holds, also one that is not valid."""
-    if b"\\u" in text:
-        text = _UNICODE.sub(lambda match: chr(int(match[1], 16)).encode("utf-8", "replace"), text)
-    return _ESCAPES.sub(lambda match: _UNESCAPED.get(match[1], match[0]), text)
+    text = text.replace(b"\0", b"").replace(rb"\\", b"\0")  # from here on each backslash begins an escape
+    if rb"\u" in text:
+        text = _without_numbers(text)
+    for escaped, plain in _UNESCAPED:
+        text = text.replace(escaped, plain)
+    return text.replace(b"\0", b"\\")
+
+
+def _without_numbers(text: bytes) -> bytes:
+    r"""The text without `\u0041`, a part at a time: see `chunks`."""
+    changed = bytearray()
+    at = 0
+    while at < len(text):
+        end = text.find(b"\\", at + _ESCAPED_PART)
+        end = len(text) if end < 0 else end
+        changed += _UNICODE.sub(lambda match: chr(int(match[1], 16)).encode("utf-8", "replace"), text[at:end])
+        at = end
+    return bytes(changed)
 
 
 def _without_translations(drafts: list[Draft]) -> list[Draft]:

@@ -105,13 +105,13 @@ def segments(data: bytes, limits: Limits) -> Iterator[Segment]:
     at = 0
     values = _values(data, limits)
     for segment, start, end in values:
-        yield from _text(data, at, start)
+        yield from text_segments(data, at, start)
         yield segment
         at = end
-    yield from _text(data, at, len(data))
+    yield from text_segments(data, at, len(data))
 
 
-def _text(data: bytes, start: int, end: int) -> Iterator[Segment]:
+def text_segments(data: bytes, start: int, end: int) -> Iterator[Lines | String]:
     """Lines between JSON values, cut where a string has a text in it."""
     at = start
     while at < end and (match := _STRING.search(data, at, end)):

@@ -307,7 +307,8 @@ class TextReader:
             case "Exception Type":
                 name = _EXCEPTION_NAME.search(value)
                 by_number = _GUARD_NUMBER.match(value)
-                block.exception_type = name[0] if name else "EXC_GUARD" if by_number else value[:40]
+                kind = name[0] if name else "EXC_GUARD" if by_number else value[:40]
+                block.exception_type = sys.intern(kind)
                 if by_number or (name and name[0] == "EXC_GUARD"):
                     _read_rest(value[by_number.end() if by_number else name.end() :], block)  # type: ignore[union-attr]
             case "Exception Codes":
