@@ -7,12 +7,15 @@ import gzip
 import io
 import json
 import os
+import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -21,6 +24,7 @@ import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 
+from excguard.crash_reports import scan as scan_command
 from excguard.crash_reports.prefilter import HEAD
 from excguard.fleet import listing
 from excguard.fleet import plan as plan_module
@@ -31,13 +35,14 @@ from excguard.fleet.scan import scan
 from excguard.fleet.shard import scan_shard
 from excguard.fleet.store import BucketStore, Key, LocalStore, StoreError, open_store
 from tests.fleet.conftest import report
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 GUARDS = Counter(f"host{number % 4}/{number:03}.ips" for number in range(0, 60, 6))
 ALL = Part()
+SAMPLES = Path(__file__).parents[1] / "data" / "reports"
 
 
 @pytest.fixture(autouse=True)
@@ -201,6 +206,43 @@ def test_keys_resume_behind_any_of_them(reports: Path) -> None:
         assert list(store.keys(key.path)) == every[index + 1 :]
 
 
+_COMMON = (
+    *("format", "kind", "process", "pid", "os", "cpu", "flavor", "flavor_name", "severity", "guard_target"),
+    *("code", "subcode", "release", "summary", "site_id", "site_precision", "app_version"),
+)
+"""Columns that the rows of `excguard scan` have under the same name."""
+
+
+def test_rows_are_those_of_the_scan_command(reports: Path, tmp_path: Path) -> None:
+    """The columns that both have, of reports of all forms, and of files that are none or cannot be read."""
+    for source in sorted(SAMPLES.glob("*")):
+        shutil.copy(source, reports / f"{source.stem}.txt")
+    (reports / "cut.ips").write_text(report(60, guard=True)[:900])
+    (reports / "nameless.ips").write_text(re.sub(r'"(procName|app_name)"', '"x"', report(66, guard=True)))
+    (reports / "no_frames.ips").write_text(report(72, guard=True).replace('"frames"', '"x"'))
+    (reports / "large.ips").write_text(report(78, guard=True) + " " * (1 << 20))
+    (reports / "several.txt").write_text(f"{report(84, guard=True)}\n\n{report(90, guard=True)}\n")
+    (reports / "binary.dmp").write_bytes(bytes(range(256)))
+    (reports / "link.ips").symlink_to(reports / "nowhere")
+    os.mkfifo(reports / "pipe.ips")
+
+    one_process(Selection(str(reports)), tmp_path / "out")
+
+    by_scan = Counter(
+        (row.file.removeprefix(f"{reports}/"), row.error, row.guard_type)
+        + (() if row.error else tuple(getattr(row, name) for name in _COMMON))
+        for part in scan_command.scan(scan_command.files([str(reports)]), jobs=1)
+        for row in part.rows
+    )
+    by_fleet = Counter(
+        (row["path"], row["error"], row["guard_type_name"])
+        + (() if row["error"] else tuple(row[name] for name in _COMMON))
+        for row in rows(tmp_path / "out")
+    )
+    assert by_fleet == by_scan
+    assert len(by_scan) > 20
+
+
 # ---- the engine ----
 
 
@@ -212,11 +254,11 @@ def test_the_engine_gives_what_one_process_gives(reports: Path, tmp_path: Path) 
     assert sorted(map(repr, rows(tmp_path / "engine"))) == sorted(map(repr, rows(tmp_path / "one")))
 
 
-def _workers() -> list[int]:
-    """The workers of this machine: the children of the process that they are forked from."""
+def _workers(driver: int | None = None) -> list[int]:
+    """The workers of a driver, or of this process: the children of the process that they are forked from."""
     return [
         worker.pid
-        for process in psutil.Process().children()
+        for process in psutil.Process(driver).children()
         if any("forkserver" in argument for argument in process.cmdline())
         for worker in process.children()
     ]
@@ -271,6 +313,47 @@ def test_a_killed_scan_is_resumed(reports: Path, tmp_path: Path) -> None:
     totals = json.loads(done.stdout)
     assert (totals["files"], totals["violations"], totals["errors"]) == (61, 10, 1)
     assert found(tmp_path / "out") == GUARDS
+
+
+_SCAN = """
+import sys
+from excguard.fleet import plan
+plan.SHARD_KEYS = 100
+if __name__ == "__main__":
+    sys.argv = ["excguard", "fleet", "scan", *sys.argv[1:]]
+    from excguard.cli import main
+    main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("victim", ["worker", "driver"])
+def test_a_kill_at_any_moment_changes_nothing(tmp_path: Path, victim: str, seed: int) -> None:
+    """3,000 reports in 30 shards; the kill comes after a random number of them."""
+    for number in range(3_000):
+        path = tmp_path / "in" / f"host{number % 10}" / f"{number}.ips"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(report(number, guard=number % 10 == 0, day=f"2026-03-{1 + number // 10 % 28:02}"))
+    (tmp_path / "driver.py").write_text(_SCAN)
+    output = tmp_path / "out"
+    command = [sys.executable, tmp_path / "driver.py", tmp_path / "in", "--output", output, "--jobs", "2"]
+    moment = random.Random(seed).randrange(28)  # noqa: S311 - the same in every run
+
+    with subprocess.Popen(command, start_new_session=True) as process:
+        done = output / "_excguard" / "done" / "1-of-1"
+        wait_until(lambda: len(list(done.glob("*.json"))) >= moment)
+        if victim == "driver":
+            process.kill()
+        else:
+            os.kill(wait_until(lambda: _workers(process.pid))[0], signal.SIGKILL)
+    assert process.returncode == (-signal.SIGKILL if victim == "driver" else 0)
+    subprocess.run(command, check=True)
+
+    expected = Counter(f"host{number % 10}/{number}.ips" for number in range(0, 3_000, 10))
+    assert found(output) == expected
+    totals = manifest(output)
+    assert (totals["files"], totals["violations"], totals["errors"]) == (3_000, 300, 0)
 
 
 # ---- buckets, on a stand-in for S3 ----

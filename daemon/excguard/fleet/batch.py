@@ -127,8 +127,7 @@ _SELECTED = ("code", "subcode", "flavor", "flavor_name", "guard_target", "severi
 
 
 def _row(report: Report, violation: PartialViolation, etag: str | None, about: Metadata) -> dict[str, Any]:
-    site = report.site(violation)
-    place = site.place
+    place = report.site(violation).place
     major = _OS_MAJOR.search(report.os or "")
     return {
         "path": report.file,
@@ -145,11 +144,10 @@ def _row(report: Report, violation: PartialViolation, etag: str | None, about: M
         "cpu": report.cpu,
         "format": report.format,
         "kind": report.kind,
-        "site_id": site.id,
-        "site_precision": site.precision,
         "image": place.image_name if place else None,
         "symbol": (place.symbol or None) if place else None,
         "guard_type": violation.guard_type_number,
         "guard_type_name": violation.guard_type,
+        **report.site_fields(violation),
         **violation.select(_SELECTED),
     }
