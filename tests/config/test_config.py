@@ -125,6 +125,9 @@ def test_annotated_example_of_a_rule_shows_every_key() -> None:
         # no TOML
         ("x =", ["not TOML", "Invalid value"]),
         ("a = " + "[" * 5000, ["nested too deeply"]),
+        ("\n" + "a." * 100_000 + "a = 1", ["a key of more than 32 parts (at line 2)"]),
+        ("[" + "a . 'b'." * 50_000 + "a]\nb = 1", ["a key of more than 32 parts (at line 1)"]),
+        ("a = " + "9" * 5_000, ["not TOML", "digits"]),
         ("behavior = 'identity_protected'\nbehavior = 'x'", ["not TOML", "overwrite a value"]),
     ],
 )

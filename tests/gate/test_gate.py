@@ -202,6 +202,9 @@ def test_any_names_survive(tmp_path_factory: pytest.TempPathFactory, image: str,
         (f'[[site]]\nid = "{site(1).id}"\nflavour = "X"\n', "flavour"),
         ("site = 3\n", "array"),
         ("[[site]\n", "invalid baseline"),
+        ("[[site]]\n" + "a." * 100_000 + "a = 1", "a key of more than 32 parts .at line 2"),
+        ("[[site]]\nid = " + "9" * 5_000, "digits"),
+        ("a = " + "[" * 5_000, "nested too deeply"),
     ],
 )
 def test_what_is_no_baseline_is_refused_with_the_place(tmp_path: Path, text: str, error: str) -> None:

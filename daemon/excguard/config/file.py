@@ -2,7 +2,6 @@
 
 import os
 import pwd
-import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from excguard.config.checks import NUL, problems
 from excguard.config.lines import KeyPath, line_of
 from excguard.config.messages import ConfigError, Problem, explain, one_line, target_key
 from excguard.config.settings import UNIX, Config
-from excguard.files import bounded, errors, ownership
+from excguard.files import bounded, bounded_toml, errors, ownership
 
 # Table, old name and new name of each key that was renamed.
 _RENAMED = (
@@ -114,15 +113,11 @@ def parse(
         ConfigError: see `load`.
     """
     try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        found = re.search(r"at line (\d+)", str(error))
+        raw = bounded_toml.loads(text)
+    except bounded_toml.TomlError as error:
         raise ConfigError(
-            f"{file}: not TOML: {one_line(str(error))}; see https://toml.io for its syntax",
-            line=int(found[1]) if found else None,
+            f"{file}: not TOML: {one_line(str(error))}; see https://toml.io for its syntax", line=error.line
         ) from error
-    except RecursionError as error:
-        raise ConfigError(f"{file}: not a configuration: nested too deeply") from error
     for problem in _rename_old_keys(raw, lambda line: on_deprecated and on_deprecated(f"{file}: {line}")):
         raise _error(file, text, problem)
     _inherit(raw)

@@ -18,12 +18,12 @@ what people wrote into entries that stay.
 from __future__ import annotations
 
 import stat
-from datetime import date  # noqa: TC003 - msgspec reads the annotations
+from datetime import date
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from excguard.files import atomic, bounded
+from excguard.files import atomic, bounded, bounded_toml
 from excguard.files.errors import reason
 
 if TYPE_CHECKING:
@@ -175,8 +175,8 @@ def _replace(path: Path, text: str) -> None:
 
 def _parse(path: Path, text: str) -> _File:
     try:
-        found = msgspec.toml.decode(text, type=_File)
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+        found = msgspec.convert(bounded_toml.loads(text), _File, builtin_types=(date,))
+    except (bounded_toml.TomlError, msgspec.ValidationError) as error:
         raise BaselineError(
             f'{path}: invalid baseline: {error}. Entries look like: [[site]] id = "..."'
         ) from None

@@ -18,8 +18,8 @@ from excguard.files import atomic, bounded, errors
 from excguard.files.set_aside import set_aside
 from excguard.pipeline.journal import JournalError
 
-MAX_SIZE: Final = 64 << 20
-"""Bytes of the table."""
+MAX_SIZE: Final = 4 << 20
+"""Bytes of the table: 60,000 names of usual length. Each takes about 200 bytes of memory."""
 
 _MAX_NUMBER: Final = (1 << 32) - 1  # as in a record
 _Number = Annotated[int, msgspec.Meta(ge=1, le=_MAX_NUMBER)]
