@@ -175,6 +175,33 @@ def test_a_feed_of_another_version_is_an_error() -> None:
         Feed().apply("state", {"counts": [[0, "FD", "CLOSE", "terrible", 1, 2]]})
 
 
+ROW = {"id": 1, "target": 1, "last_timestamp": "2026-01-01T00:00:00Z", "repeats": 0, "summary": "a"}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        7,
+        {"about": 7},
+        {"health": {"rejected": "x"}},
+        {"targets": [{"id": 1}]},
+        {"hits": [{"id": 1}]},
+        {"hits": [ROW | {"last_timestamp": "0001-01-01T00:00:00Z"}]},
+        {"hits": [ROW | {"repeats": -1}]},
+        {"counts": [[1, "FD", "CLOSE", "fatal", "many", 2]]},
+        {"counts": [[1, "FD", "CLOSE", "fatal", 10**30, 2]]},
+        {"history": [["x", {}]]},
+        {"history": [[1, {"FD CLOSE": -1}]]},
+    ],
+    ids=str,
+)
+def test_a_message_that_no_excguard_sends_is_an_error(message: object) -> None:
+    Feed().apply("state", {"hits": [ROW]})
+
+    with pytest.raises(FeedError, match="this version"):
+        Feed().apply("state", message)
+
+
 @pytest.mark.parametrize("how", ["q", "Ctrl-C"])
 def test_on_a_terminal_it_follows_until_q_or_ctrl_c(world, endpoint, how: str) -> None:
     terminal, other_side = pty.openpty()

@@ -8,8 +8,12 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
 
 from excguard.files import errors
 from excguard.knowledge.severity import Severity
@@ -19,6 +23,7 @@ READ_TIMEOUT = 30.0  # seconds; the feed sends something at least every ten
 _MAX_BYTES = 64 * 1024 * 1024  # of one message
 _MAX_LINE = 200  # of the text of an error
 _UNIX = "unix:"
+_YEARS = (1971, 9998)  # whose times exist in every time zone
 _EXPLAINED = {
     http.HTTPStatus.FORBIDDEN,
     http.HTTPStatus.MISDIRECTED_REQUEST,
@@ -31,6 +36,54 @@ _EXPLAINED = {
 
 class FeedError(Exception):
     """The feed cannot be read; the text is one line and names the fix."""
+
+
+_Natural = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+
+
+class _About(Struct):
+    version: str = ""
+    release: str = ""
+    kernel: str = ""
+
+
+class _Health(Struct):
+    lost: _Natural = 0
+    rejected: dict[str, _Natural] = {}
+
+
+class _Target(Struct):
+    id: _Natural
+    name: str
+    configured: bool
+    up: bool
+
+
+class _Row(Struct):
+    id: _Natural
+    target: _Natural
+    last_timestamp: datetime
+    repeats: _Natural
+    summary: str
+    guard_type: str | None = None
+    flavor_name: str | None = None
+    severity: str | None = None
+    pid: _Natural | None = None
+
+    def __post_init__(self) -> None:
+        if not _YEARS[0] <= self.last_timestamp.year <= _YEARS[1]:
+            raise ValueError("a time that no clock shows")
+
+
+class _Message(Struct):
+    """What is read of a message of `LiveFeed`; it can come from anything that listens at the address."""
+
+    about: _About = msgspec.field(default_factory=_About)
+    health: _Health = msgspec.field(default_factory=_Health)
+    targets: list[_Target] = []
+    counts: list[tuple[_Natural, str, str, Severity, _Natural, object]] = []
+    hits: list[_Row] = []
+    history: list[tuple[_Natural, dict[str, _Natural]]] = []
 
 
 class Feed:
@@ -51,9 +104,10 @@ class Feed:
         Raises FeedError when it is not a message of this version.
         """
         try:
-            self._apply(kind, message)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            msgspec.convert(message, _Message)
+        except msgspec.ValidationError as error:
             raise FeedError("the feed is not that of this version of excguard") from error
+        self._apply(kind, message)
 
     def _apply(self, kind: str, message: dict[str, Any]) -> None:
         if kind == "state":
