@@ -1,17 +1,20 @@
 """Clients, names and files that try to lock others out of the endpoint, to read it, or to stop it."""
 
+import asyncio
 import base64
 import contextlib
 import os
 import socket
 import stat
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 
 import bcrypt
 import pytest
 
-from excguard.web import http_server
+from excguard.web import http_connection, http_server
+from excguard.web.http_message import Request, Response
 from excguard.web.web_config import WebConfigFile
 from tests.support.openssl import needs_openssl, self_signed
 
@@ -319,3 +322,51 @@ def test_another_process_that_takes_over_the_socket_keeps_it(open_endpoint, tmp_
     first.close()
 
     assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("http://localhost/metrics", 200),
+        ("http://127.0.0.1:1/metrics?a#b", 200),
+        ("http://evil.example/metrics", 421),
+        ("http://localhost@evil.example/metrics", 421),
+        ("HTTP://evil.example/metrics", 421),
+        ("//evil.example/metrics", 404),
+        ("/metrics?a=//b", 200),
+        ("http://[::1/metrics", 400),
+    ],
+)
+def test_an_absolute_target_names_the_host(endpoint, target: str, expected: int) -> None:
+    """Host says nothing then (RFC 9112, 3.2.2), and cannot hide another name."""
+    assert status(endpoint, request(target)) == expected
+
+
+def test_a_client_that_reads_late_ends_its_connection_without_an_error() -> None:
+    """All is in the buffer when the server closes; it is written after that."""
+    failed: list[Exception] = []
+    body = b"a" * 60_000  # less than what the server waits for
+
+    async def respond(_request: Request) -> Response:
+        return Response(HTTPStatus.OK, "text/plain", body)
+
+    async def main() -> bytes:
+        loop = asyncio.get_running_loop()
+        client, server = socket.socketpair()
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with client, server:
+            for one in (client, server):
+                one.setblocking(False)  # noqa: FBT003 - its only argument
+            connection = http_connection.Connection(respond, failed.append)
+            serving = asyncio.create_task(connection.serve(server, lambda: None))
+            await loop.sock_sendall(client, request())
+            while not (hasattr(connection, "_writer") and connection._writer.transport.is_closing()):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            received = b""
+            while part := await loop.sock_recv(client, 1 << 16):
+                received += part
+            await serving
+            return received
+
+    assert asyncio.run(main()).endswith(body)
+    assert failed == []

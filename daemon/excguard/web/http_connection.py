@@ -62,16 +62,19 @@ class Connection:
         except OSError:  # ssl.SSLError is one
             return
         self._writer = asyncio.StreamWriter(transport, protocol, self._reader, loop)
+        closed = False
         try:
             await self._serve()
             with self._waiting():
                 self._writer.close()
                 async with asyncio.timeout(WRITE_SECONDS):
                     await self._writer.wait_closed()
+            closed = True
         except (OSError, TimeoutError):
             pass  # the client has disconnected or is too slow
         finally:
-            transport.abort()
+            if not closed:  # asyncio fails to abort what has written its last bytes after it was closed
+                transport.abort()
 
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:
@@ -134,13 +137,15 @@ class Connection:
             return text(HTTPStatus.METHOD_NOT_ALLOWED, line, {"Allow": "GET, HEAD"})
         try:
             complete = isinstance(self._http.next_event(), h11.EndOfMessage)
-            path = urlsplit(head.target.decode("ascii")).path
+            authority, path = _parts(head.target.decode("ascii"))
         except (ValueError, h11.RemoteProtocolError):
             return text(HTTPStatus.BAD_REQUEST, "Malformed request.")
         if not complete:
             return text(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "A request body is not supported.")
         tls = self._writer.get_extra_info("ssl_object")
         headers = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
+        if authority is not None:
+            headers["host"] = authority
         request = Request(head.method.decode("ascii"), path, headers, tls.getpeercert() if tls else None)
         try:
             return await self._respond(request)
@@ -231,3 +236,15 @@ class Connection:
         with self._waiting():
             async with asyncio.timeout(WRITE_SECONDS):
                 await self._writer.drain()
+
+
+def _parts(target: str) -> tuple[str | None, str]:
+    """The authority and the path of a request's target; an absolute one replaces Host (RFC 9112, 3.2.2).
+
+    Raises:
+        ValueError: it is not a possible URL.
+    """
+    if target.startswith("/"):  # "//host/path" too is a path here
+        return None, target.partition("?")[0].partition("#")[0]
+    parts = urlsplit(target)
+    return parts.netloc or None, parts.path
