@@ -162,12 +162,12 @@ class Model(Space):
             self._check_destination(to.port, reply)
             circular = self._copyin_body(sent, descriptors, to.port)
         except Answer:
-            self._destroy(sent)
             self._release(to)
+            self._destroy(sent)
             raise
         if circular or not to.port.alive:
-            self._destroy(sent)
             self._release(to)
+            self._destroy(sent)
         elif to.kind == SEND and len(to.port.queue) >= QUEUE:
             raise Unknown("full")
         else:
