@@ -42,6 +42,8 @@ _PINNED = {"EXCSIM_PINNED": "1"}
 # The environment variable with the Mach service of the second program, where a misuse takes one.
 _ACCOMPLICE = "EXCGUARD_MISUSE_ACCOMPLICE"
 _SERVICE = "org.excguard.misuse"
+# MACH_MSG_PHYSICAL_COPY and MACH_MSG_OOL_PORTS_DESCRIPTOR of mach/message.h.
+_PHYSICAL_COPY, _OOL_PORTS_DESCRIPTOR = 0, 2
 # A name that no port has: names are an index and a generation, and no name space grows this far.
 _NO_SUCH_NAME = 0x7FFF_FF03
 
@@ -322,6 +324,19 @@ def pass_on_weak_reply_port() -> Answer:
     return Answer(port, "mach_msg", _send(_port(), carry=(port, lib.MACH_MSG_TYPE_MOVE_RECEIVE)))
 
 
+@_misuse("DESCRIPTOR_VIOLATION", fatal=True, environment=_HARDENED_MORE)
+def send_port_array() -> Answer:
+    """Send an array of ports to a port that is not made for arrays."""
+    port = _port()
+    names = ffi.new("mach_port_t[]", [port])
+    # mach_msg_ool_ports_descriptor_t: address, deallocate, copy, disposition, type, count
+    address = int(ffi.cast("uintptr_t", names))
+    array = struct.pack(
+        "<QBBBBI", address, 0, _PHYSICAL_COPY, lib.MACH_MSG_TYPE_COPY_SEND, _OOL_PORTS_DESCRIPTOR, 1
+    )
+    return Answer(port, "mach_msg", _transmit(lib.MACH_MSG_TYPE_COPY_SEND, port, descriptor=array))
+
+
 def _change_registers(receive: Receive) -> None:
     """Handle an exception of the other program, and change the registers in the reply."""
     port = _port(lib.MPO_EXCEPTION_PORT)
@@ -441,6 +456,7 @@ def _transmit(  # noqa: PLR0913 - the fields of a message
     body: bytes = b"",
     *,
     carry: tuple[int, int] | None = None,
+    descriptor: bytes = b"",
     reply: tuple[int, int] = (0, 0),
     voucher: tuple[int, int] = (0, 0),
     identifier: int = 1,
@@ -449,9 +465,11 @@ def _transmit(  # noqa: PLR0913 - the fields of a message
 
     The layouts are those of mach/message.h: mach_msg_header_t, mach_msg_body_t, mach_msg_port_descriptor_t.
     """
-    bits = disposition | reply[1] << 8 | voucher[1] << 16 | (lib.MACH_MSGH_BITS_COMPLEX if carry else 0)
     if carry:
-        body = struct.pack("<IIIHBB", 1, carry[0], 0, 0, carry[1], 0) + body
+        descriptor = struct.pack("<IIHBB", carry[0], 0, 0, carry[1], 0)
+    bits = disposition | reply[1] << 8 | voucher[1] << 16 | (lib.MACH_MSGH_BITS_COMPLEX if descriptor else 0)
+    if descriptor:
+        body = struct.pack("<I", 1) + descriptor + body
     size = 24 + len(body)
     message = struct.pack("<IIIIIi", bits, size, port, reply[0], voucher[0], identifier) + body
     buffer = ffi.new("char[]", message)

@@ -171,6 +171,23 @@ def test_guard_flags_that_are_no_number() -> None:
     assert "Invalid value for '--task-exc-guard': invalid flags 'zz': a number from 0 to 0xff" in done.stderr
 
 
+def test_size_of_the_port_table() -> None:
+    code = (
+        "from excguard.native import ffi, lib; size = ffi.new('size_t *', 4); value = ffi.new('int *'); "
+        "lib.sysctlbyname(b'machdep.max_port_table_size', value, size, ffi.NULL, 0); print(value[0])"
+    )
+    done = run_module("--port-table-size", "512", "--", sys.executable, "-c", code)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "512\n", "")
+
+
+def test_bad_size_of_the_port_table() -> None:
+    done = run_module("--port-table-size", "9", "--", "true")
+
+    assert done.returncode == 2
+    assert "invalid size of a port table 9: 256 to 65536" in done.stderr
+
+
 def test_flags_build_a_program(tmp_path: Path, machine: Machine) -> None:
     source = tmp_path / "program.c"
     source.write_text(

@@ -40,6 +40,13 @@ def _flag_bits(text: str) -> int:
     metavar="FLAGS",
     help="TASK_EXC_GUARD_ flags of new tasks.  [default: 0x11, delivered and not fatal]",
 )
+@click.option(
+    "--port-table-size",
+    type=int,
+    metavar="N",
+    help="How many port names a program has room for, 256 to 65536; one more ends it since macOS 12.  "
+    "[default: 65536]",
+)
 @click.option("--cflags", is_flag=True, help="Print the compiler options for a C program, and exit.")
 @click.option("--libs", is_flag=True, help="Print the linker options for a C program, and exit.")
 @click.argument("program", nargs=-1, type=click.UNPROCESSED, metavar="[--] [PROGRAM [ARGUMENTS]...]")
@@ -49,6 +56,7 @@ def command(  # noqa: PLR0913 - one argument an option
     arch: str | None,
     developer_mode: bool,
     task_exc_guard: int | None,
+    port_table_size: int | None,
     cflags: bool,
     libs: bool,
     program: tuple[str, ...],
@@ -75,7 +83,11 @@ def command(  # noqa: PLR0913 - one argument an option
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with Kernel(
-            release=release, developer_mode=developer_mode, task_exc_guard=task_exc_guard, arch=arch
+            release=release,
+            developer_mode=developer_mode,
+            task_exc_guard=task_exc_guard,
+            arch=arch,
+            port_table_size=port_table_size,
         ) as kernel:
             return _run(program, kernel) if program else _wait(kernel)
     except ValueError as error:
