@@ -17,7 +17,7 @@ LIVE = "live"
 """The ``source`` of hits that the receiver took from an exception port."""
 
 
-class Hit(Struct, frozen=True, kw_only=True):
+class Hit(Struct, frozen=True):
     """One hit, as the sinks see it.
 
     ``pc``, ``lr`` and ``sp`` are None unless the target is watched with ``state_identity_protected``.

@@ -113,31 +113,33 @@ class RecordDecoder:
         # A pid of an earlier excguard's hit may be another process's by now.
         names = None if recovered or pid is None else self._processes.names
         target = self.names.name(target_id)
-        seen: dict[str, Any] = {}  # what few hits have
-        if registers:
-            seen |= {"pc": record.pc, "lr": record.lr, "sp": record.sp}
-        if (report := self.report(record)) is not None:
-            seen |= {"report": report.path, "frames": report.frames}
-        if not recovered and (registers or report is not None):
-            seen["place"] = self.place(record)
-        return Hit(
-            code=record.code,
-            subcode=None if flags & _NO_SUBCODE else record.subcode,
-            target=target,
-            pid=pid,
-            thread_id=record.thread_id if live else None,
-            time_ns=record.time_ns,
-            behavior=(_BEHAVIORS.get(behavior) or str(behavior)) if live else None,
-            reply=("consume" if record.reply == _CONSUMED else "forward") if live else None,
-            kernel=self._host.kernel,
-            release=self._release_text(record.release),
-            seq=record.seq,
-            recovered=recovered,
-            inherited=inherited,
-            source=self.source,
-            executable=(names.executable(target_id, record.pid) or None) if names else None,
-            program=None if recovered else self._reported_program(record) or target,
-            **seen,
+        report = self.report(record)
+        placed = not recovered and (registers or report is not None)
+        return (
+            Hit(  # by position: a tenth of a line's instructions is msgspec's search for keywords otherwise
+                record.code,
+                None if flags & _NO_SUBCODE else record.subcode,
+                target,
+                pid,
+                record.thread_id if live else None,
+                record.time_ns,
+                (_BEHAVIORS.get(behavior) or str(behavior)) if live else None,
+                ("consume" if record.reply == _CONSUMED else "forward") if live else None,
+                self._host.kernel,
+                self._release_text(record.release),
+                record.seq,
+                recovered,
+                inherited,
+                self.source,
+                record.pc if registers else None,
+                record.lr if registers else None,
+                record.sp if registers else None,
+                (names.executable(target_id, record.pid) or None) if names else None,
+                self.place(record) if placed else None,
+                "" if report is None else report.path,
+                () if report is None else report.frames,
+                None if recovered else self._reported_program(record) or target,
+            )
         )
 
     def place(self, record: Any) -> Place | None:  # noqa: ANN401 - a cffi pointer
