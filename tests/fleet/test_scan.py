@@ -467,7 +467,7 @@ def test_a_cluster_of_this_machine_listens_on_the_loopback_interface_alone() -> 
     assert 8787 not in {address.port for address in listening}
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"path": 5}\n'])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"path": 5}\n', b'{"a":' + b"[" * 9_999])
 @pytest.mark.parametrize("name", ["000000.jsonl", "complete", "000000.json"])
 def test_a_damaged_file_of_the_plan_is_one_error_that_names_it(
     reports: Path, tmp_path: Path, name: str, content: bytes

@@ -200,7 +200,16 @@ def test_what_the_receiver_refuses_in_part_is_counted(
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"\x0a\x00", b"null", b"[]", b'{"partialSuccess":{"rejectedLogRecords":"many"}}', b"{}" * 9]
+    "body",
+    [
+        b"",
+        b"\x0a\x00",
+        b"null",
+        b"[]",
+        b'{"partialSuccess":{"rejectedLogRecords":"many"}}',
+        b"{}" * 9,
+        b'{"a":' + b"[" * 9_999,
+    ],
 )
 def test_an_answer_that_says_nothing_is_a_success(server: Receiver, make_sink, make_hit, body: bytes) -> None:
     server.answers = [(200, {}, body)]

@@ -93,6 +93,7 @@ def test_names_and_trimmed_quotations(message: str, expected) -> None:
         "[1, 2]",
         "nonsense",
         b"\xff\xfe",
+        event(WHOLE)[:-1] + ', "a": ' + "[" * 100_000,
     ],
 )
 def test_garbled_line_is_rejected(line) -> None:

@@ -176,7 +176,7 @@ class Plan:
             return None
         try:
             return msgspec.json.decode(found, type=Done)
-        except (msgspec.MsgspecError, ValueError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             raise _damaged(self._output, done_path(shard)) from None
 
     def _number(self, name: str, text: bytes) -> int:
@@ -217,7 +217,7 @@ def _keys(output: Store, path: str, lines: bytes) -> list[Key]:
     try:
         if found := msgspec.json.Decoder(Key).decode_lines(lines):
             return found
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         pass
     raise _damaged(output, path)
 

@@ -350,7 +350,7 @@ def _rejected(body: bytes, sent: int) -> tuple[int, str]:
     try:
         partial = msgspec.json.decode(body, type=_Response).partial_success if body else None
         count = int(partial.rejected_log_records) if partial else 0
-    except (msgspec.MsgspecError, ValueError):  # such as an answer in protobuf
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # such as an answer in protobuf
         return 0, ""
     return max(0, min(count, sent)), partial.error_message[:200] if partial else ""
 
@@ -363,5 +363,5 @@ def _message(body: bytes) -> str:
     """What the receiver says of an error (a google.rpc.Status)."""
     try:
         return f"({msgspec.json.decode(body, type=_Status).message[:200]})"
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return ""

@@ -66,7 +66,7 @@ def parse_line(line: bytes | str) -> ExternalHit | None:
     """
     try:
         event = msgspec.json.decode(line, type=_Event)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise LineError(f"not a JSON object of log(1): {error}") from None
     if event.event_type == "lossEvent":
         raise LineError("log(1) dropped lines")
