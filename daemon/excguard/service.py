@@ -11,7 +11,6 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL
 from typing import TYPE_CHECKING, Final, Self
@@ -20,6 +19,7 @@ import msgspec
 
 from excguard.config import Config
 from excguard.knowledge import releases
+from excguard.knowledge.record import Record
 from excguard.mach import bootstrap
 from excguard.mach.errors import MachError
 from excguard.mach.exception_ports import check_supported
@@ -58,8 +58,7 @@ class ReceiverStoppedError(Exception):
     """The receiver has ended, and no exception is answered any more; only a new start helps."""
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(Record):
     """What a service runs; each is closed by whoever opened it."""
 
     pipeline: Pipeline

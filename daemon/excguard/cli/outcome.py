@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +12,7 @@ from excguard.cli.one_run import Run
 from excguard.cli.service_runner import report_error
 from excguard.files.escaping import printable
 from excguard.gate import github
+from excguard.knowledge.record import Record
 from excguard.knowledge.severity import Severity
 from excguard.pipeline.hit import rfc3339
 from excguard.process.terminal_output import terminal_width, wants_color
@@ -25,8 +25,7 @@ NOT_VISIBLE: Final = 4
 _STDERR: Final = 2
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(Record):
     """A run that is over, and what was demanded of it.
 
     Attributes:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, Self
 import click
 import msgspec
 
-from excguard.cli import junit as junit_xml
 from excguard.cli.event_stream import EventStream
 from excguard.cli.service_runner import Failure, error_event
 from excguard.files import errors, opening
@@ -129,6 +128,8 @@ class Results:
         if self._report is not None:
             _write(self._report, msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
         if self._junit is not None:
+            from excguard.cli import junit as junit_xml  # noqa: PLC0415 - with an XML writer, for this option
+
             _write(self._junit, junit_xml.render(outcome, started=started))
         if self.collection is not None:
             try:

@@ -3,7 +3,6 @@
 import os
 import pwd
 import sys
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -143,6 +142,8 @@ def located(path: Path, key: KeyPath, text: str) -> ConfigError:
         contents = bounded.read(path, MAX_SIZE).decode()
     except (OSError, UnicodeDecodeError):  # it has been changed since
         contents = ""
+    import tomllib  # noqa: PLC0415 - compiles patterns, for this alone
+
     try:
         return _error(str(path), contents, Problem(key, text))
     except tomllib.TOMLDecodeError:

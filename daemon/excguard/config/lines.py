@@ -1,7 +1,6 @@
 """The line of a configuration file that a key stands on: tomllib reports it for errors of syntax only."""
 
 import re
-import tomllib
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,7 +30,7 @@ def line_of(text: str, path: KeyPath) -> int | None:
         if statement.startswith("["):
             place = table = _table(statement, counts)
         else:
-            place = (*table, *_names(tomllib.loads(statement)))
+            place = (*table, *_names(statement))
         common = _common(place, path)
         if common > best and common == min(len(place), len(path)):
             best, found = common, line
@@ -58,7 +57,7 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
 
 def _table(header: str, counts: dict[KeyPath, int]) -> KeyPath:
     """The table that a header opens; ``counts`` has the number of elements of each array of tables so far."""
-    *outer, last = _names(tomllib.loads(header))
+    *outer, last = _names(header)
     path: KeyPath = ()
     for name in outer:
         path = (*path, name)
@@ -71,8 +70,11 @@ def _table(header: str, counts: dict[KeyPath, int]) -> KeyPath:
     return path
 
 
-def _names(parsed: Any) -> list[str]:  # noqa: ANN401 - any TOML value
-    """The names from the outside in, as far as there is one."""
+def _names(statement: str) -> list[str]:
+    """The names that a line of TOML sets, from the outside in, as far as there is one."""
+    import tomllib  # noqa: PLC0415 - compiles patterns, for starts without a configuration
+
+    parsed: Any = tomllib.loads(statement)
     names: list[str] = []
     while isinstance(parsed, dict) and len(parsed) == 1:
         ((name, parsed),) = parsed.items()

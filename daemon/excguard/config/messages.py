@@ -1,6 +1,5 @@
 """Errors of a configuration, in the words of the file: key, what is wrong, what is allowed."""
 
-import difflib
 import json
 import math
 import re
@@ -71,6 +70,8 @@ def explain(raw: Mapping[str, Any], message: str) -> Problem:
     bare = _bare(kind)
     if unknown and isinstance(bare, inspect.StructType):
         fields = [field.encode_name for field in bare.fields]
+        import difflib  # noqa: PLC0415 - for this error alone
+
         near = difflib.get_close_matches(unknown[1], fields, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         place = f"{key}: " if key else ""

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -30,6 +29,8 @@ def writer(path: Path, *, mode: int = PRIVATE, sync: bool = True) -> Iterator[IO
         OSError: it cannot be written, or is a directory, device, FIFO or socket; what was there is unchanged.
             The error names ``path``.
     """
+    import tempfile  # noqa: PLC0415 - with shutil and its compressors, for commands that write no such file
+
     try:
         _refuse_special(path)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")

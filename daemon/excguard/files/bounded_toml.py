@@ -5,13 +5,12 @@ name and the keys below it. Numbers of more than 4,300 digits raise ValueError, 
 """
 
 import re
-import tomllib
 from typing import Any, Final
 
 MAX_KEY_PARTS: Final = 32
 """Parts of a dotted key."""
 
-_LONG_KEY = re.compile(
+_LONG_KEY = (  # compiled when first used: most starts are without a configuration
     rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{MAX_KEY_PARTS}}}"""
 )
 
@@ -35,9 +34,11 @@ def loads(text: str) -> dict[str, Any]:
     Raises:
         TomlError: it is not TOML, or is not read.
     """
-    if found := _LONG_KEY.search(text):
+    if found := re.search(_LONG_KEY, text):
         line = text.count("\n", 0, found.start()) + 1
         raise TomlError(f"a key of more than {MAX_KEY_PARTS} parts (at line {line})", line)
+    import tomllib  # noqa: PLC0415 - compiles patterns, too
+
     try:
         return tomllib.loads(text)
     except RecursionError:

@@ -23,13 +23,13 @@ class Record:
 
     _fields: ClassVar[tuple[str, ...]] = ()
     _defaults: ClassVar[dict[str, Any]] = {}
-    _positional: ClassVar[tuple[str, ...]] = ()
+    __match_args__: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, *, kw_only: bool = False) -> None:
         """Take the fields from the annotations."""
         own = list(cls.__dict__.get("__annotations__", {}))  # noqa: RUF063 - inspect takes longer to import
         cls._fields = tuple(dict.fromkeys((*cls._fields, *own)))
-        cls._positional = () if kw_only else cls._fields
+        cls.__match_args__ = () if kw_only else cls._fields  # type: ignore[misc] # mypy gives it another type
         cls._defaults = cls._defaults | {name: vars(cls)[name] for name in own if name in vars(cls)}
         for name in own:
             if name in vars(cls):
@@ -39,9 +39,9 @@ class Record:
         """Take the values, by position or by name. Raises TypeError for wrong ones."""
         values = self.__dict__
         values.update(self._defaults)
-        values.update(zip(self._positional, args, strict=False))
+        values.update(zip(self.__match_args__, args, strict=False))
         values.update(kwargs)
-        if len(values) != len(self._fields) or len(args) > len(self._positional):
+        if len(values) != len(self._fields) or len(args) > len(self.__match_args__):
             raise TypeError(_mismatch(type(self).__name__, self._fields, values))
 
     def replace(self, **changes: Any) -> Self:  # noqa: ANN401 - of the fields' types

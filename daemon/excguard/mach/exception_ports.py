@@ -6,10 +6,10 @@ program; hardened programs refuse them. Only the two protected behaviors can be 
 `MACH_EXCEPTION_CODES`, without which the numbers would be cut to 32 bits.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 from excguard.knowledge.exception_behavior import Behavior
+from excguard.knowledge.record import Record
 from excguard.mach.errors import UnsupportedReleaseError, check
 from excguard.mach.host import Host, version
 from excguard.mach.ports import PORT_DEAD, PORT_NULL, ReceiveRight, SendRight
@@ -84,8 +84,7 @@ def registration(behavior: Behavior, host: Host) -> tuple[int, int]:
     return int(ffi.cast("exception_behavior_t", kernel_value(behavior))), state_flavor(behavior, host)
 
 
-@dataclass(frozen=True)
-class Handler:
+class Handler(Record):
     """One entry of what `get` found: where some exceptions of a task go.
 
     Attributes:

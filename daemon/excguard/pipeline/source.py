@@ -7,16 +7,15 @@ what it finds; whether that is a hit that was counted before, and of which targe
 Hits that came to an exception port have the source `hit.LIVE`.
 """
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from excguard.config import Config
 from excguard.decoding.site import Place
+from excguard.knowledge.record import Record
 from excguard.pipeline.sink import Level
 
 
-@dataclass(frozen=True)
-class ExternalHit:
+class ExternalHit(Record):
     """One guard exception, as a source reports it.
 
     Attributes:

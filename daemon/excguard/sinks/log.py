@@ -4,11 +4,12 @@ The events and their fields are an interface: queries rest on them. ``guard_hit`
 ``guard_hits_suppressed`` the count of a site's further hits; the rest is about excguard itself.
 """
 
+import functools
 import os
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -22,8 +23,10 @@ from excguard.pipeline.suppressed import Suppressed
 from excguard.process.terminal_output import terminal_width, wants_color
 from excguard.sinks.console import ConsoleForm
 from excguard.sinks.hit_line import HitLines
-from excguard.sinks.lean_structlog import structlog
 from excguard.sinks.line_output import Complain, LineOutput
+
+if TYPE_CHECKING:
+    from excguard.sinks.lean_structlog import structlog
 
 Event = MutableMapping[str, Any]
 Form = Callable[[Event], str]
@@ -94,8 +97,15 @@ class EventLog(Sink):
         self._lines = HitLines(self._hit_event) if form is json_form else None
         self._explain = explain
         self._advise = explain or isinstance(form, ConsoleForm)
-        self._logger = structlog.wrap_logger(
-            output,
+
+    @functools.cached_property
+    def _logger(self) -> "structlog.BoundLogger":
+        """What makes events of calls. Made for the first event: in most runs there are hits at most."""
+        from excguard.sinks.lean_structlog import structlog  # noqa: PLC0415 - takes 50 million instructions
+
+        form = self._form
+        logger: structlog.BoundLogger = structlog.wrap_logger(
+            self.output,
             processors=[
                 structlog.processors.add_log_level,
                 _stamp,
@@ -105,6 +115,7 @@ class EventLog(Sink):
             context_class=dict,
             cache_logger_on_first_use=True,
         )
+        return logger
 
     def limits(self, log: Log) -> Log:
         """See `Sink.limits`."""

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from excguard.config import Config
 from excguard.files import errors
 from excguard.files.off_loop import OffLoop
+from excguard.knowledge.record import Record
 from excguard.pipeline.source import ExternalHit, Reporter
 from excguard.sources.report_state import MAX_SIZE, IncompleteReportError
 
@@ -52,8 +53,7 @@ Raises IncompleteReportError, ValueError for a report that never will be readabl
 """
 
 
-@dataclass(frozen=True)
-class _Look:
+class _Look(Record):
     """What a look at a report found.
 
     Attributes:

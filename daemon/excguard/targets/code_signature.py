@@ -8,10 +8,11 @@ big-endian.
 """
 
 import enum
-import plistlib
 import struct
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import BinaryIO, Final, Self
+
+from excguard.knowledge.record import Record
 
 _SUPER_BLOB: Final = 0xFADE0CC0  # CSMAGIC_EMBEDDED_SIGNATURE
 _CODE_DIRECTORY: Final = 0xFADE0C02  # CSMAGIC_CODEDIRECTORY
@@ -37,8 +38,7 @@ class SignatureError(ValueError):
     """A signature that cannot be read."""
 
 
-@dataclass(frozen=True)
-class Signature:
+class Signature(Record):
     """A signature, as far as it is read here.
 
     Attributes:
@@ -51,7 +51,7 @@ class Signature:
     flags: CodeFlags
     platform: bool = False
     team: str | None = None
-    entitlements: dict[str, object] | None = field(default_factory=dict)
+    entitlements: Mapping[str, object] | None = {}
 
     @classmethod
     def read(cls, file: BinaryIO, offset: int) -> Self:
@@ -143,6 +143,8 @@ def _entitlements(file: BinaryIO, offset: int, blobs: dict[int, int]) -> dict[st
     if not 8 <= length <= _MAX_ENTITLEMENTS:
         raise SignatureError(f"entitlements of {length} bytes")
     try:
+        import plistlib  # noqa: PLC0415 - with an XML parser; programs without a signature need none
+
         found = plistlib.loads(_exactly(file, start + 8, length - 8))
     except Exception:  # noqa: BLE001 - plistlib lets the errors of expat and of each value type through
         return None

@@ -6,13 +6,13 @@ add DELIVER (``task_exc_guard_no_unset_mask``, osfmk/kern/task.c).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from excguard.config import Delivery, Registration, Target
 from excguard.knowledge.exception_behavior import Behavior
 from excguard.knowledge.guard_behavior import GuardBehavior
+from excguard.knowledge.record import Record
 from excguard.mach.host import Host, version
 from excguard.targets import insertion
 from excguard.targets.executable import Executable
@@ -24,8 +24,7 @@ DELIVER: Final = GuardBehavior.MP_DELIVER | GuardBehavior.VM_DELIVER
 _ONE_PORT: Final = "only-one-exception-port"
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Record):
     """What is done about a program's flags.
 
     Attributes:

@@ -1,11 +1,11 @@
 """What happens to a target: its program starts, cannot be started, ends, waits for its restart."""
 
 import enum
-from dataclasses import dataclass
 from typing import Self
 
 from excguard.config import Target
 from excguard.files import errors
+from excguard.knowledge.record import Record
 from excguard.mach.errors import MachError
 from excguard.targets.program import Program
 
@@ -30,8 +30,7 @@ class ExitReason(enum.Enum):
         return cls.EXITED
 
 
-@dataclass(frozen=True)
-class Started:
+class Started(Record):
     """The program of `target` was started, as process `pid`; `program` says how."""
 
     target: Target
@@ -39,8 +38,7 @@ class Started:
     program: Program
 
 
-@dataclass(frozen=True)
-class StartFailed:
+class StartFailed(Record):
     """The program of `target` could not be started, because of `error`."""
 
     target: Target
@@ -54,8 +52,7 @@ class StartFailed:
         return errors.message(self.error, self.target.command[0])
 
 
-@dataclass(frozen=True)
-class Exited:
+class Exited(Record):
     """A program has ended, and was reaped.
 
     Attributes:
@@ -82,8 +79,7 @@ class Exited:
         return self.status if self.status is not None else 128 + (self.signal or 0)
 
 
-@dataclass(frozen=True)
-class GroupEnded:
+class GroupEnded(Record):
     """Everything in the process group of a program has ended.
 
     Attributes:
@@ -97,8 +93,7 @@ class GroupEnded:
     detached: bool
 
 
-@dataclass(frozen=True)
-class NotEnded:
+class NotEnded(Record):
     """A process of the target did not end after SIGKILL, and was given up.
 
     Another process traces it, or it waits for a device in the kernel.
@@ -108,8 +103,7 @@ class NotEnded:
     pid: int
 
 
-@dataclass(frozen=True)
-class Restarting:
+class Restarting(Record):
     """The target is started again in `delay` seconds."""
 
     target: Target

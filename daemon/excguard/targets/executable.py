@@ -3,11 +3,12 @@
 import os
 import stat
 import struct
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from excguard.files import bounded, errors
+from excguard.knowledge.record import Record
 from excguard.targets import mach_o
 from excguard.targets.mach_o import MachOError, Slice
 
@@ -27,8 +28,7 @@ _ASAN: Final = b"libasan.so"
 _MAGICS: Final = (b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf", b"\xcf\xfa\xed\xfe")
 
 
-@dataclass(frozen=True)
-class Executable:
+class Executable(Record):
     """A program file.
 
     Attributes:
@@ -44,7 +44,7 @@ class Executable:
     path: Path
     script: Path | None = None
     set_id: bool = False
-    slices: list[Slice] = field(default_factory=list)
+    slices: Sequence[Slice] = ()
     elf: bool | None = None
     sanitized: bool = False
     problem: str = ""

@@ -11,11 +11,11 @@ import enum
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from excguard import native
+from excguard.knowledge.record import Record
 from excguard.mach.host import Host
 from excguard.targets import mach_o
 from excguard.targets.executable import Executable
@@ -45,8 +45,7 @@ class Effect(enum.Enum):
     """No source says which of these it is."""
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(Record):
     """An effect, and why.
 
     Attributes:

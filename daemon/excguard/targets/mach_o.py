@@ -5,11 +5,11 @@ universal file is big-endian, slices are little-endian on every machine that mac
 """
 
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from excguard.files import bounded
+from excguard.knowledge.record import Record
 from excguard.targets.code_signature import Signature, SignatureError
 
 _FAT: Final = {0xCAFEBABE: struct.Struct(">5I"), 0xCAFEBABF: struct.Struct(">2I2Q2I")}
@@ -30,8 +30,7 @@ class MachOError(ValueError):
     """A file that is not a Mach-O file, or is damaged."""
 
 
-@dataclass(frozen=True)
-class Slice:
+class Slice(Record):
     """The code for one architecture.
 
     Attributes:

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Final
 
@@ -251,16 +251,16 @@ class Program:
                 if (flags := self._first.flags) is not None:
                     failure = self._first.failure
                     reason = f"the kernel refused to set them: {failure}" if failure else ""
-                    return replace(circumstances, flags=flags, undelivered=reason)
+                    return circumstances.replace(flags=flags, undelivered=reason)
                 if not self.ended and not plan.undelivered:
-                    return replace(circumstances, flags=plan.flags | DELIVER)
+                    return circumstances.replace(flags=plan.flags | DELIVER)
                 reason = f": {plan.undelivered}" if plan.undelivered else ""
-                return replace(circumstances, undelivered=f"the inserted library has not reported{reason}")
+                return circumstances.replace(undelivered=f"the inserted library has not reported{reason}")
             if self._registered == "":
-                return replace(circumstances, flags=plan.flags | DELIVER)
+                return circumstances.replace(flags=plan.flags | DELIVER)
             if self._registered:
                 reason = f"the program could not set them: {self._registered}"
-                return replace(circumstances, undelivered=reason)
+                return circumstances.replace(undelivered=reason)
         return circumstances
 
     # ---- its processes ----

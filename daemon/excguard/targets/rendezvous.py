@@ -10,11 +10,11 @@ A program that never asks, asks twice or dies before it asks holds up nothing.
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 from excguard.config import Delivery, Target
 from excguard.knowledge.exception_behavior import Behavior
+from excguard.knowledge.record import Record
 from excguard.mach.errors import MachError, symbolic_name
 from excguard.mach.ports import ReceiveRight
 from excguard.mach.rendezvous import (
@@ -42,8 +42,7 @@ Emit = Callable[..., None]
 """Takes level, event name and fields, from any thread."""
 
 
-@dataclass(frozen=True)
-class Started:
+class Started(Record):
     """A program that may ask or report."""
 
     target: str

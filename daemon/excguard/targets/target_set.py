@@ -1,7 +1,6 @@
 """The targets that are watched at present: their exception ports, their numbers, and what became of them."""
 
 import asyncio
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,8 +92,7 @@ class TargetSet:
         entry = self._entries[name]
         if entry.program is None:
             return None
-        circumstances = dataclasses.replace(
-            entry.program.circumstances(),
+        circumstances = entry.program.circumstances().replace(
             reads_log="unified_log" in self._pipeline.external,
             reads_reports="crash_report" in self._pipeline.external,
         )

@@ -5,12 +5,11 @@ release (mach_port_guard_ast, osfmk/ipc/ipc_policy.c; exception_triage, osfmk/ke
 could not see hits of a severity has not shown that there are none.
 """
 
-import dataclasses
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 from excguard.knowledge.guard_behavior import GuardBehavior
+from excguard.knowledge.record import Record
 from excguard.knowledge.severity import Severity
 from excguard.mach.host import Host, version
 
@@ -35,8 +34,7 @@ class By(StrEnum):
     NOTHING = "nothing"
 
 
-@dataclass(frozen=True)
-class SeverityVisibility:
+class SeverityVisibility(Record):
     """Where hits of one severity can be seen.
 
     Attributes:
@@ -50,8 +48,7 @@ class SeverityVisibility:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Visibility:
+class Visibility(Record):
     """Where hits of a program can be seen, by severity.
 
     Attributes:
@@ -89,13 +86,12 @@ class Visibility:
 
     def fields(self) -> dict[str, Any]:
         """For JSON and for the log."""
-        return {severity.value: dataclasses.asdict(self.of(severity)) for severity in SEVERITIES} | (
+        return {severity.value: self.of(severity).as_dict() for severity in SEVERITIES} | (
             {"fix": self.fix} if self.fix else {}
         )
 
 
-@dataclass(frozen=True)
-class Circumstances:
+class Circumstances(Record):
     """What visibility depends on, beside the running system.
 
     Attributes:

@@ -60,8 +60,9 @@ class Listener:
 
 
 def _bind_tcp(host: str, port: int) -> socket.socket:
+    name = host.encode() if host.isascii() else host  # text is encoded by a codec that takes long to import
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except UnicodeError as error:  # from the encoding of host names: an empty or a too long label
         raise OSError(errno.EINVAL, "invalid host name") from error
     family, *_, address = found[0]

@@ -6,9 +6,9 @@ every length and count is checked before it is used.
 
 import struct
 import uuid
-from dataclasses import dataclass
 from typing import Final
 
+from excguard.knowledge.record import Record
 from excguard.mach.rendezvous.message import HEADER, MalformedError, Sender
 from excguard.native import lib
 
@@ -20,8 +20,7 @@ RECEIVE_SIZE: Final = int(lib.EXCGUARD_INSERTION_MAX_MESSAGE) + 256
 """Room for the longest report and its trailer, and for more, so that a longer one still has a sender."""
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(Record):
     """A file that is mapped into a process.
 
     Attributes:
@@ -37,8 +36,7 @@ class Image:
     uuid: str
 
 
-@dataclass(frozen=True)
-class InsertionReport:
+class InsertionReport(Record):
     """What the library reports.
 
     Attributes:

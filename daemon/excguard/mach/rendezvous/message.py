@@ -1,8 +1,9 @@
 """What every message has, in bytes: its header, and the audit trailer that says who sent it."""
 
 import struct
-from dataclasses import dataclass
 from typing import Final
+
+from excguard.knowledge.record import Record
 
 HEADER: Final = struct.Struct("=IIIIIi")  # mach_msg_header_t
 _TRAILER: Final = struct.Struct("=II4x8x8I")  # mach_msg_audit_trailer_t
@@ -12,8 +13,7 @@ class MalformedError(ValueError):
     """A message that violates the protocol; the text says how."""
 
 
-@dataclass(frozen=True)
-class Sender:
+class Sender(Record):
     """The sender of a message: the audit token that the kernel appended."""
 
     token: tuple[int, ...]

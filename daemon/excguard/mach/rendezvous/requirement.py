@@ -7,9 +7,9 @@ process by then. On the simulated kernel processes have the signature that `excs
 
 import enum
 import re
-from dataclasses import dataclass
 from typing import Final, Literal, Self
 
+from excguard.knowledge.record import Record
 from excguard.native import ffi, lib
 
 Certificate = Literal["developer_id", "app_store", "development"]
@@ -52,8 +52,7 @@ class Validation(enum.Enum):
         return list(Validation).index(self)
 
 
-@dataclass(frozen=True)
-class Requirement:
+class Requirement(Record):
     """A code signing requirement.
 
     Attributes:
@@ -62,12 +61,13 @@ class Requirement:
 
     text: str
 
-    def __post_init__(self) -> None:
+    def __init__(self, text: str) -> None:
         """Refuse an invalid requirement.
 
         Raises:
             ValueError: the text is not a requirement, or the Security framework is missing.
         """
+        super().__init__(text)
         status = -67052 if "\0" in self.text else lib.excguard_client_check_requirement(self.text.encode())
         if status:
             raise ValueError(f"invalid requirement {self.text!r}: {describe(status)}")

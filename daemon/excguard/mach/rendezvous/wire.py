@@ -7,9 +7,9 @@ of `client/excguard_client.h` (and mach/message.h); the replies are parsed there
 import enum
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from excguard.knowledge.record import Record
 from excguard.mach.rendezvous import insertion
 from excguard.mach.rendezvous.insertion import InsertionReport
 from excguard.mach.rendezvous.message import HEADER, MalformedError, Sender, sender_of
@@ -38,8 +38,7 @@ class Protocol(enum.Enum):
     """Generation 3 of Chromium's base/apple/mach_port_rendezvous.h."""
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(Record):
     """A request for ports.
 
     Attributes:
@@ -55,8 +54,7 @@ class Request:
     wants_data: bool = False
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(Record):
     """A child reports the result of `excguard_client_watch_self`: an outcome and a kern_return_t."""
 
     sender: Sender
@@ -64,20 +62,17 @@ class Report:
     result: int
 
 
-@dataclass(frozen=True)
-class DeadName:
+class DeadName(Record):
     """A dead-name notification of the kernel."""
 
     name: int
 
 
-@dataclass(frozen=True)
-class Cancelled:
+class Cancelled(Record):
     """A send-once notification: a request for a dead-name notification was cancelled."""
 
 
-@dataclass(frozen=True)
-class Settle:
+class Settle(Record):
     """The server's message to itself, which comes after everything that was sent before it."""
 
     sender: Sender
