@@ -238,17 +238,19 @@ def is_exception(value: dict[str, Any]) -> bool:
     return "guardId" in value and bool(value.keys() & {"port", "fd", "violations", "flavors", "codes"})
 
 
+_HEADER = re.compile(rb"([^\n]*+)\n\s*+\{")
+
+
 def _split(data: bytes | memoryview) -> tuple[dict[str, Any], bytes | memoryview]:
     """The header line, where there is one before the body, and the body; neither is copied."""
-    start = bytes(data[:_MAX_HEADER])
-    line, newline, rest = start.partition(b"\n")
-    if newline and line.rstrip().endswith(b"}") and rest.lstrip()[:1] == b"{":
+    found = _HEADER.match(data, 0, _MAX_HEADER)
+    if found and found[1].rstrip().endswith(b"}"):
         try:
-            head = _decode_any(line)
+            head = _decode_any(found[1])
         except _UNREADABLE:
             return {}, data
         if isinstance(head, dict):
-            return head, memoryview(data)[len(line) + 1 :]
+            return head, memoryview(data)[found.end(1) + 1 :]
     return {}, data
 
 

@@ -11,6 +11,7 @@ import msgspec
 _HEAD = 16 * 1024
 """Bytes that are looked at: the header line of an .ips file, or the first paragraph of a text report."""
 
+_HEADER = re.compile(rb"\s*+(\{[^\n]*+)")
 _TEXT = {
     "incident_id": re.compile(rb"^Incident Identifier: +(\S[^\r\n]*)", re.MULTILINE),
     "bundle_id": re.compile(rb"^Identifier: +(\S[^\r\n]*)", re.MULTILINE),
@@ -44,13 +45,12 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
 
 def metadata(content: bytes | bytearray | memoryview) -> Metadata:
     """Read the head of a report, .ips or text; an empty `Metadata` for what is neither."""
-    head = bytes(content[:_HEAD])
-    if head.lstrip()[:1] == b"{":
-        return _of_ips(head)
+    if header := _HEADER.match(content, 0, _HEAD):
+        return _of_ips(header[1])
     found = {
         name: match[1].decode("utf-8", "replace").strip()
         for name, pattern in _TEXT.items()
-        if (match := pattern.search(head))
+        if (match := pattern.search(content, 0, _HEAD))
     }
     version = _VERSION.fullmatch(found.get("version", ""))
     return Metadata(
@@ -62,9 +62,9 @@ def metadata(content: bytes | bytearray | memoryview) -> Metadata:
     )
 
 
-def _of_ips(head: bytes) -> Metadata:
+def _of_ips(line: bytes) -> Metadata:
     try:
-        header = msgspec.json.decode(head.lstrip().partition(b"\n")[0])
+        header = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Metadata()
     if not isinstance(header, dict):
