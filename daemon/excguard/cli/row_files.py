@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = [field.name for field in msgspec.structs.fields(Row)]
 _WHOLE = {"pid", "flavor", "target", "guard_target"}
-_GROUP = 4096  # rows of a row group of Parquet
+_GROUP = 2048  # rows of a row group of Parquet
 
 
 class RowFile(Protocol):
@@ -62,12 +62,12 @@ class _Csv:
 
 class _Parquet:
     def __init__(self, file: IO[bytes]) -> None:
-        self._pyarrow, parquet = pyarrow()
+        self._pyarrow = pyarrow()
         kinds = dict.fromkeys(_WHOLE, self._pyarrow.int64()) | {"truncated": self._pyarrow.bool_()}
         self._schema = self._pyarrow.schema(
             [(name, kinds.get(name, self._pyarrow.string())) for name in _COLUMNS]
         )
-        self._writer = parquet.ParquetWriter(file, self._schema)
+        self._writer = _parquet_writer(file, self._schema)
         self._rows: list[Row] = []
 
     def write(self, rows: list[Row]) -> None:
@@ -80,9 +80,12 @@ class _Parquet:
         self._writer.close()
 
     def _write(self) -> None:
-        found = [msgspec.structs.asdict(row) for row in self._rows]
+        columns = [
+            self._pyarrow.array([getattr(row, field.name) for row in self._rows], field.type)
+            for field in self._schema
+        ]
         self._rows.clear()
-        self._writer.write_table(self._pyarrow.Table.from_pylist(found, self._schema))
+        self._writer.write_table(self._pyarrow.Table.from_arrays(columns, schema=self._schema))
 
 
 FORMS: dict[str, Callable[[IO[bytes]], RowFile]] = {".jsonl": _Lines, ".csv": _Csv, ".parquet": _Parquet}
@@ -108,9 +111,30 @@ def open_rows(path: Path) -> Iterator[RowFile]:
         rows.finish()
 
 
-def pyarrow() -> tuple[Any, Any]:
-    """Pyarrow and its Parquet module. Raises click.UsageError."""
+def pyarrow() -> Any:  # noqa: ANN401 - it has no types
+    """Pyarrow. Raises click.UsageError."""
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # its others keep 10 MB more for themselves
     try:
-        return import_module("pyarrow"), import_module("pyarrow.parquet")
+        return import_module("pyarrow")
     except ImportError:
         raise click.UsageError("Parquet needs pyarrow: pip install pyarrow") from None
+
+
+def _parquet_writer(file: IO[bytes], schema: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """A writer of Parquet: `pyarrow.parquet.ParquetWriter`, or what it wraps.
+
+    pyarrow.parquet loads the modules of all file systems, which take 10 MB. What it wraps needs none of them,
+    but may change with any release of pyarrow.
+    """
+    try:
+        return import_module("pyarrow._parquet").ParquetWriter(
+            file,
+            schema,
+            version="2.6",
+            compression="snappy",
+            use_dictionary=True,
+            write_statistics=True,
+            writer_engine_version="V2",
+        )
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return import_module("pyarrow.parquet").ParquetWriter(file, schema)

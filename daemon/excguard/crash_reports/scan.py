@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from excguard.files.bounded import NotARegularFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
 
     from excguard.crash_reports import Report
     from excguard.crash_reports.json_lists import Objects
@@ -37,6 +39,8 @@ _VIOLATION_FIELDS = (
     "summary",
 )
 _CHUNK = 64
+_AHEAD = 4
+"""Chunks for each process that are read ahead of the caller."""
 _FEW = 256
 """Up to so many files are read without starting processes, which would take longer than the reading."""
 
@@ -136,15 +140,21 @@ def scan(
         objects: As for `crash_reports.documents_of_bytes`.
     """
     read = partial(_read, release=release, objects=objects)
-    chunks = [paths[at : at + _CHUNK] for at in range(0, len(paths), _CHUNK)]
+    chunks = (paths[at : at + _CHUNK] for at in range(0, len(paths), _CHUNK))
     jobs = jobs or os.cpu_count() or 1
     if len(paths) <= _FEW or jobs == 1:
         yield from map(read, chunks)
         return
     from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - not for the few
 
-    with ProcessPoolExecutor(min(jobs, len(chunks))) as pool:
-        yield from pool.map(read, chunks)
+    with ProcessPoolExecutor(jobs) as pool:
+        parts: deque[Future[Part]] = deque()
+        for chunk in chunks:  # not all at once: parts would wait in memory for whoever takes them
+            parts.append(pool.submit(read, chunk))
+            if len(parts) > jobs * _AHEAD:
+                yield parts.popleft().result()
+        while parts:
+            yield parts.popleft().result()
 
 
 def _read(paths: list[str], release: str | None, objects: Objects | None) -> Part:
