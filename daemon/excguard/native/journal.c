@@ -124,7 +124,12 @@ void excguard_journal_reply_time(struct excguard_journal *journal, uint64_t nano
     excguard_bump(&journal->map->header.reply_buckets[bucket], 1);
 }
 
-/* ---- reader ---- */
+/*
+ * ---- reader ----
+ *
+ * The tail is loaded relaxed, as the reader alone stores it; the head with acquire, so that the records
+ * before it are whole.
+ */
 
 uint64_t excguard_journal_pending(const struct excguard_journal *journal) {
     uint64_t tail = atomic_load_explicit(&journal->map->header.tail, memory_order_relaxed);
@@ -149,7 +154,12 @@ void excguard_journal_advance(struct excguard_journal *journal, uint32_t count) 
                           memory_order_release);
 }
 
-/* ---- counters ---- */
+/*
+ * ---- counters ----
+ *
+ * Loaded relaxed: each is a number by itself, and a hit may be in one and not yet in another. What does not
+ * change, the key and what follows from it, is there before the counter is in use (excguard_mark_used).
+ */
 
 uint32_t excguard_journal_hits(const struct excguard_journal *journal, struct excguard_hit_counter *out,
                                uint32_t max) {

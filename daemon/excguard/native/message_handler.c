@@ -27,6 +27,10 @@ static uint32_t free_port(uint32_t slot) {
     return (slot + 1) << 8;
 }
 
+/*
+ * Here and below, acquire: who sees a port sees what was stored before it (excguard_add_target,
+ * watch_senders of receiver.c).
+ */
 struct excguard_target *excguard_find_target(struct excguard_message_handler *handler, uint32_t port) {
     for (uint32_t i = 0; i < EXCGUARD_TARGET_SLOTS; i++) {
         uint32_t slot = (target_home(port) + i) % EXCGUARD_TARGET_SLOTS;
@@ -63,6 +67,7 @@ struct excguard_target *excguard_add_target(struct excguard_message_handler *han
             target->id_shifted = (uint64_t)id << 32;
             target->own_reply = own_reply;
             target->own_tag = excguard_tag(0, own_reply, 0, EXCEPTION_IDENTITY_PROTECTED, 0);
+            /* Relaxed: the release of `port` makes them visible. */
             atomic_store_explicit(&target->owner, target->id_shifted, memory_order_relaxed);
             atomic_store_explicit(&target->no_senders, 0, memory_order_relaxed);
             atomic_store_explicit(&target->notify_port, MACH_PORT_NULL, memory_order_relaxed);
@@ -219,6 +224,7 @@ EXCGUARD_INLINE bool handle_form(struct excguard_message_handler *handler, const
     uint64_t thread_id = excguard_load64(bytes + EXCGUARD_PROTECTED(thread_id));
     const struct excguard_thread *thread =
         ELEMENT(handler->threads, thread_id % EXCGUARD_THREAD_SLOTS * sizeof *thread);
+    /* Relaxed: a number by itself, which excguard_receiver_set_pid may change at any time. */
     uint64_t owner = atomic_load_explicit(&target->owner, memory_order_relaxed);
     if (__builtin_expect(thread->thread_id != thread_id, 0) || __builtin_expect(thread->owner != owner, 0)) {
         return false;
@@ -229,6 +235,7 @@ EXCGUARD_INLINE bool handle_form(struct excguard_message_handler *handler, const
     const uint8_t *codes = bytes + EXCGUARD_PROTECTED(code);
     uint64_t key = target->id_shifted | excguard_load32(codes + 4);
     struct journal_hit_counter *counter = ELEMENT(map->hits, excguard_hit_home(key) * sizeof *counter);
+    /* Relaxed: this thread alone stores keys. */
     if (__builtin_expect(seq == journal->full_at, 0) ||
         __builtin_expect(atomic_load_explicit(&counter->key, memory_order_relaxed) != key, 0)) {
         return false;

@@ -115,31 +115,30 @@ class RecordDecoder:
         target = self.names.name(target_id)
         report = self.report(record)
         placed = not recovered and (registers or report is not None)
-        return (
-            Hit(  # by position: a tenth of a line's instructions is msgspec's search for keywords otherwise
-                record.code,
-                None if flags & _NO_SUBCODE else record.subcode,
-                target,
-                pid,
-                record.thread_id if live else None,
-                record.time_ns,
-                (_BEHAVIORS.get(behavior) or str(behavior)) if live else None,
-                ("consume" if record.reply == _CONSUMED else "forward") if live else None,
-                self._host.kernel,
-                self._release_text(record.release),
-                record.seq,
-                recovered,
-                inherited,
-                self.source,
-                record.pc if registers else None,
-                record.lr if registers else None,
-                record.sp if registers else None,
-                (names.executable(target_id, record.pid) or None) if names else None,
-                self.place(record) if placed else None,
-                "" if report is None else report.path,
-                () if report is None else report.frames,
-                None if recovered else self._reported_program(record) or target,
-            )
+        # By position: a tenth of a line's instructions is msgspec's search for keywords otherwise.
+        return Hit(
+            record.code,
+            None if flags & _NO_SUBCODE else record.subcode,
+            target,
+            pid,
+            record.thread_id if live else None,
+            record.time_ns,
+            (_BEHAVIORS.get(behavior) or str(behavior)) if live else None,
+            ("consume" if record.reply == _CONSUMED else "forward") if live else None,
+            self._host.kernel,
+            self._release_text(record.release),
+            record.seq,
+            recovered,
+            inherited,
+            self.source,
+            record.pc if registers else None,
+            record.lr if registers else None,
+            record.sp if registers else None,
+            (names.executable(target_id, record.pid) or None) if names else None,
+            self.place(record) if placed else None,
+            "" if report is None else report.path,
+            () if report is None else report.frames,
+            None if recovered else self._reported_program(record) or target,
         )
 
     def place(self, record: Any) -> Place | None:  # noqa: ANN401 - a cffi pointer
