@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from excguard.files.escaping import printable
 from excguard.gate import baseline, code_quality, github
 from excguard.gate.baseline import Baseline, BaselineError, Entry
 from excguard.gate.site_result import SiteResult, Standing
@@ -263,7 +264,7 @@ def test_no_text_breaks_out_of_a_cell(text: str) -> None:
     rows = [line for line in github.summary("app", verdict).split("\n") if line.startswith("| new")]
     assert [row.count("|") for row in rows] == [7]
     place = rows[0].split("|")[5].removeprefix(" ").removesuffix(" ")
-    assert html.unescape(place) == " ".join((text or "app").split())
+    assert html.unescape(place) == printable(" ".join((text or "app").split()))
 
 
 def test_the_summary_lists_every_standing() -> None:

@@ -229,3 +229,28 @@ def test_a_log_is_readable_by_its_owner_alone(path: Path) -> None:
     open_log(path)
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("write", [opening.write, opening.append])
+def test_a_fifo_in_a_shared_directory_that_nothing_reads_is_not_waited_for(
+    path: Path, write: Callable[[Path, bytes], None]
+) -> None:
+    path.parent.chmod(0o1777)
+    os.mkfifo(path, 0o666)
+    os.chown(path, OTHER, -1)
+
+    with pytest.raises(OSError, match=r"other users can write to|Permission"):
+        write(path, b"report")
+
+
+def test_a_fifo_of_ones_own_in_a_shared_directory_is_written_to_by_waiting(path: Path) -> None:
+    path.parent.chmod(0o1777)
+    os.mkfifo(path, 0o600)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    with opening.empty(path) as file:
+        assert os.get_blocking(file.fileno())
+        file.write(b"report")
+
+    assert os.read(reader, 100) == b"report"
+    os.close(reader)

@@ -32,17 +32,24 @@ def descriptor(path: Path, flags: int, mode: int) -> int:
     shared = _is_shared(path.parent)
     follow = not shared or _is_own_link(path)
     flags |= os.O_CLOEXEC | os.O_NOCTTY
+    # O_NONBLOCK: nor does the opening wait for the reader of a FIFO that is not to be written to.
+    cautious = 0 if follow else os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        fd = os.open(path, (flags & ~os.O_TRUNC) | (0 if follow else os.O_NOFOLLOW), mode)
+        fd = os.open(path, (flags & ~os.O_TRUNC) | cautious, mode)
     except OSError as error:
-        if follow or error.errno != errno.ELOOP:  # that of O_NOFOLLOW
+        reasons = {
+            errno.ELOOP: "a symbolic link, not followed",
+            errno.ENXIO: "a FIFO without a reader, refused",
+        }
+        if follow or error.errno not in reasons:
             raise
-        reason = f"a symbolic link, not followed because other users can write to {path.parent}"
-        raise OSError(errno.ELOOP, reason, str(path)) from None
+        reason = f"{reasons[error.errno]} because other users can write to {path.parent}"
+        raise OSError(error.errno, reason, str(path)) from None
     try:
         status = os.fstat(fd)
         if not follow:
             _check(status, path)
+            os.set_blocking(fd, not flags & os.O_NONBLOCK)
         if flags & os.O_TRUNC and stat.S_ISREG(status.st_mode):
             os.ftruncate(fd, 0)
     except OSError:

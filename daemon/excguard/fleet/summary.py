@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pyarrow.dataset
 
+from excguard.files.escaping import printable
 from excguard.fleet.store import StoreError
 from excguard.knowledge import guards
 
@@ -228,7 +229,7 @@ def page(summary: Summary, title: str) -> str:
         lead += f" The trend ends on {summary.last.isoformat()}."
     rest = len(summary.sites) - _MAX_ROWS
     return _PAGE.format(
-        title=html.escape(title),
+        title=_html(title),
         lead=lead,
         days=TREND_DAYS,
         sites="\n".join(map(_row, summary.sites[:_MAX_ROWS])),
@@ -238,14 +239,19 @@ def page(summary: Summary, title: str) -> str:
     )
 
 
+def _html(text: str) -> str:
+    """Text from outside in the page."""
+    return html.escape(printable(text))
+
+
 def _row(site: SiteRow) -> str:
     shown = ", ".join(site.versions[:5]) + (" …" if len(site.versions) > 5 else "")
-    severity = html.escape(site.severity)
+    severity = _html(site.severity)
     return (
         f'<tr><td class="n">{site.count:,}<td class="{severity}">{severity}'
-        f'<td class="rule"><code>{html.escape(site.flavor)}</code><td><code>{html.escape(site.place)}</code>'
-        f"<br><small>{html.escape(site.site_id)}</small><td>{html.escape(site.process)}"
-        f'<td>{html.escape(shown)}<td class="day">{site.first or ""}<td class="day">{site.last or ""}'
+        f'<td class="rule"><code>{_html(site.flavor)}</code><td><code>{_html(site.place)}</code>'
+        f"<br><small>{_html(site.site_id)}</small><td>{_html(site.process)}"
+        f'<td>{_html(shown)}<td class="day">{site.first or ""}<td class="day">{site.last or ""}'
         f"<td>{_chart(site.trend)}"
     )
 
@@ -264,6 +270,4 @@ def _chart(values: list[int]) -> str:
 
 
 def _pairs(pairs: list[tuple[str, int]]) -> str:
-    return "\n".join(
-        f'<tr><td>{html.escape(name)}<td class="n">{count:,}' for name, count in pairs[:_MAX_ROWS]
-    )
+    return "\n".join(f'<tr><td>{_html(name)}<td class="n">{count:,}' for name, count in pairs[:_MAX_ROWS])

@@ -7,6 +7,7 @@ annotation of a kind counts what it stands for. The summary page takes 1 MiB a s
 
 from collections.abc import Iterator, Sequence
 
+from excguard.files.escaping import printable
 from excguard.gate.baseline import Entry
 from excguard.gate.site_result import SiteResult, Standing
 from excguard.gate.verdict import Verdict
@@ -86,7 +87,7 @@ def _command(kind: str, title: str, text: str) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return "%0A".join(printable(line).replace("%", "%25") for line in text.split("\n"))
 
 
 def _property(text: str) -> str:
@@ -110,5 +111,5 @@ def _named(entry: Entry) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text from outside in a cell: no markup, no line break."""
-    return " ".join(text.translate(_ESCAPES).split())
+    """Text from outside in a cell: no markup, no line break, nothing that is not shown as itself."""
+    return printable(" ".join(text.split())).translate(_ESCAPES)
