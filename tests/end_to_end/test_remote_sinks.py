@@ -24,7 +24,7 @@ def test_hits_are_sent_and_a_new_site_is_announced(run, child: str, tmp_path: Pa
         for record in resource["scopeLogs"][0]["logRecords"]
     ]
 
-    assert len(sent) == sum(line["event"] == "guard_hit" for line in logged) == 3
+    assert len(sent) == sum(line.get("event") == "guard_hit" for line in logged) == 3
     assert {record["eventName"] for record in sent} == {"excguard.guard_hit"}
     assert len(chat.requests) == 1
 
@@ -45,3 +45,26 @@ def test_a_run_ends_as_usual_when_its_servers_are_gone(run, child: str, tmp_path
     assert f"OTLP: {address}/v1/logs: connection refused" in done.stderr
     assert "webhook: 127.0.0.1: connection refused" in done.stderr
     assert "secret" not in done.stderr
+
+
+STORM = 20_000
+
+
+def test_a_storm_at_a_stalled_collector_is_logged_as_without_one(run, child: str, tmp_path: Path) -> None:
+    logs: list[list[dict[str, object]]] = []
+    with receiver() as collector:
+        collector.stalled.set()
+        otlp = f'[otlp]\nenabled = true\nendpoint = "{collector.url}"\n'
+        for name, section in (("without", ""), ("stalled", otlp)):
+            config = tmp_path / f"{name}.toml"
+            config.write_text(f'{section}[journal]\npath = "{tmp_path}/{name}"\n')
+            done = run("--config", str(config), "--json", "--", child, "raise", hex(INVALID_NAME), str(STORM))
+            logs.append([json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")])
+
+    for lines in logs:
+        hits = sum(line.get("event") == "guard_hit" for line in lines)
+        rest = sum(line["count"] for line in lines if line.get("event") == "guard_hits_suppressed")
+        assert hits + rest == STORM
+    without, stalled = ({line["event"] for line in lines if "event" in line} for lines in logs)
+    assert stalled == without
+    assert collector.requests == []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _BATCH_ROWS = 10_000  # held as Python objects at a time; Arrow needs a tenth of their memory
 _COLUMNS = SCHEMA.remove(SCHEMA.get_field_index("os_major"))
-_WRITES = 8  # files written at a time: each waits for the disk or the network
+_REQUESTS = 8  # at a time
 
 _UNKNOWN = "__HIVE_DEFAULT_PARTITION__"
 """The directory of a value that is not known, as Hive names it; Arrow, DuckDB and Spark read it as null."""
@@ -36,7 +36,7 @@ def scan_shard(
         source: URL of the reports' store.
         output: URL of the results' store, which holds the plan.
         shard: which one.
-        when_computed: called when only writing is left, which is waiting for the disk or the network.
+        when_computed: called when what is left is mostly waiting, for the disk or the network.
     """
     results = open_store(output)
     keys = keys_of(results, shard)
@@ -48,10 +48,14 @@ def scan_shard(
         else:
             parts.add(rows_of(key.path, etag, content))
     files = {f"{directory}/part-{shard.name}.parquet": content for directory, content in parts.files()}
-    when_computed()
-    with ThreadPoolExecutor(_WRITES) as pool:
-        for _ in pool.map(lambda file: results.put(*file, sync=False), files.items()):
-            pass
+    if results.remote:  # each file is a request
+        when_computed()
+        with ThreadPoolExecutor(_REQUESTS) as pool:
+            list(pool.map(results.put, files, files.values()))
+    else:
+        for path, content in files.items():
+            results.put(path, content, sync=False)
+        when_computed()
     sizes = [File(path, len(content)) for path, content in files.items()]
     done = msgspec.json.encode(
         Done(shard.number, len(keys), parts.violations, parts.errors, parts.telemetry, sizes)

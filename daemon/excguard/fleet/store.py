@@ -59,9 +59,15 @@ class Content(NamedTuple):
 
 
 class Store(Protocol):
-    """A directory or a prefix of a bucket."""
+    """A directory or a prefix of a bucket.
+
+    Attributes:
+        url: where it is.
+        remote: whether each operation is a request to a server.
+    """
 
     url: str
+    remote: bool
 
     def keys(self, after: str = "", *, times: bool = False) -> Iterator[Key]:
         """Every key behind ``after``, in a fixed order; no more than a directory or page is in memory.
@@ -105,6 +111,8 @@ def open_store(url: str) -> Store:
 
 class LocalStore:
     """A directory."""
+
+    remote = False
 
     def __init__(self, directory: Path) -> None:
         """Use ``directory``, which need not exist yet."""
@@ -190,6 +198,8 @@ def _modified(entry: os.DirEntry[str]) -> float:
 
 class BucketStore:
     """A prefix of a bucket, or a web server."""
+
+    remote = True
 
     def __init__(self, url: str) -> None:
         """Open ``url`` with the credentials of the environment.
