@@ -141,3 +141,13 @@ def test_what_unpacks_to_much_is_an_error_and_takes_little_memory(
 
     assert taken < 8 * len(data) + (8 << 20)
     assert [expected in (report.error or "") for report in reports] == [True], reports
+
+
+def test_members_without_a_name_are_left_out() -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("a"), b"")
+        archive.writestr("b.ips", b"EXC_GUARD / INVALID_NAME")
+        archive.filelist[0].filename = ""
+
+    assert [report.file for report in crash_reports.documents_of_bytes(packed.getvalue(), "z")] == ["z:b.ips"]

@@ -67,7 +67,7 @@ def members(file: IO[bytes], most: int) -> Iterator[Member]:
 
     unreadable = (
         *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error),
-        *(EOFError, OSError, ValueError, RuntimeError, OverflowError),
+        *(EOFError, LookupError, OSError, ValueError, RuntimeError, OverflowError),
     )
     found = _zipped(file, most) if file.read(2) == b"PK" else _tarred(file, most)
     left = MAX_TOTAL
@@ -101,7 +101,7 @@ def _zipped(file: IO[bytes], most: int) -> Iterator[Member]:
     with zipfile.ZipFile(bounded) as archive:
         bounded.allow(size * 2)  # each member has a header and data, which others can share
         for entry in archive.infolist():
-            if entry.is_dir() or not _is_report(entry.filename):
+            if not _is_report(entry.filename) or entry.is_dir():  # zipfile fails on a name of no characters
                 continue
             if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:  # no other has a bound
                 yield Member(entry.filename, error="compressed by another method than deflate")
