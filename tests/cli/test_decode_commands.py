@@ -21,6 +21,7 @@ from excguard.cli import main
 from excguard.cli.follow import follow
 from excguard.cli.row_files import open_rows
 from excguard.cli.violation_text import wrapped
+from excguard.crash_reports import scan
 from excguard.crash_reports.scan import Row
 from tests.support.samples import INVALID_NAME
 
@@ -451,6 +452,18 @@ class TestScan:
 
         assert one == many
         assert [row["target"] for row in one] == list(range(300))
+
+    def test_processes_that_start_in_the_midst_continue_the_rows(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in range(300):
+            (tmp_path / f"{number:03}.txt").write_text(
+                f"Termination Reason: GUARD {0x2000020000000000 + number}"
+            )
+        monkeypatch.setattr(scan, "_WORTHWHILE", 0)
+        monkeypatch.setattr(scan, "_processors", lambda: 2)
+
+        assert [row["target"] for row in lines(run("scan", "--json", str(tmp_path)))] == list(range(300))
 
     def test_a_fifo_does_not_hold_it_up(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "a.ips")

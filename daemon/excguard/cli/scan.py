@@ -61,7 +61,11 @@ _GROUPS: dict[str, Callable[[Row], str]] = {
 @click.option(
     "--all", "everything", is_flag=True, help="Read every file, not only .ips, .crash, .txt and .dmp."
 )
-@click.option("--jobs", type=click.IntRange(1, 1024), help="Processes to use.  [default: one per processor]")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    help="Processes to use.  [default: one per processor, where that is faster]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per row in place of the table.")
 def command(  # noqa: PLR0913 - one a command line option
     paths: tuple[str, ...],

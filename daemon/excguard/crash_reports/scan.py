@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,8 @@ _VIOLATION_FIELDS = (
 _CHUNK = 64
 _AHEAD = 4
 """Chunks for each process that are read ahead of the caller."""
+_WORTHWHILE = 0.3
+"""Seconds of reading that are left, from which on several processes are faster: starting them takes 0.1."""
 _FEW = 256
 """Up to so many files are read without starting processes, which would take longer than the reading."""
 
@@ -135,14 +138,24 @@ def scan(
 
     Args:
         paths: The files.
-        jobs: Processes to use; None for as many as there are processors.
+        jobs: Processes to use; None for as many as there are processors, as soon as that is faster.
         release: As for `crash_reports.read`.
         objects: As for `crash_reports.documents_of_bytes`.
     """
     read = partial(_read, release=release, objects=objects)
     chunks = (paths[at : at + _CHUNK] for at in range(0, len(paths), _CHUNK))
-    jobs = jobs or os.cpu_count() or 1
-    if len(paths) <= _FEW or jobs == 1:
+    if len(paths) <= _FEW:
+        jobs = 1
+    elif jobs is None:
+        jobs = _processors()
+        if jobs > 1:  # read here until it is known how long the rest takes
+            done, began = 0, time.monotonic()
+            for chunk in chunks:
+                yield read(chunk)
+                done += len(chunk)
+                if (time.monotonic() - began) * (len(paths) - done) > _WORTHWHILE * done:
+                    break
+    if jobs == 1:
         yield from map(read, chunks)
         return
     from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - not for the few
@@ -155,6 +168,12 @@ def scan(
                 yield parts.popleft().result()
         while parts:
             yield parts.popleft().result()
+
+
+def _processors() -> int:
+    """Processors that this process may use; macOS does not restrict them."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def _read(paths: list[str], release: str | None, objects: Objects | None) -> Part:
