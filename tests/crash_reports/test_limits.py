@@ -43,6 +43,13 @@ def test_the_limit_grows_with_the_text_and_is_said(lines: int) -> None:
     assert crash_reports.read(text).notes[-1] == last.error
 
 
+def test_panics_count_too() -> None:
+    text = "panic(cpu 1 caller 0x1): initproc exited, namespace 23 subcode 0x2000020000002703\n" * 6_000
+    allowed = 2_000 + len(text) // 216
+
+    assert _violations(crash_reports.read_all(text)) == allowed
+
+
 def test_log_lines_of_the_usual_length_are_all_read() -> None:
     stamp = "2026-01-01 12:00:00.123456+0100 0x1a2b Error 0x0 0 0 kernel: "
     text = "".join(stamp + line + "\n" for line in _log(7_000).splitlines())

@@ -518,6 +518,8 @@ class TextReader:
         draft = self._report()
         draft.report.kind = "panic"
         if found := read_line(line):
+            if draft.evidence:
+                self._limits.take()
             draft.evidence.append(found.evidence)
             draft.report.exception_type = found.evidence.exception_type
             if "initproc" in line:
