@@ -110,15 +110,23 @@ def run(
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--rows", action="store_true")
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--timed", action="store_true")  # no rows that are counted
+    parser.add_argument("--beside", action="store_true")  # something is timed meanwhile
     parser.add_argument("--baseline", type=Path)
     parser.add_argument("--work", nargs=2)
     known, _ = parser.parse_known_args()
     if known.work and work:
         work(known.work[0], int(known.work[1]))
         return 0
+    global _counts  # noqa: PLW0603 - an option of the process
+    _counts = not known.timed
+    if known.beside:
+        _leave_pinned_processor()
     if not known.rows and otherwise:
         return otherwise() or 0
     for row in report(Options(known.check, Build(known.baseline.absolute()) if known.baseline else None)):
+        if known.timed and row.measure in {Measure.INSTRUCTIONS, Measure.CALLS}:
+            continue
         if known.rows:
             derived = {"ratio": row.ratio, "missed": row.missed, "checked": row.checked}
             print(json.dumps({**asdict(row), **derived}), flush=True)
@@ -152,9 +160,19 @@ def each(count: Callable[[int], float], few: int, many: int) -> float:
     return (count(many) - count(few)) / (many - few)
 
 
+_counts = True
+"""Whether rows that are counted are asked for: not with --timed, for times alone."""
+
+
 def has_valgrind() -> bool:
-    """Whether instructions can be counted here."""
-    return shutil.which("valgrind") is not None
+    """Whether instructions can be counted here, and are asked for."""
+    return _counts and shutil.which("valgrind") is not None
+
+
+def _leave_pinned_processor() -> None:
+    """Stay on the processors that `pin` does not choose, where there are others: for what is counted."""
+    if hasattr(os, "sched_setaffinity") and len(allowed := os.sched_getaffinity(0)) > 1:
+        os.sched_setaffinity(0, allowed - {max(allowed)})
 
 
 def instructions(command: list[str | Path], environ: Mapping[str, str] | None = None) -> int:

@@ -13,7 +13,7 @@ def rows(name: str) -> list[dict[str, str]]:
     """
     # Neither pathlib nor csv: each command that decodes would import them for this alone.
     path = os.path.join(os.path.dirname(__file__), name)  # noqa: PTH118, PTH120
-    with open(path, encoding="ascii") as file:  # noqa: PTH123
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123
         head, *lines = file.read().splitlines()
     keys = head.split(",")
     return [dict(zip(keys, line.split(","), strict=True)) for line in lines]
