@@ -318,6 +318,34 @@ def test_without_a_release_a_value_only_an_older_layout_explains_is_inferred() -
     assert (field.name, field.confidence) == ("guard", "inferred")
 
 
+def test_without_a_release_a_payload_is_shown_for_each() -> None:
+    found = decode(join(1, 0x20, 0x103), 8 << 32 | 17)
+
+    shown = [(each.releases, [field.text for field in each.fields]) for each in found.payload_readings]
+    assert [field.text for field in found.payload_fields] == ["IOT_EXCEPTION_PORT", "MACH_MSG_TYPE_MOVE_SEND"]
+    assert shown == [
+        ("macOS 26.0 to 26.3", ["IOT_REPLY_PORT", "MACH_MSG_TYPE_MOVE_SEND"]),
+        ("macOS 10.15 to 15.6", ["the context value that guards the port, which looks like an address"]),
+    ]
+    assert [each["releases"] for each in found.to_dict()["payload_readings"]] == [each[0] for each in shown]
+    assert decode(join(1, 0x20, 0x103), 8 << 32 | 17, "26.0").payload_readings == ()
+
+
+@given(
+    st.sampled_from([f for f in flavors.table() if f.role == "flavor" and f.last == releases.NEWEST]),
+    st.integers(0, 2**32 - 1),
+    U64 | st.sampled_from([0, 1 << 56, 8 << 32 | 17, 0x103]),
+)
+def test_readings_of_a_payload_are_those_of_their_releases(
+    flavor: flavors.Flavor, target: int, payload: int
+) -> None:
+    code = join(guards.NUMBERS[flavor.guard_type], flavor.value, target)
+
+    for reading in decode(code, payload).payload_readings:
+        first = reading.releases.removeprefix("macOS ").split()[0]
+        assert decode(code, payload, first).payload_fields == reading.fields
+
+
 @given(
     st.sampled_from([f for f in flavors.table() if f.role == "flavor"]),
     st.integers(0, 2**32 - 1),

@@ -26,11 +26,7 @@ def violation_lines(violation: PartialViolation) -> Iterator[str]:
     if violation.code is not None:
         yield from labelled("code", _code(violation))
     yield from labelled("target", violation.target_meaning)
-    if violation.subcode is not None:
-        yield from labelled("payload", f"{violation.subcode:#x}")
-    for field in violation.payload_fields:
-        text = f"{field.name} {field.value:#x}: {field.text}"
-        yield from labelled("", text if field.confidence == "documented" else f"{text} [{field.confidence}]")
+    yield from _payload(violation)
     severity = Severity.of(violation.severity)
     kind = guards.BY_NAME.get(violation.guard_type or "")
     text = kind.severity_text(severity) if kind else severity.text
@@ -48,6 +44,17 @@ def violation_lines(violation: PartialViolation) -> Iterator[str]:
     if violation.advice:
         yield from labelled("fix", violation.advice)
     yield from listed("notes", violation.notes)
+
+
+def _payload(violation: PartialViolation) -> Iterator[str]:
+    if violation.subcode is not None:
+        yield from labelled("payload", f"{violation.subcode:#x}")
+    for field in violation.payload_fields:
+        text = f"{field.name} {field.value:#x}: {field.text}"
+        yield from labelled("", text if field.confidence == "documented" else f"{text} [{field.confidence}]")
+    for reading in violation.payload_readings:
+        fields = "; ".join(f"{field.name} {field.value:#x}: {field.text}" for field in reading.fields)
+        yield from labelled("", f"on {reading.releases}: {fields}", "yellow")
 
 
 def _code(violation: PartialViolation) -> str:

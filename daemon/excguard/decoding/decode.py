@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from excguard.decoding import payload as layouts
 from excguard.decoding.code import FLAVOR_SHIFT, MTE_TAG_FAULT, TARGET_MASK, join, split, unsigned
-from excguard.decoding.violation import TEXTS, PartialViolation, Reading, Violation
+from excguard.decoding.violation import TEXTS, PartialViolation, PayloadReading, Reading, Violation
 from excguard.knowledge import flavors, guards, releases
 from excguard.knowledge.guards.file_descriptor import WELL_KNOWN_GUARDS
 from excguard.knowledge.guards.layout import INFERRED, OBSERVED
@@ -19,6 +19,7 @@ from excguard.knowledge.severity import Severity
 
 if TYPE_CHECKING:
     from excguard.knowledge.guards.guard_type import GuardType, Page
+    from excguard.knowledge.guards.layout import Payload as PayloadRow
 
 
 def decode(code: int, subcode: int | None = None, release: str | None = None) -> Violation:
@@ -169,8 +170,10 @@ class _Meaning(Record):
         severity: Its severity, unless the target makes it soft.
         targets: Reads its targets.
         payloads: Reads its payloads.
+        payload_rows: The layouts of its payloads on all releases.
         soft_mode: Bits of the target that make it soft.
-        page: The page of the flavor; None for a flavor in no table.
+        flavor: The row of the flavor; None for a flavor in no table.
+        page: Its page; None likewise.
         name: Of the flavor, or of a guard type without flavors.
     """
 
@@ -178,7 +181,9 @@ class _Meaning(Record):
     severity: Severity | None
     targets: layouts.TargetReader
     payloads: layouts.PayloadReader
+    payload_rows: tuple[PayloadRow, ...]
     soft_mode: int
+    flavor: flavors.Flavor | None
     page: Page | None
     name: str
 
@@ -201,7 +206,36 @@ class _Meaning(Record):
             "target_meaning": target.meaning,
             "target_confidence": target.confidence,
             "payload_fields": fields,
+            "payload_readings": () if violation.release else self.payload_readings(violation, fields),
         }
+
+    @cached_property
+    def _readers(self) -> list[tuple[int, layouts.PayloadReader]]:
+        """A reader for each release that has the flavor and whose headers were read, oldest first."""
+        flavor = self.flavor
+        return [
+            (version, layouts.PayloadReader(self.payload_rows, version))
+            for version in (releases.read_for(flavor.guard_type) if flavor else ())
+            if flavor and flavor.first <= version <= flavor.last
+        ]
+
+    def payload_readings(
+        self, violation: Violation, shown: tuple[layouts.Field, ...]
+    ) -> tuple[PayloadReading, ...]:
+        """What the payload holds where that is not what is ``shown``, the newest release first."""
+        if violation.subcode is None or self.flavor is None:
+            return ()
+        found: list[tuple[int, tuple[layouts.Field, ...]]] = []  # from which release on
+        for version, reader in self._readers:
+            fields = reader.explained(violation.subcode, violation.target)
+            if not found or found[-1][1] != fields:
+                found.append((version, fields))
+        ends = [*(releases.preceding(first) for first, _ in found[1:]), self.flavor.last]
+        return tuple(
+            PayloadReading(releases.span(first, last), fields)
+            for (first, fields), last in reversed(list(zip(found, ends, strict=True)))
+            if fields and not _alike(fields, shown)
+        )
 
 
 @lru_cache(maxsize=4096)
@@ -258,7 +292,9 @@ def _meaning(head: int, release: str | None) -> _Meaning | None:
         violation.severity,
         layouts.TargetReader(kind.target_rows(violation.flavor_name), at),
         layouts.PayloadReader(kind.payload_rows(violation.flavor_name), at),
+        kind.payload_rows(violation.flavor_name),
         kind.soft_mode_bits.get(violation.flavor_name or "", 0),
+        chosen,
         page,
         violation.flavor_name or kind.name,
     )
@@ -312,6 +348,13 @@ def _summary(name: str, page: Page, target: str, first: layouts.Field | None) ->
         shown = first.text if first.name != "reason_code" else f"reason code {first.value:#x}"
         detail = f" ({shown})"
     return f"{name}{' ' if target else ''}{target}: {page.rule}{detail}."
+
+
+def _alike(fields: tuple[layouts.Field, ...], others: tuple[layouts.Field, ...]) -> bool:
+    """Whether they say the same, however sure that is."""
+    return [(each.name, each.value, each.text) for each in fields] == [
+        (each.name, each.value, each.text) for each in others
+    ]
 
 
 def _unknown_type(code: int, subcode: int | None, placed: releases.Release | None) -> Violation:

@@ -141,6 +141,11 @@ class PayloadReader:
             return self._unread(value, zero_expected=False)
         return self._fields(parts, value) if parts else self._unread(value, zero_expected=True)
 
+    def explained(self, value: int, target: int) -> tuple[Field, ...]:
+        """As `read`; no fields where no row explains the value."""
+        parts = self._parts(value, target)
+        return self._fields(parts, value) if parts else ()
+
     def first(self, value: int, target: int, names: frozenset[str]) -> Field | None:
         """The first of those fields, if it has one of ``names`` or was observed; otherwise None."""
         for part in self._parts(value, target) or ():

@@ -19,7 +19,7 @@ _HEX = frozenset({"payload", "code", "subcode"})
 PER_HIT = ("guard_target", "payload", "code", "subcode")
 """What may differ between two hits of one site: left out where a line stands for many hits."""
 
-TEXTS = frozenset({"summary", "target_meaning", "target_confidence", "payload_fields"})
+TEXTS = frozenset({"summary", "target_meaning", "target_confidence", "payload_fields", "payload_readings"})
 """What is put into words for each target and payload: most of the cost of decoding, and often not read."""
 
 
@@ -41,6 +41,18 @@ class Reading(Record):
     first: str
     last: str | None
     severity: Severity | None
+
+
+class PayloadReading(Record):
+    """Another meaning of the same payload.
+
+    Attributes:
+        releases: On which releases, as text: "macOS 26.0 to 26.3".
+        fields: The payload there, field by field.
+    """
+
+    releases: str
+    fields: tuple[Field, ...]
 
 
 class PartialViolation(Record, kw_only=True):
@@ -65,6 +77,7 @@ class PartialViolation(Record, kw_only=True):
     target_meaning: str = ""
     target_confidence: str = INFERRED
     payload_fields: tuple[Field, ...] = ()
+    payload_readings: tuple[PayloadReading, ...] = ()
     aliases: tuple[str, ...] = ()
     causes: tuple[str, ...] = ()
     advice: str = ""
@@ -89,8 +102,10 @@ class PartialViolation(Record, kw_only=True):
             {**reading.as_dict(), "severity": reading.severity and reading.severity.value}
             for reading in self.readings
         )
-        found["payload_fields"] = tuple(
-            {**field.as_dict(), "value": f"{field.value:#x}"} for field in self.payload_fields
+        found["payload_fields"] = _plain(self.payload_fields)
+        found["payload_readings"] = tuple(
+            {"releases": reading.releases, "fields": _plain(reading.fields)}
+            for reading in self.payload_readings
         )
         found["guard_target"] = self.guard_target
         return found
@@ -125,6 +140,7 @@ class Violation(PartialViolation, kw_only=True):
         target_meaning: What the target is.
         target_confidence: How sure that is: a key of knowledge.guards.layout.CONFIDENCES.
         payload_fields: The payload, field by field.
+        payload_readings: What the payload holds on other releases; empty when a release was given.
         aliases: Other names in use: the kernel's, ReportCrash's, those of Apple's documentation.
         causes: Usual causes.
         advice: How to fix it ("" for a number in no table).
@@ -159,3 +175,7 @@ class Violation(PartialViolation, kw_only=True):
                 raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
             self.__dict__.update(self._texts(self))
             return self.__dict__[name]
+
+
+def _plain(fields: Iterable[Field]) -> tuple[dict[str, Any], ...]:
+    return tuple({**field.as_dict(), "value": f"{field.value:#x}"} for field in fields)
