@@ -10,6 +10,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 
 from excguard.decoding.site import Place
 from excguard.mach.host import Host
+from excguard.pipeline.hit import Hit
 from excguard.pipeline.sink_worker import CAPACITY, SinkWorker
 from excguard.pipeline.suppressed import SiteKey, Suppressed
 from excguard.sinks import otlp
@@ -102,12 +103,16 @@ def test_a_fatal_hit_is_a_crash(server: Receiver, make_sink, make_hit) -> None:
     assert record.severity_number == SeverityNumber.SEVERITY_NUMBER_FATAL
 
 
+def _group(hit: Hit) -> Suppressed:
+    """A count of 41 further hits of a hit's site."""
+    site = SiteKey(1, hit.violation.code >> 32, 0)
+    return Suppressed(site, 1, hit.violation.code, 0, 0, 41, 10, 50, 1, 2, ())
+
+
 def test_targets_are_resources_and_counts_are_records(server: Receiver, make_sink, make_hit) -> None:
     sink = make_sink()
     hit = make_hit()
-    group = Suppressed(
-        SiteKey(1, hit.violation.code >> 32, 0), 1, hit.violation.code, 0, 0, 41, 10, 50, 1, 2, ()
-    )
+    group = _group(hit)
     sink.hit(hit)
     sink.hit(make_hit(target="notes"))
     sink.suppressed(group, "mail", hit.violation)
@@ -265,6 +270,24 @@ def test_a_storm_at_a_stalled_receiver_is_counted_exactly(server: Receiver, make
     assert sink.progress == len(records(server))
     assert sink.progress + sink.dropped + worker.dropped == 100_010
     assert worker.dropped >= 100_000 - 2 * CAPACITY - 8192
+
+
+def test_a_dropped_count_is_as_many_hits(server: Receiver, make_sink, make_hit) -> None:
+    server.answers = [(400, {}, b""), (200, {}, b'{"partialSuccess":{"rejectedLogRecords":"2"}}')]
+    sink = make_sink()
+    hit = make_hit()
+    for dropped in (42, 84):
+        sink.hit(hit)
+        sink.suppressed(_group(hit), "mail", hit.violation)
+        assert sink.flush()
+        assert sink.dropped == dropped
+
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        last = make_sink(f"http://127.0.0.1:{unused.getsockname()[1]}")
+        last.suppressed(_group(hit), "mail", hit.violation)
+        assert not last.close()
+    assert last.dropped == 41
 
 
 def test_more_is_taken_while_nothing_can_be_sent(server: Receiver, make_sink, make_hit) -> None:

@@ -13,7 +13,7 @@ import gzip
 import os
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
@@ -66,6 +66,7 @@ class Settings(NamedTuple):
 
 class _Record(NamedTuple):
     target: str
+    hits: int  # that it stands for
     json: bytes
 
 
@@ -170,7 +171,7 @@ class OtlpSink(RemoteSink):
         while self._records and time.monotonic() < end:
             if not self._send(self._records[:_BATCH], _CLOSING):
                 break
-        self._dropped += len(self._records)
+        self._dropped += _hits(self._records)
         complete = not self._records
         self._records.clear()
         return complete
@@ -183,7 +184,8 @@ class OtlpSink(RemoteSink):
         answer = self._sender.post(body, headers, timeout=timeout)
         if answer.accepted:
             rejected, reason = _rejected(answer.body, len(records))
-            self._dropped += rejected
+            # The answer does not say which records were refused: a summary among them counts as one hit.
+            self._dropped += rejected if rejected < len(records) else _hits(records)
             self._sent += len(records) - rejected
             self._backoff.worked()
             self._say(f"{rejected} of {len(records)} records refused: {reason}" if rejected else "")
@@ -195,7 +197,7 @@ class OtlpSink(RemoteSink):
             self._say(answer.error)
             return False
         self._say(f"{answer.error} {_message(answer.body)}".strip() + f"; {len(records)} records are dropped")
-        self._dropped += len(records)
+        self._dropped += _hits(records)
         del self._records[: len(records)]
         return True
 
@@ -208,8 +210,9 @@ class OtlpSink(RemoteSink):
         text: str,
         attributes: Mapping[str, Any],
     ) -> None:
+        hits = attributes.get("excguard.hits", 1)
         if len(self._records) >= _MAX_WAITING:
-            self._dropped += 1
+            self._dropped += hits
             return
         record = {
             "timeUnixNano": str(time_ns),
@@ -220,7 +223,7 @@ class OtlpSink(RemoteSink):
             "body": {"stringValue": text},
             "attributes": _attributes(attributes),
         }
-        self._records.append(_Record(target, msgspec.json.encode(record)))
+        self._records.append(_Record(target, hits, msgspec.json.encode(record)))
 
     def _body(self, records: list[_Record]) -> bytes:
         by_target: dict[str, list[msgspec.Raw]] = {}
@@ -343,6 +346,10 @@ class _PartialSuccess(msgspec.Struct, rename="camel"):
 
 class _Response(msgspec.Struct, rename="camel"):
     partial_success: _PartialSuccess | None = None
+
+
+def _hits(records: Iterable[_Record]) -> int:
+    return sum(record.hits for record in records)
 
 
 def _rejected(body: bytes, sent: int) -> tuple[int, str]:
