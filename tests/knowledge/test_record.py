@@ -15,6 +15,16 @@ class Point(Record):
     y: int = 2
 
 
+class Positive(Record):
+    """One that checks its values."""
+
+    number: int
+
+    def __post_init__(self) -> None:
+        if self.number <= 0:
+            raise ValueError(f"not positive: {self.number}")
+
+
 class Named(Point, kw_only=True):
     """One with a base, whose fields have to be named."""
 
@@ -61,6 +71,7 @@ def test_copies_and_pickles_are_equal() -> None:
         ((), {}, r"Point\(\) lacks x"),
         ((1,), {"z": 1}, r"Point\(\) has no field z"),
         ((1, 2, 3), {}, r"takes fewer values by position"),
+        ((1,), {"x": 1}, r"each field one time"),
     ],
 )
 def test_wrong_values_are_refused(values: tuple[int, ...], named: dict[str, int], text: str) -> None:
@@ -71,3 +82,10 @@ def test_wrong_values_are_refused(values: tuple[int, ...], named: dict[str, int]
 def test_fields_of_a_keyword_record_have_to_be_named() -> None:
     with pytest.raises(TypeError, match="lacks x"):
         Named(1, name="a")  # type: ignore[misc,call-arg]
+
+
+def test_values_are_checked_however_a_record_is_made() -> None:
+    with pytest.raises(ValueError, match="not positive: 0"):
+        Positive(0)
+    with pytest.raises(ValueError, match="not positive: -1"):
+        Positive(1).replace(number=-1)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = [field.name for field in msgspec.structs.fields(Row)]
 _WHOLE = {"pid", "flavor", "target", "guard_target"}
-_GROUP = 4096  # rows of a row group of Parquet
+_GROUP = 2048  # rows of a row group of Parquet
 
 
 class RowFile(Protocol):

@@ -41,8 +41,16 @@ class Record:
         values.update(self._defaults)
         values.update(zip(self.__match_args__, args, strict=False))
         values.update(kwargs)
-        if len(values) != len(self._fields) or len(args) > len(self.__match_args__):
+        if (
+            len(values) != len(self._fields)
+            or len(args) > len(self.__match_args__)
+            or (args and not kwargs.keys().isdisjoint(self._fields[: len(args)]))
+        ):
             raise TypeError(_mismatch(type(self).__name__, self._fields, values))
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Called with all values in place, as of a dataclass: a subclass checks them here."""
 
     def replace(self, **changes: Any) -> Self:  # noqa: ANN401 - of the fields' types
         """A copy with other values in some fields."""
@@ -93,4 +101,4 @@ def _mismatch(name: str, fields: tuple[str, ...], values: dict[str, Any]) -> str
         return f"{name}() lacks {', '.join(missing)}"
     if unknown := [key for key in values if key not in fields]:
         return f"{name}() has no field {', '.join(unknown)}"
-    return f"{name}() takes fewer values by position"
+    return f"{name}() takes fewer values by position, and each field one time"
