@@ -67,7 +67,7 @@ class _Row(Struct):
     summary: str
     guard_type: str | None = None
     flavor_name: str | None = None
-    severity: str | None = None
+    severity: Severity | None = None
     pid: _Natural | None = None
 
     def __post_init__(self) -> None:
