@@ -188,6 +188,7 @@ ROW = {"id": 1, "target": 1, "last_timestamp": "2026-01-01T00:00:00Z", "repeats"
         {"hits": [{"id": 1}]},
         {"hits": [ROW | {"last_timestamp": "0001-01-01T00:00:00Z"}]},
         {"hits": [ROW | {"repeats": -1}]},
+        {"hits": [ROW | {"last_timestamp": "2026-01-01T00:00:00z"}]},
         {"hits": [ROW | {"severity": "terrible"}]},
         {"counts": [[1, "FD", "CLOSE", "fatal", "many", 2]]},
         {"counts": [[1, "FD", "CLOSE", "fatal", 10**30, 2]]},

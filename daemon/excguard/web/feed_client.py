@@ -62,7 +62,7 @@ class _Target(Struct):
 class _Row(Struct):
     id: _Natural
     target: _Natural
-    last_timestamp: datetime
+    last_timestamp: str
     repeats: _Natural
     summary: str
     guard_type: str | None = None
@@ -71,7 +71,7 @@ class _Row(Struct):
     pid: _Natural | None = None
 
     def __post_init__(self) -> None:
-        if not _YEARS[0] <= self.last_timestamp.year <= _YEARS[1]:
+        if not _YEARS[0] <= datetime.fromisoformat(self.last_timestamp).year <= _YEARS[1]:
             raise ValueError("a time that no clock shows")
 
 
