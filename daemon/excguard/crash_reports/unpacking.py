@@ -1,7 +1,7 @@
 """A file for tarfile and zipfile that gives no more bytes than it was allowed to.
 
-Both read into memory what an archive states the size of, with no limit of their own: everything that is not the
-content of a member.
+Both read into memory what an archive states the size of, with no limit of their own: everything that is not
+the content of a member.
 """
 
 from __future__ import annotations
