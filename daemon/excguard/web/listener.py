@@ -60,7 +60,8 @@ class Listener:
 
 
 def _bind_tcp(host: str, port: int) -> socket.socket:
-    name = host.encode() if host.isascii() else host  # text is encoded by a codec that takes long to import
+    # Text is encoded by a codec that takes long to import; an address of digits does not need it.
+    name = host if host.strip("0123456789.:") else host.encode()
     try:
         found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except UnicodeError as error:  # from the encoding of host names: an empty or a too long label
