@@ -16,11 +16,11 @@ import msgspec
 from excguard.crash_reports import ips, ips_pieces, json_spans, tool_json
 from excguard.crash_reports.draft import Draft
 from excguard.crash_reports.evidence import Evidence, settle
+from excguard.crash_reports.ips_body import UNREADABLE
 from excguard.crash_reports.limits import LimitReachedError
 from excguard.crash_reports.marks import may_have_guard, may_have_guard_within
 from excguard.crash_reports.numbers import number
 from excguard.crash_reports.splitter import (
-    UNREADABLE,
     Header,
     Lines,
     Pieces,

@@ -29,7 +29,6 @@ class _Head(msgspec.Struct):
 
 _decode_head = msgspec.json.Decoder(_Head).decode
 _decode_any = msgspec.json.Decoder().decode
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
 
 def well_formed(
@@ -179,7 +178,7 @@ def _merged_head(data: bytes | memoryview) -> dict[str, Any]:
     """What a header says whose object was put together with the body's."""
     try:
         head = _decode_head(data)
-    except _UNREADABLE:
+    except ips_body.UNREADABLE:
         return {}
     found = {name: ips_body.decoded(getattr(head, name)) for name in head.__struct_fields__}
     return {name: value for name, value in found.items() if value is not None}
@@ -247,7 +246,7 @@ def _split(data: bytes | memoryview) -> tuple[dict[str, Any], bytes | memoryview
     if found and found[1].rstrip().endswith(b"}"):
         try:
             head = _decode_any(found[1])
-        except _UNREADABLE:
+        except ips_body.UNREADABLE:
             return {}, data
         if isinstance(head, dict):
             return head, memoryview(data)[found.end(1) + 1 :]

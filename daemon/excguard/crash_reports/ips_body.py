@@ -38,7 +38,8 @@ _CUT = 0
 """What stands for a list that is passed over."""
 _THREADS = re.compile(rb'"threads"\s*+:\s*+(?=\[)')
 _IMAGES = re.compile(rb'\s*+,\s*+"usedImages"\s*+:\s*+(?=\[)')  # they follow the threads
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
+"""What decoding JSON of others raises."""
 
 NULL = msgspec.Raw(b"null")
 
@@ -159,7 +160,7 @@ def read(data: bytes | memoryview, objects: Objects | None) -> Body | None:
     """
     if objects is not None and (found := _outline(data, objects)):
         return found
-    with suppress(*_UNREADABLE):
+    with suppress(*UNREADABLE):
         return Body(_decode_body(data) if len(data) <= SMALL else _decoder(_LargeBody).decode(data))
     # Damage in threads and images that do not matter does not matter either.
     return _outline(data, json_lists.objects)
@@ -174,7 +175,7 @@ def decoded(raw: msgspec.Raw) -> Any:  # noqa: ANN401 - whatever JSON holds
         return None
     try:
         return _decode_any(text)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 
@@ -205,7 +206,7 @@ def _outline(data: bytes | memoryview, objects: Objects) -> Body | None:
         if body.threads != _CUT or body.images != _CUT:  # the lists are not those of the body itself
             return None
         thread = _faulting(body, _Elements(text[before.end() :], threads))
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     return Body(body, _Stack(thread.frames, _Elements(text[between.end() :], images)))
 
@@ -243,13 +244,13 @@ def _frames(stack: _Stack) -> list[Frame]:
     images = stack.images
     try:
         frames = _decode_frames(stack.frames)[:TOP_FRAMES]
-    except _UNREADABLE:
+    except UNREADABLE:
         return []
     found = []
     for index, frame in enumerate(frames):
         image = _Image()
         if 0 <= frame.image < len(images):
-            with suppress(*_UNREADABLE):
+            with suppress(*UNREADABLE):
                 image = _decode_image(images[frame.image])
         address = image.base + frame.offset if image.base is not None and frame.offset is not None else None
         found.append(
@@ -275,7 +276,7 @@ def _lists(body: Keys) -> tuple[list[_Thread], list[msgspec.Raw]]:
     threads: list[_Thread] = []
     images: list[msgspec.Raw] = []
     if isinstance(body, _LargeBody):
-        with suppress(*_UNREADABLE):
+        with suppress(*UNREADABLE):
             threads = _decoder(list[_Thread]).decode(_list(body.threads))
             images = _decoder(list[msgspec.Raw]).decode(_list(body.images))
     return threads, images

@@ -15,15 +15,13 @@ import msgspec
 from excguard.crash_reports import json_spans, kinds
 from excguard.crash_reports.draft import Draft
 from excguard.crash_reports.ips import UNNAMED, gather
-from excguard.crash_reports.ips_body import MAX_OBJECT
+from excguard.crash_reports.ips_body import MAX_OBJECT, UNREADABLE
 from excguard.crash_reports.limits import LimitReachedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from excguard.crash_reports.limits import Limits
-
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
 _OBJECT = re.compile(rb'"(exception|termination)"\s*+:\s*+(?=\{)')
 _KEYS = re.compile(
@@ -148,7 +146,7 @@ def _value_at(data: bytes, start: int, limit: int, limits: Limits) -> tuple[dict
     if span is not None and span.start == start:
         try:
             value = msgspec.json.decode(json_spans.repaired(data, span))
-        except _UNREADABLE:
+        except UNREADABLE:
             value = None
         if isinstance(value, dict) and span.whole:
             return value, span.end, True

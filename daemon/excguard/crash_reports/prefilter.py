@@ -8,12 +8,12 @@ import stat
 from typing import Final
 
 from excguard.crash_reports import ips
-from excguard.files.bounded import NotARegularFileError
+from excguard.files.bounded import FLAGS, NotARegularFileError
 
 HEAD: Final = 32 * 1024
 """Bytes read first: enough to recognize a crash of another kind."""
-
-_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO would wait for its writer
+BUFFER: Final = 1 << 20
+"""Bytes of a buffer for `read`; reports are smaller."""
 
 
 def read(path: str, buffer: memoryview) -> memoryview | None:
@@ -21,14 +21,14 @@ def read(path: str, buffer: memoryview) -> memoryview | None:
 
     Args:
         path: the file.
-        buffer: larger than `HEAD`; one for all files, since new memory costs more than the reading. When the
+        buffer: of `BUFFER` bytes; one for all files, since new memory costs more than the reading. When the
             result fills it, the file may have more bytes.
 
     Raises:
         NotARegularFileError: it is a directory, FIFO, device or socket.
         OSError: it cannot be read.
     """
-    file = os.open(path, _FLAGS)
+    file = os.open(path, FLAGS)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise NotARegularFileError(errno.EINVAL, "not a regular file", path)

@@ -47,7 +47,6 @@ _WORTHWHILE = 0.3
 _FEW = 256
 """Up to so many files are read without starting processes, which would take longer than the reading."""
 
-_BUFFER = 1024 * 1024
 _KERNEL_LIBRARY = "libsystem_kernel.dylib"
 
 
@@ -178,7 +177,7 @@ def _processors() -> int:
 
 def _read(paths: list[str], release: str | None, objects: Objects | None) -> Part:
     rows = []
-    buffer = memoryview(bytearray(_BUFFER))
+    buffer = memoryview(bytearray(prefilter.BUFFER))
     for path in paths:
         try:
             content = prefilter.read(path, buffer)
@@ -189,7 +188,7 @@ def _read(paths: list[str], release: str | None, objects: Objects | None) -> Par
         else:
             if content is None:
                 continue
-            if len(content) < _BUFFER:
+            if len(content) < prefilter.BUFFER:
                 reports = crash_reports.documents_of_bytes(content, path, release, objects)
             else:
                 reports = crash_reports.documents_of_path(path, release)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from excguard.crash_reports import json_spans
+from excguard.crash_reports.ips_body import UNREADABLE
 from excguard.crash_reports.marks import MARKS, may_have_guard
 
 if TYPE_CHECKING:
@@ -45,8 +46,6 @@ _MESSAGE_KEYS = (
     "body",
 )
 _MESSAGE = re.compile(rb'"(?:' + "|".join(_MESSAGE_KEYS).encode() + rb')"\s*+:\s*+"')
-
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
 
 @dataclass(frozen=True)

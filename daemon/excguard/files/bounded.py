@@ -10,6 +10,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO, Final
 
+FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+"""How files of others are opened: a FIFO does not wait for its writer, a terminal does not become ours."""
 _PART: Final = 1 << 20  # bytes that are read at a time
 
 
@@ -63,9 +65,8 @@ def regular(path: Path) -> BinaryIO:
 
 def _open(path: Path, *, follow: bool) -> int:
     """A descriptor of a regular file. Raises OSError."""
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     try:
-        descriptor = os.open(path, flags)
+        descriptor = os.open(path, FLAGS | (0 if follow else os.O_NOFOLLOW))
     except OSError as error:
         # ELOOP: a link with O_NOFOLLOW. ENXIO: a socket, or a device without a driver.
         if error.errno in {errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP}:

@@ -116,10 +116,10 @@ class Plan:
         complete = self._output.get(self._path("complete"))
         total = self._number("complete", complete) if complete is not None else None
         while total is None or number < total:
-            known = self._output.get(self._path(f"{number:06}.jsonl"))
+            known = _keys(self._output, Shard(self.job, number))
             if known is None:
                 break
-            last = _keys(self._output, self._path(f"{number:06}.jsonl"), known)[-1].path
+            last = known[-1].path
             yield from self._unfinished(number)
             number += 1
         if total is not None:
@@ -193,8 +193,9 @@ class Plan:
             yield shard
 
     def _written(self, number: int, keys: list[Key]) -> Shard:
-        self._output.put(self._path(f"{number:06}.jsonl"), msgspec.json.Encoder().encode_lines(keys))
-        return Shard(self.job, number)
+        shard = Shard(self.job, number)
+        self._output.put(_keys_path(shard), msgspec.json.Encoder().encode_lines(keys))
+        return shard
 
     def _path(self, name: str) -> str:
         return f"_excguard/plan/{self.job}/{name}"
@@ -202,10 +203,10 @@ class Plan:
 
 def keys_of(output: Store, shard: Shard) -> list[Key]:
     """The keys of a shard."""
-    found = output.get(f"_excguard/plan/{shard.job}/{shard.number:06}.jsonl")
+    found = _keys(output, shard)
     if found is None:
         raise StoreError(f"{output.url}: the plan of shard {shard.name} is gone")
-    return _keys(output, f"_excguard/plan/{shard.job}/{shard.number:06}.jsonl", found)
+    return found
 
 
 def done_path(shard: Shard) -> str:
@@ -213,13 +214,21 @@ def done_path(shard: Shard) -> str:
     return f"_excguard/done/{shard.job}/{shard.number:06}.json"
 
 
-def _keys(output: Store, path: str, lines: bytes) -> list[Key]:
+def _keys_path(shard: Shard) -> str:
+    return f"_excguard/plan/{shard.job}/{shard.number:06}.jsonl"
+
+
+def _keys(output: Store, shard: Shard) -> list[Key] | None:
+    """The keys of a shard, at least one; None when they are not written down."""
+    lines = output.get(_keys_path(shard))
+    if lines is None:
+        return None
     try:
         if found := msgspec.json.Decoder(Key).decode_lines(lines):
             return found
     except (msgspec.MsgspecError, ValueError, RecursionError):
         pass
-    raise _damaged(output, path)
+    raise _damaged(output, _keys_path(shard))
 
 
 def _damaged(output: Store, path: str) -> StoreError:

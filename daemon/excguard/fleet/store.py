@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _TOO_LARGE: Final = f"larger than {MAX_BYTES >> 20} MiB: not a crash report"
 _MAX_OWN: Final = 1 << 30  # bytes of a plan, a manifest or a list of an inventory
-_BUFFER: Final = 1 << 20  # bytes of a local file that are read without new memory
 _CONCURRENCY: Final = 64  # requests in flight of one worker
 _LIST_PAGE: Final = 1000
 
@@ -142,13 +141,13 @@ class LocalStore:
     def read(self, keys: Sequence[Key]) -> Iterator[Content]:
         """See `Store.read`."""
         directory = os.fspath(self._directory)
-        buffer = memoryview(bytearray(_BUFFER))
+        buffer = memoryview(bytearray(prefilter.BUFFER))
         failed = 0
         for key in keys:
             path = f"{directory}/{key.path}"
             try:
                 content: bytes | memoryview | None = prefilter.read(path, buffer)
-                if content is not None and len(content) == _BUFFER:
+                if content is not None and len(content) == prefilter.BUFFER:
                     content = bounded.read(Path(path), MAX_BYTES)
             except bounded.FileTooLargeError:
                 yield Content(key, None, _TOO_LARGE)

@@ -61,13 +61,12 @@ class Requirement(Record):
 
     text: str
 
-    def __init__(self, text: str) -> None:
+    def __post_init__(self) -> None:
         """Refuse an invalid requirement.
 
         Raises:
             ValueError: the text is not a requirement, or the Security framework is missing.
         """
-        super().__init__(text)
         status = -67052 if "\0" in self.text else lib.excguard_client_check_requirement(self.text.encode())
         if status:
             raise ValueError(f"invalid requirement {self.text!r}: {describe(status)}")
