@@ -14,6 +14,7 @@ import msgspec
 from excguard.cli import FAILED
 from excguard.files import errors
 from excguard.files.escaping import printable
+from excguard.fleet.nouns import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -193,8 +194,6 @@ def report(directory: Path, page: Path | None, top: int, *, as_json: bool) -> in
 
 
 def _counted(found: Progress | Summary, where: str = "") -> str:
-    from excguard.fleet.summary import counted  # noqa: PLC0415 - of the extra
-
     text = f"{counted(found.violations, 'guard violation')}{where}; "
     text += f"{counted(found.errors, 'file')} could not be read"
     return text + (f"; {counted(found.telemetry, 'line')} of policy telemetry" if found.telemetry else "")

@@ -13,8 +13,8 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from excguard.crash_reports import suffixes
 from excguard.crash_reports.unpacking import Unpacked
+from excguard.files import suffixes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

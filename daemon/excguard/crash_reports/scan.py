@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from excguard import crash_reports
-from excguard.crash_reports import prefilter, suffixes
+from excguard.crash_reports import prefilter
 from excguard.crash_reports.metadata import metadata
+from excguard.files import suffixes
 from excguard.files.bounded import NotARegularFileError
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ another one; a shard may so run twice, which changes nothing (shard.py).
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import multiprocessing
 import os
@@ -23,6 +24,27 @@ _AHEAD: Final = 4  # shards a worker has before it asks for more: enough that it
 _MAX_DEATHS: Final = 10  # of workers, before the shard that they had is given up
 
 
+_SETTINGS: Final = {
+    "distributed.worker.multiprocessing-method": "forkserver",
+    # Shards are small and may run twice: neither memory limits nor suspicion of a task end a scan.
+    "distributed.scheduler.allowed-failures": _MAX_DEATHS,
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.admin.log-format": "%(message)s",
+    "logging.distributed": "critical",
+    # Off: what only a dashboard shows, and what moves data, of which shards have none. To measure the loops
+    # of scheduler, nannies and workers, 50 times a second each, takes a fifth of the command's time.
+    "distributed.admin.tick.interval": "1h",
+    "distributed.admin.system-monitor.interval": "1h",
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+    "distributed.worker.profile.enabled": False,
+    "distributed.scheduler.active-memory-manager.start": False,
+    "distributed.scheduler.work-stealing": False,
+    "distributed.client.scheduler-info-interval": "1h",
+}
+
+
 class EngineError(RuntimeError):
     """The cluster cannot be used, or gave up; the text says why."""
 
@@ -33,61 +55,64 @@ def begin_workers() -> None:
     forkserver.ensure_running()
 
 
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Import without garbage collection: what imports leave behind stays, and is not looked through again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
+
+
 class Engine:
     """Workers for the length of a ``with`` block."""
 
     def __init__(self, *, cluster: str | None, jobs: int | None) -> None:
-        """Connect to the scheduler at ``cluster`` ("tcp://host:8786"), or start ``jobs`` processes here.
+        """An engine at the scheduler at ``cluster`` ("tcp://host:8786"), or of ``jobs`` processes here.
 
         Raises:
-            EngineError: Dask is missing, or the cluster does not answer.
+            EngineError: Dask is missing.
         """
+        self._cluster, self._jobs = cluster, jobs
         self._stack = contextlib.ExitStack()
         if cluster is None:
             begin_workers()
+        with _without_collection():
+            try:
+                self._dask: Any = importlib.import_module("dask")
+                self._distributed: Any = importlib.import_module("distributed")
+            except ImportError:
+                raise EngineError("the engine needs Dask distributed (the extra excguard[fleet])") from None
+
+    def __enter__(self) -> Self:
+        """Connect to the cluster, or start the processes.
+
+        Raises:
+            EngineError: the cluster does not answer, or processes cannot be started.
+        """
+        self._stack.enter_context(self._dask.config.set(_SETTINGS))
         try:
-            dask: Any = importlib.import_module("dask")
-            self._distributed: Any = importlib.import_module("distributed")
-        except ImportError:
-            raise EngineError("the engine needs Dask distributed (the extra excguard[fleet])") from None
-        # Shards are small and may run twice: neither memory limits nor suspicion of a task end a scan.
-        self._stack.enter_context(
-            dask.config.set(
-                {
-                    "distributed.worker.multiprocessing-method": "forkserver",
-                    "distributed.worker.profile.enabled": False,
-                    "distributed.scheduler.allowed-failures": _MAX_DEATHS,
-                    "distributed.worker.memory.target": False,
-                    "distributed.worker.memory.spill": False,
-                    "distributed.admin.log-format": "%(message)s",
-                    "logging.distributed": "critical",
-                }
-            )
-        )
-        try:
-            if cluster is None:
-                where = self._stack.enter_context(
-                    self._distributed.LocalCluster(
-                        n_workers=jobs or os.cpu_count() or 1,
-                        threads_per_worker=1,
-                        dashboard_address=None,
-                        # Without it the scheduler serves HTTP on port 8787 of every interface.
-                        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-                        memory_limit=None,
-                        silence_logs=50,  # logging.CRITICAL
-                    )
+            where = self._cluster or self._stack.enter_context(
+                self._distributed.LocalCluster(
+                    n_workers=self._jobs or os.cpu_count() or 1,
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    # Without it the scheduler serves HTTP on port 8787 of every interface.
+                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+                    memory_limit=None,
+                    silence_logs=50,  # logging.CRITICAL
                 )
-            else:
-                where = cluster
+            )
             self._client: Any = self._stack.enter_context(
                 self._distributed.Client(where, timeout="30s", set_as_default=False)
             )
         except (OSError, ValueError, TimeoutError) as error:
             self._stack.close()
-            raise EngineError(f"{cluster or 'this machine'}: no cluster: {error}") from None
-
-    def __enter__(self) -> Self:
-        """Itself."""
+            raise EngineError(f"{self._cluster or 'this machine'}: no cluster: {error}") from None
         return self
 
     def __exit__(self, *_: object) -> None:

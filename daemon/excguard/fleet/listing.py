@@ -13,7 +13,7 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
-from excguard.crash_reports import suffixes
+from excguard.files import suffixes
 from excguard.fleet.store import Key, StoreError, open_store
 
 if TYPE_CHECKING:
@@ -35,10 +35,11 @@ class Part(msgspec.Struct, frozen=True):
 
     def has(self, key: Key) -> bool:
         """Whether the key is this job's. CRC-32 of the path: the same on every machine."""
-        return (
-            self.count == 1
-            or zlib.crc32(key.path.encode("utf-8", "surrogateescape")) % self.count == self.index
-        )
+        return zlib.crc32(key.path.encode("utf-8", "surrogateescape")) % self.count == self.index
+
+    def of(self, keys: Iterator[Key]) -> Iterator[Key]:
+        """Those of the keys that are this job's."""
+        return keys if self.count == 1 else filter(self.has, keys)
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -79,7 +80,10 @@ class Selection(msgspec.Struct, frozen=True):
         else:
             found = open_store(self.source).keys(after, times=self.since is not None)
             if not self.everything:
-                found = (key for key in found if key.path.lower().endswith(suffixes.REPORTS))
+                reports = suffixes.REPORTS
+                found = (
+                    key for key in found if key.path.endswith(reports) or key.path.lower().endswith(reports)
+                )
         if self.since is not None:
             earliest = self.since.timestamp()
             found = (key for key in found if not key.modified or key.modified >= earliest)

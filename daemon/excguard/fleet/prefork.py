@@ -6,7 +6,9 @@ gc.disable()
 
 import distributed.nanny  # noqa: E402, F401 - begins a worker
 
-import excguard.fleet.worker  # noqa: E402, F401 - what it runs
+import excguard.crash_reports.prefilter  # noqa: E402
+import excguard.fleet.shard  # noqa: E402
+import excguard.fleet.worker  # noqa: E402, F401 - these are what it runs
 
 # What imports leave behind stays: looking through it again and again would cost each worker time.
 gc.freeze()

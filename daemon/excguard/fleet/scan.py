@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from excguard.fleet.engine import Engine
 from excguard.fleet.plan import Plan
@@ -12,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from excguard.fleet.listing import Part, Selection
-    from excguard.fleet.store import Key
+
+_FIRST: Final = 4  # shards that are listed while the engine starts, which is mostly waiting
 
 
 class Progress(NamedTuple):
@@ -55,21 +58,22 @@ def scan(
     plan = Plan(open_store(output), part)
     plan.begin(selection.description())
 
-    def mine(after: str) -> Iterator[Key]:
-        return (key for key in selection.keys(after) if part.has(key))
-
+    shards = plan.shards(lambda after: part.of(selection.keys(after)))
     progress = Progress()
-    with Engine(cluster=cluster, jobs=jobs) as engine:
-        for shard in engine.map(selection.source, output, plan.shards(mine)):
-            done = plan.result(shard)
-            progress = Progress(
-                progress.files + done.files,
-                progress.violations + done.violations,
-                progress.errors + done.errors,
-                progress.telemetry + done.telemetry,
-                progress.shards + 1,
-            )
-            yield progress
+    engine = Engine(cluster=cluster, jobs=jobs)
+    with ThreadPoolExecutor(1) as beside:
+        first = beside.submit(list, islice(shards, _FIRST))
+        with engine:
+            for shard in engine.map(selection.source, output, chain(first.result(), shards)):
+                done = plan.result(shard)
+                progress = Progress(
+                    progress.files + done.files,
+                    progress.violations + done.violations,
+                    progress.errors + done.errors,
+                    progress.telemetry + done.telemetry,
+                    progress.shards + 1,
+                )
+                yield progress
     results = list(plan.results())
     plan.finish(results)
     yield Progress(

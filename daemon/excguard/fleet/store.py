@@ -3,6 +3,8 @@
 Buckets are obstore's affair: S3, Google Cloud Storage, Azure and HTTP, each with its usual environment
 variables and machine credentials, and with retries and back-off. Local files are read here, for the sake of
 speed and of files that are not regular.
+
+The readers of reports are imported with the first report: the command that hands out the work reads none.
 """
 
 from __future__ import annotations
@@ -10,17 +12,16 @@ from __future__ import annotations
 import asyncio
 import os
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from excguard.crash_reports import MAX_BYTES, ips, prefilter
 from excguard.files import atomic, bounded
 from excguard.files.errors import reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_TOO_LARGE: Final = f"larger than {MAX_BYTES >> 20} MiB: not a crash report"
 _MAX_OWN: Final = 1 << 30  # bytes of a plan, a manifest or a list of an inventory
 _CONCURRENCY: Final = 64  # requests in flight of one worker
 _LIST_PAGE: Final = 1000
@@ -125,21 +126,24 @@ class LocalStore:
     def _below(self, prefix: str, after: tuple[str, ...], *, times: bool) -> Iterator[Key]:
         try:
             with os.scandir(self._directory / prefix) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+                entries = sorted(found, key=attrgetter("name"))
         except OSError:
             yield Key(prefix.rstrip("/"))
             return
+        last = after[0] if after else ""
         for entry in entries:
-            if after and entry.name < after[0]:
+            name = entry.name
+            if name < last:
                 continue
-            below = after[1:] if after and entry.name == after[0] else ()
             if entry.is_dir(follow_symlinks=False):
-                yield from self._below(f"{prefix}{entry.name}/", below, times=times)
-            elif not (after and entry.name == after[0]):
-                yield Key(f"{prefix}{entry.name}", modified=_modified(entry) if times else 0.0)
+                yield from self._below(f"{prefix}{name}/", after[1:] if name == last else (), times=times)
+            elif name != last:
+                yield Key(prefix + name, -1, _modified(entry)) if times else Key(prefix + name)
 
     def read(self, keys: Sequence[Key]) -> Iterator[Content]:
         """See `Store.read`."""
+        from excguard.crash_reports import MAX_BYTES, prefilter  # noqa: PLC0415 - see the top
+
         directory = os.fspath(self._directory)
         buffer = memoryview(bytearray(prefilter.BUFFER))
         failed = 0
@@ -150,7 +154,7 @@ class LocalStore:
                 if content is not None and len(content) == prefilter.BUFFER:
                     content = bounded.read(Path(path), MAX_BYTES)
             except bounded.FileTooLargeError:
-                yield Content(key, None, _TOO_LARGE)
+                yield Content(key, None, _too_large(MAX_BYTES))
             except bounded.NotARegularFileError as error:
                 yield Content(key, None, reason(error))
             except OSError as error:
@@ -265,8 +269,10 @@ class BucketStore:
         return None if content is None else Content(key, content)
 
     async def _whole(self, key: Key) -> bytes | None:
+        from excguard.crash_reports import MAX_BYTES, ips, prefilter  # noqa: PLC0415 - see the top
+
         if key.size > MAX_BYTES:
-            raise ValueError(_TOO_LARGE)
+            raise ValueError(_too_large(MAX_BYTES))
         if key.size == 0:
             return b""  # a range of nothing is refused by every store
         found = await self._obstore.get_async(self._store, key.path, options={"range": (0, prefilter.HEAD)})
@@ -277,7 +283,7 @@ class BucketStore:
         if size <= len(head):
             return head
         if size > MAX_BYTES:
-            raise ValueError(_TOO_LARGE)
+            raise ValueError(_too_large(MAX_BYTES))
         rest = await self._obstore.get_range_async(self._store, key.path, start=len(head), end=size)
         return head + bytes(rest)
 
@@ -308,6 +314,10 @@ async def _first(
     requests: set[asyncio.Task[Content | None]],
 ) -> tuple[set[asyncio.Task[Content | None]], set[asyncio.Task[Content | None]]]:
     return await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _too_large(limit: int) -> str:
+    return f"larger than {limit >> 20} MiB: not a crash report"
 
 
 def _short(error: BaseException) -> str:

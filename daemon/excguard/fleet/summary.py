@@ -11,6 +11,7 @@ import msgspec
 import pyarrow.dataset
 
 from excguard.files.escaping import printable
+from excguard.fleet.nouns import counted
 from excguard.fleet.store import StoreError
 from excguard.knowledge import guards
 
@@ -161,11 +162,6 @@ def sparkline(values: Iterable[int]) -> str:
     values = list(values)
     top = max(values, default=0)
     return "".join(" " if not value else _BARS[(value * len(_BARS) - 1) // top] for value in values)
-
-
-def counted(count: int, noun: str) -> str:
-    """`2,000 sites`, `1 site`."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 _PAGE = """\

@@ -1,4 +1,4 @@
-"""Names of files with reports, by how they end."""
+"""Names of files with reports, by how they end; here, since a list of them needs no reader of reports."""
 
 REPORTS = (".ips", ".crash", ".txt", ".dmp", ".synced")
 """One report each, as Apple's systems and crash reporters write them."""
