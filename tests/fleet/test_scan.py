@@ -28,7 +28,7 @@ from excguard.crash_reports import scan as scan_command
 from excguard.crash_reports.prefilter import HEAD
 from excguard.fleet import listing
 from excguard.fleet import plan as plan_module
-from excguard.fleet.engine import Engine
+from excguard.fleet.engine import Engine, EngineError
 from excguard.fleet.listing import Part, Selection
 from excguard.fleet.plan import Plan, Shard
 from excguard.fleet.scan import scan
@@ -465,6 +465,21 @@ def test_a_cluster_of_this_machine_listens_on_the_loopback_interface_alone() -> 
     assert listening
     assert {address.ip for address in listening} == {"127.0.0.1"}
     assert 8787 not in {address.port for address in listening}
+
+
+def test_workers_that_cannot_be_started_are_one_error(
+    reports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(distributed.nanny.WorkerProcess, "start", _fails)
+
+    with pytest.raises(EngineError, match="this machine: no cluster: Nanny failed to start"):
+        list(scan(Selection(str(reports)), str(tmp_path / "out"), ALL, jobs=1))
+    assert not _workers()
+
+
+async def _fails(_self: object) -> None:
+    raise BlockingIOError("no more processes")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"path": 5}\n', b'{"a":' + b"[" * 9_999])

@@ -78,7 +78,6 @@ class Engine:
             EngineError: Dask is missing.
         """
         self._cluster, self._jobs = cluster, jobs
-        self._stack = contextlib.ExitStack()
         if cluster is None:
             begin_workers()
         with _without_collection():
@@ -94,25 +93,26 @@ class Engine:
         Raises:
             EngineError: the cluster does not answer, or processes cannot be started.
         """
-        self._stack.enter_context(self._dask.config.set(_SETTINGS))
-        try:
-            where = self._cluster or self._stack.enter_context(
-                self._distributed.LocalCluster(
-                    n_workers=self._jobs or os.cpu_count() or 1,
-                    threads_per_worker=1,
-                    dashboard_address=None,
-                    # Without it the scheduler serves HTTP on port 8787 of every interface.
-                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-                    memory_limit=None,
-                    silence_logs=50,  # logging.CRITICAL
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._dask.config.set(_SETTINGS))
+            try:
+                where = self._cluster or stack.enter_context(
+                    self._distributed.LocalCluster(
+                        n_workers=self._jobs or os.cpu_count() or 1,
+                        threads_per_worker=1,
+                        dashboard_address=None,
+                        # Without it the scheduler serves HTTP on port 8787 of every interface.
+                        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+                        memory_limit=None,
+                        silence_logs=50,  # logging.CRITICAL
+                    )
                 )
-            )
-            self._client: Any = self._stack.enter_context(
-                self._distributed.Client(where, timeout="30s", set_as_default=False)
-            )
-        except (OSError, ValueError, TimeoutError) as error:
-            self._stack.close()
-            raise EngineError(f"{self._cluster or 'this machine'}: no cluster: {error}") from None
+                self._client: Any = stack.enter_context(
+                    self._distributed.Client(where, timeout="30s", set_as_default=False)
+                )
+            except (OSError, RuntimeError, ValueError, TimeoutError) as error:
+                raise EngineError(f"{self._cluster or 'this machine'}: no cluster: {error}") from None
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
