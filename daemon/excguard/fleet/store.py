@@ -9,11 +9,12 @@ The readers of reports are imported with the first report: the command that hand
 
 from __future__ import annotations
 
-import asyncio
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from excguard.files import atomic, bounded
@@ -239,44 +240,52 @@ class BucketStore:
             raise StoreError(f"{self.url}: cannot list: {_short(error)}") from None
 
     def read(self, keys: Sequence[Key]) -> Iterator[Content]:
-        """See `Store.read`. At most `_CONCURRENCY` objects are in memory."""
+        """See `Store.read`. At most `_CONCURRENCY` objects are in memory.
+
+        Threads wait for them. obstore's coroutines would end in threads of its runtime, one for each that
+        waits for Python's lock, up to 512 for ten seconds each.
+        """
         waiting = iter(keys)
-        requests: set[asyncio.Task[Content | None]] = set()
+        finished: SimpleQueue[Future[Content | None]] = SimpleQueue()
         found, error = False, ""
-        with asyncio.Runner() as runner:
-            while True:
-                for key in islice(waiting, _CONCURRENCY - len(requests)):
-                    requests.add(runner.get_loop().create_task(self._content(key)))
-                if not requests:
-                    break
-                done, requests = runner.run(_first(requests))
-                for task in done:
-                    content = task.result()
-                    if content is not None and content.content is None:
-                        error = content.error
-                    else:
-                        found = True
-                    if content is not None:
-                        yield content
+        with ThreadPoolExecutor(_CONCURRENCY) as pool:
+
+            def request(count: int) -> int:
+                """Submit so many of the keys, if there are as many left; how many there were."""
+                keys = list(islice(waiting, count))
+                for key in keys:
+                    pool.submit(self._content, key).add_done_callback(finished.put)
+                return len(keys)
+
+            running = request(_CONCURRENCY)
+            while running:
+                content = finished.get().result()
+                running += request(1) - 1
+                if content is None or content.content is not None:
+                    found = True
+                else:
+                    error = content.error
+                if content is not None:
+                    yield content
         if error and not found:
             raise StoreError(f"{self.url}: nothing of {len(keys)} keys can be read: {error}")
 
-    async def _content(self, key: Key) -> Content | None:
+    def _content(self, key: Key) -> Content | None:
         try:
-            content = await self._whole(key)
+            content = self._whole(key)
         except (self._obstore.exceptions.BaseError, OSError, ValueError) as error:
             return Content(key, None, _short(error))
         return None if content is None else Content(key, content)
 
-    async def _whole(self, key: Key) -> bytes | None:
+    def _whole(self, key: Key) -> bytes | None:
         from excguard.crash_reports import MAX_BYTES, ips, prefilter  # noqa: PLC0415 - see the top
 
         if key.size > MAX_BYTES:
             raise ValueError(_too_large(MAX_BYTES))
         if key.size == 0:
             return b""  # a range of nothing is refused by every store
-        found = await self._obstore.get_async(self._store, key.path, options={"range": (0, prefilter.HEAD)})
-        head = bytes(await found.bytes_async())
+        found = self._obstore.get(self._store, key.path, options={"range": (0, prefilter.HEAD)})
+        head = bytes(found.bytes())
         size = found.meta["size"]
         if ips.other_crash(head):
             return None
@@ -284,7 +293,7 @@ class BucketStore:
             return head
         if size > MAX_BYTES:
             raise ValueError(_too_large(MAX_BYTES))
-        rest = await self._obstore.get_range_async(self._store, key.path, start=len(head), end=size)
+        rest = self._obstore.get_range(self._store, key.path, start=len(head), end=size)
         return head + bytes(rest)
 
     def get(self, path: str) -> bytes | None:
@@ -308,12 +317,6 @@ class BucketStore:
         """See `Store.has`. What a bucket has taken is there."""
         del path, size
         return True
-
-
-async def _first(
-    requests: set[asyncio.Task[Content | None]],
-) -> tuple[set[asyncio.Task[Content | None]], set[asyncio.Task[Content | None]]]:
-    return await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _too_large(limit: int) -> str:
