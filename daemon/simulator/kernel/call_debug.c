@@ -93,8 +93,7 @@ kern_return_t call_port_space_info(struct thread *thread, const struct wire_requ
         ipc_info_name_t info = {.iin_name = index ? MACH_PORT_MAKE(index, 0) : 0xff};
         if (entry) {
             info.iin_name = entry_name(entry);
-            info.iin_type =
-                entry_type(entry) | (entry_asks_for_dead_name(entry) ? MACH_PORT_TYPE_DNREQUEST : 0);
+            info.iin_type = entry_type(entry) | entry_request_type(entry);
             info.iin_urefs = entry_urefs(entry);
             info.iin_object = rule(RULE_OBJECT_NUMBERS) ? object_number(entry->port) : 0;
         }

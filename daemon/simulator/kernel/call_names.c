@@ -340,11 +340,6 @@ kern_return_t call_port_mod_refs(struct thread *thread, const struct wire_reques
     return result == KERN_SUCCESS ? right_delta(entry, right, (int32_t)word(request, 3)) : result;
 }
 
-static uint32_t type_of(struct entry *entry) {
-    entry_check(entry, false);
-    return entry_type(entry) | (entry_asks_for_dead_name(entry) ? MACH_PORT_TYPE_DNREQUEST : 0);
-}
-
 kern_return_t call_port_type(struct thread *thread, const struct wire_request *request,
                              const uint8_t *payload) {
     (void)payload;
@@ -358,9 +353,18 @@ kern_return_t call_port_type(struct thread *thread, const struct wire_request *r
     }
     kern_return_t result = find_entry(request, false, &entry);
     if (result == KERN_SUCCESS) {
-        thread->reply.value[0] = type_of(entry);
+        entry_check(entry, false);
+        thread->reply.value[0] = entry_type(entry) | (entry_request_type(entry) & MACH_PORT_TYPE_DNREQUEST);
     }
     return result;
+}
+
+/* mach_port_names_helper: a name whose port died is left as it is. */
+static uint32_t type_in_list(const struct entry *entry) {
+    if (entry->bits & MACH_PORT_TYPE_SEND_RIGHTS && !entry->port->active) {
+        return MACH_PORT_TYPE_DEAD_NAME;
+    }
+    return entry_type(entry) | entry_request_type(entry);
 }
 
 kern_return_t call_port_names(struct thread *thread, const struct wire_request *request,
@@ -373,11 +377,11 @@ kern_return_t call_port_names(struct thread *thread, const struct wire_request *
     }
     uint32_t index = word(request, 1);
     for (; index < space_size(space) && thread->reply.size + 8 <= WIRE_MESSAGE_MAX; index++) {
-        struct entry *entry = space_at(space, index);
+        const struct entry *entry = space_at(space, index);
         if (!entry) {
             continue;
         }
-        uint32_t pair[] = {entry_name(entry), type_of(entry)};
+        uint32_t pair[] = {entry_name(entry), type_in_list(entry)};
         thread_payload(thread, pair, sizeof pair);
     }
     thread->reply.value[0] = index < space_size(space) ? index : 0;

@@ -73,7 +73,7 @@ static kern_return_t request_no_senders(struct port *port, mach_port_name_t name
 static kern_return_t request_dead_name(struct entry *entry, bool send_possible, bool armed,
                                        struct port *notify, struct port **previous) {
     bool at_once = send_possible || (armed && rule(RULE_DEAD_NAMES_AT_ONCE));
-    if (!notify && !entry->request) {
+    if (!notify && entry->request_state == REQUEST_NONE) {
         return KERN_SUCCESS;
     }
     entry_check(entry, false);
@@ -89,7 +89,9 @@ static kern_return_t request_dead_name(struct entry *entry, bool send_possible, 
             notify_send_possible(notify, entry_name(entry));
         } else {
             entry->request = notify;
-            entry->send_possible = send_possible && armed;
+            entry->request_state = !send_possible ? REQUEST_DEAD_NAME
+                                   : armed        ? REQUEST_ARMED
+                                                  : REQUEST_SEND_POSSIBLE;
         }
         return KERN_SUCCESS;
     }

@@ -157,6 +157,10 @@ static mach_msg_return_t copyin_both(const struct header *header, struct message
     bool moves_reply = header->reply_type == MACH_MSG_TYPE_MOVE_SEND;
     mach_msg_type_name_t type = moves || moves_reply ? MACH_MSG_TYPE_MOVE_SEND : MACH_MSG_TYPE_COPY_SEND;
     struct port *port;
+    if (moves && moves_reply && !rule(RULE_HEADER_VALIDATED_FIRST) && entry_urefs(header->destination) < 2) {
+        /* Counted before the port is looked at (ipc_right_copyin_two_move_sends, xnu-10063.101.15). */
+        return MACH_SEND_INVALID_DEST;
+    }
     kern_return_t result =
         right_copyin(header->destination, type, COPYIN_DESTINATION,
                      COPYIN_IMMOVABLE_OK | (moves && moves_reply ? COPYIN_MOVES_TWO : 0), NULL, &port);

@@ -214,6 +214,11 @@ struct port *port_make_once(struct port *port);
 void port_release_send(struct port *port);
 void port_release_once(struct port *port);
 void port_drop_once(struct port *port); /* used: no notification */
+/*
+ * All rights of a name (MACH_PORT_TYPE_*). When both end, who waits for no senders is notified after the port
+ * is gone (ipc_right_destroy).
+ */
+void port_release_rights(struct port *port, uint32_t type);
 /* Any right of a received kind (MACH_MSG_TYPE_PORT_*), valid or not. */
 void port_release_right(struct port *port, mach_msg_type_name_t kind);
 /*
@@ -250,6 +255,15 @@ enum {
     SPACE_SIZE_MAX = 65536,
 };
 
+/* Of the request for a notification that an entry carries (ie_request and its slot in the port's table). */
+enum request_state {
+    REQUEST_NONE,
+    REQUEST_DEAD_NAME,
+    REQUEST_SEND_POSSIBLE, /* and of the port's death */
+    REQUEST_ARMED,         /* send-possible, after a send that found the queue full */
+    REQUEST_SPENT,         /* the send-possible notification was sent: the slot stays in use */
+};
+
 struct entry {
     uint32_t bits;  /* as above; the generation in the top byte, as in the kernel's ie_bits */
     uint32_t index; /* of this entry */
@@ -258,10 +272,9 @@ struct entry {
         struct port *port;
         struct pset *set;
     };
-    struct port *request; /* send-once right to notify of the port's death, or NULL */
-    bool request_pending; /* the port died: the notification carries a user reference */
-    bool send_possible;   /* the request is for a send-possible notification as well */
-    struct list in_port;  /* or in the list of free entries */
+    struct port *request; /* send-once right to notify, or NULL: none was asked for, or it was notified */
+    enum request_state request_state;
+    struct list in_port; /* or in the list of free entries */
 };
 
 struct space {
@@ -281,8 +294,16 @@ mach_port_name_t entry_name(const struct entry *entry);
 static inline uint32_t entry_type(const struct entry *entry) {
     return entry->bits & BITS_TYPE;
 }
+/* Whether a dead-name notification of it is due or was sent, and so its user reference. */
 static inline bool entry_asks_for_dead_name(const struct entry *entry) {
-    return entry->request && entry->bits & MACH_PORT_TYPE_PORT_RIGHTS;
+    return entry->request_state != REQUEST_NONE && entry->request_state != REQUEST_SPENT;
+}
+static inline uint32_t entry_request_type(const struct entry *entry) { /* ipc_port_request_type */
+    bool send_possible =
+        entry->request_state == REQUEST_SEND_POSSIBLE || entry->request_state == REQUEST_ARMED;
+    return (entry_asks_for_dead_name(entry) ? MACH_PORT_TYPE_DNREQUEST : 0) |
+           (send_possible ? MACH_PORT_TYPE_SPREQUEST : 0) |
+           (entry->request_state == REQUEST_SEND_POSSIBLE ? MACH_PORT_TYPE_SPREQUEST_DELAYED : 0);
 }
 static inline uint32_t entry_urefs(const struct entry *entry) {
     return entry->bits & BITS_UREFS;
@@ -312,6 +333,7 @@ void entry_attach(struct entry *entry, struct port *port, uint32_t type);
 void entry_detach(struct entry *entry);
 /* Takes the dead-name request off; returns its send-once right or NULL. */
 struct port *entry_cancel_request(struct entry *entry);
+void entry_end(struct entry *entry); /* it, its rights, and then a request on it */
 /* Turns an entry whose port died into a dead name; true if it was so. */
 bool entry_check(struct entry *entry, bool allow_dead_once);
 

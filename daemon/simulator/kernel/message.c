@@ -201,8 +201,8 @@ static void arm_send_possible(struct thread *thread, const mach_msg_header_t *he
      * full.
      */
     struct entry *entry = space_lookup(thread->task->space, header->msgh_remote_port);
-    if (entry && entry->request) {
-        entry->send_possible = true;
+    if (entry && entry->request_state == REQUEST_SEND_POSSIBLE) {
+        entry->request_state = REQUEST_ARMED;
     }
 }
 
@@ -315,8 +315,10 @@ void message_sender_resume(struct thread *thread) {
 static void send_possible_notifications(struct port *port) {
     LIST_EACH(&port->entries, node) {
         struct entry *entry = LIST_MEMBER(node, struct entry, in_port);
-        if (entry->request && entry->send_possible) {
-            struct port *once = entry_cancel_request(entry);
+        if (entry->request_state == REQUEST_ARMED) {
+            struct port *once = entry->request;
+            entry->request = NULL;
+            entry->request_state = REQUEST_SPENT;
             notify_send_possible(once, entry_name(entry));
         }
     }

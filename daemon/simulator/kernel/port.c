@@ -152,6 +152,27 @@ void port_release_send(struct port *port) {
     port_release(port);
 }
 
+void port_release_rights(struct port *port, uint32_t type) {
+    struct port *once = NULL;
+    uint32_t mscount = port->mscount;
+    if (!(type & MACH_PORT_TYPE_RECEIVE)) {
+        port_release_right(port, type & MACH_PORT_TYPE_SEND ? MACH_MSG_TYPE_PORT_SEND
+                                                            : MACH_MSG_TYPE_PORT_SEND_ONCE);
+        return;
+    }
+    if (type & MACH_PORT_TYPE_SEND) {
+        if (!--port->srights) {
+            once = port->nsrequest;
+            port->nsrequest = NULL;
+        }
+        port_release(port);
+    }
+    port_destroy(port);
+    if (once) {
+        notify_no_senders(once, mscount);
+    }
+}
+
 void port_drop_once(struct port *port) {
     port->sorights--;
     port_release(port);
@@ -211,7 +232,6 @@ static void dead_name_notifications(struct list *entries) {
         if (entry->request) {
             struct port *request = entry->request;
             entry->request = NULL;
-            entry->request_pending = true;
             notify_dead_name(request, entry_name(entry));
         }
     }
@@ -233,14 +253,18 @@ void port_destroy(struct port *port) {
     }
     port->active = false;
     message_queue_moved(port); /* those who wait to send: their messages vanish */
+    struct port *once = port->nsrequest;
+    port->nsrequest = NULL;
+    if (once && rule(RULE_REQUEST_ENDS_BEFORE_QUEUE)) {
+        port_release_once(once);
+        once = NULL;
+    }
     while (!list_empty(&port->messages)) {
         struct message *message = LIST_MEMBER(port->messages.next, struct message, link);
         message_dequeue(port, message);
         message_destroy(message);
     }
-    if (port->nsrequest) {
-        struct port *once = port->nsrequest;
-        port->nsrequest = NULL;
+    if (once) {
         port_release_once(once);
     }
     dead_name_notifications(&port->entries);

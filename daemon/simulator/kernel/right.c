@@ -68,23 +68,6 @@ static void drop_entry_request(struct entry *entry, mach_port_name_t name) {
     }
 }
 
-/* A send or send-once entry and its right end. */
-static void end_entry(struct entry *entry) {
-    struct port *port = entry->port;
-    mach_port_name_t name = entry_name(entry);
-    bool once = entry->bits & MACH_PORT_TYPE_SEND_ONCE;
-    struct port *request = entry_cancel_request(entry);
-    space_free(entry);
-    if (once) {
-        port_release_once(port);
-    } else {
-        port_release_send(port);
-    }
-    if (request) {
-        notify_port_deleted(request, name);
-    }
-}
-
 static void drop_urefs(struct entry *entry, uint32_t count) {
     if (entry_urefs(entry) < UREFS_MAX) { /* an overflowed count stays pegged */
         entry->bits -= count;
@@ -103,24 +86,19 @@ static void end_send_of_receiver(struct entry *entry) {
 }
 
 kern_return_t right_deallocate(struct entry *entry) {
-    if (entry_type(entry) == MACH_PORT_TYPE_PORT_SET) {
-        struct pset *set = entry->set;
-        space_free(entry);
-        pset_destroy(set);
-        return KERN_SUCCESS;
-    }
     entry_check(entry, false);
     uint32_t type = entry_type(entry), urefs = entry_urefs(entry);
     switch (type) {
+    case MACH_PORT_TYPE_PORT_SET:
+    case MACH_PORT_TYPE_SEND_ONCE:
+        entry_end(entry);
+        return KERN_SUCCESS;
     case MACH_PORT_TYPE_DEAD_NAME:
         if (urefs == 1) {
             space_free(entry);
         } else {
             drop_urefs(entry, 1);
         }
-        return KERN_SUCCESS;
-    case MACH_PORT_TYPE_SEND_ONCE:
-        end_entry(entry);
         return KERN_SUCCESS;
     case MACH_PORT_TYPE_SEND:
     case MACH_PORT_TYPE_SEND_RECEIVE:
@@ -129,7 +107,7 @@ kern_return_t right_deallocate(struct entry *entry) {
         } else if (entry->bits & BITS_PINNED) {
             return pinned(entry, MPG_FLAGS_MOD_REFS_PINNED_DEALLOC);
         } else if (type == MACH_PORT_TYPE_SEND) {
-            end_entry(entry);
+            entry_end(entry);
         } else {
             end_send_of_receiver(entry);
         }
@@ -140,36 +118,15 @@ kern_return_t right_deallocate(struct entry *entry) {
 }
 
 kern_return_t right_destroy(struct entry *entry) {
-    uint32_t type = entry_type(entry);
-    if (type == MACH_PORT_TYPE_DEAD_NAME) {
-        space_free(entry);
-        return KERN_SUCCESS;
-    }
-    if (type == MACH_PORT_TYPE_PORT_SET) {
-        return right_deallocate(entry);
-    }
-    struct port *port = entry->port;
-    mach_port_name_t name = entry_name(entry);
-    if (type & MACH_PORT_TYPE_RECEIVE && port->guarded && port->context) {
-        guard_raise(GUARD_DESTROY, name, port->context);
+    const struct port *port = entry->port;
+    if (entry->bits & MACH_PORT_TYPE_RECEIVE && port->guarded && port->context) {
+        guard_raise(GUARD_DESTROY, entry_name(entry), port->context);
         return KERN_INVALID_RIGHT;
     }
     if (entry->bits & BITS_PINNED && port->active) {
         return pinned(entry, MPG_FLAGS_MOD_REFS_PINNED_DESTROY);
     }
-    if (!(type & MACH_PORT_TYPE_RECEIVE)) {
-        end_entry(entry);
-        return KERN_SUCCESS;
-    }
-    struct port *request = entry_cancel_request(entry);
-    space_free(entry);
-    if (type & MACH_PORT_TYPE_SEND) {
-        port_release_send(port);
-    }
-    port_destroy(port);
-    if (request) {
-        notify_port_deleted(request, name);
-    }
+    entry_end(entry);
     return KERN_SUCCESS;
 }
 
@@ -178,18 +135,15 @@ kern_return_t right_destroy(struct entry *entry) {
  */
 static void end_receive(struct entry *entry) {
     struct port *port = entry->port;
-    mach_port_name_t name = entry_name(entry);
     if (!(entry->bits & MACH_PORT_TYPE_SEND)) {
-        struct port *request = entry_cancel_request(entry);
-        space_free(entry);
-        port_destroy(port);
-        if (request) {
-            notify_port_deleted(request, name);
-        }
+        entry_end(entry);
         return;
     }
     entry->bits = (entry->bits & ~MACH_PORT_TYPE_RECEIVE) | BITS_EX_RECEIVE;
     port_destroy(port); /* the entry still holds a reference */
+    if (!port->active && entry->request_state == REQUEST_SPENT) {
+        entry->request_state = REQUEST_DEAD_NAME; /* here it brings a user reference too (ipc_right_delta) */
+    }
     /* The notification reaches its receiver when the entry is a dead name already. */
     entry_check(entry, false);
 }
@@ -269,7 +223,7 @@ static kern_return_t delta_send(struct entry *entry, int32_t delta) {
     if (entry->bits & MACH_PORT_TYPE_RECEIVE) {
         end_send_of_receiver(entry);
     } else {
-        end_entry(entry);
+        entry_end(entry);
     }
     return KERN_SUCCESS;
 }
@@ -285,7 +239,7 @@ static kern_return_t delta_send_once(struct entry *entry, int32_t delta) {
         return KERN_INVALID_VALUE;
     }
     if (delta) {
-        end_entry(entry);
+        entry_end(entry);
     }
     return KERN_SUCCESS;
 }

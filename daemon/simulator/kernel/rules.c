@@ -99,6 +99,11 @@ static const struct range {
      */
     [RULE_DEAD_NAMES_AT_ONCE] = {ALWAYS, 130000},
     /*
+     * A port that dies gives back its no-senders request before the messages in its queue are destroyed
+     * (ipc_port_destroy, ipc_port.c of xnu-4903.241.1 to xnu-8019.80.24).
+     */
+    [RULE_REQUEST_ENDS_BEFORE_QUEUE] = {ALWAYS, 120300},
+    /*
      * mach_port_move_member, insert_member and extract_member blame the caller for wrong names and rights
      * (mach_port.c, xnu-8020.101.4); before, the set of the first two is looked up without blame
      * (ipc_pset_lazy_allocate), and to take a port out of no set succeeds.

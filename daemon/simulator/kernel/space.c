@@ -62,7 +62,7 @@ static struct entry *take_free(struct space *space, struct entry *entry, uint32_
     entry->bits = generation;
     entry->port = NULL;
     entry->request = NULL;
-    entry->request_pending = entry->send_possible = false;
+    entry->request_state = REQUEST_NONE;
     space->used++;
     return entry;
 }
@@ -118,7 +118,7 @@ void space_free(struct entry *entry) {
     entry_detach(entry);
     entry->bits &= 0xff000000;
     entry->port = NULL;
-    entry->request_pending = entry->send_possible = false;
+    entry->request_state = REQUEST_NONE;
     entry->space->used--;
     list_insert(entry->space->free.next, &entry->in_port);
 }
@@ -137,8 +137,25 @@ void entry_detach(struct entry *entry) {
 struct port *entry_cancel_request(struct entry *entry) {
     struct port *request = entry->request;
     entry->request = NULL;
-    entry->request_pending = entry->send_possible = false;
+    entry->request_state = REQUEST_NONE;
     return request;
+}
+
+void entry_end(struct entry *entry) {
+    struct port *port = entry->port;
+    struct pset *set = entry->set;
+    mach_port_name_t name = entry_name(entry);
+    uint32_t type = entry_type(entry);
+    struct port *request = entry_cancel_request(entry);
+    space_free(entry);
+    if (type == MACH_PORT_TYPE_PORT_SET) {
+        pset_destroy(set);
+    } else if (type & MACH_PORT_TYPE_PORT_RIGHTS) {
+        port_release_rights(port, type);
+    }
+    if (request) {
+        notify_port_deleted(request, name);
+    }
 }
 
 struct entry *space_find(struct space *space, struct port *port) {
@@ -161,11 +178,11 @@ bool entry_check(struct entry *entry, bool allow_dead_once) {
     }
     struct port *port = entry->port;
     if (port->active ||
-        (allow_dead_once && !entry->request_pending && entry->bits & MACH_PORT_TYPE_SEND_ONCE)) {
+        (allow_dead_once && entry->request_state == REQUEST_NONE && entry->bits & MACH_PORT_TYPE_SEND_ONCE)) {
         return false;
     }
     uint32_t urefs = entry_urefs(entry);
-    if (entry->request_pending && urefs < UREFS_MAX) {
+    if (entry_asks_for_dead_name(entry) && urefs < UREFS_MAX) {
         urefs++; /* the one that the dead-name notification brings */
     }
     if (entry->bits & MACH_PORT_TYPE_SEND) {
@@ -177,7 +194,7 @@ bool entry_check(struct entry *entry, bool allow_dead_once) {
     uint32_t marks = rule(RULE_PORT_TYPES) ? BITS_PINNED : BITS_PINNED | BITS_IMMOVABLE;
     entry->bits = (entry->bits & ~(BITS_TYPE | BITS_UREFS | marks)) | MACH_PORT_TYPE_DEAD_NAME | urefs;
     entry->port = NULL;
-    entry->request_pending = entry->send_possible = false;
+    entry->request_state = REQUEST_NONE;
     port_release(port);
     return true;
 }
@@ -314,30 +331,7 @@ void space_destroy(struct space *space) {
             if (!entry || (receive && !(entry->bits & MACH_PORT_TYPE_RECEIVE))) {
                 continue;
             }
-            struct port *port = entry->port;
-            uint32_t type = entry_type(entry);
-            mach_port_name_t name = entry_name(entry);
-            struct port *request =
-                port && type & MACH_PORT_TYPE_PORT_RIGHTS ? entry_cancel_request(entry) : NULL;
-            if (type == MACH_PORT_TYPE_PORT_SET) {
-                struct pset *set = entry->set;
-                space_free(entry);
-                pset_destroy(set);
-            } else {
-                space_free(entry);
-            }
-            if (type & MACH_PORT_TYPE_SEND) {
-                port_release_send(port);
-            }
-            if (type & MACH_PORT_TYPE_SEND_ONCE) {
-                port_release_once(port);
-            }
-            if (type & MACH_PORT_TYPE_RECEIVE) {
-                port_destroy(port);
-            }
-            if (request) {
-                notify_port_deleted(request, name);
-            }
+            entry_end(entry);
         }
     }
     for (uint32_t chunk = 0; chunk < space->chunk_count; chunk++) {

@@ -110,11 +110,17 @@ class TypedModel(Model):
         if kind == RECEIVE and port.kind in {"service", "connection"}:
             port.immovable = True
 
+    def _is_service_of_launchd(self, port: Port) -> bool:
+        return port.kind == "service" and not self._kind_of_process.startswith("launchd")
+
+    def _stays(self, port: Port) -> bool:
+        return super()._stays(port) or self._is_service_of_launchd(port)
+
     def _copyin_receive(self, name: str, entry: Entry) -> Port:
         """ipc_move_receive_allowed."""
         port = entry.port
         if entry.kinds & RECEIVE and port is not None:
-            if port.kind == "service" and not self._kind_of_process.startswith("launchd"):
+            if self._is_service_of_launchd(port):
                 raise Unknown("the payload is a name")
             if port.kind == "weak reply" and self._level >= 2:
                 self._report_once(_MOVE_WEAK_REPLY_PORT, name)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SEND, RECEIVE, ONCE, PORT_SET, DEAD = 0x10000, 0x20000, 0x40000, 0x80000, 0x100000
 EX_RECEIVE, IMMOVABLE_SEND = 0x200000, 0x800000
@@ -201,12 +204,13 @@ class Space:
         entry.generation = (entry.generation + 1) % 64
         return entry
 
-    def _end(self, entry: Entry) -> None:
-        """The name is free, and a request on it ends (ipc_right_request_cancel)."""
+    def _end(self, entry: Entry, rights: Callable[[], None] = lambda: None) -> None:
+        """The name is free, its rights end, and then a request on it (ipc_right_request_cancel)."""
         name, request = (entry, entry.generation), entry.request
         entry.kinds, entry.urefs, entry.former, entry.kept = 0, 0, False, False
         entry.port, entry.request = None, None
         self._free.append(entry)
+        rights()
         if request is not None:
             self._notify(request, PORT_DELETED, name)
 
@@ -254,10 +258,13 @@ class Space:
         port.sets.clear()
         port.destination = None
         queue, port.queue = port.queue, []
+        unused, port.no_senders = port.no_senders, None
+        if unused is not None and self.release < (12, 3):
+            self._notify(unused, SEND_ONCE)
         for message in queue:
             self._destroy(message)
-        if port.no_senders is not None:
-            self._notify(port.no_senders, SEND_ONCE)
+        if unused is not None and self.release >= (12, 3):
+            self._notify(unused, SEND_ONCE)
         for entry in self._entries:
             if entry.port is port and entry.request is not None:
                 self._notify(entry.request, DEAD_NAME, (entry, entry.generation))
@@ -294,8 +301,7 @@ class Space:
             self._kill(port)
             self._settle(entry)
         else:
-            self._end(entry)
-            self._kill(port)
+            self._end(entry, lambda: self._kill(port))
 
     def _end_set(self, entry: Entry) -> None:
         for other in self._entries:
@@ -308,17 +314,28 @@ class Space:
             entry.urefs -= count
             return
         port = entry.port
-        if entry.kinds & RECEIVE:
-            entry.kinds, entry.urefs = entry.kinds & ~SEND, 0
-        else:
+        if port is None:
             self._end(entry)
-        if port is not None:
+        elif entry.kinds & RECEIVE:
+            entry.kinds, entry.urefs = entry.kinds & ~SEND, 0
             self._release_send(port)
+        else:
+            self._end(entry, lambda: self._release_send(port))
 
     def _end_once(self, entry: Entry) -> None:
         port = entry.held
-        self._end(entry)
-        self._notify(port, SEND_ONCE)
+        self._end(entry, lambda: self._notify(port, SEND_ONCE))
+
+    def _end_both(self, port: Port) -> None:
+        """Who waits for no senders is notified after the port is gone (ipc_right_destroy)."""
+        port.srights -= 1
+        waits, made = port.no_senders, port.mscount
+        if port.srights or waits is None:
+            self._kill(port)
+            return
+        port.no_senders = None
+        self._kill(port)
+        self._notify(waits, NO_SENDERS, made)
 
     # ---- calls: each ends with Answer ----
 
@@ -402,11 +419,8 @@ class Space:
             port = entry.held
             if port.guarded and port.context:
                 raise Answer("KERN_INVALID_RIGHT", (DESTROY, name, port.context))
-            send = entry.kinds & SEND
-            self._end(entry)
-            if send:
-                self._release_send(port)
-            self._kill(port)
+            both = entry.kinds & SEND
+            self._end(entry, lambda: self._end_both(port) if both else self._kill(port))
         elif entry.kinds == ONCE:
             self._end_once(entry)
         else:

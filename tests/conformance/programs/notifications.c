@@ -158,6 +158,55 @@ CHECK(no_senders_of_a_port_that_dies) {
     EXPECT(24, got.header.msgh_size);
 }
 
+static mach_msg_id_t next_id(void) {
+    struct letter got;
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(notify, &got, 0));
+    return got.header.msgh_id;
+}
+
+/* ipc_port_destroy, ipc_port.c: up to 12.2 the request ends before the messages in the queue do */
+CHECK(no_senders_and_messages_of_a_port_that_dies) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0),
+                other = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    ask(port, MACH_NOTIFY_NO_SENDERS, 0);
+    ask(other, MACH_NOTIFY_DEAD_NAME, 0);
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(port, other, MACH_MSG_TYPE_MOVE_RECEIVE));
+    MUST(mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -1));
+    EXPECT(release() < 1203 ? MACH_NOTIFY_SEND_ONCE : MACH_NOTIFY_DEAD_NAME, next_id());
+    EXPECT(release() < 1203 ? MACH_NOTIFY_DEAD_NAME : MACH_NOTIFY_SEND_ONCE, next_id());
+}
+
+/* ipc_right_destroy, ipc_right.c */
+CHECK(order_of_what_ends_with_a_name) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    ask(port, MACH_NOTIFY_NO_SENDERS, 0);
+    ask(port, MACH_NOTIFY_DEAD_NAME, 0);
+    mach_msg_header_t header = {
+        .msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND_ONCE, MACH_MSG_TYPE_MAKE_SEND_ONCE),
+        .msgh_size = sizeof header,
+        .msgh_remote_port = port,
+        .msgh_local_port = notify,
+    };
+    EXPECT(MACH_MSG_SUCCESS, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
+    MUST(mach_port_destroy(SELF, port));
+    EXPECT(MACH_NOTIFY_SEND_ONCE, next_id()); /* of the message */
+    EXPECT(MACH_NOTIFY_NO_SENDERS, next_id());
+    EXPECT(MACH_NOTIFY_PORT_DELETED, next_id());
+}
+
+/* ipc_right_dealloc, ipc_right.c */
+CHECK(order_of_what_ends_with_a_send_right) {
+    mach_port_t port = receive_right(0, 0), to = receive_right(0, 0), send;
+    mach_msg_type_name_t type;
+    MUST(mach_port_extract_right(SELF, port, MACH_MSG_TYPE_MAKE_SEND, &send, &type));
+    ask(port, MACH_NOTIFY_NO_SENDERS, 0);
+    ask(send, MACH_NOTIFY_DEAD_NAME, 0);
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(to, port, MACH_MSG_TYPE_MOVE_RECEIVE));
+    MUST(mach_port_deallocate(SELF, send));
+    EXPECT(MACH_NOTIFY_NO_SENDERS, next_id());
+    EXPECT(MACH_NOTIFY_PORT_DELETED, next_id());
+}
+
 /* ipc_port_destroy, ipc_port.c; ipc_notify_port_destroyed, ipc_notify.c */
 CHECK(port_destroyed) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
@@ -208,6 +257,95 @@ CHECK(send_possible_armed_by_a_send) {
     nothing_came();
     EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
     EXPECT(port, came(MACH_NOTIFY_SEND_POSSIBLE));
+}
+
+/* ipc_port_request_sparm, ipc_port.c: it arms requests for send-possible notifications alone */
+CHECK(dead_name_request_not_armed_by_a_send) {
+    mach_port_t port = full_port();
+    struct letter got;
+    ask(port, MACH_NOTIFY_DEAD_NAME, 0);
+    EXPECT(MACH_SEND_TIMED_OUT,
+           send_letter(port, MACH_MSG_TYPE_COPY_SEND, 2, MACH_SEND_TIMEOUT | MACH_SEND_NOTIFY));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
+    nothing_came();
+}
+
+/* The port dies, and no call looks at its name. */
+static void die_in_a_message(mach_port_t port) {
+    mach_port_t to = receive_right(0, 0);
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(to, port, MACH_MSG_TYPE_MOVE_RECEIVE));
+    MUST(mach_port_mod_refs(SELF, to, MACH_PORT_RIGHT_RECEIVE, -1));
+}
+
+static kern_return_t cancel_in_vain(mach_port_t port) {
+    mach_port_t previous;
+    return mach_port_request_notification(SELF, port, MACH_NOTIFY_DEAD_NAME, 0, MACH_PORT_NULL,
+                                          MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
+}
+
+/* ipc_right_request_alloc, ipc_right.c: ie_request is kept until a call looks at the name */
+CHECK(request_of_a_port_that_died) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    ask(port, MACH_NOTIFY_DEAD_NAME, 0);
+    die_in_a_message(port);
+    EXPECT(port, came(MACH_NOTIFY_DEAD_NAME));
+    EXPECT(KERN_INVALID_ARGUMENT, cancel_in_vain(port));
+    EXPECT(2, refs_of(port, MACH_PORT_RIGHT_DEAD_NAME)); /* with the one of the notification */
+    EXPECT(KERN_SUCCESS, cancel_in_vain(port));
+}
+
+/* ipc_right_request_alloc, ipc_right.c */
+CHECK(no_request_of_a_port_that_died) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    die_in_a_message(port);
+    EXPECT(KERN_SUCCESS, cancel_in_vain(port));
+    EXPECT(1, refs_of(port, MACH_PORT_RIGHT_DEAD_NAME));
+}
+
+/*
+ * ipc_right_copyin_two_move_sends counts first; ipc_right_copyin, since 15.4, looks at the port first
+ * (ipc_right.c)
+ */
+CHECK(two_moves_of_one_right_to_a_port_that_died) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    ask(port, MACH_NOTIFY_DEAD_NAME, 0);
+    die_in_a_message(port);
+    EXPECT(port, came(MACH_NOTIFY_DEAD_NAME));
+    mach_msg_header_t header = {
+        .msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_MOVE_SEND, MACH_MSG_TYPE_MOVE_SEND),
+        .msgh_size = sizeof header,
+        .msgh_remote_port = port,
+        .msgh_local_port = port,
+    };
+    EXPECT(MACH_SEND_INVALID_DEST, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
+    EXPECT(release() < 1504 ? KERN_INVALID_ARGUMENT : KERN_SUCCESS, cancel_in_vain(port));
+}
+
+static mach_port_t notified_of_room(void) {
+    mach_port_t port = full_port();
+    struct letter got;
+    ask(port, MACH_NOTIFY_SEND_POSSIBLE, 1);
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
+    EXPECT(port, came(MACH_NOTIFY_SEND_POSSIBLE));
+    return port;
+}
+
+/* ipc_port_spnotify takes the right from the slot, which stays the name's; ipc_right_check, ipc_right.c */
+CHECK(spent_request_of_a_port_that_died) {
+    mach_port_t port = notified_of_room();
+    EXPECT(MACH_PORT_TYPE_SEND_RECEIVE, type_of(port));
+    die_in_a_message(port);
+    EXPECT(KERN_INVALID_ARGUMENT, cancel_in_vain(port));
+    EXPECT(1, refs_of(port, MACH_PORT_RIGHT_DEAD_NAME));
+    nothing_came();
+}
+
+/* ipc_right_delta, ipc_right.c: it adds a user reference for any slot */
+CHECK(spent_request_of_the_receiver) {
+    mach_port_t port = notified_of_room();
+    MUST(mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -1));
+    EXPECT(2, refs_of(port, MACH_PORT_RIGHT_DEAD_NAME));
+    nothing_came();
 }
 
 /* mach_port_request_notification, mach_port.c */

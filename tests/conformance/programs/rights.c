@@ -443,6 +443,7 @@ CHECK(kernel_objects) {
 CHECK(space_info) {
     enum { MORE_THAN_ONE_ANSWER = 5000 };
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), dead = dead_name(), reader, name;
+    mach_port_t waiting = receive_right(0, 0);
     ipc_info_space_t space;
     ipc_info_name_array_t table;
     ipc_info_tree_name_array_t tree;
@@ -453,7 +454,9 @@ CHECK(space_info) {
         receive_right(0, 0);
     }
     MUST(mach_port_insert_right(SELF, port, port, MACH_MSG_TYPE_MAKE_SEND));
+    MUST(mach_port_insert_right(SELF, waiting, waiting, MACH_MSG_TYPE_MAKE_SEND));
     EXPECT(KERN_SUCCESS, request(port, MACH_NOTIFY_DEAD_NAME, receive_right(0, 0)));
+    EXPECT(KERN_SUCCESS, request(waiting, MACH_NOTIFY_SEND_POSSIBLE, receive_right(0, 0)));
     MUST(task_get_special_port(SELF, TASK_READ_PORT, &reader));
     MUST(task_get_special_port(SELF, TASK_NAME_PORT, &name));
     EXPECT(KERN_SUCCESS, mach_port_names(SELF, &names, &names_count, &types, &types_count));
@@ -466,6 +469,9 @@ CHECK(space_info) {
         used += table[at].iin_type != MACH_PORT_TYPE_NONE;
     }
     EXPECT(names_count, used);
+    for (mach_msg_type_number_t at = 0; at < names_count; at++) {
+        EXPECT(table[MACH_PORT_INDEX(names[at])].iin_type, types[at]);
+    }
 
     const ipc_info_name_t *found = &table[MACH_PORT_INDEX(port)];
     EXPECT(port, found->iin_name);
@@ -475,6 +481,10 @@ CHECK(space_info) {
         EXPECT(1, found->iin_object != 0);
         EXPECT(1, found->iin_object != table[MACH_PORT_INDEX(reader)].iin_object);
     }
+    EXPECT(MACH_PORT_TYPE_SEND_RECEIVE | MACH_PORT_TYPE_DNREQUEST | MACH_PORT_TYPE_SPREQUEST |
+               MACH_PORT_TYPE_SPREQUEST_DELAYED,
+           table[MACH_PORT_INDEX(waiting)].iin_type);
+    EXPECT(MACH_PORT_TYPE_SEND_RECEIVE | MACH_PORT_TYPE_DNREQUEST, type_of(waiting)); /* hidden there */
     found = &table[MACH_PORT_INDEX(dead)];
     EXPECT(dead, found->iin_name);
     EXPECT(1, found->iin_urefs);
