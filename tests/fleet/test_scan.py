@@ -454,7 +454,8 @@ def test_a_lost_plan_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_cluster_of_this_machine_listens_on_the_loopback_interface_alone() -> None:
-    with Engine(cluster=None, jobs=1):
+    with Engine(cluster=None, jobs=1) as engine:
+        assert engine.workers == 1
         listening = [
             connection.laddr
             for process in (psutil.Process(), *psutil.Process().children(recursive=True))

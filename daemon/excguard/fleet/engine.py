@@ -11,12 +11,14 @@ import gc
 import importlib
 import multiprocessing
 import os
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
 from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
 
     from excguard.fleet.plan import Shard
 
@@ -78,6 +80,9 @@ class Engine:
             EngineError: Dask is missing.
         """
         self._cluster, self._jobs = cluster, jobs
+        self._stack = contextlib.ExitStack()
+        self._beside = ThreadPoolExecutor(1)
+        self._starting: Future[None] | None = None
         if cluster is None:
             begin_workers()
         with _without_collection():
@@ -88,11 +93,24 @@ class Engine:
                 raise EngineError("the engine needs Dask distributed (the extra excguard[fleet])") from None
 
     def __enter__(self) -> Self:
-        """Connect to the cluster, or start the processes.
+        """Connect to the cluster, or begin to start the processes; `workers` and `map` wait for them.
 
         Raises:
-            EngineError: the cluster does not answer, or processes cannot be started.
+            EngineError: the cluster does not answer.
         """
+        if self._cluster is None:
+            self._starting = self._beside.submit(self._start)
+        else:
+            self._start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the workers that were started here."""
+        self._beside.shutdown()
+        self._stack.close()
+
+    def _start(self) -> None:
+        """Raises EngineError."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._dask.config.set(_SETTINGS))
             try:
@@ -113,15 +131,16 @@ class Engine:
             except (OSError, RuntimeError, ValueError, TimeoutError) as error:
                 raise EngineError(f"{self._cluster or 'this machine'}: no cluster: {error}") from None
             self._stack = stack.pop_all()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        """End the workers that were started here."""
-        self._stack.close()
+    def _wait(self) -> None:
+        """Return when the workers are there. Raises EngineError."""
+        if self._starting is not None:
+            self._starting.result()
 
     @property
     def workers(self) -> int:
-        """How many there are now."""
+        """How many there are now. Raises EngineError when they cannot be started."""
+        self._wait()
         return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
 
     def map(self, source: str, output: str, shards: Iterable[Shard]) -> Iterator[Shard]:
@@ -130,11 +149,15 @@ class Engine:
         What a shard gave is in the output. It is not fetched from the worker, which may be dead by then.
 
         Raises:
-            EngineError: a shard failed, or ended more workers than can be an accident.
+            EngineError: workers cannot be started, a shard failed, or it ended more workers than can be an
+                accident.
         """
         from excguard.fleet.worker import scan_shard  # noqa: PLC0415 - imports Dask
 
-        waiting = iter(shards)
+        following = iter(shards)
+        # To start workers is mostly waiting for them: the first shards are listed meanwhile.
+        waiting = chain(list(islice(following, _AHEAD)), following)
+        self._wait()
         running: dict[str, Shard] = {}
         pending = self._distributed.as_completed(loop=self._client.loop)
 

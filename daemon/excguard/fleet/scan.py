@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from excguard.fleet.engine import Engine
 from excguard.fleet.plan import Plan
@@ -14,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from excguard.fleet.listing import Part, Selection
-
-_FIRST: Final = 4  # shards that are listed while the engine starts, which is mostly waiting
 
 
 class Progress(NamedTuple):
@@ -60,20 +56,17 @@ def scan(
 
     shards = plan.shards(lambda after: part.of(selection.keys(after)))
     progress = Progress()
-    engine = Engine(cluster=cluster, jobs=jobs)
-    with ThreadPoolExecutor(1) as beside:
-        first = beside.submit(list, islice(shards, _FIRST))
-        with engine:
-            for shard in engine.map(selection.source, output, chain(first.result(), shards)):
-                done = plan.result(shard)
-                progress = Progress(
-                    progress.files + done.files,
-                    progress.violations + done.violations,
-                    progress.errors + done.errors,
-                    progress.telemetry + done.telemetry,
-                    progress.shards + 1,
-                )
-                yield progress
+    with Engine(cluster=cluster, jobs=jobs) as engine:
+        for shard in engine.map(selection.source, output, shards):
+            done = plan.result(shard)
+            progress = Progress(
+                progress.files + done.files,
+                progress.violations + done.violations,
+                progress.errors + done.errors,
+                progress.telemetry + done.telemetry,
+                progress.shards + 1,
+            )
+            yield progress
     results = list(plan.results())
     plan.finish(results)
     yield Progress(
