@@ -15,7 +15,10 @@ import subprocess
 import sys
 from collections import Counter
 from datetime import UTC, datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -26,7 +29,7 @@ import pytest
 
 from excguard.crash_reports import scan as scan_command
 from excguard.crash_reports.prefilter import HEAD
-from excguard.fleet import listing
+from excguard.fleet import engine, listing
 from excguard.fleet import plan as plan_module
 from excguard.fleet.engine import Engine, EngineError
 from excguard.fleet.listing import Part, Selection
@@ -54,7 +57,7 @@ def one_process(selection: Selection, output: Path | str, part: Part = ALL) -> l
     """A scan without an engine; the shards that it read."""
     plan = Plan(open_store(str(output)), part)
     plan.begin(selection.description())
-    shards = list(plan.shards(lambda after: (key for key in selection.keys(after) if part.has(key))))
+    shards = list(plan.shards(partial(selection.keys, part=part)))
     for shard in shards:
         scan_shard(selection.source, str(output), shard)
     plan.finish(plan.results())
@@ -149,6 +152,28 @@ def test_an_array_of_jobs_reads_every_key_once(reports: Path, tmp_path: Path) ->
     assert sum(manifest(tmp_path / "out", f"{job}-of-3")["files"] for job in (1, 2, 3)) == 61
 
 
+@pytest.mark.parametrize(("part", "everything"), [(Part(0, 4), False), (ALL, False), (Part(1, 3), True)])
+def test_an_array_does_not_mix_with_another(
+    reports: Path, tmp_path: Path, part: Part, *, everything: bool
+) -> None:
+    """Another number of jobs divides the keys otherwise: some would be there twice."""
+    one_process(Selection(str(reports)), tmp_path / "out", Part(0, 3))
+
+    with pytest.raises(StoreError, match=r"has the results of another scan, .* in 3 jobs: choose another"):
+        one_process(Selection(str(reports), everything=everything), tmp_path / "out", part)
+
+
+@pytest.mark.parametrize("source", ["ftp://host/x", "http://127.0.0.1:1/"])
+def test_a_source_that_cannot_be_listed_leaves_the_output_to_the_next_command(
+    reports: Path, tmp_path: Path, source: str
+) -> None:
+    with pytest.raises(StoreError, match=source):
+        one_process(Selection(source), tmp_path / "out")
+
+    one_process(Selection(str(reports)), tmp_path / "out")
+    assert found(tmp_path / "out") == GUARDS
+
+
 def test_parts_of_an_array_share_no_key() -> None:
     keys = [Key(f"{number}") for number in range(1000)]
     shares = [[key for key in keys if Part(index, 7).has(key)] for index in range(7)]
@@ -169,12 +194,66 @@ def test_since_leaves_out_what_is_older(reports: Path, tmp_path: Path) -> None:
 
 
 def test_paths_from_a_list(reports: Path, tmp_path: Path) -> None:
-    lines = ["host0/000.ips\n", "\n", "host2/006.ips", "gone.ips"]
+    lines = [b"host0/000.ips\n", b"\n", b"host2/006.ips", b"gone.ips"]
 
     one_process(Selection(str(reports), paths=lines), tmp_path / "out")
 
     assert found(tmp_path / "out") == Counter(["host0/000.ips", "host2/006.ips"])
     assert [row["path"] for row in rows(tmp_path / "out") if row["error"]] == ["gone.ips"]
+
+
+def test_a_list_goes_on_by_its_places(reports: Path, tmp_path: Path) -> None:
+    """Its last planned path is in it before, and comes again."""
+    lines = [f"host{number % 4}/{number:03}.ips".encode() for number in (0, 6, 1, 2, 3, 4, 0, 12, 0)]
+    selection = Selection(str(reports), paths=lines)
+    plan = Plan(open_store(str(tmp_path / "out")), ALL)
+    plan.begin(selection.description())
+    next(plan.shards(selection.keys))
+    (tmp_path / "out/_excguard/plan/1-of-1/000001.jsonl").unlink(missing_ok=True)
+    (tmp_path / "out/_excguard/plan/1-of-1/complete").unlink(missing_ok=True)
+
+    one_process(selection, tmp_path / "out")
+
+    expected = Counter({"host0/000.ips": 3, "host2/006.ips": 1, "host0/012.ips": 1})
+    assert found(tmp_path / "out") == expected
+
+
+@pytest.mark.parametrize("lines", [[], [b"host0/000.ips"] * 9])
+def test_another_list_than_the_first_is_refused(reports: Path, tmp_path: Path, lines: list[bytes]) -> None:
+    first = Selection(str(reports), paths=[f"host0/{number:03}.ips".encode() for number in range(9)])
+    plan = Plan(open_store(str(tmp_path / "out")), ALL)
+    plan.begin(first.description())
+    list(plan.shards(first.keys))
+    (tmp_path / "out/_excguard/plan/1-of-1/complete").unlink()
+
+    with pytest.raises(
+        StoreError, match=r"the list of paths is not that of the first run, which had 'host0/"
+    ):
+        one_process(Selection(str(reports), paths=lines), tmp_path / "out")
+
+
+def test_names_that_are_not_utf_8_are_read(reports: Path, tmp_path: Path) -> None:
+    directory = os.fsencode(reports) + b"/d\xe9"
+    try:
+        os.mkdir(directory)  # noqa: PTH102 - bytes
+    except OSError:
+        pytest.skip("the file system has names in UTF-8 only")
+    text = report(0, guard=True).encode()
+    for name in (b"a.ips", b"\xff.ips", b"z.ips"):
+        Path(os.fsdecode(directory + b"/" + name)).write_bytes(text)
+    (reports / r"\x41\xzz\xff.ips").write_bytes(text)
+
+    one_process(Selection(str(reports)), tmp_path / "out")
+
+    names = Counter([r"d\xe9/a.ips", r"d\xe9/\xff.ips", r"d\xe9/z.ips", r"\x41\xzz\xff.ips"])
+    assert found(tmp_path / "out") == GUARDS + names
+    every = [key.path for key in LocalStore(reports).keys("")]
+    for index, path in enumerate(every):
+        assert [key.path for key in LocalStore(reports).keys(path)] == every[index + 1 :]
+    listed = Selection(str(reports), paths=[b"d\xe9/\xff.ips\n", b"\xfe.ips", b"a\0.ips"])
+    one_process(listed, tmp_path / "listed")
+    assert found(tmp_path / "listed") == Counter([r"d\xe9/\xff.ips"])
+    assert {row["path"] for row in rows(tmp_path / "listed") if row["error"]} == {r"\xfe.ips", "a\0.ips"}
 
 
 def test_files_that_are_not_regular_are_errors(reports: Path, tmp_path: Path) -> None:
@@ -275,6 +354,78 @@ def test_a_killed_worker_changes_nothing(reports: Path, tmp_path: Path) -> None:
     assert killed
     assert progress[:3] == (61, 10, 1)
     assert found(tmp_path / "out") == GUARDS
+
+
+def test_a_cluster_that_exists_gives_what_this_machine_gives(reports: Path, tmp_path: Path) -> None:
+    import distributed  # noqa: PLC0415 - slow to import
+
+    with distributed.LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+    ) as cluster:
+        address = cluster.scheduler_address
+        *_, progress = scan(Selection(str(reports)), str(tmp_path / "out"), ALL, cluster=address)
+
+    assert progress[:3] == (61, 10, 1)
+    assert found(tmp_path / "out") == GUARDS
+
+
+def test_a_cluster_without_workers_is_an_error(
+    reports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import distributed  # noqa: PLC0415 - slow to import
+
+    monkeypatch.setattr(engine, "_ANSWER", 1)
+    with (
+        distributed.LocalCluster(
+            n_workers=0, dashboard_address=None, scheduler_kwargs={"dashboard_address": "127.0.0.1:0"}
+        ) as cluster,
+        pytest.raises(EngineError, match="the cluster has no workers after 1 s: start some"),
+    ):
+        list(scan(Selection(str(reports)), str(tmp_path / "out"), ALL, cluster=cluster.scheduler_address))
+
+
+@pytest.mark.parametrize("address", ["", "nonsense", "ftp://x:1", "tls://127.0.0.1:1", "tcp://127.0.0.1:1"])
+def test_an_address_that_is_not_of_a_cluster_is_one_error(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing of Dask is left that would keep the process at its end."""
+    monkeypatch.setattr(engine, "_ANSWER", 1)
+
+    with pytest.raises(EngineError) as raised:
+        list(scan(Selection(str(tmp_path)), str(tmp_path / "out"), ALL, cluster=address))
+
+    assert str(raised.value).startswith(f"{address!r}: no cluster: ")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_scan_and_its_workers_with_one_line(tmp_path: Path, number: signal.Signals) -> None:
+    """To the whole group, as a terminal does it."""
+    (tmp_path / "in").mkdir()
+    for index in range(2_000):
+        (tmp_path / "in" / f"{index}.ips").write_text(report(index, guard=index % 10 == 0))
+    (tmp_path / "driver.py").write_text(_SCAN)
+    options = [tmp_path / "in", "--output", tmp_path / "out", "--jobs", "2"]
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "driver.py", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        wait_until(lambda: list((tmp_path / "out").glob("_excguard/done/*/*.json")))
+        children = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, number)
+        output, _ = process.communicate(timeout=60)
+
+    assert output == "excguard: interrupted; run the same command again to carry on\n"
+    assert process.returncode == -number
+    assert children
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert alive == []
 
 
 _DRIVER = """
@@ -430,6 +581,63 @@ class TestBuckets:
 
         assert found(tmp_path / "out") - Counter(["notes.md"]) == GUARDS
 
+    def test_an_inventory_of_versions_gives_the_latest(
+        self, bucket: Any, reports: Path, tmp_path: Path
+    ) -> None:
+        upload(bucket, reports, "in")
+        records = [
+            ("farm", "in/host0/000.ips", "true", "false"),
+            ("farm", "in/host0/000.ips", "false", "false"),
+            ("farm", "in/host2/006.ips", "true", "true"),
+        ]
+        text = io.StringIO()
+        csv.writer(text, quoting=csv.QUOTE_ALL).writerows(records)
+        bucket.put_object(Bucket="farm", Key="list", Body=gzip.compress(text.getvalue().encode()))
+        described = {
+            "fileFormat": "CSV",
+            "fileSchema": "Bucket, Key, IsLatest, IsDeleteMarker",
+            "files": [{"key": "list"}],
+        }
+        bucket.put_object(Bucket="farm", Key="manifest.json", Body=json.dumps(described))
+
+        one_process(Selection("s3://farm/in", inventory="manifest.json"), tmp_path / "out")
+
+        assert found(tmp_path / "out") == Counter(["host0/000.ips"])
+
+    @pytest.mark.usefixtures("bucket")
+    def test_an_output_bucket_that_is_missing_is_one_line(self, reports: Path) -> None:
+        with pytest.raises(StoreError, match=r"s3://nowhere/out/.*cannot write.*NoSuchBucket") as raised:
+            one_process(Selection(str(reports)), "s3://nowhere/out")
+        assert "\n" not in str(raised.value)
+
+    def test_credentials_of_a_profile(
+        self, bucket: Any, reports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        upload(bucket, reports, "in")
+        (tmp_path / "credentials").write_text("[farm]\naws_access_key_id=a\naws_secret_access_key=b\n")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+        monkeypatch.setenv("AWS_PROFILE", "farm")
+
+        one_process(Selection("s3://farm/in"), tmp_path / "out")
+
+        assert found(tmp_path / "out") == GUARDS
+        monkeypatch.setenv("AWS_PROFILE", "none")
+        with pytest.raises(StoreError, match=r"s3://farm/in: The config profile \(none\) could not be found"):
+            open_store("s3://farm/in")
+
+    @pytest.mark.usefixtures("bucket")
+    def test_missing_credentials_are_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1")
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+        monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+
+        with pytest.raises(StoreError, match="no credentials in the environment, and none of this machine"):
+            list(open_store("s3://farm/in").keys(""))
+
     @pytest.mark.usefixtures("bucket")
     def test_a_bucket_that_cannot_be_read_ends_the_scan(self, tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="s3://nowhere"):
@@ -438,8 +646,51 @@ class TestBuckets:
     @pytest.mark.usefixtures("bucket")
     def test_keys_that_are_all_unreadable_are_not_taken_for_bad_files(self, tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="nothing of 2 keys can be read"):
-            one_process(Selection("s3://nowhere/in", paths=["a.ips", "b.ips"]), tmp_path / "out")
+            one_process(Selection("s3://nowhere/in", paths=[b"a.ips", b"b.ips"]), tmp_path / "out")
         assert not list(tmp_path.rglob("done/*/*.json"))
+
+
+class _WithRanges(SimpleHTTPRequestHandler):
+    """A web server; Python's own does not answer a part of a file."""
+
+    def log_message(self, *_arguments: object) -> None:
+        """Nothing."""
+
+    def send_head(self) -> Any:
+        first, _, last = (self.headers["Range"] or "").removeprefix("bytes=").partition("-")
+        file = super().send_head() if not first else None
+        if file is not None:
+            return file
+        content = Path(self.translate_path(self.path)).read_bytes()
+        part = content[int(first) : int(last) + 1]
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{int(first) + len(part) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        return io.BytesIO(part)
+
+
+class _WithoutRanges(_WithRanges):
+    send_head = SimpleHTTPRequestHandler.send_head
+
+
+@pytest.mark.parametrize("handler", [_WithRanges, _WithoutRanges])
+def test_paths_of_a_web_server(
+    reports: Path, tmp_path: Path, handler: type[SimpleHTTPRequestHandler]
+) -> None:
+    (reports / "large.ips").write_text(report(78, guard=True) + " " * (1 << 20))
+    paths = [str(path.relative_to(reports)).encode() for path in sorted(reports.rglob("*.ips"))]
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(reports))) as server:
+        Thread(target=server.serve_forever).start()
+        source = f"http://127.0.0.1:{server.server_port}/"
+
+        one_process(Selection(source, paths=[*paths, b"../x.ips", b"gone.ips"]), tmp_path / "out")
+        with pytest.raises(StoreError, match="the paths of a web server have to come from --stdin"):
+            list(open_store(source).keys(""))
+        server.shutdown()
+
+    assert found(tmp_path / "out") == GUARDS + Counter(["large.ips"])
+    assert {row["path"] for row in rows(tmp_path / "out") if row["error"]} == {"../x.ips", "gone.ips"}
 
 
 @pytest.mark.parametrize("url", ["ftp://host/x", "s3://"])

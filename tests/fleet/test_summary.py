@@ -138,3 +138,72 @@ def test_names_from_reports_are_escaped(tmp_path: Path, name: str) -> None:
     parser.feed((tmp_path / "page.html").read_text())
     assert f"{name} close_0" in parser.text
     assert parser.open == []
+
+
+def test_a_scan_that_found_nothing_has_a_report(tmp_path: Path) -> None:
+    plan = Plan(open_store(str(tmp_path / "out")), Part())
+    plan.begin("nothing")
+    assert list(plan.shards(lambda _after, _planned: ())) == []
+    plan.finish(plan.results())
+
+    shown = run("report", tmp_path / "out", "--html", tmp_path / "page.html")
+
+    assert (shown.exit_code, shown.output) == (1, "0 guard violations; 0 files could not be read.\n")
+    assert "0 guard violations at 0 sites." in (tmp_path / "page.html").read_text()
+
+
+def test_an_unfinished_scan_says_so(output: Path, tmp_path: Path) -> None:
+    (output / "_excguard/manifest-1-of-1.json").rename(output / "_excguard/manifest-1-of-8.json")
+
+    shown = run("report", output, "--html", tmp_path / "page.html")
+
+    text = (
+        "not finished, so these counts are not complete. Jobs without an end: 1-of-1, 2-of-8, 3-of-8, 4-of-8"
+    )
+    assert text in shown.output
+    assert text in (tmp_path / "page.html").read_text()
+    assert json.loads(run("report", output, "--json").output)["unfinished"] == [
+        "1-of-1",
+        *(f"{number}-of-8" for number in range(2, 9)),
+    ]
+
+
+def test_a_damaged_file_is_named(output: Path) -> None:
+    part = min(output.rglob("*.parquet"))
+    part.write_bytes(part.read_bytes()[:-100])
+
+    shown = run("report", output)
+
+    assert shown.exit_code == 125
+    assert re.fullmatch(
+        r"excguard: \S+\.parquet: damaged: .+: remove it, and run the scan again\n", shown.output
+    )
+    assert str(part) in shown.output
+
+
+@pytest.mark.parametrize(
+    ("place", "status", "problem"),
+    [
+        ("nowhere", 2, "nowhere: not a directory"),
+        ("empty", 125, "empty: not the output of a fleet scan"),
+        ("ftp://x/y", 125, "ftp://x/y: Generic URL error: "),
+    ],
+)
+def test_what_is_not_an_output_is_one_error(
+    tmp_path: Path, place: str, status: int, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+
+    shown = run("report", place)
+
+    assert shown.exit_code == status
+    assert shown.output.startswith(f"excguard: {problem}")
+    assert shown.output.count("\n") == 1
+
+
+def test_a_page_that_cannot_be_written_is_one_error(output: Path, tmp_path: Path) -> None:
+    shown = run("report", output, "--html", tmp_path / "none" / "page.html")
+
+    assert shown.exit_code == 125
+    assert shown.output == f"excguard: {tmp_path}/none/page.html: no such file or directory\n"

@@ -249,7 +249,7 @@ def _fleet_plan(data: bytes) -> None:
     part = listing.Part(0, 1)
     for read in (
         lambda: plan.keys_of(store, plan.Shard("1-of-1", 0)),
-        lambda: list(plan.Plan(store, part).shards(lambda _after: [])),
+        lambda: list(plan.Plan(store, part).shards(lambda _after, _planned: [])),
         lambda: list(plan.Plan(store, part).results()),
     ):
         try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -12,7 +15,7 @@ import click
 import msgspec
 
 from excguard.cli import FAILED
-from excguard.files import errors
+from excguard.files import atomic, errors
 from excguard.files.escaping import printable
 from excguard.fleet.nouns import counted
 
@@ -82,7 +85,10 @@ class _PartType(click.ParamType[tuple[int, int]]):
     "--shard", "part", type=_PartType(), default=(0, 1), help="This job's part in an array of jobs: 2/8."
 )
 @click.option(
-    "--all", "everything", is_flag=True, help="Read every file, not only .ips, .crash, .txt and .dmp."
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Read every file, not only .ips, .crash, .txt, .dmp and .synced.",
 )
 @click.option(
     "--stdin", "from_stdin", is_flag=True, help="Read the paths, relative to SOURCE, from standard input."
@@ -126,8 +132,15 @@ def scan(  # noqa: PLR0913 - one a command line option
         raise click.UsageError("--jobs is for this machine: leave it out with --cluster")
     if inventory is not None and from_stdin:
         raise click.UsageError("--inventory and --stdin: choose one")
+    if from_stdin and sys.stdin is None:
+        raise click.UsageError("--stdin: standard input is closed")
+    source, target = _place(source, "SOURCE"), _place(output, "--output")
     if "://" not in source and not Path(source).is_dir():
         raise click.UsageError(f"{source}: not a directory")
+    if everything and f"{target}/".startswith(f"{source.rstrip('/')}/"):
+        raise click.UsageError(
+            f"{output}: inside SOURCE, where --all reads results too: choose another place"
+        )
     from excguard.fleet import engine  # noqa: PLC0415 - of the extra
 
     if cluster is None:
@@ -138,12 +151,13 @@ def scan(  # noqa: PLR0913 - one a command line option
     selection = listing.Selection(
         source,
         inventory or "",
-        sys.stdin if from_stdin else None,
+        sys.stdin.buffer if from_stdin else None,
         since.replace(tzinfo=UTC) if since else None,
         everything,
     )
     try:
-        *_, progress = _shown(run(selection, output, listing.Part(*part), cluster=cluster, jobs=jobs))
+        with _ended_by_signals():
+            *_, progress = _shown(run(selection, target, listing.Part(*part), cluster=cluster, jobs=jobs))
     except (store.StoreError, engine.EngineError) as error:
         click.echo(f"excguard: {error}", err=True)
         return FAILED
@@ -155,42 +169,81 @@ def scan(  # noqa: PLR0913 - one a command line option
 
 
 @command.command("report", short_help="Show what a scan found, by site.")
-@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("place")
 @click.option("--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write one HTML page.")
 @click.option("--top", type=click.IntRange(1), default=20, show_default=True, help="Sites in the table.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object in place of the table.")
-def report(directory: Path, page: Path | None, top: int, *, as_json: bool) -> int:
+def report(place: str, page: Path | None, top: int, *, as_json: bool) -> int:
     """Show what a scan found: by site, with versions of the app, first and last day, and the trend.
+
+    PLACE is the scan's --output, a directory or URL.
 
     \b
     Examples:
       excguard fleet report found/
-      excguard fleet report found/ --html report.html
+      excguard fleet report s3://out/nov/ --html report.html
 
     \b
     Exit status:
       0    a violation was found
       1    none was found
       2    the command line is wrong
+      125  the results cannot be read
     """  # noqa: D301 - click wants the real backspace
     _require("pyarrow")
     from excguard.fleet import store, summary  # noqa: PLC0415 - of the extra
 
+    if "://" not in place and not Path(place).is_dir():
+        raise click.UsageError(f"{place}: not a directory")
     try:
-        found = summary.summarize(directory)
+        found = summary.summarize(store.open_store(place))
+        if page is not None:
+            name = place.rstrip("/").rpartition("/")[2]
+            atomic.write(page, summary.page(found, f"Guard violations in {name}").encode(), mode=0o644)
     except store.StoreError as error:
-        raise click.UsageError(str(error)) from None
-    if page is not None:
-        try:
-            text = summary.page(found, f"Guard violations in {directory.name}")
-            page.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise click.ClickException(f"{page}: {errors.reason(error)}") from None
+        click.echo(f"excguard: {error}", err=True)
+        return FAILED
+    except OSError as error:
+        click.echo(f"excguard: {page}: {errors.reason(error)}", err=True)
+        return FAILED
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
     else:
         _table(found, top)
     return 0 if found.violations else _NONE
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGINT and SIGTERM end the process at once, as SIGKILL does, after a line that says how to go on.
+
+    Workers then end by themselves. A KeyboardInterrupt could be raised in garbage collection, where Python
+    discards it, or while Dask starts or ends a cluster, which can then wait for itself.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _frame: object) -> None:
+    line = b"excguard: interrupted; run the same command again to carry on\n"
+    # The line of the progress is replaced, and the cursor, which it hides, shown again.
+    os.write(2, (b"\r\x1b[K\x1b[?25h" if os.isatty(2) else b"") + line)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _place(text: str, name: str) -> str:
+    """A URL, or a directory as workers on other machines find it."""
+    if not text:
+        raise click.UsageError(f"{name}: empty")
+    return text if "://" in text else str(Path(text).resolve())
 
 
 def _counted(found: Progress | Summary, where: str = "") -> str:
@@ -230,7 +283,7 @@ def _table(found: Summary, top: int) -> None:
     from rich.table import Table  # noqa: PLC0415 - likewise
     from rich.text import Text  # noqa: PLC0415 - likewise
 
-    from excguard.fleet.summary import TREND_DAYS, sparkline  # noqa: PLC0415 - of the extra
+    from excguard.fleet.summary import TREND_DAYS, sparkline, unfinished  # noqa: PLC0415 - of the extra
 
     console = Console(width=None if sys.stdout.isatty() else 200, markup=False, highlight=False)
     wide = console.width >= _WIDE
@@ -259,3 +312,5 @@ def _table(found: Summary, top: int) -> None:
     rest = len(found.sites) - top
     more = f" {rest:,} more sites: --top {len(found.sites)}." if rest > 0 else ""
     click.echo(f"{_counted(found)}.{more}")
+    if found.unfinished:
+        click.echo(unfinished(found))

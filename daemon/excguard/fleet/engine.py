@@ -11,9 +11,11 @@ import gc
 import importlib
 import multiprocessing
 import os
+import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _AHEAD: Final = 4  # shards a worker has before it asks for more: enough that it never waits for the driver
 _MAX_DEATHS: Final = 10  # of workers, before the shard that they had is given up
+_ANSWER: Final = 30  # seconds for a scheduler to answer, and then for its first worker to come
 
 
 _SETTINGS: Final = {
@@ -54,7 +57,17 @@ class EngineError(RuntimeError):
 def begin_workers() -> None:
     """Start the process that workers are forked from: it imports what they need while the caller goes on."""
     multiprocessing.set_forkserver_preload(["excguard.fleet.prefork"])
-    forkserver.ensure_running()
+    # A terminal sends SIGINT to every process; the command alone takes it, and ends the workers: they inherit
+    # that it is blocked. The resource tracker comes first: its start unblocks it (CPython 3.11 to 3.14).
+    warnings = sys.warnoptions.copy()
+    sys.warnoptions.append("ignore:resource_tracker")  # of a command that was killed: it removes what is left
+    resource_tracker.ensure_running()
+    sys.warnoptions[:] = warnings
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextlib.contextmanager
@@ -114,28 +127,34 @@ class Engine:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._dask.config.set(_SETTINGS))
             try:
-                where = self._cluster or stack.enter_context(
-                    self._distributed.LocalCluster(
-                        n_workers=self._jobs or os.cpu_count() or 1,
-                        threads_per_worker=1,
-                        dashboard_address=None,
-                        # Without it the scheduler serves HTTP on port 8787 of every interface.
-                        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-                        memory_limit=None,
-                        silence_logs=50,  # logging.CRITICAL
-                    )
-                )
+                if self._cluster is None:
+                    where = stack.enter_context(self._local_cluster())
+                else:
+                    where = self._cluster
+                    _check(self._distributed, where)
                 self._client: Any = stack.enter_context(
-                    self._distributed.Client(where, timeout="30s", set_as_default=False)
+                    self._distributed.Client(where, timeout=_ANSWER, set_as_default=False)
                 )
-            except (OSError, RuntimeError, ValueError, TimeoutError) as error:
-                raise EngineError(f"{self._cluster or 'this machine'}: no cluster: {error}") from None
+            except (OSError, RuntimeError, TypeError, ValueError) as error:  # TypeError: no certificates
+                place = "this machine" if self._cluster is None else repr(self._cluster)
+                raise EngineError(f"{place}: no cluster: {error}") from None
             self._stack = stack.pop_all()
 
     def _wait(self) -> None:
         """Return when the workers are there. Raises EngineError."""
         if self._starting is not None:
             self._starting.result()
+
+    def _local_cluster(self) -> Any:  # noqa: ANN401 - of Dask
+        return self._distributed.LocalCluster(
+            n_workers=self._jobs or os.cpu_count() or 1,
+            threads_per_worker=1,
+            dashboard_address=None,
+            # Without it the scheduler serves HTTP on port 8787 of every interface.
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+            memory_limit=None,
+            silence_logs=50,  # logging.CRITICAL
+        )
 
     @property
     def workers(self) -> int:
@@ -152,6 +171,7 @@ class Engine:
             EngineError: workers cannot be started, a shard failed, or it ended more workers than can be an
                 accident.
         """
+        from excguard.fleet.store import StoreError  # noqa: PLC0415 - imported while workers start
         from excguard.fleet.worker import scan_shard  # noqa: PLC0415 - imports Dask
 
         following = iter(shards)
@@ -169,12 +189,30 @@ class Engine:
 
         for _ in range(_AHEAD * self.workers):
             submit()
+        if running:  # clusters that grow on demand begin to do so now
+            try:
+                self._client.wait_for_workers(1, timeout=_ANSWER)
+            except TimeoutError:
+                raise EngineError(f"the cluster has no workers after {_ANSWER} s: start some") from None
         while running:
             future = next(pending)
             if future.status == "error":
                 error = future.exception()
-                raise EngineError(f"a shard failed: {type(error).__name__}: {error}")
+                name = "" if isinstance(error, StoreError) else f"{type(error).__name__}: "
+                raise EngineError(f"a shard failed: {name}{error}")
             if future.status == "cancelled":
                 raise EngineError("the scheduler has given up the scan")
             yield running.pop(future.key)
             submit()
+
+
+def _check(distributed: Any, address: str) -> None:  # noqa: ANN401 - a module
+    """Connect once: a `Client` of an address that cannot work keeps the command for a minute at its end."""
+    import asyncio  # noqa: PLC0415 - only for a cluster
+
+    async def connect() -> None:
+        arguments = distributed.Security().get_connection_args("client")
+        connection = await distributed.comm.connect(address, timeout=_ANSWER, **arguments)
+        await connection.close()
+
+    asyncio.run(connect())

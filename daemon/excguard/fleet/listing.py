@@ -8,6 +8,7 @@ import io
 import re
 import zlib
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
@@ -42,6 +43,9 @@ class Part(msgspec.Struct, frozen=True):
         return keys if self.count == 1 else filter(self.has, keys)
 
 
+_WHOLE = Part()
+
+
 class Selection(msgspec.Struct, frozen=True):
     """The keys of a scan, before they are divided among the jobs of an array.
 
@@ -56,7 +60,7 @@ class Selection(msgspec.Struct, frozen=True):
 
     source: str
     inventory: str = ""
-    paths: Iterable[str] | None = None
+    paths: Iterable[bytes] | None = None
     since: datetime | None = None
     everything: bool = False
 
@@ -66,17 +70,23 @@ class Selection(msgspec.Struct, frozen=True):
         limit = f", since {self.since.isoformat()}" if self.since else ""
         return f"{self.source} ({how}{limit}{', all names' if self.everything else ''})"
 
-    def keys(self, after: str) -> Iterator[Key]:
-        """The keys that come after ``after``; all for "".
+    def keys(self, after: str = "", planned: int = 0, *, part: Part = _WHOLE) -> Iterator[Key]:
+        """The keys of one job that an earlier run did not plan.
+
+        Args:
+            after: the last one that is planned, "" for none.
+            planned: how many are.
+            part: the job.
 
         Raises:
-            StoreError: the source or the inventory cannot be read.
+            StoreError: the source or the inventory cannot be read, or a list is not that of the earlier run.
         """
+        listed = self.paths is None and not self.inventory
         if self.paths is not None:
-            found = _behind(of_lines(self.paths), after)
+            found = of_lines(self.paths)
         elif self.inventory:
             bucket, prefix = _split(self.source)
-            found = _behind(of_inventory(open_store(bucket), self.inventory, prefix=prefix), after)
+            found = of_inventory(open_store(bucket), self.inventory, prefix=prefix)
         else:
             found = open_store(self.source).keys(after, times=self.since is not None)
             if not self.everything:
@@ -87,7 +97,21 @@ class Selection(msgspec.Struct, frozen=True):
         if self.since is not None:
             earliest = self.since.timestamp()
             found = (key for key in found if not key.modified or key.modified >= earliest)
-        return found
+        found = part.of(found)
+        return found if listed else _unplanned(found, after, planned)
+
+
+def _unplanned(keys: Iterator[Key], after: str, planned: int) -> Iterator[Key]:
+    """The rest of a list, by the number of its keys: it has no order, and may have a key several times."""
+    last = ""
+    for key in islice(keys, planned):
+        last = key.path
+    if last != after:
+        raise StoreError(
+            f"the list of paths is not that of the first run, which had {after!r} in place {planned:,}: "
+            "give the same list, or choose another output"
+        )
+    yield from keys
 
 
 def _split(url: str) -> tuple[str, str]:
@@ -99,19 +123,10 @@ def _split(url: str) -> tuple[str, str]:
     return f"{scheme}://{host}", prefix
 
 
-def _behind(keys: Iterator[Key], after: str) -> Iterator[Key]:
-    """What comes after a key in a list that has no order of its own."""
-    if after:
-        for key in keys:
-            if key.path == after:
-                break
-    yield from keys
-
-
-def of_lines(lines: Iterable[str]) -> Iterator[Key]:
+def of_lines(lines: Iterable[bytes]) -> Iterator[Key]:
     """One path a line, relative to the store; empty lines are passed over."""
     for line in lines:
-        path = line.rstrip("\r\n")
+        path = line.rstrip(b"\r\n").decode("utf-8", "backslashreplace")  # as the names of files
         if path:
             yield Key(path)
 
@@ -145,7 +160,8 @@ def of_inventory(store: Store, manifest: str, *, prefix: str = "") -> Iterator[K
     for file in found.files:
         try:
             for row in read(_required(store, file.key), found):
-                if row.get("is_delete_marker") in {True, "true"}:
+                # A bucket with versions has a row for each; an older one is not what its key gives.
+                if row.get("is_delete_marker") in _TRUE or row.get("is_latest") in _FALSE:
                     continue
                 key = _key(row)
                 if key.path.startswith(below):
@@ -167,6 +183,7 @@ class _Manifest(msgspec.Struct, rename="camel"):
     files: list[_File]
 
 
+_TRUE, _FALSE = {True, "true"}, {False, "false"}
 _UNREADABLE = (
     ArithmeticError,
     EOFError,

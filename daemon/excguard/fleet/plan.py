@@ -4,7 +4,7 @@ A scan that was killed finds its plan in the output again: finished shards are n
 are, and since a shard writes files of fixed names, nothing is there twice. The layout below the output,
 beside the results::
 
-    _excguard/plan/JOB/selection     what the scan is of
+    _excguard/selection              what the scan is of, and in how many jobs
     _excguard/plan/JOB/00000.jsonl   the keys of shard 0, one JSON array a line
     _excguard/plan/JOB/complete      how many shards there are
     _excguard/done/JOB/00000.json    what shard 0 gave
@@ -16,6 +16,7 @@ array.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
@@ -35,8 +36,11 @@ SHARD_KEYS: Final = 10_000
 """Keys of a shard: a second's work or so, so that little is lost with a worker and progress is seen, and the
 files that it writes, one a day and system, are not too small."""
 
-
 _WRITES: Final = 4
+DIRECTORY: Final = "_excguard/"
+"""What every file of a plan lies below."""
+_SELECTION: Final = f"{DIRECTORY}selection"
+_JOB = re.compile(rf"{DIRECTORY}(?:plan/|done/|manifest-)\d+-of-(\d+)[./]")
 
 
 class Shard(msgspec.Struct, frozen=True):
@@ -89,30 +93,33 @@ class Plan:
     def __init__(self, output: Store, part: Part) -> None:
         """Use the plan in ``output``, or begin one there."""
         self._output = output
+        self._jobs = part.count
+        self._selection = ""
         self.job = f"{part.index + 1}-of-{part.count}"
 
     def begin(self, selection: str) -> None:
-        """Note what the scan is of.
+        """Set what the scan is of. It is written down with the first shard, not before the source was read.
 
         Raises:
-            StoreError: the output has the plan of another one.
+            StoreError: the output has the plan of another scan, or of another number of jobs, whose shards
+                would be other ones.
         """
-        there = self._output.get(self._path("selection"))
-        if there is None:
-            self._output.put(self._path("selection"), selection.encode())
-        elif there.decode("utf-8", "replace") != selection:
+        self._selection = selection if self._jobs == 1 else f"{selection} in {self._jobs} jobs"
+        there = self._output.get(_SELECTION)
+        if there is not None and (found := there.decode("utf-8", "replace")) != self._selection:
             raise StoreError(
-                f"{self._output.url}: has the results of another scan, {there.decode('utf-8', 'replace')}: "
+                f"{self._output.url}: has the results of another scan, {found}: "
                 "choose another output, or repeat that command to resume it"
             )
 
-    def shards(self, keys: Callable[[str], Iterable[Key]]) -> Iterator[Shard]:
+    def shards(self, keys: Callable[[str, int], Iterable[Key]]) -> Iterator[Shard]:
         """Every shard that is not finished, writing down those that no earlier run has.
 
         Args:
-            keys: gives the keys of this job that come after a path, in ascending order.
+            keys: gives the keys that are not planned yet, by the last one that is and their number
+                (`Selection.keys`).
         """
-        number, last = 0, ""
+        number, last, planned = 0, "", 0
         complete = self._output.get(self._path("complete"))
         total = self._number("complete", complete) if complete is not None else None
         while total is None or number < total:
@@ -120,6 +127,7 @@ class Plan:
             if known is None:
                 break
             last = known[-1].path
+            planned += len(known)
             yield from self._unfinished(number)
             number += 1
         if total is not None:
@@ -130,15 +138,19 @@ class Plan:
             return
         # Writing waits for the disk or the network, so that several are under way.
         writes: deque[Future[Shard]] = deque()
-        found = iter(keys(last))
+        found = iter(keys(last, planned))
         with ThreadPoolExecutor(_WRITES) as pool:
             while batch := list(islice(found, SHARD_KEYS)):
+                if not number:
+                    self._output.put(_SELECTION, self._selection.encode())
                 writes.append(pool.submit(self._written, number, batch))
                 number += 1
                 while writes and (len(writes) == _WRITES or writes[0].done()):
                     yield writes.popleft().result()
             for write in writes:
                 yield write.result()
+        if not number:
+            self._output.put(_SELECTION, self._selection.encode())
         self._output.put(self._path("complete"), str(number).encode())
 
     def finish(self, results: Iterable[Done]) -> None:
@@ -153,7 +165,7 @@ class Plan:
             "telemetry": sum(one.telemetry for one in done),
             "parts": [part.path for one in done for part in one.parts],
         }
-        self._output.put(f"_excguard/manifest-{self.job}.json", msgspec.json.encode(manifest) + b"\n")
+        self._output.put(_manifest_path(self.job), msgspec.json.encode(manifest) + b"\n")
 
     def results(self) -> Iterator[Done]:
         """What each shard of the finished plan gave."""
@@ -198,7 +210,7 @@ class Plan:
         return shard
 
     def _path(self, name: str) -> str:
-        return f"_excguard/plan/{self.job}/{name}"
+        return f"{DIRECTORY}plan/{self.job}/{name}"
 
 
 def keys_of(output: Store, shard: Shard) -> list[Key]:
@@ -209,13 +221,29 @@ def keys_of(output: Store, shard: Shard) -> list[Key]:
     return found
 
 
+def unfinished_jobs(paths: Iterable[str]) -> list[str]:
+    """The jobs without a manifest, by all paths of an output. Names of jobs say how many there are."""
+    there = set(paths)
+    counts = {int(found[1]) for path in there if (found := _JOB.match(path))}
+    return [
+        f"{number}-of-{count}"
+        for count in sorted(counts)
+        for number in range(1, count + 1)
+        if _manifest_path(f"{number}-of-{count}") not in there
+    ]
+
+
+def _manifest_path(job: str) -> str:
+    return f"{DIRECTORY}manifest-{job}.json"
+
+
 def done_path(shard: Shard) -> str:
     """Where the sign that a shard is finished lies."""
-    return f"_excguard/done/{shard.job}/{shard.number:06}.json"
+    return f"{DIRECTORY}done/{shard.job}/{shard.number:06}.json"
 
 
 def _keys_path(shard: Shard) -> str:
-    return f"_excguard/plan/{shard.job}/{shard.number:06}.jsonl"
+    return f"{DIRECTORY}plan/{shard.job}/{shard.number:06}.jsonl"
 
 
 def _keys(output: Store, shard: Shard) -> list[Key] | None:

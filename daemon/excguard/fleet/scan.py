@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from excguard.fleet.engine import Engine
@@ -54,7 +55,7 @@ def scan(
     plan = Plan(open_store(output), part)
     plan.begin(selection.description())
 
-    shards = plan.shards(lambda after: part.of(selection.keys(after)))
+    shards = plan.shards(partial(selection.keys, part=part))
     progress = Progress()
     with Engine(cluster=cluster, jobs=jobs) as engine:
         for shard in engine.map(selection.source, output, shards):

@@ -10,9 +10,10 @@ The readers of reports are imported with the first report: the command that hand
 from __future__ import annotations
 
 import os
+import re
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.util import find_spec
 from itertools import islice
-from operator import attrgetter
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _MAX_OWN: Final = 1 << 30  # bytes of a plan, a manifest or a list of an inventory
 _CONCURRENCY: Final = 64  # requests in flight of one worker
 _LIST_PAGE: Final = 1000
+_EXPECTED: Final = "expected a directory, s3://BUCKET/PREFIX, gs://, az://, or https://HOST/PATH"
 
 
 class StoreError(RuntimeError):
@@ -122,22 +124,25 @@ class LocalStore:
 
     def keys(self, after: str = "", *, times: bool = False) -> Iterator[Key]:
         """See `Store.keys`. A directory that cannot be listed is a key too: reading it gives the error."""
-        return self._below("", tuple(after.split("/")) if after else (), times=times)
+        return self._below(
+            os.fspath(self._directory), "", tuple(after.split("/")) if after else (), times=times
+        )
 
-    def _below(self, prefix: str, after: tuple[str, ...], *, times: bool) -> Iterator[Key]:
+    def _below(self, directory: str, prefix: str, after: tuple[str, ...], *, times: bool) -> Iterator[Key]:
         try:
-            with os.scandir(self._directory / prefix) as found:
-                entries = sorted(found, key=attrgetter("name"))
+            with os.scandir(directory) as found:
+                entries = sorted(found, key=_name)
         except OSError:
             yield Key(prefix.rstrip("/"))
             return
         last = after[0] if after else ""
         for entry in entries:
-            name = entry.name
+            name = _name(entry)
             if name < last:
                 continue
             if entry.is_dir(follow_symlinks=False):
-                yield from self._below(f"{prefix}{name}/", after[1:] if name == last else (), times=times)
+                below = after[1:] if name == last else ()
+                yield from self._below(entry.path, f"{prefix}{name}/", below, times=times)
             elif name != last:
                 yield Key(prefix + name, -1, _modified(entry)) if times else Key(prefix + name)
 
@@ -150,17 +155,15 @@ class LocalStore:
         failed = 0
         for key in keys:
             path = f"{directory}/{key.path}"
+            if "\\x" in path and not os.path.lexists(path):
+                path = _original(path)
             try:
                 content: bytes | memoryview | None = prefilter.read(path, buffer)
                 if content is not None and len(content) == prefilter.BUFFER:
                     content = bounded.read(Path(path), MAX_BYTES)
-            except bounded.FileTooLargeError:
-                yield Content(key, None, _too_large(MAX_BYTES))
-            except bounded.NotARegularFileError as error:
-                yield Content(key, None, reason(error))
-            except OSError as error:
+            except (OSError, ValueError) as error:  # ValueError: a list can give a path with a NUL
                 failed += 1
-                yield Content(key, None, f"cannot be read: {reason(error)}")
+                yield Content(key, None, _problem(error, MAX_BYTES))
             else:
                 if content is not None:
                     yield Content(key, content)
@@ -193,6 +196,26 @@ class LocalStore:
             return False
 
 
+def _problem(error: OSError | ValueError, limit: int) -> str:
+    if isinstance(error, bounded.FileTooLargeError):
+        return _too_large(limit)
+    if isinstance(error, bounded.NotARegularFileError):
+        return reason(error)
+    return f"cannot be read: {reason(error) if isinstance(error, OSError) else error}"
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    r"""The name as text that UTF-8 and Parquet can hold: what is not UTF-8 in it stands as ``\xff``."""
+    name = entry.name
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _original(path: str) -> str:
+    """The path with the names that `_name` was given."""
+    raw = re.sub(rb"\\x([89a-f][0-9a-f])", lambda found: bytes.fromhex(found[1].decode()), path.encode())
+    return os.fsdecode(raw)
+
+
 def _modified(entry: os.DirEntry[str]) -> float:
     try:
         return entry.stat(follow_symlinks=False).st_mtime
@@ -219,13 +242,15 @@ class BucketStore:
         self.url = url
         self._obstore: Any = obstore
         open_url: Any = from_url  # its type wants a dictionary of a private kind
-        options = (
-            {"allow_http": True} if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://") else None
-        )
+        plain = any(place.startswith("http://") for place in (url, os.environ.get("AWS_ENDPOINT_URL", "")))
+        # obstore raises Python's own errors where they fit, such as FileNotFoundError.
+        self._errors = (obstore.exceptions.BaseError, OSError, ValueError)
         try:
-            self._store: Any = open_url(url, client_options=options)
-        except (ValueError, obstore.exceptions.BaseError) as error:
-            raise StoreError(f"{url}: {_short(error)}") from None
+            self._store: Any = open_url(
+                url, client_options={"allow_http": True} if plain else None, **_profile(url)
+            )
+        except self._errors as error:
+            raise StoreError(f"{url}: {_short(error)}: {_EXPECTED}") from None
 
     def keys(self, after: str = "", *, times: bool = False) -> Iterator[Key]:
         """See `Store.keys`; a bucket gives the times in any case."""
@@ -236,8 +261,10 @@ class BucketStore:
                     yield Key(
                         found["path"], found["size"], found["last_modified"].timestamp(), found["e_tag"] or ""
                     )
-        except (self._obstore.exceptions.BaseError, ValueError) as error:
-            raise StoreError(f"{self.url}: cannot list: {_short(error)}") from None
+        except self._errors as error:
+            web = self.url.startswith("http") and type(self._store).__name__ == "HTTPStore"
+            fix = ": the paths of a web server have to come from --stdin" if web else ""
+            raise StoreError(f"{self.url}: cannot list: {_short(error)}{fix}") from None
 
     def read(self, keys: Sequence[Key]) -> Iterator[Content]:
         """See `Store.read`. At most `_CONCURRENCY` objects are in memory.
@@ -273,7 +300,7 @@ class BucketStore:
     def _content(self, key: Key) -> Content | None:
         try:
             content = self._whole(key)
-        except (self._obstore.exceptions.BaseError, OSError, ValueError) as error:
+        except self._errors as error:
             return Content(key, None, _short(error))
         return None if content is None else Content(key, content)
 
@@ -284,7 +311,12 @@ class BucketStore:
             raise ValueError(_too_large(MAX_BYTES))
         if key.size == 0:
             return b""  # a range of nothing is refused by every store
-        found = self._obstore.get(self._store, key.path, options={"range": (0, prefilter.HEAD)})
+        try:
+            found = self._obstore.get(self._store, key.path, options={"range": (0, prefilter.HEAD)})
+        except self._obstore.exceptions.NotSupportedError:  # a web server without ranges
+            found = self._obstore.get(self._store, key.path)
+            if found.meta["size"] > MAX_BYTES:
+                raise ValueError(_too_large(MAX_BYTES)) from None
         head = bytes(found.bytes())
         size = found.meta["size"]
         if ips.other_crash(head):
@@ -302,7 +334,7 @@ class BucketStore:
             return bytes(self._obstore.get(self._store, path).bytes())
         except (self._obstore.exceptions.NotFoundError, FileNotFoundError):
             return None
-        except self._obstore.exceptions.BaseError as error:
+        except self._errors as error:
             raise StoreError(f"{self.url}/{path}: {_short(error)}") from None
 
     def put(self, path: str, content: bytes, *, sync: bool = True) -> None:
@@ -310,7 +342,7 @@ class BucketStore:
         del sync
         try:
             self._obstore.put(self._store, path, content)
-        except self._obstore.exceptions.BaseError as error:
+        except self._errors as error:
             raise StoreError(f"{self.url}/{path}: cannot write: {_short(error)}") from None
 
     def has(self, path: str, size: int) -> bool:
@@ -323,6 +355,48 @@ def _too_large(limit: int) -> str:
     return f"larger than {limit >> 20} MiB: not a crash report"
 
 
+def _profile(url: str) -> dict[str, Any]:
+    """Credentials of an AWS profile, such as one of single sign-on, as an argument for obstore.
+
+    obstore itself reads the environment and what the machine has; profiles are read by boto3.
+    """
+    if not url.startswith(("s3://", "s3a://")) or "AWS_ACCESS_KEY_ID" in os.environ or not _has_profile():
+        return {}
+    try:
+        from botocore.exceptions import (  # type: ignore[import-untyped]  # noqa: PLC0415 - optional
+            BotoCoreError,
+        )
+        from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415 - likewise
+    except ImportError:
+        return {}
+    try:
+        return {"credential_provider": Boto3CredentialProvider()}
+    except ValueError:  # the profile has none
+        return {}
+    except BotoCoreError as error:
+        raise StoreError(f"{url}: {error}") from None
+
+
+def _has_profile() -> bool:
+    files = (
+        os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+        os.environ.get("AWS_CONFIG_FILE", "~/.aws/config"),
+    )
+    return "AWS_PROFILE" in os.environ or any(Path(file).expanduser().is_file() for file in files)
+
+
+# Where obstore asks the machine for credentials: EC2, Google Cloud, Azure.
+_MACHINE = ("/latest/api/token", "/computeMetadata/", "/metadata/identity/")
+
+
 def _short(error: BaseException) -> str:
-    """The first line of an error of obstore, whose text goes on with its own source."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+    """An error of obstore in one line, without the server's page and obstore's own source."""
+    text = str(error) or type(error).__name__
+    first = re.split(r":? *<[?!A-Za-z]", text.splitlines()[0])[0][:300]
+    if said := re.search(r"<Code>([^<]+)</Code>\s*<Message>([^<]+)</Message>", text):
+        first += f": {said[1]}: {said[2]}"[:300]
+    if any(path in first for path in _MACHINE):
+        first += ": no credentials in the environment, and none of this machine"
+        if _has_profile() and find_spec("boto3") is None:
+            first += "; those of AWS profiles need the package boto3"
+    return first

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import html
-from collections import Counter, defaultdict
+import io
+from collections import Counter, defaultdict, deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import pyarrow.dataset
+import pyarrow as pa
+from pyarrow import parquet
 
 from excguard.files.escaping import printable
 from excguard.fleet.nouns import counted
+from excguard.fleet.plan import DIRECTORY, unfinished_jobs
 from excguard.fleet.store import StoreError
 from excguard.knowledge import guards
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
+
+    from excguard.fleet.store import Store
 
 TREND_DAYS: Final = 28
 _MAX_ROWS: Final = 200
+_READS: Final = 8  # files in flight
 _COLUMNS = [
     "site_id",
     "guard_type_name",
@@ -73,6 +80,7 @@ class Summary(msgspec.Struct, kw_only=True):
         sites: the most frequent first.
         versions: violations by version of the app; likewise systems by system.
         last: the last day of the trend.
+        unfinished: jobs of the scan that have not ended, such as "2-of-8"; the counts are without the rest.
     """
 
     violations: int
@@ -82,31 +90,28 @@ class Summary(msgspec.Struct, kw_only=True):
     versions: list[tuple[str, int]]
     systems: list[tuple[str, int]]
     last: date | None
+    unfinished: list[str]
 
 
-def summarize(directory: Path) -> Summary:
+def summarize(output: Store) -> Summary:
     """Read the Parquet files of a scan's output.
 
     Memory depends on the number of sites, versions and days, not of violations.
 
     Raises:
-        StoreError: there are none, or they are not a scan's.
+        StoreError: it is not the output of a scan, or a file of it cannot be read.
     """
-    try:
-        data = pyarrow.dataset.dataset(
-            directory, format="parquet", partitioning="hive", exclude_invalid_files=False
-        )
-    except (OSError, pyarrow.ArrowInvalid) as error:
-        raise StoreError(f"{directory}: {str(error).splitlines()[0]}") from None
-    if missing := set(_COLUMNS) - set(data.schema.names):
-        raise StoreError(f"{directory}: not the output of a scan: no column {', '.join(sorted(missing))}")
+    paths = [key.path for key in output.keys()]  # noqa: SIM118 - not a mapping
+    parts = [path for path in paths if path.endswith(".parquet") and not path.startswith(DIRECTORY)]
+    if not parts and not any(path.startswith(DIRECTORY) for path in paths):
+        raise StoreError(f"{output.url}: not the output of a fleet scan")
     days: dict[str, Counter[date | None]] = defaultdict(Counter)
     about: dict[str, dict[str, Any]] = {}
     by_site: dict[str, Counter[str]] = defaultdict(Counter)
     versions: Counter[str] = Counter()
     systems: Counter[str] = Counter()
     errors = telemetry = 0
-    for batch in data.to_batches(columns=_COLUMNS):
+    for batch in _batches(output, parts):
         for row in batch.to_pylist():
             if row["error"] is not None:
                 errors += 1
@@ -133,7 +138,32 @@ def summarize(directory: Path) -> Summary:
         versions=versions.most_common(),
         systems=systems.most_common(),
         last=last,
+        unfinished=unfinished_jobs(paths),
     )
+
+
+def _batches(output: Store, parts: list[str]) -> Iterator[pa.RecordBatch]:
+    """The rows of all files, in order; the next files of a bucket are on their way meanwhile."""
+    reads: deque[tuple[str, Future[bytes | None]]] = deque()
+    waiting = iter(parts)
+    with ThreadPoolExecutor(_READS) as pool:
+        while True:
+            reads += [(path, pool.submit(output.get, path)) for path in islice(waiting, _READS - len(reads))]
+            if not reads:
+                return
+            path, read = reads.popleft()
+            try:
+                file = parquet.ParquetFile(io.BytesIO(read.result() or b""))
+                if missing := set(_COLUMNS) - set(file.schema_arrow.names):
+                    raise StoreError(
+                        f"{output.url}/{path}: not of a scan: no column {', '.join(sorted(missing))}"
+                    )
+                yield from file.iter_batches(columns=_COLUMNS)
+            except (OSError, pa.ArrowException) as error:
+                reason = str(error).partition("\n")[0]
+                raise StoreError(
+                    f"{output.url}/{path}: damaged: {reason}: remove it, and run the scan again"
+                ) from None
 
 
 def _site(
@@ -162,6 +192,13 @@ def sparkline(values: Iterable[int]) -> str:
     values = list(values)
     top = max(values, default=0)
     return "".join(" " if not value else _BARS[(value * len(_BARS) - 1) // top] for value in values)
+
+
+def unfinished(found: Summary) -> str:
+    """What a reader of an unfinished scan's counts has to know."""
+    jobs = ", ".join(found.unfinished[:5]) + (", ..." if len(found.unfinished) > 5 else "")
+    which = "" if found.unfinished == ["1-of-1"] else f" Jobs without an end: {jobs}."
+    return f"The scan is not finished, so these counts are not complete.{which} Run it again."
 
 
 _PAGE = """\
@@ -221,6 +258,8 @@ def page(summary: Summary, title: str) -> str:
         lead += f" {counted(summary.errors, 'file')} could not be read."
     if summary.telemetry:
         lead += f" Not counted: {counted(summary.telemetry, 'line')} of policy telemetry."
+    if summary.unfinished:
+        lead += f" <strong>{_html(unfinished(summary))}</strong>"
     if summary.last is not None:
         lead += f" The trend ends on {summary.last.isoformat()}."
     rest = len(summary.sites) - _MAX_ROWS
