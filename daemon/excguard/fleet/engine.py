@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from excguard.fleet.plan import Shard
 
 _AHEAD: Final = 4  # shards a worker has before it asks for more: enough that it never waits for the driver
+_FIRST: Final = 2  # shards that are listed while workers start: what fits into the time waited for them
 _MAX_DEATHS: Final = 10  # of workers, before the shard that they had is given up
 _ANSWER: Final = 30  # seconds for a scheduler to answer, and then for its first worker to come
 
@@ -175,8 +176,7 @@ class Engine:
         from excguard.fleet.worker import scan_shard  # noqa: PLC0415 - imports Dask
 
         following = iter(shards)
-        # To start workers is mostly waiting for them: the first shards are listed meanwhile.
-        waiting = chain(list(islice(following, _AHEAD)), following)
+        waiting = chain(list(islice(following, _FIRST)), following)
         self._wait()
         running: dict[str, Shard] = {}
         pending = self._distributed.as_completed(loop=self._client.loop)
