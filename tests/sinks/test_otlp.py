@@ -1,6 +1,7 @@
 """Hits as log records of OpenTelemetry, read back by the official classes."""
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,7 @@ def test_a_hit_is_an_event_of_opentelemetry(server: Receiver, make_sink, make_hi
         "os.version": "26.4",
         "os.build_id": "25E246",
         "host.arch": "arm64",
+        "host.name": socket.gethostname(),
     }
     (scope,) = resource.scope_logs
     assert scope.scope.name == "excguard"
@@ -352,12 +354,28 @@ def test_headers_resource_and_service_name_are_the_environments(server: Receiver
         ("TIMEOUT", "²"),
         ("HEADERS", "no value"),
         ("HEADERS", "a=b%0D%0AInjected: c"),
+        ("HEADERS", "two words=b"),
+        ("HEADERS", "a=%C3%A9"),
         ("CERTIFICATE", "/no/such/file"),
+        ("CLIENT_CERTIFICATE", "/no/such/file"),
+        ("CLIENT_KEY", "/no/such/file"),
+        ("ENDPOINT", "localhost:4318"),
+        ("ENDPOINT", "ftp://collector"),
+        ("ENDPOINT", "http://"),
+        ("LOGS_ENDPOINT", "http://collector:99999"),
     ],
 )
 def test_a_variable_that_cannot_work_is_named(variable: str, value: str) -> None:
     with pytest.raises(otlp.SettingsError, match=f"OTEL_EXPORTER_OTLP_{variable}"):
         otlp.settings("", {f"OTEL_EXPORTER_OTLP_{variable}": value})
+
+
+def test_architectures_have_the_names_of_the_conventions(server: Receiver, make_hit) -> None:
+    sink = otlp.OtlpSink(otlp.settings(server.url, {}), replace(HOST, machine="x86_64"), print)
+    sink.hit(make_hit())
+    sink.flush()
+
+    assert attributes(request(server).resource_logs[0].resource)["host.arch"] == "amd64"
 
 
 def test_a_certificate_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ does not take is kept for a while within bounds, then dropped and counted.
 
 import gzip
 import os
+import re
+import socket
 import ssl
 import time
 from collections.abc import Iterable, Mapping
@@ -20,7 +22,9 @@ from urllib.parse import unquote
 import msgspec
 
 from excguard import __version__
+from excguard.config.checks import is_url
 from excguard.decoding.violation import Violation
+from excguard.files import errors
 from excguard.knowledge.severity import Severity
 from excguard.mach.host import Host
 from excguard.pipeline.hit import Hit
@@ -35,6 +39,8 @@ _DEFAULT_TIMEOUT_MS: Final = 10_000
 _BATCH: Final = 512  # records in a request
 _MAX_WAITING: Final = 8192  # records; what comes while so many wait is dropped
 _CLOSING: Final = 0.8  # seconds for the last request
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_ARCHITECTURES: Final = {"x86_64": "amd64"}  # as the conventions name it
 
 # SeverityNumber of opentelemetry/proto/logs/v1/logs.proto.
 _NUMBERS: Final = {Severity.FATAL: 21, Severity.OPTIONAL: 13, Severity.SOFT: 9, Severity.UNKNOWN: 13}
@@ -249,7 +255,8 @@ class OtlpSink(RemoteSink):
             "os.name": "macOS",
             "os.version": self._host.release,
             "os.build_id": self._host.build,
-            "host.arch": self._host.machine,
+            "host.arch": _ARCHITECTURES.get(self._host.machine, self._host.machine),
+            "host.name": socket.gethostname(),
             **self._settings.resource,
         }
 
@@ -274,7 +281,9 @@ def settings(endpoint: str, environment: Mapping[str, str]) -> Settings:
 
     protocol = of("PROTOCOL")
     if protocol not in {"", "http/json", "http/protobuf"}:  # a receiver of OTLP/HTTP takes both encodings
-        raise SettingsError(f"{_PREFIX}PROTOCOL: {protocol!r}; excguard sends http/json")
+        raise SettingsError(
+            f"{_PREFIX}PROTOCOL: {protocol!r}; excguard sends http/json: set that, and a port for HTTP"
+        )
     compression = of("COMPRESSION")
     if compression not in {"", "gzip", "none"}:
         raise SettingsError(f'{_PREFIX}COMPRESSION: {compression!r}; allowed: "gzip", "none"')
@@ -283,7 +292,7 @@ def settings(endpoint: str, environment: Mapping[str, str]) -> Settings:
         raise SettingsError(f"{_PREFIX}TIMEOUT: {timeout!r}; allowed: milliseconds, from 1 to 600000")
     found = Settings(
         url=_url(endpoint, environment),
-        headers=_pairs(of("HEADERS"), f"{_PREFIX}HEADERS"),
+        headers=_headers(of("HEADERS")),
         timeout=int(timeout) / 1000,
         compress=compression != "none",
         context=_context(of("CERTIFICATE"), of("CLIENT_CERTIFICATE"), of("CLIENT_KEY")),
@@ -296,10 +305,23 @@ def settings(endpoint: str, environment: Mapping[str, str]) -> Settings:
 
 def _url(endpoint: str, environment: Mapping[str, str]) -> str:
     """The address of the signal; only the variable for logs has it whole."""
-    if not endpoint and (whole := environment.get(f"{_PREFIX}LOGS_ENDPOINT")):
-        return whole
-    base = endpoint or environment.get(f"{_PREFIX}ENDPOINT") or _DEFAULT_ENDPOINT
-    return f"{base.rstrip('/')}/v1/logs"
+    base, name = endpoint, "otlp.endpoint"
+    for variable in (f"{_PREFIX}LOGS_ENDPOINT", f"{_PREFIX}ENDPOINT"):
+        if not base:
+            base, name = environment.get(variable, ""), variable
+    base = base or _DEFAULT_ENDPOINT
+    if not is_url(base):
+        raise SettingsError(f'{name}: {base!r}; expected an address such as "http://localhost:4318"')
+    return base if name == f"{_PREFIX}LOGS_ENDPOINT" else f"{base.rstrip('/')}/v1/logs"
+
+
+def _headers(text: str) -> dict[str, str]:
+    """The headers, which have to be ones that HTTP can send (RFC 9110, 5.1 and 5.5)."""
+    found = _pairs(text, f"{_PREFIX}HEADERS")
+    for name, value in found.items():
+        if not _HEADER_NAME.fullmatch(name) or not value.isascii():
+            raise SettingsError(f"{_PREFIX}HEADERS: {name!r} cannot be sent: names are words, values ASCII")
+    return found
 
 
 def _pairs(text: str, name: str) -> dict[str, str]:
@@ -308,21 +330,28 @@ def _pairs(text: str, name: str) -> dict[str, str]:
     for pair in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = pair.partition("=")
         value = unquote(value.strip())
-        if not equals or not key.strip() or not (key + value).isprintable():
-            raise SettingsError(f"{name}: {pair.partition('=')[0]!r} is not followed by =VALUE")
+        if not equals or not key.strip():
+            raise SettingsError(f"{name}: {key!r} is not followed by =VALUE")
+        if not (key + value).isprintable():
+            raise SettingsError(f"{name}: the value of {key!r} has control characters")
         found[key.strip()] = value
     return found
 
 
 def _context(certificate: str, client: str, key: str) -> ssl.SSLContext | None:
+    if key and not client:
+        raise SettingsError(f"{_PREFIX}CLIENT_KEY: needs {_PREFIX}CLIENT_CERTIFICATE beside it")
     if not (certificate or client):
         return None
+    name, files = "CERTIFICATE", certificate
     try:
         context = ssl.create_default_context(cafile=certificate or None)
         if client:
+            name, files = "CLIENT_CERTIFICATE, CLIENT_KEY", f"{client}, {key}" if key else client
             context.load_cert_chain(client, key or None)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise SettingsError(f"{_PREFIX}CERTIFICATE, CLIENT_CERTIFICATE, CLIENT_KEY: {error}") from None
+        reason = errors.reason(error) if isinstance(error, OSError) else str(error)
+        raise SettingsError(f"{_PREFIX}{name}: {files}: {reason}") from None
     return context
 
 

@@ -8,6 +8,7 @@ site whose message was dropped is announced by its next hit.
 import contextlib
 import hashlib
 import hmac
+import socket
 import time
 import uuid
 from collections import OrderedDict, deque
@@ -271,6 +272,7 @@ def _facts(hit: Hit, site: str) -> dict[str, str]:
         "Severity": hit.severity.value,
         "Program": hit.executable or hit.target,
         "Place": str(hit.place) if hit.place is not None else "not known",
+        "Host": socket.gethostname(),
         "Release": hit.release,
         "Fix": violation.advice,
         "Site": site,
@@ -279,7 +281,9 @@ def _facts(hit: Hit, site: str) -> dict[str, str]:
 
 
 def _json(hit: Hit, site: str) -> bytes:
-    return msgspec.json.encode({"event": "new_site", "site_id": site} | hit.to_dict())
+    return msgspec.json.encode(
+        {"event": "new_site", "site_id": site, "host": socket.gethostname()} | hit.to_dict()
+    )
 
 
 def _slack(hit: Hit, site: str) -> bytes:
@@ -336,6 +340,7 @@ def _for_sentry(hit: Hit, site: str) -> bytes:
         "timestamp": rfc3339(hit.time_ns),
         "platform": "native",
         "logger": "excguard",
+        "server_name": socket.gethostname(),
         "level": _SENTRY_LEVELS[hit.severity],
         "fingerprint": [site],
         "exception": {
