@@ -10,8 +10,8 @@ beside the results::
     _excguard/done/JOB/00000.json    what shard 0 gave
     _excguard/manifest-JOB.json      all of it, when the job is done
 
-Readers of datasets pass over names that begin with an underscore. JOB is "1-of-1", or the job's place in an
-array.
+Arrow and Spark pass over names that begin with an underscore; docs/fleet.md has a pattern for others. JOB is
+"1-of-1", or the job's place in an array.
 """
 
 from __future__ import annotations
