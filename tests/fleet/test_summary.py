@@ -51,6 +51,7 @@ def test_telemetry_is_counted_apart_as_scan_does(output: Path, reports: Path) ->
     assert shown.output.endswith(
         "10 guard violations; 1 file could not be read; 1 line of policy telemetry.\n"
     )
+    assert "\nversions: 1.0 (10)\nsystems: macOS 15.5 (25E246) (5), macOS 26.4 (25E246) (5)\n" in shown.output
     assert "NONE" not in shown.output
     by_scan = CliRunner().invoke(main, ["scan", str(reports)])
     assert "10 guard violations in 10 of 62 files; 1 could not be read; 1 line of policy telemetry" in (

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from excguard.fleet.summary import Summary
 
 _MAX_JOBS = 100_000  # of an array
+_MAX_PAIRS = 6  # versions or systems in the line below the table
 _WIDE = 140  # columns of a terminal that has room for the trend
 _NONE = 1  # exit status, as scan's: no violation was found
 
@@ -309,6 +310,9 @@ def _table(found: Summary, top: int) -> None:
         table.add_row(*(Text("\n".join(map(printable, cell.split("\n")))) for cell in cells))
     if found.sites:
         console.print(table)
+        for name, pairs in (("versions", found.versions), ("systems", found.systems)):
+            first = ", ".join(f"{printable(key)} ({count:,})" for key, count in pairs[:_MAX_PAIRS])
+            click.echo(f"{name}: {first}{', ...' if len(pairs) > _MAX_PAIRS else ''}")
     rest = len(found.sites) - top
     more = f" {rest:,} more sites: --top {len(found.sites)}." if rest > 0 else ""
     click.echo(f"{_counted(found)}.{more}")
