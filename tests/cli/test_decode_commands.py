@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -379,6 +380,28 @@ class TestScan:
 
         assert f"excguard: {locked}: " in result.stderr
         assert "3 guard violations in 3 of 4 files; 1 could not be read" in result.stdout
+
+    @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+    def test_names_that_are_not_utf_8(self, directory: Path, tmp_path: Path, form: str) -> None:
+        text = (directory / "a.ips").read_bytes()
+        try:
+            Path(os.fsdecode(os.fsencode(directory) + b"/n\xff.ips")).write_bytes(text)
+        except OSError:
+            pytest.skip("the file system has names in UTF-8 only")
+        with tarfile.open(tmp_path / "reports.tar", "w") as archive:
+            archive.add(directory / "a.ips", "m\udcfe.ips")
+        sources = [str(directory), str(tmp_path / "reports.tar")]
+
+        result = run("scan", *sources, "--json")
+        written = run("scan", *sources, "--output", str(tmp_path / f"rows.{form}"))
+
+        assert {row["file"] for row in lines(result)} > {
+            rf"{directory}/n\xff.ips",
+            rf"{tmp_path}/reports.tar:m\xfe.ips",
+        }
+        assert written.exit_code == 0
+        single = run("report", "--json", os.fsdecode(os.fsencode(directory) + b"/n\xff.ips"))
+        assert json.loads(single.stdout)["file"] == rf"{directory}/n\xff.ips"
 
     def test_one_is_one(self, directory: Path) -> None:
         assert "\n1 guard violation in 1 of 1 files" in run("scan", str(directory / "a.ips")).stdout

@@ -2,7 +2,7 @@
 
 import pytest
 
-from excguard.files.escaping import csv_cell, printable
+from excguard.files.escaping import csv_cell, printable, utf8
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,14 @@ from excguard.files.escaping import csv_cell, printable
 )
 def test_what_a_terminal_acts_on_is_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a", "a"), ("ä日", "ä日"), ("a\udcff", r"a\xff"), ("\udce9\udca9/x", r"\xe9\xa9/x")]
+)
+def test_a_name_of_any_bytes_is_text(name: str, text: str) -> None:
+    assert utf8(name) == text
+    text.encode()
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)"])

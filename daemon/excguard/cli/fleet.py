@@ -89,7 +89,7 @@ class _PartType(click.ParamType[tuple[int, int]]):
     "--all",
     "everything",
     is_flag=True,
-    help="Read every file, not only .ips, .crash, .txt, .dmp and .synced.",
+    help="Read every file, not only .ips, .crash, .txt, .dmp, .synced.",
 )
 @click.option(
     "--stdin", "from_stdin", is_flag=True, help="Read the paths, relative to SOURCE, from standard input."

@@ -1,6 +1,5 @@
 """How a run went: its exit status, and the forms in which that is reported."""
 
-import os
 import signal
 import time
 from typing import Any, Final
@@ -10,7 +9,7 @@ import msgspec
 from excguard.cli import gating, service_runner, summary
 from excguard.cli.one_run import Run
 from excguard.cli.service_runner import report_error
-from excguard.files.escaping import printable
+from excguard.files.escaping import printable, utf8
 from excguard.gate import github
 from excguard.knowledge.record import Record
 from excguard.knowledge.severity import Severity
@@ -72,7 +71,7 @@ class Outcome(Record):
             "level": "info",
             "event": "run_summary",
             "target": target.name,
-            "command": [text(part) for part in target.command],
+            "command": [utf8(part) for part in target.command],
             "exit_status": self.status,
             "error": run.error,
             "program_status": exited.status if exited else None,
@@ -219,8 +218,3 @@ def _none_seen(name: str, visibility: Visibility | None) -> str:
     if not seen:
         return f"guard hits of {name} could not be seen."
     return f"no {' or '.join(seen)} guard hits in {name}."
-
-
-def text(argument: str) -> str:
-    """An argument, which can be any bytes, for places that require text."""
-    return os.fsencode(argument).decode("utf-8", "backslashreplace")

@@ -11,11 +11,12 @@ import msgspec
 from excguard import config as configuration
 from excguard.cli import gating, service_runner
 from excguard.cli.one_run import Run
-from excguard.cli.outcome import Outcome, text
+from excguard.cli.outcome import Outcome
 from excguard.cli.results import Results
 from excguard.cli.seconds import Seconds
 from excguard.cli.service_runner import Failure, report_error
 from excguard.config import Config, ConfigError, Delivery, LogFormat, Reply, Restart, Target
+from excguard.files.escaping import utf8
 from excguard.gate.baseline import BaselineError
 from excguard.knowledge.exception_behavior import Behavior
 from excguard.knowledge.severity import Severity
@@ -300,7 +301,7 @@ def _waiting_for_reports(config: Config) -> Config:
 def _adapted(config: Config, arguments: tuple[str, ...], options: Mapping[str, Any]) -> Config:
     """``config`` with the one target of the command line, and with its options."""
     replace = msgspec.structs.replace
-    name = text(options["name"] or Path(arguments[0]).name or arguments[0])
+    name = utf8(options["name"] or Path(arguments[0]).name or arguments[0])
     log, metrics = config.log, config.metrics
     if options["log_path"] is not None:
         log = replace(log, path=str(options["log_path"]))

@@ -59,7 +59,10 @@ _GROUPS: dict[str, Callable[[Row], str]] = {
     help="Write one row per violation to a .jsonl, .csv or .parquet file.",
 )
 @click.option(
-    "--all", "everything", is_flag=True, help="Read every file, not only .ips, .crash, .txt and .dmp."
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Read every file, not only those with names of reports and archives.",
 )
 @click.option(
     "--jobs",

@@ -29,6 +29,7 @@ from excguard.crash_reports.evidence import settle
 from excguard.crash_reports.limits import Limits
 from excguard.crash_reports.report import Check, Frame, Report
 from excguard.files import errors
+from excguard.files.escaping import utf8
 
 if TYPE_CHECKING:
     import os
@@ -130,13 +131,14 @@ def documents_of_text(text: str, release: str | None = None, name: str = "-") ->
 def documents_of_path(path: str | os.PathLike[str], release: str | None = None) -> list[Report]:
     """A Report for each document of a file; one that cannot be opened says why in its `error`."""
     path = Path(path)
+    name = utf8(str(path))
     try:
         with path.open("rb") as file:
-            return read_documents(file, str(path), release)
+            return read_documents(file, name, release)
     except IsADirectoryError:
-        return [Report(file=str(path), error="a directory; `excguard scan` reads the reports below one")]
+        return [Report(file=name, error="a directory; `excguard scan` reads the reports below one")]
     except OSError as error:
-        return [Report(file=str(path), error=f"cannot be read: {errors.reason(error)}")]
+        return [Report(file=name, error=f"cannot be read: {errors.reason(error)}")]
 
 
 def read_documents(file: IO[bytes], name: str = "-", release: str | None = None) -> list[Report]:
@@ -210,7 +212,7 @@ def _of_archive(file: IO[bytes], name: str, release: str | None, limits: Limits)
     file.seek(0)
     reports: list[Report] = []
     for member in archive.members(file, MAX_BYTES):
-        path = f"{name}:{member.name}" if member.name else name
+        path = f"{name}:{utf8(member.name)}" if member.name else name
         if member.error:
             reports.append(Report(file=path, error=member.error))
         else:

@@ -16,6 +16,7 @@ from excguard.crash_reports import prefilter
 from excguard.crash_reports.metadata import metadata
 from excguard.files import suffixes
 from excguard.files.bounded import NotARegularFileError
+from excguard.files.escaping import utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -180,17 +181,18 @@ def _read(paths: list[str], release: str | None, objects: Objects | None) -> Par
     rows = []
     buffer = memoryview(bytearray(prefilter.BUFFER))
     for path in paths:
+        name = utf8(path)
         try:
             content = prefilter.read(path, buffer)
         except NotARegularFileError as error:
-            content, reports = buffer[:0], [crash_reports.Report(file=path, error=error.strerror)]
+            content, reports = buffer[:0], [crash_reports.Report(file=name, error=error.strerror)]
         except OSError:
             content, reports = buffer[:0], crash_reports.documents_of_path(path, release)  # gives the reason
         else:
             if content is None:
                 continue
             if len(content) < prefilter.BUFFER:
-                reports = crash_reports.documents_of_bytes(content, path, release, objects)
+                reports = crash_reports.documents_of_bytes(content, name, release, objects)
             else:
                 reports = crash_reports.documents_of_path(path, release)
         version = None
@@ -199,7 +201,7 @@ def _read(paths: list[str], release: str | None, objects: Objects | None) -> Par
         for report in reports:
             rows += [_row(report, violation, version) for violation in report.violations]
             if report.error and report.error != crash_reports.NOTHING:
-                rows.append(Row(path, report.format, error=report.error))
+                rows.append(Row(name, report.format, error=report.error))
     return Part(len(paths), rows)
 
 

@@ -2,6 +2,8 @@
 
 import os
 
+from excguard.files.escaping import utf8
+
 
 def reason(error: OSError) -> str:
     """What went wrong, without the file: ``no such file or directory``."""
@@ -22,4 +24,4 @@ def message(error: OSError, otherwise: str = "") -> str:
         return reason(error)
     if isinstance(name, int):  # a descriptor
         return f"descriptor {name}: {reason(error)}"
-    return f"{os.fsencode(name).decode('utf-8', 'backslashreplace')}: {reason(error)}"
+    return f"{utf8(os.fsdecode(name))}: {reason(error)}"

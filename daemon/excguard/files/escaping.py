@@ -7,6 +7,8 @@ runs cells that begin like a formula.
 
 from __future__ import annotations
 
+import os
+
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -17,6 +19,11 @@ def printable(text: str) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text
     )
+
+
+def utf8(name: str) -> str:
+    r"""A file name or argument, which can be any bytes, as text: what is not UTF-8 stands as ``\xff``."""
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def csv_cell(value: object) -> object:

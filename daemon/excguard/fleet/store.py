@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from excguard.files import atomic, bounded
 from excguard.files.errors import reason
+from excguard.files.escaping import utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -205,13 +206,11 @@ def _problem(error: OSError | ValueError, limit: int) -> str:
 
 
 def _name(entry: os.DirEntry[str]) -> str:
-    r"""The name as text that UTF-8 and Parquet can hold: what is not UTF-8 in it stands as ``\xff``."""
-    name = entry.name
-    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+    return utf8(entry.name)
 
 
 def _original(path: str) -> str:
-    """The path with the names that `_name` was given."""
+    """The path with the names that `utf8` was given."""
     raw = re.sub(rb"\\x([89a-f][0-9a-f])", lambda found: bytes.fromhex(found[1].decode()), path.encode())
     return os.fsdecode(raw)
 
