@@ -165,7 +165,7 @@ def of_inventory(store: Store, manifest: str, *, prefix: str = "") -> Iterator[K
                     continue
                 key = _key(row)
                 if key.path.startswith(below):
-                    yield key._replace(path=key.path[len(below) :])
+                    yield msgspec.structs.replace(key, path=key.path[len(below) :])
         except _UNREADABLE as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise StoreError(

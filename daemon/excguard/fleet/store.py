@@ -18,6 +18,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+import msgspec
+
 from excguard.files import atomic, bounded
 from excguard.files.errors import reason
 from excguard.files.escaping import utf8
@@ -35,8 +37,8 @@ class StoreError(RuntimeError):
     """A place cannot be used at all; the text names it and says why."""
 
 
-class Key(NamedTuple):
-    """One file or object.
+class Key(msgspec.Struct, array_like=True, frozen=True, order=True, gc=False):
+    """One file or object; written as a JSON array. There are ten thousand at a time.
 
     Attributes:
         path: relative to its store.
