@@ -2,10 +2,10 @@
 # DataFusion 55.0.0 and ClickHouse 26.9 read null partition keys as text, so that IS NULL finds none of them.
 #
 # Hive, Spark and Arrow write rows whose partition key is null to KEY=__HIVE_DEFAULT_PARTITION__, and pyarrow 26.0.1 and
-# DuckDB 2.0.1 read null back. DataFusion and ClickHouse (in chDB 4.4.0) read Hive partitions too, without this name: the
-# key of such a row is the text __HIVE_DEFAULT_PARTITION__. A condition day IS NULL, which the other two answer with the
-# row, gives an empty result without an error. Where DataFusion has been given the type DATE for the key, reading it is
-# an error.
+# DuckDB 2.0.1 read null back. DataFusion and ClickHouse (in chDB 4.4.0) read Hive partitions too, but not this name:
+# the key of such a row is the text __HIVE_DEFAULT_PARTITION__. The condition day IS NULL, which the other two answer with
+# the row, gives an empty result without an error. Where DataFusion has been given the type DATE for the key, reading it
+# is an error.
 #
 # Output seen:
 #   row of the null day         pyarrow 1    DuckDB 1    DataFusion none    ClickHouse none
