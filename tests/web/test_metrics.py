@@ -20,6 +20,15 @@ from excguard.web.exposition import Exposition
 from excguard.web.metrics import FAMILIES
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+    "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
+    "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+PROMETHEUS_3_PREFERRING_TEXT = (  # scrape_protocols: [PrometheusText0.0.4, OpenMetricsText1.0.0]
+    "text/plain;version=0.0.4;q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
+    "*/*;q=0.4"
+)
 HOSTILE = ['"', "a\nb", "<script>", "\N{PILE OF POO}", "back\\slash", "x" * 10_000, "{}", "# {", '",b="']
 
 SINCE = 1_600_000_000.0
@@ -103,6 +112,32 @@ def samples(families) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
 
 def of(**labels: str) -> frozenset[tuple[str, str]]:
     return frozenset(labels.items())
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("text/plain;version=0.0.4;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5", "text/plain"),
+        ("text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0;q=0.6", OPENMETRICS),
+        ("text/plain;q=0.5,application/openmetrics-text;q=0.5", OPENMETRICS),
+        ("application/openmetrics-text;version=1.0.0;q=0,text/plain;q=0.1", "text/plain"),
+        ("application/openmetrics-text;q=0.000", "text/plain"),
+        ("application/openmetrics-text;version=2.0.0,text/plain;q=0.5", "text/plain"),
+        (
+            "application/openmetrics-text;version=2.0.0,application/openmetrics-text;version=1.0.0;q=0.9",
+            OPENMETRICS,
+        ),
+        ("Application/OpenMetrics-Text; Version=1.0.0; Q=0.9", OPENMETRICS),
+        ("application/openmetrics-text;q=high;=;;", OPENMETRICS),
+        (PROMETHEUS_3, OPENMETRICS),
+        (PROMETHEUS_3_PREFERRING_TEXT, "text/plain"),
+    ],
+)
+def test_the_format_is_the_one_that_is_preferred(accept: str, expected: str) -> None:
+    text, served_as = render(accept=accept)
+
+    assert served_as.startswith(expected)
+    assert text.endswith("# EOF\n") == (expected == OPENMETRICS)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ exemplar: the ``seq`` and the ``site_id`` of a hit that the log has in full.
 """
 
 import itertools
+import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
@@ -18,6 +19,9 @@ from excguard.web import process_metrics
 from excguard.web.metrics import HITS, NO_LABELS, REPLIES, Family, LabelValues, Metrics, Values
 
 _SUFFIXES = {"counter": "_total", "info": "_info"}
+_OPEN_METRICS = "application/openmetrics-text"
+_OPEN_METRICS_VERSION = "1.0.0"
+_QUALITY = re.compile(r"[01](\.\d{0,3})?")
 
 
 class Exposition:
@@ -35,7 +39,7 @@ class Exposition:
         Not thread-safe. Raises CountersClosedError.
         """
         content_type = _content_type(accept)
-        page = self._pages[content_type.startswith("application/openmetrics-text")]
+        page = self._pages[content_type.startswith(_OPEN_METRICS)]
         return page.text(self._source.counters(), self._metrics), content_type
 
 
@@ -44,7 +48,30 @@ def _content_type(accept: str) -> str:
     """The content type of the best format that a header Accept allows."""
     from prometheus_client.exposition import choose_encoder  # noqa: PLC0415 - 5 MB, for scrapes alone
 
-    return choose_encoder(accept)[1]
+    return choose_encoder(_acceptable(accept))[1]
+
+
+def _acceptable(accept: str) -> str:
+    """The media ranges of a header Accept (RFC 9110, 12.5.1) without OpenMetrics where it is not the best.
+
+    prometheus_client chooses OpenMetrics wherever it is named: also with the quality 0 or a lower one than
+    plain text has, as in a scrape whose scrape_protocols prefer that, and in versions that it does not write.
+    """
+    ranges = [_media_range(part) for part in accept.lower().split(",")]
+    plain = max((quality for name, quality, _, _ in ranges if name == "text/plain"), default=0.0)
+    return ",".join(
+        text
+        for name, quality, version, text in ranges
+        if name != _OPEN_METRICS or (0 < quality >= plain and version in {"", _OPEN_METRICS_VERSION})
+    )
+
+
+def _media_range(text: str) -> tuple[str, float, str, str]:
+    """The media type, quality, version and text of one part of a header Accept."""
+    name, *parameters = (part.strip() for part in text.split(";"))
+    values = {key.strip(): value.strip() for key, _, value in (part.partition("=") for part in parameters)}
+    quality = values.get("q", "1")
+    return name, float(quality) if _QUALITY.fullmatch(quality) else 1.0, values.get("version", ""), text
 
 
 class _Page:
