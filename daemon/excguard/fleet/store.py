@@ -240,7 +240,7 @@ class BucketStore:
             from obstore.store import from_url  # noqa: PLC0415 - likewise
         except ImportError:
             raise StoreError(f"{url}: buckets need the package obstore (the extra excguard[fleet])") from None
-        self.url = url
+        self.url = url.rstrip("/")
         self._obstore: Any = obstore
         open_url: Any = from_url  # its type wants a dictionary of a private kind
         plain = any(place.startswith("http://") for place in (url, os.environ.get("AWS_ENDPOINT_URL", "")))
