@@ -6,6 +6,7 @@ from datetime import date
 
 import pytest
 
+from excguard.fleet import page as fleet_page
 from excguard.fleet import summary as fleet_summary
 from excguard.gate import github
 from excguard.gate.site_result import SiteResult
@@ -62,10 +63,17 @@ def test_the_page_of_a_fleet_shows_no_control_characters() -> None:
         trend=[1],
     )
     found = fleet_summary.Summary(
-        violations=1, errors=0, telemetry=0, sites=[row], versions=[(EVIL, 1)], systems=[(EVIL, 1)], last=None
+        violations=1,
+        errors=0,
+        telemetry=0,
+        sites=[row],
+        versions=[(EVIL, 1)],
+        systems=[(EVIL, 1)],
+        last=None,
+        unfinished=[EVIL],
     )
 
-    text = fleet_summary.page(found, EVIL)
+    text = fleet_page.page(found, EVIL)
 
     assert all(line.isprintable() for line in text.split("\n"))
     assert "<script>" not in text

@@ -193,6 +193,7 @@ def report(place: str, page: Path | None, top: int, *, as_json: bool) -> int:
     """  # noqa: D301 - click wants the real backspace
     _require("pyarrow")
     from excguard.fleet import store, summary  # noqa: PLC0415 - of the extra
+    from excguard.fleet.page import page as page_of  # noqa: PLC0415 - likewise
 
     if "://" not in place and not Path(place).is_dir():
         raise click.UsageError(f"{place}: not a directory")
@@ -200,7 +201,7 @@ def report(place: str, page: Path | None, top: int, *, as_json: bool) -> int:
         found = summary.summarize(store.open_store(place))
         if page is not None:
             name = place.rstrip("/").rpartition("/")[2]
-            atomic.write(page, summary.page(found, f"Guard violations in {name}").encode(), mode=0o644)
+            atomic.write(page, page_of(found, f"Guard violations in {name}").encode(), mode=0o644)
     except store.StoreError as error:
         click.echo(f"excguard: {error}", err=True)
         return FAILED
