@@ -18,6 +18,7 @@ from excguard.crash_reports.symbols.cached import CachedSymbolizer
 from excguard.crash_reports.symbols.debug_files import DebugFiles
 from excguard.crash_reports.symbols.symbol import Image, Symbol
 from excguard.crash_reports.symbols.symbolizer import SymbolizerError, open_symbolizer
+from tests.support.mach_o_files import thin, universal
 from tests.support.samples import INVALID_NAME
 
 UUID = "AEEC3AC6-8B0B-3FB3-BBB5-9E12BD88ACA2"
@@ -41,6 +42,8 @@ def debug_files(tmp_path: Path) -> DebugFiles:
     (tmp_path / "libfoo.sym").write_text(BREAKPAD)
     (tmp_path / "notes.txt").write_text("MODU of something else\n")
     (tmp_path / "empty").touch()
+    # symbolic does not open these: findings/machofile_misreads_64_bit_universal_files.sh.
+    (tmp_path / "dsym").write_bytes(universal(thin("x86_64"), thin("arm64"), bits=64))
     return DebugFiles([tmp_path])
 
 

@@ -58,13 +58,14 @@ def thin(
     return header + b"".join(commands) + (signed or b"")
 
 
-def universal(*slices: bytes) -> bytes:
-    """Several slices."""
-    at = 8 + 20 * len(slices)
-    head, body = struct.pack(">2I", 0xCAFEBABE, len(slices)), b""
+def universal(*slices: bytes, bits: int = 32) -> bytes:
+    """Several slices, with offsets of 32 or 64 bits: struct fat_arch or fat_arch_64."""
+    magic, entry = {32: (0xCAFEBABE, ">5I"), 64: (0xCAFEBABF, ">2I2QI4x")}[bits]
+    at = 8 + struct.calcsize(entry) * len(slices)
+    head, body = struct.pack(">2I", magic, len(slices)), b""
     for one in slices:
         cpu, subtype = struct.unpack_from("<2I", one, 4)
-        head += struct.pack(">5I", cpu, subtype, at + len(body), len(one), 0)
+        head += struct.pack(entry, cpu, subtype, at + len(body), len(one), 0)
         body += one
     return head + body
 

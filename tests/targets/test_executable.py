@@ -54,8 +54,9 @@ def test_entitlements_in_der_alone_are_not_known(tmp_path: Path) -> None:
     assert one.signature.entitlements is None
 
 
-def test_the_slices_of_a_universal_file_that_a_machine_may_run(tmp_path: Path) -> None:
-    program = write(tmp_path / "app", universal(thin("x86_64"), thin("arm64"), thin("arm64e")))
+@pytest.mark.parametrize("bits", [32, 64])
+def test_the_slices_of_a_universal_file_that_a_machine_may_run(tmp_path: Path, bits: int) -> None:
+    program = write(tmp_path / "app", universal(thin("x86_64"), thin("arm64"), thin("arm64e"), bits=bits))
     executable = Executable.of(program)
 
     assert [one.architecture for one in executable.slices] == ["x86_64", "arm64", "arm64e"]
