@@ -206,6 +206,27 @@ def test_sentry_gets_an_envelope_grouped_by_site(server: Receiver, complaints: l
     assert end == b""
 
 
+@pytest.mark.parametrize("code", [SET_CONTEXT, 0xC000000000000016, 7 << 61])  # REJECTED_SC; unknown
+def test_sentry_keeps_each_field_of_the_event(server: Receiver, complaints: list[str], at, code: int) -> None:
+    """sentry-relay, which receives events for Sentry, removes what it does not accept."""
+    processing = pytest.importorskip("sentry_relay.processing", reason="needs the dependency group engines")
+    dsn = f"{server.url.replace('http://', 'http://abc123@')}/42"
+    sink = WebhookSink(dsn, WebhookFormat.SENTRY, complain=complaints.append)
+    sink.hit(at(code=code))
+    assert sink.flush()
+    sent = json.loads(server.requests[0].body.split(b"\n")[2])
+
+    kept = processing.StoreNormalizer(project_id=42).normalize_event(sent)
+
+    assert kept.get("errors") is None
+    assert kept.get("_meta") is None
+    assert {key: kept[key] for key in ("event_id", "level", "logger", "fingerprint", "extra")} == {
+        key: sent[key] for key in ("event_id", "level", "logger", "fingerprint", "extra")
+    }
+    assert kept["exception"]["values"][0].items() >= sent["exception"]["values"][0].items()
+    assert dict(kept["tags"]).items() >= sent["tags"].items()
+
+
 @pytest.mark.parametrize("dsn", ["http://h/42", "http://key@h/", "http://key@h/name", "ftp://key@h/4"])
 def test_a_dsn_that_is_none_is_refused(dsn: str) -> None:
     with pytest.raises(ValueError, match="not a"):
