@@ -17,7 +17,8 @@ enum {
 enum wire_op {
     WIRE_HELLO = 1, /* image id, spawn token -> thread id */
     WIRE_ABORT,     /* no reply of its own: a mach_msg that waits returns interrupted */
-    WIRE_MSG, /* 64-bit options, send size, receive size, receive name, timeout, notify; message -> message */
+    WIRE_MSG, /* 64-bit options, send size, receive size, receive name, timeout, notify, buffers; -> message
+               */
 
     WIRE_PORT_ALLOCATE,  /* task, right, name or 0 -> name */
     WIRE_PORT_CONSTRUCT, /* task, flags, queue limit, context, service port's name or its information's
@@ -115,7 +116,7 @@ struct wire_request {
     uint32_t op;
     uint32_t size;       /* of the payload behind this header */
     uint64_t pc, sp, fp; /* of the call site: the thread state that a guard exception shows */
-    uint64_t arg[7];
+    uint64_t arg[8];
 };
 
 enum {

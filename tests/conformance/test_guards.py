@@ -73,6 +73,14 @@ ALWAYS = [
     Case("unguard_unguarded", UNGUARDED, None, f"mach_port_unguard_locked, {PORT}"),
     Case("unguard_wrong", INCORRECT_GUARD, None, f"mach_port_unguard_locked, {PORT}", GUARD),
     Case("move_immovable_receive", IMMOVABLE, None, f"ipc_right_copyin, {RIGHT}"),
+    Case(
+        "move_special_reply_port",
+        IMMOVABLE,
+        None,
+        f"ipc_right_copyin, {RIGHT}",
+        release="15.5",
+        before="26.0",
+    ),
     Case("move_exception_port", IMMOVABLE, None, f"ipc_right_copyin, {RIGHT}", since="15.0"),
     Case("receive_on_send", BAD_RECEIVE, RCV_INVALID_NAME, f"ipc_mqueue_copyin, {QUEUE}"),
     # The port must be guarded with the descriptor's context, or not at all when the descriptor says so.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FUZZ = Path(__file__).parent / "clients" / "fuzz.py"
 LIVES = 20
-HEADER = struct.Struct("<II3Q7Q")
+HEADER = struct.Struct("<II3Q8Q")
 
 
 def connect(machine: Machine) -> socket.socket:
@@ -30,7 +30,7 @@ def connect(machine: Machine) -> socket.socket:
 
 
 def hello() -> bytes:
-    return HEADER.pack(1, 0, 0, 0, 0, 1, os.getpid(), *[0] * 5)
+    return HEADER.pack(1, 0, 0, 0, 0, 1, os.getpid(), *[0] * 6)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -57,9 +57,9 @@ def test_any_requests(machine: Machine, seed: int) -> None:
         b"\0",
         hello()[:-1],
         hello() + b"x",
-        HEADER.pack(3, 0, *[0] * 10),
-        HEADER.pack(99, 0, *[0] * 10),
-        HEADER.pack(1, 0xFFFFFFFF, *[0] * 10),
+        HEADER.pack(3, 0, *[0] * 11),
+        HEADER.pack(99, 0, *[0] * 11),
+        HEADER.pack(1, 0xFFFFFFFF, *[0] * 11),
     ],
     ids=["short", "truncated", "longer than it says", "no hello", "unknown", "shorter than it says"],
 )
@@ -74,8 +74,8 @@ def test_second_request_before_the_reply_is_a_breach(machine: Machine) -> None:
     with connect(machine) as connection:
         connection.send(hello())
         connection.recv(100)
-        receive = HEADER.pack(3, 0, 0, 0, 0, 2, 0, 4096, 0x103, 0, 0, 0)
-        allocate = HEADER.pack(4, 0, 0, 0, 0, 0x203, 1, 0, 0, 0, 0, 0)
+        receive = HEADER.pack(3, 0, 0, 0, 0, 2, 0, 4096, 0x103, 0, 0, 0, 0)
+        allocate = HEADER.pack(4, 0, 0, 0, 0, 0x203, 1, 0, 0, 0, 0, 0, 0)
         connection.send(allocate)
         connection.recv(100)
         connection.send(receive)
@@ -118,7 +118,7 @@ def test_attributes_are_as_many_as_their_room(machine: Machine) -> None:
         connection.send(hello())
         connection.recv(100)
         connection.send(
-            HEADER.pack(OP["PORT_GET_ATTRIBUTES"], 0, 0, 0, 0, 0x203, 0, requests_size, 0xFFFF, 0, 0, 0)
+            HEADER.pack(OP["PORT_GET_ATTRIBUTES"], 0, 0, 0, 0, 0x203, 0, requests_size, 0xFFFF, 0, 0, 0, 0)
         )
         reply = connection.recv(1 << 17)
 

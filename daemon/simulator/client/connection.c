@@ -243,7 +243,7 @@ static struct connection *connection_get(void) {
     return NULL;
 }
 
-struct answer connection_call(struct call_site site, enum wire_op op, const uint64_t arg[7],
+struct answer connection_call(struct call_site site, enum wire_op op, const uint64_t arg[8],
                               const void *payload, size_t size, int interruptible) {
     struct answer answer = {.result = MIG_SERVER_DIED};
     int error = errno;

@@ -33,9 +33,9 @@ struct answer {
  * Makes a call: up to seven arguments as an initializer of `struct wire_request.arg`, and a payload.
  * MIG_SERVER_DIED without a kernel: it has ended, or EXCSIM_SOCKET names none, which is said once on stderr.
  */
-struct answer connection_call(struct call_site site, enum wire_op op, const uint64_t arg[7],
+struct answer connection_call(struct call_site site, enum wire_op op, const uint64_t arg[8],
                               const void *payload, size_t size, int interruptible);
-#define ARGS(...) ((const uint64_t[7]){__VA_ARGS__})
+#define ARGS(...) ((const uint64_t[8]){__VA_ARGS__})
 #define CALL(op, ...) connection_call(CALL_SITE, op, ARGS(__VA_ARGS__), NULL, 0, 0)
 
 /* Whether EXCSIM_SOCKET names a kernel. */

@@ -156,7 +156,8 @@ static mach_msg_return_t message_call(struct call_site site, mach_msg_header_t *
     mach_msg_header_t *receive_to = rcv_msg ? rcv_msg : msg;
     int interruptible = (option & (MACH_SEND_INTERRUPT | MACH_RCV_INTERRUPT)) != 0;
     struct answer answer = connection_call(
-        site, WIRE_MSG, ARGS(option, send_size, rcv_size, rcv_name, timeout, notify, (uintptr_t)receive_to),
+        site, WIRE_MSG,
+        ARGS(option, send_size, rcv_size, rcv_name, timeout, notify, (uintptr_t)receive_to, (uintptr_t)msg),
         payload, size, interruptible);
     int comes_back = answer.flags & WIRE_TO_SEND_BUFFER;
     if (gathered && !comes_back && (answer.result & ~0x3fff) != MACH_SEND_IN_PROGRESS - 1) {

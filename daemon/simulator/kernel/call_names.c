@@ -190,7 +190,8 @@ static void configure(struct port *port, uint32_t flags, uint32_t qlimit, uint64
         port->strict_guard = flags & MPO_STRICT;
     }
     bool by_flag = flags & MPO_IMMOVABLE_RECEIVE && (flags & MPO_CONTEXT_AS_GUARD || rule(RULE_PORT_TYPES));
-    bool by_type = port->type == PORT_EXCEPTION || port->type == PORT_CONNECTION || port->type == PORT_REPLY;
+    bool by_type = port->type == PORT_EXCEPTION || port->type == PORT_REPLY ||
+                   (port->type == PORT_CONNECTION && rule(RULE_CONNECTIONS_STAY));
     port->immovable = by_flag || (by_type && !rule(RULE_PORT_TYPES));
     port->enforce_reply_semantics = flags & MPO_ENFORCE_REPLY_PORT_SEMANTICS;
     if (flags & MPO_QLIMIT) {
@@ -260,7 +261,11 @@ kern_return_t call_special_reply_port(struct thread *thread, const struct wire_r
     (void)request, (void)payload;
     bool real = rule(RULE_PORT_TYPES) || (rule(RULE_REPLY_PORTS) && has_reply_ports(thread->task));
     enum port_type type = real ? PORT_SPECIAL_REPLY : PORT_WEAK_REPLY;
-    return return_new_name(thread, make_port(thread->task->space, type, MPO_INSERT_SEND_RIGHT, 0, 0));
+    struct entry *entry = make_port(thread->task->space, type, MPO_INSERT_SEND_RIGHT, 0, 0);
+    if (entry) {
+        entry->port->special_reply = entry->port->immovable = true; /* IPC_PORT_INIT_SPECIAL_REPLY */
+    }
+    return return_new_name(thread, entry);
 }
 
 /* ---- ends of names ---- */

@@ -29,8 +29,10 @@ static kern_return_t request_port_destroyed(struct port *port, mach_port_name_t 
                         MACH_NOTIFY_PORT_DESTROYED);
             return KERN_INVALID_RIGHT;
         }
-    } else if (port_is_reply(port) || port_is_kobject(port)) {
-        guard_raise(GUARD_INVALID_RIGHT, name, 0);
+    } else if (port_is_reply(port) || port_is_kobject(port) || port->special_reply) {
+        if (rule(RULE_MISPLACED_REQUESTS_GUARDED)) {
+            guard_raise(GUARD_INVALID_RIGHT, name, 0);
+        }
         return KERN_INVALID_RIGHT;
     }
     if (port_is_any_service_type(port->type) && rule(RULE_SERVICES_RETURN_TO_LAUNCHD)) {
@@ -88,6 +90,7 @@ static kern_return_t request_dead_name(struct entry *entry, bool send_possible, 
         if (send_possible && armed && !full) {
             notify_send_possible(notify, entry_name(entry));
         } else {
+            port_add_request(port, entry);
             entry->request = notify;
             entry->request_state = !send_possible ? REQUEST_DEAD_NAME
                                    : armed        ? REQUEST_ARMED

@@ -93,7 +93,7 @@ kern_return_t call_port_get_attributes(struct thread *thread, const struct wire_
     } else if (flavor == MACH_PORT_LIMITS_INFO) {
         info.limits.mpl_qlimit = port->qlimit;
     } else if (flavor == MACH_PORT_DNREQUESTS_SIZE) {
-        info.word = port->requests_room;
+        info.word = port->requests_size;
     } else {
         get_status(port, &info.status); /* mpie_status is at the start of the extended one */
     }
@@ -124,7 +124,7 @@ kern_return_t call_port_set_attributes(struct thread *thread, const struct wire_
         return result;
     }
     if (importance) {
-        if (port->type == PORT_SPECIAL_REPLY) {
+        if (port->special_reply) {
             return KERN_INVALID_ARGUMENT;
         }
         port->importance = true;
@@ -137,6 +137,8 @@ kern_return_t call_port_set_attributes(struct thread *thread, const struct wire_
     } else if (flavor == MACH_PORT_LIMITS_INFO) {
         port->qlimit = value;
         message_queue_moved(port);
+    } else if (!rule(RULE_REQUESTS_BY_SIZE_CLASS)) { /* since then it does nothing */
+        return port_grow_requests(port, value) ? KERN_SUCCESS : KERN_NO_SPACE;
     }
     return KERN_SUCCESS;
 }

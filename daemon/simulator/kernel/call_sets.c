@@ -1,4 +1,5 @@
 /* Port sets (osfmk/ipc/mach_port.c, ipc_pset.c). */
+#include <stdlib.h>
 #include <string.h>
 
 #include "call.h"
@@ -100,6 +101,13 @@ kern_return_t call_port_extract_member(struct thread *thread, const struct wire_
     return pset_extract(set, port) ? KERN_SUCCESS : KERN_NOT_IN_SET;
 }
 
+static int compare_names(const void *one, const void *other) {
+    mach_port_name_t names[2];
+    memcpy(&names[0], one, sizeof names[0]);
+    memcpy(&names[1], other, sizeof names[1]);
+    return names[0] < names[1] ? -1 : names[0] > names[1];
+}
+
 kern_return_t call_port_get_set_status(struct thread *thread, const struct wire_request *request,
                                        const uint8_t *payload) {
     (void)payload;
@@ -119,6 +127,10 @@ kern_return_t call_port_get_set_status(struct thread *thread, const struct wire_
         if (thread->reply.size + sizeof name <= WIRE_MESSAGE_MAX) {
             thread_payload(thread, &name, sizeof name);
         }
+    }
+    if (rule(RULE_MEMBERS_SORTED)) {
+        qsort(thread->reply_payload, thread->reply.size / sizeof(mach_port_name_t), sizeof(mach_port_name_t),
+              compare_names);
     }
     return KERN_SUCCESS;
 }

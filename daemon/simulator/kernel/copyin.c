@@ -172,7 +172,17 @@ static mach_msg_return_t copyin_both(const struct header *header, struct message
     return MACH_MSG_SUCCESS;
 }
 
-static mach_msg_return_t copyin_header(struct space *space, const mach_msg_header_t *user,
+/*
+ * MACH_SEND_NOTIFY: a send that finds the queue full arms the send-possible request of the name, if it has
+ * one, whatever becomes of the message (ipc_kmsg_copyin_header, ipc_port_request_sparm).
+ */
+static void arm_send_possible(struct entry *entry, const struct message *message) {
+    if (entry->request_state == REQUEST_SEND_POSSIBLE && message_is_blocked(message)) {
+        entry->request_state = REQUEST_ARMED;
+    }
+}
+
+static mach_msg_return_t copyin_header(struct space *space, const mach_msg_header_t *user, uint64_t options,
                                        struct message *message) {
     struct header header = {
         .destination_name = user->msgh_remote_port,
@@ -189,7 +199,11 @@ static mach_msg_return_t copyin_header(struct space *space, const mach_msg_heade
     }
     bool joint = header.reply == header.destination;
     if (joint && !needs_receive_right(header.destination_type) && !needs_receive_right(header.reply_type)) {
-        return copyin_both(&header, message);
+        failure = copyin_both(&header, message);
+        if (!failure && options & MACH_SEND_NOTIFY) {
+            arm_send_possible(header.destination, message);
+        }
+        return failure;
     }
     struct port *port;
     kern_return_t result = right_copyin(header.destination, header.destination_type, COPYIN_DESTINATION,
@@ -204,6 +218,9 @@ static mach_msg_return_t copyin_header(struct space *space, const mach_msg_heade
                      &message->reply);
     } else if (header.reply_name == MACH_PORT_DEAD) {
         message->reply = PORT_DEAD;
+    }
+    if (options & MACH_SEND_NOTIFY) {
+        arm_send_possible(header.destination, message);
     }
     return MACH_MSG_SUCCESS;
 }
@@ -321,8 +338,23 @@ static bool guarded_is_valid(const mach_msg_guarded_port_descriptor_t *guarded) 
            !(guarded->flags & MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND && guarded->context);
 }
 
-/* What can be wrong with a descriptor by itself (ipc_kmsg_inflate_descriptors). */
+static bool is_memory(uint32_t type) {
+    return type == MACH_MSG_OOL_DESCRIPTOR || type == MACH_MSG_OOL_VOLATILE_DESCRIPTOR;
+}
+
+static uint32_t count_ports(uint32_t type, const uint8_t *at) {
+    mach_msg_ool_ports_descriptor_t ports;
+    if (type != MACH_MSG_OOL_PORTS_DESCRIPTOR) {
+        return !is_memory(type);
+    }
+    memcpy(&ports, at, sizeof ports);
+    return ports.count;
+}
+
+/* What can be wrong with a descriptor by itself (ipc_kmsg_inflate_descriptors; ipc_kmsg_copyin_body before).
+ */
 static mach_msg_return_t check_descriptors(const struct message *message) {
+    uint64_t ports = 0;
     for (uint32_t index = 0; index < message->descriptor_count; index++) {
         const struct descriptor *descriptor = &message->descriptors[index];
         const uint8_t *at = message->bytes + descriptor->offset;
@@ -332,9 +364,18 @@ static mach_msg_return_t check_descriptors(const struct message *message) {
             if (!guarded_is_valid(&guarded)) {
                 return MACH_SEND_INVALID_TYPE;
             }
+        } else if (is_memory(descriptor->type)) {
+            mach_msg_ool_descriptor_t memory;
+            memcpy(&memory, at, sizeof memory);
+            if (memory.copy != MACH_MSG_PHYSICAL_COPY && memory.copy != MACH_MSG_VIRTUAL_COPY) {
+                return MACH_SEND_INVALID_TYPE;
+            }
         }
+        ports += count_ports(descriptor->type, at);
     }
-    return MACH_MSG_SUCCESS;
+    /* As many as IPC_KMSG_MAX_OOL_PORT_COUNT, one less before it had that name. */
+    uint32_t most = rule(RULE_BODY_FIRST) ? UREFS_MAX / 4 : UREFS_MAX / 4 - 1;
+    return ports <= most ? MACH_MSG_SUCCESS : MACH_SEND_TOO_LARGE;
 }
 
 /* Whether the receive right may travel to that port: not into its own queue, not even by way of others. */
@@ -430,6 +471,7 @@ static mach_msg_return_t copyin_array(struct body *body, struct descriptor *desc
         mach_msg_return_t failure =
             copyin_name(body, name, ports.disposition, COPYIN_ARRAY, NULL, &descriptor->array[at]);
         if (failure) {
+            message_release_array(descriptor); /* before the header's rights */
             return failure;
         }
     }
@@ -439,9 +481,6 @@ static mach_msg_return_t copyin_array(struct body *body, struct descriptor *desc
 static mach_msg_return_t copyin_memory(struct body *body, struct descriptor *descriptor) {
     mach_msg_ool_descriptor_t memory;
     memcpy(&memory, body->message->bytes + descriptor->offset, sizeof memory);
-    if (memory.copy != MACH_MSG_PHYSICAL_COPY && memory.copy != MACH_MSG_VIRTUAL_COPY) {
-        return MACH_SEND_INVALID_TYPE;
-    }
     if (!memory.size) {
         return MACH_MSG_SUCCESS;
     }
@@ -504,7 +543,7 @@ static mach_msg_return_t copyin(struct thread *thread, uint64_t options, const m
     if (measured && rule(RULE_BODY_FIRST)) {
         return measured;
     }
-    mach_msg_return_t failure = copyin_header(body->space, header, message);
+    mach_msg_return_t failure = copyin_header(body->space, header, options, message);
     if (failure) {
         return failure;
     }

@@ -168,9 +168,12 @@ struct port {
     uint32_t qlimit;
     uint32_t msgcount;
     bool guarded, strict_guard, immovable, enforce_reply_semantics;
-    bool importance, tempowner; /* set by MPO_ flags and attributes, and given back as mps_flags */
-    bool throttled;             /* MACH_PORT_SERVICE_THROTTLED */
-    uint32_t requests_room;     /* MACH_PORT_DNREQUESTS_SIZE: of its table of requests */
+    bool importance, tempowner;    /* set by MPO_ flags and attributes, and given back as mps_flags */
+    bool special_reply;            /* of a thread, for synchronous calls; it stays, whatever its type */
+    bool throttled;                /* MACH_PORT_SERVICE_THROTTLED */
+    struct request_slot *requests; /* its table of requests; NULL: there were none */
+    uint32_t requests_size;        /* of the table; slot 0 is not used */
+    uint32_t requests_free;        /* the first free slot; 0: none */
     uint64_t context;
     struct port *nsrequest, *pdrequest; /* send-once rights to notify; or NULL */
     struct list messages;               /* struct message */
@@ -193,6 +196,12 @@ struct member {
     struct list in_port, in_set;
     struct port *port;
     struct pset *set;
+};
+
+/* A request for notifications about a name (struct ipc_port_request). */
+struct request_slot {
+    struct entry *entry; /* that has it; NULL: the slot is free */
+    uint32_t next;       /* free slot */
 };
 
 /* A port that stands for MACH_PORT_DEAD in the place of a right. */
@@ -235,6 +244,17 @@ bool port_is_any_service_type(enum port_type type);
 bool port_stays(const struct port *port);
 bool port_is_kobject(const struct port *port);
 
+/*
+ * The entry's request gets a slot in the table of its port, whose order is that of the notifications
+ * (ipc_port_request_alloc), or gives it back.
+ */
+void port_add_request(struct port *port, struct entry *entry);
+void port_remove_request(struct port *port, struct entry *entry);
+/* Makes room for requests; false: for so many there is none. */
+bool port_grow_requests(struct port *port, uint32_t size);
+/* Notifies who armed a request, whether there is room in the queue or not (ipc_port_spnotify). */
+void port_notify_send_possible(struct port *port);
+
 struct pset *pset_new(struct space *space);
 void pset_destroy(struct pset *set);
 bool pset_contains(const struct pset *set, const struct port *port);
@@ -274,7 +294,8 @@ struct entry {
     };
     struct port *request; /* send-once right to notify, or NULL: none was asked for, or it was notified */
     enum request_state request_state;
-    struct list in_port; /* or in the list of free entries */
+    uint32_t request_slot; /* in the port's table; 0: none */
+    struct list in_port;   /* or in the list of free entries */
 };
 
 struct space {
@@ -438,9 +459,13 @@ mach_msg_return_t message_copyin(struct thread *thread, uint64_t options, const 
                                  struct message **result);
 /* Releases the message and all its rights, at once or, when that is going on already, soon. */
 void message_destroy(struct message *message);
+/* Releases the ports of an array alone. */
+void message_release_array(struct descriptor *descriptor);
 /* Gives the message to its destination: a waiting receiver, the queue, or a kernel object. Consumes it. */
 void message_deliver(struct message *message);
 void message_dequeue(struct port *port, struct message *message);
+/* Whether the queue of the destination has no room for it. */
+bool message_is_blocked(const struct message *message);
 /* The queued message of that sequence number, or the first for 0; NULL: there is none. */
 const struct message *message_at(const struct port *port, uint32_t seqno);
 /* mach_msg(2); true: the thread waits. */
@@ -547,6 +572,7 @@ struct thread {
 
     bool busy;                   /* a request has no reply yet */
     struct wire_request request; /* the current one */
+    uint64_t received_to;        /* the buffer of its last receive (ith_msg_addr) */
     enum thread_wait waiting;
     uint64_t deadline; /* of the wait, in ns */
     struct message *sending;

@@ -51,12 +51,17 @@ void message_set_descriptor(struct message *message, uint32_t index, uint32_t of
 
 /* ---- the end of a message ---- */
 
-static void descriptor_release(struct descriptor *descriptor) {
-    port_release_right(descriptor->right.port, descriptor->right.kind);
+void message_release_array(struct descriptor *descriptor) {
     for (uint32_t at = 0; descriptor->array && at < descriptor->count; at++) {
         port_release_right(descriptor->array[at].port, descriptor->array[at].kind);
     }
     free(descriptor->array);
+    descriptor->array = NULL;
+}
+
+static void descriptor_release(struct descriptor *descriptor) {
+    port_release_right(descriptor->right.port, descriptor->right.kind);
+    message_release_array(descriptor);
     free(descriptor->memory);
 }
 
@@ -180,7 +185,7 @@ static uint64_t deadline(const struct wire_request *request) {
 static const uint64_t MACH_MSG2 =
     0x8000000000000000; /* MACH64_MACH_MSG2: by the trap of macOS 13 and later */
 
-static bool is_full(const struct message *message) {
+bool message_is_blocked(const struct message *message) {
     const struct port *port = message->destination;
     return message->destination_kind == MACH_MSG_TYPE_PORT_SEND && port->active && !port->in_kernel &&
            port->msgcount >= port->qlimit;
@@ -193,17 +198,6 @@ static bool after_send(struct thread *thread) {
     }
     thread->reply.result = MACH_MSG_SUCCESS;
     return false;
-}
-
-static void arm_send_possible(struct thread *thread, const mach_msg_header_t *header) {
-    /*
-     * MACH_SEND_NOTIFY: an unarmed send-possible request of the name is armed by a send that finds the queue
-     * full.
-     */
-    struct entry *entry = space_lookup(thread->task->space, header->msgh_remote_port);
-    if (entry && entry->request_state == REQUEST_SEND_POSSIBLE) {
-        entry->request_state = REQUEST_ARMED;
-    }
 }
 
 /*
@@ -249,10 +243,7 @@ bool message_trap(struct thread *thread, const struct wire_request *request, con
         return after_send(thread);
     }
     struct port *port = message->destination;
-    if (is_full(message)) {
-        if (option & MACH_SEND_NOTIFY) {
-            arm_send_possible(thread, &header);
-        }
+    if (message_is_blocked(message)) {
         thread->sending = message;
         thread->waiting = WAIT_SEND;
         thread->waiting_port = port;
@@ -312,23 +303,8 @@ void message_sender_resume(struct thread *thread) {
     }
 }
 
-static void send_possible_notifications(struct port *port) {
-    LIST_EACH(&port->entries, node) {
-        struct entry *entry = LIST_MEMBER(node, struct entry, in_port);
-        if (entry->request_state == REQUEST_ARMED) {
-            struct port *once = entry->request;
-            entry->request = NULL;
-            entry->request_state = REQUEST_SPENT;
-            notify_send_possible(once, entry_name(entry));
-        }
-    }
-}
-
 void message_queue_moved(struct port *port) {
     while (!list_empty(&port->senders) && (!port->active || port->msgcount < port->qlimit)) {
         message_sender_resume(LIST_MEMBER(port->senders.next, struct thread, wait));
-    }
-    if (port->active && port->msgcount < port->qlimit && list_empty(&port->senders)) {
-        send_possible_notifications(port);
     }
 }

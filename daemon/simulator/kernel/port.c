@@ -1,5 +1,6 @@
 /* Ports and port sets (osfmk/ipc/ipc_port.c, ipc_pset.c): rights to them, their births and deaths. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "kernel.h"
 
@@ -41,6 +42,7 @@ void port_release(struct port *port) {
     }
     counts.ports--;
     free(port->service);
+    free(port->requests);
     free(port);
 }
 
@@ -226,16 +228,90 @@ void port_leave_space(struct port *port) {
     dismiss_receivers(port);
 }
 
-static void dead_name_notifications(struct list *entries) {
-    LIST_EACH(entries, node) {
-        struct entry *entry = LIST_MEMBER(node, struct entry, in_port);
-        if (entry->request) {
+/* ---- requests for notifications of names ---- */
+
+/* How many slots the table has after it has grown from that many (ipc_port_request_grow). */
+static uint32_t next_requests_size(uint32_t size) {
+    if (size < 2) {
+        return 2;
+    }
+    if (!rule(RULE_REQUESTS_BY_SIZE_CLASS)) {
+        return 2 * size;
+    }
+    uint32_t power = 2; /* size classes: powers of two, and the middle between two of them */
+    while (power * 2 <= size) {
+        power *= 2;
+    }
+    return size < power + power / 2 ? power + power / 2 : 2 * power;
+}
+
+/* New slots are used from the last to the first. */
+static void grow_requests(struct port *port) {
+    uint32_t size = next_requests_size(port->requests_size);
+    struct request_slot *slots = kernel_alloc(size * sizeof *slots);
+    if (port->requests) {
+        memcpy(slots, port->requests, port->requests_size * sizeof *slots);
+        free(port->requests);
+    }
+    for (uint32_t slot = port->requests_size ? port->requests_size : 1; slot < size; slot++) {
+        slots[slot].next = port->requests_free;
+        port->requests_free = slot;
+    }
+    port->requests = slots;
+    port->requests_size = size;
+}
+
+bool port_grow_requests(struct port *port, uint32_t size) {
+    enum { REQUESTS_MAX = 1 << 10 }; /* the kernel's is more, and depends on its pages */
+    while (size <= REQUESTS_MAX && port->requests_size < size) {
+        grow_requests(port);
+    }
+    return size <= REQUESTS_MAX;
+}
+
+void port_add_request(struct port *port, struct entry *entry) {
+    if (!port->requests_free) {
+        grow_requests(port);
+    }
+    uint32_t slot = port->requests_free;
+    port->requests_free = port->requests[slot].next;
+    port->requests[slot].entry = entry;
+    entry->request_slot = slot;
+}
+
+void port_remove_request(struct port *port, struct entry *entry) {
+    struct request_slot *slot = &port->requests[entry->request_slot];
+    slot->entry = NULL;
+    slot->next = port->requests_free;
+    port->requests_free = entry->request_slot;
+    entry->request_slot = 0;
+}
+
+void port_notify_send_possible(struct port *port) {
+    for (uint32_t slot = 1; slot < port->requests_size; slot++) {
+        struct entry *entry = port->requests[slot].entry;
+        if (entry && entry->request_state == REQUEST_ARMED) {
+            struct port *once = entry->request;
+            entry->request = NULL;
+            entry->request_state = REQUEST_SPENT;
+            notify_send_possible(once, entry_name(entry));
+        }
+    }
+}
+
+/* ipc_port_dnnotify */
+static void dead_name_notifications(struct port *port) {
+    for (uint32_t slot = 1; slot < port->requests_size; slot++) {
+        struct entry *entry = port->requests[slot].entry;
+        if (entry && entry->request) {
             struct port *request = entry->request;
             entry->request = NULL;
             notify_dead_name(request, entry_name(entry));
         }
     }
 }
+
+/* ---- the end of a port ---- */
 
 void port_destroy(struct port *port) {
     if (!port->in_kernel) {
@@ -267,8 +343,7 @@ void port_destroy(struct port *port) {
     if (once) {
         port_release_once(once);
     }
-    dead_name_notifications(&port->entries);
-    dead_name_notifications(&port->once_entries);
+    dead_name_notifications(port);
     port_release(port);
 }
 

@@ -53,8 +53,12 @@ static mach_port_name_t copyout_right(struct space *space, struct carried *right
     return name;
 }
 
-/* A guard context of the receiver's for guarded port descriptors; none: it did not ask for these. */
-enum { NOT_GUARDED = 0, PSEUDO_RECEIVE = 1 };
+/* Who gets guarded port descriptors, and the context that their ports are guarded with. */
+struct guarded_receive {
+    bool asked;  /* for them (MACH_RCV_GUARDED_DESC) */
+    bool pseudo; /* it is a sender that gets its message back */
+    uint64_t context;
+};
 
 /* A guarded descriptor without its port as a port descriptor: what is behind it moves up. */
 static void become_port_descriptor(struct message *message, struct descriptor *descriptor) {
@@ -81,12 +85,12 @@ static void become_port_descriptor(struct message *message, struct descriptor *d
 }
 
 /*
- * ipc_kmsg_copyout_guarded_port_descriptor: who does not ask for guarded descriptors
- * (MACH_RCV_GUARDED_DESC) loses the right. The port may come guarded and immovable, with the address of the
- * message as its context.
+ * ipc_kmsg_copyout_guarded_port_descriptor: who does not ask for guarded descriptors loses the right. The
+ * port may come guarded, with the address of the message as its context, and immovable, which it is not when
+ * it comes back to its sender (ipc_right_copyout).
  */
 static void copyout_guarded(struct space *space, struct message *message, struct descriptor *descriptor,
-                            uint64_t guarded_context, bool *whole) {
+                            struct guarded_receive guard, bool *whole) {
     mach_msg_guarded_port_descriptor_t guarded = {
         .context = (mach_port_context_t)descriptor->guard.context,
         .flags = descriptor->guard.flags,
@@ -94,7 +98,10 @@ static void copyout_guarded(struct space *space, struct message *message, struct
         .type = MACH_MSG_GUARDED_PORT_DESCRIPTOR,
     };
     struct port *port = descriptor->right.port;
-    if (guarded_context == NOT_GUARDED) {
+    if (port_valid(port)) { /* ipc_right_copyin found the guard right, and says so */
+        guarded.flags |= MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND;
+    }
+    if (!guard.asked) {
         port_release_right(port, descriptor->right.kind);
         descriptor->right.port = NULL;
         guarded.context = 0;
@@ -104,12 +111,13 @@ static void copyout_guarded(struct space *space, struct message *message, struct
         }
     } else {
         guarded.name = copyout_right(space, &descriptor->right, whole);
-        if (port_valid(port) && MACH_PORT_VALID(guarded.name) && guarded_context != PSEUDO_RECEIVE &&
+        if (port_valid(port) && MACH_PORT_VALID(guarded.name) &&
             guarded.flags & MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE) {
-            port->guarded = port->immovable = true;
+            port->guarded = true;
+            port->immovable |= !guard.pseudo;
             port->strict_guard = false;
-            port->context = guarded_context;
-            guarded.context = (mach_port_context_t)guarded_context;
+            port->context = guard.context;
+            guarded.context = (mach_port_context_t)guard.context;
             guarded.flags &= ~(unsigned)MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND;
         }
     }
@@ -136,7 +144,7 @@ static void copyout_array(struct space *space, struct message *message, struct d
 
 /* False: a right found no place in the space. */
 static bool copyout_descriptor(struct space *space, struct message *message, struct descriptor *descriptor,
-                               uint64_t guarded_context) {
+                               struct guarded_receive guard) {
     uint8_t *at = message->bytes + descriptor->offset;
     bool whole = true;
     if (descriptor->type == MACH_MSG_PORT_DESCRIPTOR) {
@@ -145,7 +153,7 @@ static bool copyout_descriptor(struct space *space, struct message *message, str
         port.name = copyout_right(space, &descriptor->right, &whole);
         memcpy(at, &port, sizeof port);
     } else if (descriptor->type == MACH_MSG_GUARDED_PORT_DESCRIPTOR) {
-        copyout_guarded(space, message, descriptor, guarded_context, &whole);
+        copyout_guarded(space, message, descriptor, guard, &whole);
     } else if (descriptor->type == MACH_MSG_OOL_PORTS_DESCRIPTOR) {
         copyout_array(space, message, descriptor, &whole);
     } else {
@@ -171,7 +179,7 @@ static void append_out_of_line(struct thread *thread, const struct message *mess
 }
 
 /* Gives the message's rights to a space and writes their names into its bytes. */
-static mach_msg_return_t copyout(struct space *space, struct message *message, uint64_t guarded_context) {
+static mach_msg_return_t copyout(struct space *space, struct message *message, struct guarded_receive guard) {
     mach_msg_return_t result = MACH_MSG_SUCCESS;
     mach_msg_header_t header;
     memcpy(&header, message->bytes, sizeof header);
@@ -189,7 +197,7 @@ static mach_msg_return_t copyout(struct space *space, struct message *message, u
 
     for (uint32_t done = 0; done < message->descriptor_count; done++) {
         uint32_t at = rule(RULE_BODY_COPIED_OUT_IN_ORDER) ? done : message->descriptor_count - 1 - done;
-        if (!copyout_descriptor(space, message, &message->descriptors[at], guarded_context) && !result) {
+        if (!copyout_descriptor(space, message, &message->descriptors[at], guard) && !result) {
             result = MACH_RCV_BODY_ERROR | MACH_MSG_IPC_SPACE;
         }
     }
@@ -197,18 +205,26 @@ static mach_msg_return_t copyout(struct space *space, struct message *message, u
 }
 
 /*
- * The thread's buffer cannot hold the message, which is gone: a bare header says what it was
- * (mach_msg_receive_error).
+ * The thread's buffer cannot hold the message, which is gone: a bare header says what it was, and a trailer
+ * of the kernel's, as much as there is room for, follows (mach_msg_receive_error,
+ * ipc_kmsg_copyout_dest_to_user).
  */
-static void discard(struct thread *thread, struct port *port, struct message *message) {
+static void discard(struct thread *thread, uint32_t seqno, struct message *message) {
+    uint32_t option = (uint32_t)thread->request.arg[0], room = (uint32_t)thread->request.arg[2];
+    const struct message bare = {.security = KERNEL_SECURITY_TOKEN_VALUE};
+    uint8_t trailer[sizeof(mach_msg_mac_trailer_t)];
     mach_msg_header_t header;
     memcpy(&header, message->bytes, sizeof header);
-    header.msgh_bits = MACH_MSGH_BITS_SET(0, message->destination_kind, 0, 0);
+    header.msgh_bits =
+        MACH_MSGH_BITS_SET(message->reply_kind, message->destination_kind, 0, header.msgh_bits);
     header.msgh_size = sizeof header;
-    header.msgh_remote_port = MACH_PORT_NULL;
-    header.msgh_local_port = port->receiver == thread->task->space ? port->name : MACH_PORT_NULL;
-    if ((uint32_t)thread->request.arg[2] >= sizeof header) {
+    header.msgh_local_port = name_of_destination(thread->task->space, message);
+    header.msgh_remote_port = message->reply == PORT_DEAD ? MACH_PORT_DEAD : MACH_PORT_NULL;
+    if (room >= sizeof header) {
+        uint32_t after = room - (uint32_t)sizeof header, wanted = trailer_size(option);
+        receive_write_trailer(trailer, option, &bare, seqno, 0);
         thread_payload(thread, &header, sizeof header);
+        thread_payload(thread, trailer, wanted < after ? wanted : after);
     }
     message_destroy(message);
 }
@@ -238,8 +254,10 @@ bool receive_take(struct thread *thread, struct port *port, struct message *mess
         port_reference(port);
         message_dequeue(port, message);
         if (fits) {
-            uint64_t guarded_context = option & MACH_RCV_GUARDED_DESC ? thread->request.arg[6] : NOT_GUARDED;
-            thread->reply.result = copyout(thread->task->space, message, guarded_context);
+            const struct guarded_receive guard = {.asked = option & MACH_RCV_GUARDED_DESC,
+                                                  .context = thread->received_to};
+            port_notify_send_possible(port); /* before the rights get names (ipc_kmsg_copyout_header) */
+            thread->reply.result = copyout(thread->task->space, message, guard);
             size = message->size;
             padded = round_msg(size);
             uint8_t trailer[sizeof(mach_msg_mac_trailer_t)];
@@ -252,7 +270,7 @@ bool receive_take(struct thread *thread, struct port *port, struct message *mess
         } else {
             bool no_header = room < sizeof(mach_msg_header_t) && rule(RULE_SMALL_BUFFER_IS_INVALID);
             thread->reply.result = no_header ? MACH_RCV_INVALID_DATA : MACH_RCV_TOO_LARGE;
-            discard(thread, port, message);
+            discard(thread, seqno, message);
         }
         message_queue_moved(port);
         port_release(port);
@@ -263,18 +281,42 @@ bool receive_take(struct thread *thread, struct port *port, struct message *mess
     return taken;
 }
 
+/*
+ * The name of the reply port of a message that comes back, and what it takes to send it again: a real reply
+ * port is named as it was (ipc_kmsg_copyout_reply_port).
+ */
+static mach_port_name_t name_of_returned_reply(struct space *space, struct message *message) {
+    struct port *reply = message->reply;
+    message->reply = NULL;
+    if (!rule(RULE_REPLY_PORTS_RETURN) || !port_valid(reply) || !port_is_reply(reply)) {
+        return space_copyout(space, reply, message->reply_kind);
+    }
+    mach_port_name_t name = reply->active ? MACH_PORT_NULL : MACH_PORT_DEAD;
+    if (reply->active && reply->receiver == space) {
+        name = reply->name;
+        message->reply_kind = MACH_MSG_TYPE_MAKE_SEND_ONCE;
+    }
+    port_drop_once(reply);
+    return name;
+}
+
 void receive_back(struct thread *thread, struct message *message) {
     struct space *space = thread->task->space;
+    const struct guarded_receive guard = {
+        .asked = true,
+        .pseudo = true,
+        .context = rule(RULE_RETURNS_TO_SEND_BUFFER) ? thread->request.arg[7] : thread->received_to,
+    };
     mach_msg_header_t header;
     memcpy(&header, message->bytes, sizeof header);
     header.msgh_remote_port = space_copyout(space, message->destination, message->destination_kind);
-    header.msgh_local_port = space_copyout(space, message->reply, message->reply_kind);
+    header.msgh_local_port = name_of_returned_reply(space, message);
     header.msgh_bits =
         MACH_MSGH_BITS_SET(message->destination_kind, message->reply_kind, 0, header.msgh_bits);
-    message->destination = message->reply = NULL;
+    message->destination = NULL;
     memcpy(message->bytes, &header, sizeof header);
     for (uint32_t at = 0; at < message->descriptor_count; at++) {
-        copyout_descriptor(space, message, &message->descriptors[at], PSEUDO_RECEIVE);
+        copyout_descriptor(space, message, &message->descriptors[at], guard);
     }
     thread->reply.flags = WIRE_TO_SEND_BUFFER;
     thread_payload(thread, message->bytes, message->size);
@@ -299,6 +341,7 @@ bool receive_start(struct thread *thread) {
     const struct wire_request *request = &thread->request;
     mach_port_name_t name = (mach_port_name_t)request->arg[3];
     struct entry *entry = space_lookup(thread->task->space, name);
+    thread->received_to = request->arg[6];
     if (!entry || !(entry->bits & (MACH_PORT_TYPE_RECEIVE | MACH_PORT_TYPE_PORT_SET))) {
         /*
          * Blamed is who holds another right under the name; not who has lost the receive right

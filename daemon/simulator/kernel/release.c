@@ -40,15 +40,16 @@ bool release_parse(const char *text) {
 }
 
 /*
- * Darwin counts on: 10.9 was 13, 11 was 20, 15 was 24, 26 is 25. Its minor number is macOS's here, near the
- * truth.
+ * Darwin counted on: 10.9 was 13, 11 was 20, 15 was 24, 26 is 25; since 27 it has macOS's number. Its minor
+ * number is macOS's here, near the truth.
  */
 static void darwin_version(char *text, size_t room) {
     uint32_t major = settings.release / 10000, minor = settings.release / 100 % 100;
     if (major == 10) {
         snprintf(text, room, "%" PRIu32 ".0.0", minor + 4);
     } else {
-        snprintf(text, room, "%" PRIu32 ".%" PRIu32 ".0", major < 26 ? major + 9 : major - 1, minor);
+        uint32_t darwin = major < 26 ? major + 9 : major == 26 ? 25 : major;
+        snprintf(text, room, "%" PRIu32 ".%" PRIu32 ".0", darwin, minor);
     }
 }
 

@@ -546,8 +546,8 @@ bool right_check_reply(struct entry *entry, mach_msg_type_name_t disposition,
         if (!(entry->bits & MACH_PORT_TYPE_SEND_RIGHTS)) {
             return false;
         }
-        if (disposition == MACH_MSG_TYPE_MOVE_SEND && entry->bits & BITS_PINNED && port->active &&
-            entry_urefs(entry) == 1) {
+        bool last = entry->bits & BITS_PINNED && entry_urefs(entry) == 1;
+        if (rule(RULE_REASONS) && disposition == MACH_MSG_TYPE_MOVE_SEND && last && port->active) {
             pinned(entry, pinned_copyin());
             return false;
         }

@@ -32,6 +32,11 @@ static const struct range {
     [RULE_LAST_OPTIONAL_IS_SOFT] = {120000, 130000},
     /* Release kernels keep task_exc_guard (task_set_exc_guard_behavior, task.c of xnu-8019.41.5). */
     [RULE_GUARD_FLAGS_STAY] = {120000, FOR_EVER},
+    /*
+     * A request for the end of a port that has none is blamed (mach_port_request_notification, mach_port.c of
+     * xnu-8019.41.5); before, it only fails.
+     */
+    [RULE_MISPLACED_REQUESTS_GUARDED] = {120000, FOR_EVER},
     /* MACH_PORT_GUARD_INFO of mach_port_assert_attributes (mach_port.c of xnu-8019.41.5). */
     [RULE_GUARDS_ARE_ASSERTED] = {120000, FOR_EVER},
     /*
@@ -43,6 +48,18 @@ static const struct range {
     [RULE_IDENTITY_PROTECTED] = {120000, FOR_EVER},
     /* MACH_EXCEPTION_BACKTRACE_PREFERRED (osfmk/mach/exception_types.h of xnu-8792.41.9). */
     [RULE_BACKTRACES] = {130000, FOR_EVER},
+    /* mach_port_get_set_status sorts the names (mach_port_name_cmp, mach_port.c of xnu-8020.101.4). */
+    [RULE_MEMBERS_SORTED] = {120300, FOR_EVER},
+    /*
+     * The rights of a connection port stay: its send rights, and its receive right but for messages
+     * (mach_port_construct and ipc_right_copyout, xnu-8792.41.9); before, it is as movable as any.
+     */
+    [RULE_CONNECTIONS_STAY] = {130000, FOR_EVER},
+    /*
+     * A port's table of requests grows by kalloc's size classes (ipc_port_request_grow, ipc_port.c of
+     * xnu-8792.41.9); before, it doubles (ipc_table_init, ipc_table.c).
+     */
+    [RULE_REQUESTS_BY_SIZE_CLASS] = {130000, FOR_EVER},
     /*
      * Developer Mode, and its sysctl: without it, exception messages carry read ports, no control ports
      * (exception_deliver, exception.c of xnu-8792.41.9).
@@ -82,6 +99,12 @@ static const struct range {
      * a port descriptor, 4 bytes shorter (ipc_kmsg_copyout_guarded_port_descriptor, xnu-11215.1.10).
      */
     [RULE_LOST_GUARDED_DESCRIPTORS_STAY] = {150000, FOR_EVER},
+    /*
+     * The context of a guarded port that comes back to its sender is the buffer that was sent
+     * (mach_msg_receive_pseudo, mach_msg.c of xnu-11215.1.10); before, the one that the thread received in
+     * last (ith_msg_addr).
+     */
+    [RULE_RETURNS_TO_SEND_BUFFER] = {150000, FOR_EVER},
     /* Each guard is a line in the unified log (thread_guard_violation's AST, thread.c of xnu-12377). */
     [RULE_GUARDS_ARE_LOGGED] = {260000, FOR_EVER},
     /* MPO_NOTIFICATION_PORT, which no source of 26.0 or 26.1 has (osfmk/mach/port.h of the 26.4 SDK). */
@@ -117,8 +140,11 @@ static const struct range {
     [RULE_FORMER_RECEIVERS_ARE_NO_SETS] = {150400, FOR_EVER},
     /* MACH_PORT_SERVICE_THROTTLED (mach_port.c, xnu-10002.1.13). */
     [RULE_THROTTLED] = {140000, FOR_EVER},
-    /* Launchd alone asks for the return of service ports (mach_port.c, xnu-8792.41.9). */
-    [RULE_SERVICES_RETURN_TO_LAUNCHD] = {130000, FOR_EVER},
+    /*
+     * Launchd alone asks for the return of service ports (ipc_policy.c of xnu-12377); before, only with the
+     * boot argument -service_port_defense_enabled (mach_port.c of xnu-8792.41.9 to xnu-11417.121.6).
+     */
+    [RULE_SERVICES_RETURN_TO_LAUNCHD] = {260000, FOR_EVER},
     /*
      * A name without a port (a dead name) is KERN_INVALID_NAME to who looks for a right, not
      * KERN_INVALID_RIGHT (ipc_right_lookup_read, xnu-8019.41.5).
@@ -172,6 +198,11 @@ static const struct range {
     [RULE_HEADER_VALIDATED_FIRST] = {150400, FOR_EVER},
     /* INVALID_OPTIONS shows the options (ipc_policy.c, xnu-11417.101.15). */
     [RULE_OPTIONS_IN_PAYLOAD] = {150400, FOR_EVER},
+    /*
+     * A message that was not sent names its reply port again, where there was a new send-once right before
+     * (ipc_kmsg_copyout_reply_port, ipc_kmsg.c of xnu-11417.101.15).
+     */
+    [RULE_REPLY_PORTS_RETURN] = {150400, FOR_EVER},
     /* INVALID_ARGUMENT shows the context that is there (mach_port_guard_locked, xnu-11417.101.15). */
     [RULE_CONTEXT_IN_PAYLOAD] = {150400, FOR_EVER},
     /*

@@ -63,6 +63,7 @@ static struct entry *take_free(struct space *space, struct entry *entry, uint32_
     entry->port = NULL;
     entry->request = NULL;
     entry->request_state = REQUEST_NONE;
+    entry->request_slot = 0;
     space->used++;
     return entry;
 }
@@ -136,6 +137,9 @@ void entry_detach(struct entry *entry) {
 
 struct port *entry_cancel_request(struct entry *entry) {
     struct port *request = entry->request;
+    if (entry->request_slot) {
+        port_remove_request(entry->port, entry);
+    }
     entry->request = NULL;
     entry->request_state = REQUEST_NONE;
     return request;
@@ -195,6 +199,9 @@ bool entry_check(struct entry *entry, bool allow_dead_once) {
     entry->bits = (entry->bits & ~(BITS_TYPE | BITS_UREFS | marks)) | MACH_PORT_TYPE_DEAD_NAME | urefs;
     entry->port = NULL;
     entry->request_state = REQUEST_NONE;
+    if (entry->request_slot) {
+        port_remove_request(port, entry);
+    }
     port_release(port);
     return true;
 }
@@ -215,7 +222,7 @@ uint32_t entry_immovable_bit(const struct entry *entry, const struct port *port)
     if (rule(RULE_PORT_TYPES)) {
         return port_policy(port)->sends_stay ? BITS_IMMOVABLE : 0;
     }
-    return port->type == PORT_CONNECTION ? BITS_IMMOVABLE : 0;
+    return port->type == PORT_CONNECTION && rule(RULE_CONNECTIONS_STAY) ? BITS_IMMOVABLE : 0;
 }
 
 static void put_right(struct entry *entry, struct port *port, mach_msg_type_name_t kind) {
@@ -233,9 +240,12 @@ static void put_right(struct entry *entry, struct port *port, mach_msg_type_name
         port->destination = NULL;
         port->receiver = space;
         port->name = entry_name(entry);
-        /* The receive rights of these move once (IPC_MOVE_POLICY_ONCE, ipc_port_mark_in_space, 12377). */
-        bool moved_once = port->type == PORT_CONNECTION || port->type == PORT_SERVICE;
-        port->immovable = moved_once && rule(RULE_PORT_TYPES);
+        /*
+         * A connection's receive right may move on in messages alone (ipc_right_copyout), and since 12377 it
+         * moves once, as a service's does (IPC_MOVE_POLICY_ONCE, ipc_port_mark_in_space).
+         */
+        port->immovable = (port->type == PORT_CONNECTION && rule(RULE_CONNECTIONS_STAY)) ||
+                          (port->type == PORT_SERVICE && rule(RULE_PORT_TYPES));
     } else if (kind == MACH_MSG_TYPE_PORT_SEND) {
         if (entry->bits & MACH_PORT_TYPE_SEND) { /* one naked right is enough for all user references */
             port->srights--;

@@ -119,12 +119,15 @@ class Model(Space):
         self._settle(entry)
         if entry.kinds & PORT:
             previous, entry.request = entry.request, None
+            entry.held.remove_request(entry)
             if notify is not None and possible and sync:
                 if len(entry.held.queue) >= QUEUE and entry.kinds != ONCE:
                     raise Unknown("full")
                 self._notify(notify, SEND_POSSIBLE, (entry, entry.generation))
             else:
                 entry.request = notify
+                if notify is not None:
+                    entry.held.add_request(entry, self.release)
             return previous
         at_once = possible or (sync and self.release < (13,))
         if at_once and notify is not None and entry.kinds == DEAD:

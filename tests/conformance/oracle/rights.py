@@ -136,6 +136,29 @@ class Port:
     queue: list[Message] = field(default_factory=list)
     destination: Port | None = None
     """Its receive right is in a message in that port's queue."""
+    requests: list[Entry | None] = field(default_factory=list)
+    """The table of requests for notifications, by slot; the first is not used."""
+    free_requests: list[int] = field(default_factory=list)
+    """Its free slots, the next one last."""
+
+    def add_request(self, entry: Entry, release: tuple[int, ...]) -> None:
+        """ipc_port_request_alloc and ipc_port_request_grow: new slots are used from the last to the first."""
+        if not self.free_requests:
+            size = len(self.requests)
+            # By kalloc's size classes since 13.0 (kalloc_next_good_size), before by powers of two.
+            sizes = (2, 3, 4, 6, 8, 12, 16, 24, 32) if release >= (13,) else (2, 4, 8, 16, 32)
+            grown = next(larger for larger in sizes if larger > size)
+            self.free_requests = list(range(max(size, 1), grown))
+            self.requests += [None] * (grown - size)
+        entry.slot = self.free_requests.pop()
+        self.requests[entry.slot] = entry
+
+    def remove_request(self, entry: Entry) -> None:
+        """ipc_port_request_cancel."""
+        if entry.slot:
+            self.requests[entry.slot] = None
+            self.free_requests.append(entry.slot)
+            entry.slot = 0
 
 
 @dataclass(eq=False)
@@ -152,6 +175,8 @@ class Entry:
     """Its send rights do not move (IE_BITS_IMMOVABLE_SEND, since macOS 26)."""
     request: Port | None = None
     """Holds a send-once right, for the notification that the name is dead."""
+    slot: int = 0
+    """Of the request, in the port's table."""
 
     @property
     def bits(self) -> int:
@@ -207,6 +232,8 @@ class Space:
     def _end(self, entry: Entry, rights: Callable[[], None] = lambda: None) -> None:
         """The name is free, its rights end, and then a request on it (ipc_right_request_cancel)."""
         name, request = (entry, entry.generation), entry.request
+        if entry.port is not None:
+            entry.port.remove_request(entry)
         entry.kinds, entry.urefs, entry.former, entry.kept = 0, 0, False, False
         entry.port, entry.request = None, None
         self._free.append(entry)
@@ -240,6 +267,7 @@ class Space:
         """A send or send-once right to a dead port is a dead name once looked at (ipc_right_check)."""
         if entry.kinds in {SEND, ONCE} and not entry.held.alive:
             entry.urefs += entry.request is not None
+            entry.held.remove_request(entry)
             entry.kinds, entry.port, entry.request = DEAD, None, None
             return True
         return False
@@ -265,8 +293,8 @@ class Space:
             self._destroy(message)
         if unused is not None and self.release >= (12, 3):
             self._notify(unused, SEND_ONCE)
-        for entry in self._entries:
-            if entry.port is port and entry.request is not None:
+        for entry in port.requests:  # ipc_port_dnnotify
+            if entry is not None and entry.request is not None:
                 self._notify(entry.request, DEAD_NAME, (entry, entry.generation))
 
     def _release(self, right: Right) -> None:

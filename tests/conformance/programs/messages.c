@@ -353,6 +353,43 @@ CHECK(too_large) {
     EXPECT(1, refs_of(inside, MACH_PORT_RIGHT_SEND));
 }
 
+/*
+ * mach_msg_receive_error, mach_msg.c; ipc_kmsg_copyout_dest_to_user, ipc_kmsg.c; ipc_object_copyout_dest,
+ * ipc_object.c: a bare header and a trailer of the kernel's, and the send-once right was used.
+ */
+CHECK(too_large_leaves_a_bare_header) {
+    mach_port_t port = new_port(), reply = new_port();
+    struct {
+        mach_msg_base_t base;
+        mach_msg_port_descriptor_t rest[3];
+    } sent = {.base = {{MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND_ONCE, MACH_MSG_TYPE_MAKE_SEND) |
+                            MACH_MSGH_BITS_COMPLEX,
+                        sizeof sent, port, reply, 0, 5},
+                       {0}}};
+    struct {
+        mach_msg_header_t header;
+        mach_msg_security_trailer_t trailer;
+    } got;
+    EXPECT(MACH_MSG_SUCCESS, mach_msg(&sent.base.header, MACH_SEND_MSG, sizeof sent, 0, 0, 0, 0));
+    memset(&got, 0xa5, sizeof got);
+    EXPECT(MACH_RCV_TOO_LARGE,
+           mach_msg(&got.header,
+                    MACH_RCV_MSG | MACH_RCV_TIMEOUT | MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_SENDER), 0,
+                    sizeof got, port, 0, 0));
+    EXPECT(MACH_MSGH_BITS(MACH_MSG_TYPE_PORT_SEND, MACH_MSG_TYPE_PORT_SEND_ONCE) | MACH_MSGH_BITS_COMPLEX,
+           got.header.msgh_bits);
+    EXPECT(sizeof got.header, got.header.msgh_size);
+    EXPECT(5, got.header.msgh_id);
+    EXPECT(port, got.header.msgh_local_port);
+    EXPECT(MACH_PORT_NULL, got.header.msgh_remote_port);
+    EXPECT(sizeof got.trailer, got.trailer.msgh_trailer_size);
+    EXPECT(0, got.trailer.msgh_sender.val[0]);
+    EXPECT(1, got.trailer.msgh_sender.val[1]);
+    EXPECT(0, status_of(port).mps_msgcount);
+    EXPECT(0, status_of(port).mps_sorights);
+    EXPECT(0, status_of(reply).mps_srights);
+}
+
 /* mach_msg_receive_too_large, mach_msg.c */
 CHECK(room_for_the_trailer_counts) {
     mach_port_t port = new_port();
@@ -453,6 +490,26 @@ CHECK(full_queue) {
     EXPECT(1, status_of(port).mps_msgcount);
     EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_MAKE_SEND_ONCE, 3, 0)); /* these always go */
     EXPECT(2, status_of(port).mps_msgcount);
+}
+
+extern mach_port_t thread_get_special_reply_port(void);
+
+/* ipc_kmsg_copyout_reply_port, ipc_kmsg.c of xnu-11417.101.15 */
+CHECK(reply_port_of_a_message_that_comes_back) {
+    mach_port_t port = full_port(), reply = thread_get_special_reply_port();
+    mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE),
+                                sizeof header,
+                                port,
+                                reply,
+                                0,
+                                2};
+    EXPECT(MACH_SEND_TIMED_OUT,
+           mach_msg(&header, MACH_SEND_MSG | MACH_SEND_TIMEOUT, sizeof header, 0, 0, 0, 0));
+    if (release() >= 2600) { /* before, it is a real reply port in hardened processes alone */
+        EXPECT(MACH_MSGH_BITS(MACH_MSG_TYPE_PORT_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE), header.msgh_bits);
+        EXPECT(reply, header.msgh_local_port);
+        EXPECT(0, status_of(reply).mps_sorights);
+    }
 }
 
 static mach_port_t shared_port;
@@ -777,6 +834,30 @@ CHECK(guarded_port_is_lost_on_who_does_not_ask) {
     EXPECT(MACH_PORT_TYPE_DEAD_NAME, type_of(port));
 }
 
+/*
+ * mach_msg_receive_pseudo, osfmk/ipc/mach_msg.c; ipc_right_copyout, osfmk/ipc/ipc_right.c: it is guarded as
+ * for a receiver, but may move.
+ */
+CHECK(guarded_port_that_comes_back) {
+    mach_port_t to = full_port(), port = receive_right(0, 0);
+    struct parcel parcel = {
+        .guarded = {.name = port,
+                    .flags = MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND | MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE,
+                    .disposition = MACH_MSG_TYPE_MOVE_RECEIVE,
+                    .type = MACH_MSG_GUARDED_PORT_DESCRIPTOR}};
+    mach_msg_size_t size = offsetof(struct parcel, trailer);
+    parcel.base = (mach_msg_base_t){
+        {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0) | MACH_MSGH_BITS_COMPLEX, size, to, 0, 0, 3}, {1}};
+    EXPECT(MACH_SEND_TIMED_OUT,
+           mach_msg(&parcel.base.header, MACH_SEND_MSG | MACH_SEND_TIMEOUT, size, 0, 0, 0, 0));
+    if (release() >= 1500) { /* before, the buffer that the thread received in last */
+        EXPECT((uintptr_t)&parcel, parcel.guarded.context);
+    }
+    EXPECT(MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE, parcel.guarded.flags);
+    EXPECT(MACH_PORT_STATUS_FLAG_GUARDED, status_of(parcel.guarded.name).mps_flags);
+    EXPECT(KERN_SUCCESS, mach_port_unguard(SELF, parcel.guarded.name, parcel.guarded.context));
+}
+
 /* mach_msg_destroy, libsyscall/mach/mach_msg.c */
 CHECK(destroy_releases_guarded_ports_and_memory) {
     mach_port_t to = receive_right(0, 0), port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
@@ -827,6 +908,34 @@ CHECK(memory_out_of_line_that_is_not_there) {
     parcel.memory.size = 64;
     parcel.memory.copy = 7;
     EXPECT(MACH_SEND_INVALID_TYPE, send_parcel(to, &parcel));
+}
+
+/* ipc_kmsg_inflate_ool_descriptor, osfmk/ipc/ipc_kmsg.c; ipc_kmsg_copyin_body before xnu-11215.1.10 */
+CHECK(form_of_a_body_comes_before_its_rights) {
+    mach_port_t to = receive_right(0, 0), moved = receive_right(MPO_INSERT_SEND_RIGHT, 0);
+    struct {
+        mach_msg_base_t base;
+        mach_msg_port_descriptor_t port;
+        mach_msg_ool_descriptor_t memory;
+    } sent = {
+        .base = {{MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, 0) | MACH_MSGH_BITS_COMPLEX, sizeof sent, to, 0, 0,
+                  3},
+                 {2}},
+        .port = {.name = moved, .disposition = MACH_MSG_TYPE_MOVE_SEND, .type = MACH_MSG_PORT_DESCRIPTOR},
+        .memory = {.copy = 7, .type = MACH_MSG_OOL_DESCRIPTOR},
+    };
+    EXPECT(MACH_SEND_INVALID_TYPE, mach_msg(&sent.base.header, MACH_SEND_MSG, sizeof sent, 0, 0, 0, 0));
+    EXPECT(MACH_PORT_TYPE_SEND_RECEIVE, type_of(moved));
+}
+
+/* IPC_KMSG_MAX_OOL_PORT_COUNT, osfmk/ipc/ipc_policy.h; ipc_kmsg_copyin_body before xnu-11215.1.10 */
+CHECK(too_many_ports_out_of_line) {
+    mach_port_t name = MACH_PORT_NULL;
+    struct parcel parcel = {.ports = {.address = &name,
+                                      .count = 16384,
+                                      .disposition = MACH_MSG_TYPE_COPY_SEND,
+                                      .type = MACH_MSG_OOL_PORTS_DESCRIPTOR}};
+    EXPECT(MACH_SEND_TOO_LARGE, send_parcel(receive_right(0, 0), &parcel));
 }
 
 /* ipc_kmsg_copyin_ool_ports_descriptor, osfmk/ipc/ipc_kmsg.c */

@@ -157,6 +157,9 @@ SCENARIO(guarded_descriptor_of_guarded, receive_right(MPO_CONTEXT_AS_GUARD, GUAR
          send_guarded_descriptor(port, 0, MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND))
 SCENARIO(guarded_descriptor_of_send, send_right(),
          send_guarded_descriptor(port, GUARD, MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE))
+extern mach_port_t thread_get_special_reply_port(void);
+SCENARIO(move_special_reply_port, thread_get_special_reply_port(),
+         send_with_descriptor(port, MACH_MSG_TYPE_MOVE_RECEIVE))
 SCENARIO(reply_port_in_body, receive_right(MPO_REPLY_PORT, 0),
          send_with_descriptor(port, MACH_MSG_TYPE_MAKE_SEND))
 /* A task starts with two references to its own port since macOS 26. */
@@ -221,6 +224,7 @@ static const struct scenario_row rows[] = {
     {"guarded_descriptor_of_another", guarded_descriptor_of_another},
     {"guarded_descriptor_of_guarded", guarded_descriptor_of_guarded},
     {"guarded_descriptor_of_send", guarded_descriptor_of_send},
+    {"move_special_reply_port", move_special_reply_port},
     {"reply_port_in_body", reply_port_in_body},
     {"deallocate_task_port", deallocate_task_port},
     {"destroy_task_port", destroy_task_port},

@@ -259,6 +259,85 @@ CHECK(send_possible_armed_by_a_send) {
     EXPECT(port, came(MACH_NOTIFY_SEND_POSSIBLE));
 }
 
+/* ipc_kmsg_copyin_header, ipc_kmsg.c, arms before ipc_kmsg_copyin_body fails */
+CHECK(send_possible_armed_by_a_message_that_fails) {
+    mach_port_t port = full_port(), no_right = receive_right(0, 0);
+    struct letter got, letter = {
+                           .header = {MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0) | MACH_MSGH_BITS_COMPLEX,
+                                      offsetof(struct letter, text), port, 0, 0, 2},
+                           .body = {1},
+                           .port = {.name = no_right,
+                                    .disposition = MACH_MSG_TYPE_COPY_SEND,
+                                    .type = MACH_MSG_PORT_DESCRIPTOR},
+                       };
+    ask(port, MACH_NOTIFY_SEND_POSSIBLE, 0);
+    EXPECT(MACH_SEND_INVALID_RIGHT,
+           mach_msg(&letter.header, MACH_SEND_MSG | MACH_SEND_NOTIFY, letter.header.msgh_size, 0, 0, 0, 0));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
+    EXPECT(port, came(MACH_NOTIFY_SEND_POSSIBLE));
+}
+
+/* ipc_port_spnotify, ipc_port.c: ipc_kmsg_copyout_header alone calls it, and it does not look at the queue */
+CHECK(send_possible_comes_with_a_receipt) {
+    mach_port_t port = full_port();
+    mach_port_limits_t limits = {.mpl_qlimit = 5};
+    struct letter got;
+    EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_MAKE_SEND_ONCE, 2, 0)); /* one too many */
+    ask(port, MACH_NOTIFY_SEND_POSSIBLE, 1);
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
+    EXPECT(1, status_of(port).mps_msgcount);
+    EXPECT(port, came(MACH_NOTIFY_SEND_POSSIBLE)); /* though it is full */
+
+    ask(port, MACH_NOTIFY_SEND_POSSIBLE, 1);
+    MUST(mach_port_set_attributes(SELF, port, MACH_PORT_LIMITS_INFO, (mach_port_info_t)&limits,
+                                  MACH_PORT_LIMITS_INFO_COUNT));
+    nothing_came();
+    EXPECT(MACH_RCV_TOO_LARGE, /* a message that is lost has no receipt */
+           mach_msg(&got.header, MACH_RCV_MSG | MACH_RCV_TIMEOUT, 0, sizeof got.header, port, 0, 0));
+    nothing_came();
+    EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_COPY_SEND, 3, 0));
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
+    EXPECT(port, came(MACH_NOTIFY_SEND_POSSIBLE));
+}
+
+/* ipc_kmsg_copyout_header, ipc_kmsg.c: it notifies, and then gives up the destination's right */
+CHECK(send_possible_comes_before_no_senders) {
+    mach_port_t port = full_port();
+    struct letter got;
+    ask(port, MACH_NOTIFY_SEND_POSSIBLE, 1);
+    ask(port, MACH_NOTIFY_NO_SENDERS, 0);
+    mach_port_t once = send_once_right(port), previous; /* keeps a name, and its request, of the port */
+    MUST(mach_port_request_notification(SELF, once, MACH_NOTIFY_DEAD_NAME, 0, notify,
+                                        MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
+    MUST(mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_SEND, -1)); /* one is left, in the message */
+    EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
+    EXPECT(port, came(MACH_NOTIFY_SEND_POSSIBLE));
+    EXPECT(1, came(MACH_NOTIFY_NO_SENDERS));
+}
+
+/*
+ * ipc_port_dnnotify, ipc_port.c: by the slots of the port's table, which ipc_port_request_grow adds from the
+ * last to the first: two, three, four, and six of them since xnu-8792.41.9, two, four and eight before.
+ */
+CHECK(order_of_requests) {
+    static const int by_size_class[] = {0, 1, 2, 4, 3}, by_doubling[] = {0, 2, 1, 4, 3};
+    const int *order = release() >= 1300 ? by_size_class : by_doubling;
+    mach_port_t port = receive_right(0, 0), names[5];
+    for (int at = 0; at < 5; at++) {
+        names[4 - at] = send_once_right(port);
+    }
+    for (int at = 0; at < 5; at++) {
+        ask(names[at], MACH_NOTIFY_DEAD_NAME, 0);
+    }
+    /* A slot that is given back is the next to be used. */
+    cancel(names[1], MACH_NOTIFY_DEAD_NAME);
+    ask(names[1], MACH_NOTIFY_DEAD_NAME, 0);
+    MUST(mach_port_mod_refs(SELF, port, MACH_PORT_RIGHT_RECEIVE, -1));
+    for (int at = 0; at < 5; at++) {
+        EXPECT(names[order[at]], came(MACH_NOTIFY_DEAD_NAME));
+    }
+}
+
 /* ipc_port_request_sparm, ipc_port.c: it arms requests for send-possible notifications alone */
 CHECK(dead_name_request_not_armed_by_a_send) {
     mach_port_t port = full_port();

@@ -368,6 +368,39 @@ CHECK(sets) {
     EXPECT(KERN_INVALID_NAME, mach_port_get_set_status(SELF, no_name(), &members, &count));
 }
 
+/* mach_port_name_cmp and mach_port_get_set_status, mach_port.c of xnu-8020.101.4 */
+CHECK(members_are_sorted) {
+    mach_port_t first = receive_right(0, 0), last = receive_right(0, 0), set = port_set(), least, greatest;
+    mach_port_name_array_t members;
+    mach_msg_type_number_t count;
+    least = first < last ? first : last;
+    greatest = first < last ? last : first;
+    MUST(mach_port_insert_member(SELF, greatest, set));
+    MUST(mach_port_insert_member(SELF, least, set));
+    MUST(mach_port_get_set_status(SELF, set, &members, &count));
+    EXPECT(2, count);
+    if (release() >= 1203) {
+        EXPECT(least, members[0]);
+    }
+    EXPECT(least + greatest, members[0] + members[1]);
+    MUST(vm_deallocate(SELF, (vm_address_t)members, count * sizeof *members));
+}
+
+/* ipc_port_request_grow, ipc_port.c; mach_port_get_attributes and mach_port_set_attributes, mach_port.c */
+CHECK(room_for_requests) {
+    mach_port_t port = receive_right(0, 0), previous;
+    mach_msg_type_number_t count = MACH_PORT_DNREQUESTS_SIZE_COUNT;
+    integer_t size = 5;
+    MUST(mach_port_set_attributes(SELF, port, MACH_PORT_DNREQUESTS_SIZE, &size,
+                                  MACH_PORT_DNREQUESTS_SIZE_COUNT));
+    MUST(mach_port_get_attributes(SELF, port, MACH_PORT_DNREQUESTS_SIZE, &size, &count));
+    EXPECT(release() >= 1300 ? 0 : 8, size);
+    MUST(mach_port_request_notification(SELF, port, MACH_NOTIFY_DEAD_NAME, 0, receive_right(0, 0),
+                                        MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
+    MUST(mach_port_get_attributes(SELF, port, MACH_PORT_DNREQUESTS_SIZE, &size, &count));
+    EXPECT(release() >= 1300 ? 2 : 8, size);
+}
+
 /* mach_port_get_set_status, mach_port.c */
 CHECK(many_members) {
     enum { MANY = 600 };

@@ -14,7 +14,7 @@ import struct
 import sys
 from pathlib import Path
 
-HEADER = struct.Struct("<II3Q7Q")  # struct wire_request
+HEADER = struct.Struct("<II3Q8Q")  # struct wire_request
 REPLY = struct.Struct("<iIIIQQ")  # struct wire_reply
 WIRE = Path(__file__).parents[3] / "daemon" / "simulator" / "wire.h"
 OPS = re.findall(
@@ -106,7 +106,7 @@ class Fuzzer:
             self.shape(op, arguments)
         size = len(payload) if self.chance.random() > MALFORMED else self.chance.randrange(1 << 32)
         words = [argument & 0xFFFFFFFFFFFFFFFF for argument in arguments]
-        return HEADER.pack(op, size, 1, 2, 3, *words) + payload
+        return HEADER.pack(op, size, 1, 2, 3, *words, 0) + payload
 
     def payload(self) -> bytes:
         if self.chance.random() < 0.8:
@@ -158,7 +158,7 @@ class Fuzzer:
     def connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         connection.connect(os.environ["EXCSIM_SOCKET"])
-        connection.send(HEADER.pack(OP["HELLO"], 0, 0, 0, 0, 1, os.getpid(), 0, 0, 0, 0, 0))
+        connection.send(HEADER.pack(OP["HELLO"], 0, 0, 0, 0, 1, os.getpid(), 0, 0, 0, 0, 0, 0))
         connection.recv(1 << 17)
         connection.settimeout(WAITS)
         return connection
