@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
@@ -264,6 +265,45 @@ def test_files_that_are_not_regular_are_errors(reports: Path, tmp_path: Path) ->
 
     errors = {row["path"] for row in rows(tmp_path / "out") if row["error"]}
     assert errors == {"empty.crash", "pipe.ips", "link.ips"}
+
+
+def test_a_directory_that_cannot_be_listed_is_an_error(
+    reports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may list everything: a file that says that it is a directory stands in."""
+    listed = os.scandir
+
+    def scandir(path: str) -> Any:
+        entries = listed(path)
+        return contextlib.nullcontext(map(_Directory, entries)) if path == str(reports) else entries
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    (reports / "host1").rename(reports / "elsewhere")
+    (reports / "host1").touch()
+
+    one_process(Selection(str(reports)), tmp_path / "out")
+
+    errors = {row["path"]: row["error"] for row in rows(tmp_path / "out") if row["error"]}
+    assert errors["host1/"] == "cannot be read: not a directory"
+    every = [key.path for key in LocalStore(reports).keys("")]
+    for index, path in enumerate(every):
+        assert [key.path for key in LocalStore(reports).keys(path)] == every[index + 1 :]
+
+
+class _Directory:
+    """An entry that is a directory when its name has no suffix."""
+
+    def __init__(self, entry: os.DirEntry[str]) -> None:
+        self.name, self.path = entry.name, entry.path
+
+    def is_dir(self, *, follow_symlinks: bool) -> bool:
+        assert not follow_symlinks
+        return "." not in self.name
+
+
+def test_a_source_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="gone: cannot be listed: no such file or directory"):
+        one_process(Selection(str(tmp_path / "gone")), tmp_path / "out")
 
 
 def test_a_report_beyond_the_head_is_read_whole(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ class Selection(msgspec.Struct, frozen=True):
         else:
             found = open_store(self.source).keys(after, times=self.since is not None)
             if not self.everything:
-                reports = suffixes.REPORTS
+                reports = (*suffixes.REPORTS, "/")  # and directories that cannot be listed
                 found = (
                     key for key in found if key.path.endswith(reports) or key.path.lower().endswith(reports)
                 )

@@ -126,7 +126,7 @@ class LocalStore:
         self._directory = directory
 
     def keys(self, after: str = "", *, times: bool = False) -> Iterator[Key]:
-        """See `Store.keys`. A directory that cannot be listed is a key too: reading it gives the error."""
+        """See `Store.keys`. A directory that cannot be listed is a key, "a/": reading it gives the error."""
         return self._below(
             os.fspath(self._directory), "", tuple(after.split("/")) if after else (), times=times
         )
@@ -135,8 +135,11 @@ class LocalStore:
         try:
             with os.scandir(directory) as found:
                 entries = sorted(found, key=_name)
-        except OSError:
-            yield Key(prefix.rstrip("/"))
+        except OSError as error:
+            if not prefix:
+                raise StoreError(f"{self.url}: cannot be listed: {reason(error)}") from None
+            if after != ("",):  # it is the last key that is planned
+                yield Key(prefix)
             return
         last = after[0] if after else ""
         for entry in entries:
