@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path  # noqa: TC003 - pytest reads the annotations
 
 import pytest
+
+from excguard.fleet.listing import Part, Selection
+from excguard.fleet.plan import Plan, Shard
+from excguard.fleet.shard import scan_shard
+from excguard.fleet.store import open_store
 
 CODE = 0x2000020000002703
 
@@ -73,3 +79,14 @@ def reports(tmp_path: Path) -> Path:
     (root / "empty.crash").touch()
     (root / "notes.md").write_text("not read")
     return root
+
+
+def one_process(selection: Selection, output: Path | str, part: Part | None = None) -> list[Shard]:
+    """A scan without an engine; the shards that it read."""
+    plan = Plan(open_store(str(output)), part or Part())
+    plan.begin(selection.description())
+    shards = list(plan.shards(partial(selection.keys, part=part or Part())))
+    for shard in shards:
+        scan_shard(selection.source, str(output), shard)
+    plan.finish(plan.results())
+    return shards

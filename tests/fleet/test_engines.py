@@ -15,11 +15,8 @@ import pyarrow as pa
 import pyarrow.dataset
 import pytest
 
-from excguard.fleet.listing import Part, Selection
-from excguard.fleet.plan import Plan
-from excguard.fleet.shard import scan_shard
-from excguard.fleet.store import open_store
-from tests.fleet.conftest import CODE, report
+from excguard.fleet.listing import Selection
+from tests.fleet.conftest import CODE, one_process, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,12 +134,7 @@ def test_codes_are_exact_in_every_reader(tmp_path: Path, read: Callable[[Path], 
         (tmp_path / "in" / f"{number}.ips").write_text(text)
     (tmp_path / "in" / "6.ips").write_text("cut off")  # its row has neither a code nor a system
     output = tmp_path / "out"
-    plan = Plan(open_store(str(output)), Part())
-    selection = Selection(str(tmp_path / "in"))
-    plan.begin(selection.description())
-    for shard in plan.shards(selection.keys):
-        scan_shard(selection.source, str(output), shard)
-    plan.finish(plan.results())
+    one_process(Selection(str(tmp_path / "in")), output)
 
     expected = Counter({(f"{CODE:#x}", 15, 0x2703): 3, (f"{CODE:#x}", 26, 0x2703): 3, (None, None, None): 1})
     assert Counter(read(output)) == expected

@@ -38,7 +38,7 @@ from excguard.fleet.plan import Plan, Shard
 from excguard.fleet.scan import scan
 from excguard.fleet.shard import scan_shard
 from excguard.fleet.store import BucketStore, Key, LocalStore, StoreError, open_store
-from tests.fleet.conftest import report
+from tests.fleet.conftest import one_process, report
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -52,17 +52,6 @@ SAMPLES = Path(__file__).parents[1] / "data" / "reports"
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_module, "SHARD_KEYS", 7)
-
-
-def one_process(selection: Selection, output: Path | str, part: Part = ALL) -> list[Shard]:
-    """A scan without an engine; the shards that it read."""
-    plan = Plan(open_store(str(output)), part)
-    plan.begin(selection.description())
-    shards = list(plan.shards(partial(selection.keys, part=part)))
-    for shard in shards:
-        scan_shard(selection.source, str(output), shard)
-    plan.finish(plan.results())
-    return shards
 
 
 def rows(output: Path) -> list[dict[str, Any]]:

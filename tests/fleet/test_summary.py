@@ -11,11 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from excguard.cli import main
-from excguard.fleet.listing import Part, Selection
-from excguard.fleet.plan import Plan
-from excguard.fleet.shard import scan_shard
-from excguard.fleet.store import open_store
-from tests.fleet.conftest import CODE, report
+from excguard.fleet.listing import Selection
+from tests.fleet.conftest import CODE, one_process, report
 
 TELEMETRY = 1 << 61 | 5  # MACH_PORT, flavor 0, policy 5
 
@@ -26,12 +23,7 @@ def output(reports: Path, tmp_path: Path) -> Path:
     text = report(99, guard=True).replace(str(CODE), str(TELEMETRY)).replace("INVALID_NAME on", "")
     (reports / "telemetry.ips").write_text(text)
     found = tmp_path / "found"
-    plan = Plan(open_store(str(found)), Part())
-    selection = Selection(str(reports))
-    plan.begin(selection.description())
-    for shard in plan.shards(selection.keys):
-        scan_shard(selection.source, str(found), shard)
-    plan.finish(plan.results())
+    one_process(Selection(str(reports)), found)
     return found
 
 
@@ -127,11 +119,7 @@ def test_names_from_reports_are_escaped(tmp_path: Path, name: str) -> None:
         .replace('"1.0"', json.dumps(name))
     )
     (tmp_path / "in" / "a.ips").write_text(text)
-    plan = Plan(open_store(str(tmp_path / "out")), Part())
-    selection = Selection(str(tmp_path / "in"))
-    plan.begin(selection.description())
-    for shard in plan.shards(selection.keys):
-        scan_shard(selection.source, str(tmp_path / "out"), shard)
+    one_process(Selection(str(tmp_path / "in")), tmp_path / "out")
 
     run("report", tmp_path / "out", "--html", tmp_path / "page.html")
 
@@ -142,10 +130,8 @@ def test_names_from_reports_are_escaped(tmp_path: Path, name: str) -> None:
 
 
 def test_a_scan_that_found_nothing_has_a_report(tmp_path: Path) -> None:
-    plan = Plan(open_store(str(tmp_path / "out")), Part())
-    plan.begin("nothing")
-    assert list(plan.shards(lambda _after, _planned: ())) == []
-    plan.finish(plan.results())
+    (tmp_path / "in").mkdir()
+    assert one_process(Selection(str(tmp_path / "in")), tmp_path / "out") == []
 
     shown = run("report", tmp_path / "out", "--html", tmp_path / "page.html")
 
