@@ -74,8 +74,9 @@ PAGES: dict[str | None, Page] = {
         aliases=("OVER_DEALLOC",),
         notes=(
             (
-                "Before macOS 11.3 the rule was another: the references of a guarded receive right were "
-                "changed with mach_port_mod_refs, and the payload is the guard."
+                "Up to macOS 15.3 it is also raised when mach_port_mod_refs ends a guarded receive right "
+                "(before 11.3 for that alone): the payload is the guard then, and the fix that of DESTROY. "
+                "Since 15.4 that is a DESTROY."
             ),
             (
                 "Apple's guide gives the copy-in operation as 0x03 in the top byte; the kernel headers say "

@@ -318,10 +318,11 @@ _MOD_REFS = (
         ),
     ),
     Payload(
+        # ipc_right_delta raises DESTROY in its place since xnu-11417.101.15.
         _guard(
             "the context value of a guarded receive right whose references were changed", confidence=HEADER
         ),
-        before=_M13,
+        before=_M15_4,
     ),
 )
 
@@ -511,7 +512,7 @@ PAYLOADS: dict[str, tuple[Payload, ...]] = {
     "NONE": (Payload((Part(63, 0, "detail", "detail of the policy", words=names.policy_detail),)),),
     "DESTROY": (Payload(_guard()),),
     "MOD_REFS": _MOD_REFS,
-    "MOD_REFS_NON_FATAL": _MOD_REFS,
+    "MOD_REFS_NON_FATAL": _MOD_REFS[:-1],  # of pinned ports alone
     "INVALID_OPTIONS": (
         Payload(
             (
