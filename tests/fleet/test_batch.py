@@ -91,6 +91,29 @@ def test_another_type_is_named() -> None:
         violations(pa.RecordBatch.from_pydict({"path": ["a"], "bytes": [1]}))
 
 
+@pytest.mark.parametrize("kind", [pa.int64(), pa.binary()])
+@pytest.mark.parametrize("name", ["path", "etag"])
+def test_another_type_of_a_text_is_named(name: str, kind: pa.DataType) -> None:
+    columns = {"path": pa.array(["a"]), "bytes": pa.array([b""]), name: pa.array([None], kind)}
+
+    with pytest.raises(TypeError, match=f"the column '{name}' is {kind}: expected string"):
+        violations(pa.RecordBatch.from_pydict(columns))
+
+
+@pytest.mark.parametrize(
+    ("texts", "binaries"),
+    [(pa.large_string(), pa.large_binary()), (pa.string_view(), pa.binary_view()), (pa.null(), pa.binary())],
+)
+def test_every_form_of_text_and_bytes_is_read(texts: pa.DataType, binaries: pa.DataType) -> None:
+    path = None if texts == pa.null() else "a.ips"
+    contents = pa.array([report(0, guard=True).encode()], binaries)
+    found = violations(pa.RecordBatch.from_pydict({"path": pa.array([path], texts), "bytes": contents}))
+
+    assert found.column("path").to_pylist() == [path or ""]
+    assert found.column("code").to_pylist() == [f"{CODE:#x}"]
+    found.validate(full=True)
+
+
 def test_it_can_be_pickled_and_called_by_threads() -> None:
     again = pickle.loads(pickle.dumps(violations))  # noqa: S301 - our own function
     asked = batch(*(report(number, guard=True) for number in range(20)))

@@ -64,6 +64,8 @@ Telemetry of an IPC policy (`guards.is_policy_telemetry`) has a row too, with th
 without a severity, as in the rows of a scan.
 """
 
+_BINARY: Final = (pa.binary(), pa.large_binary(), pa.binary_view())
+_STRINGS: Final = (pa.string(), pa.large_string(), pa.string_view(), pa.null())
 _OS_MAJOR = re.compile(r"(?:macOS|OS X|iOS|iPhone OS|Mac OS X|watchOS|tvOS|visionOS)\D{0,3}(\d{1,2})\b")
 
 
@@ -101,10 +103,19 @@ def _columns(batch: pa.RecordBatch) -> tuple[list[str], pa.Array, list[str | Non
         if name not in batch.schema.names:
             raise KeyError(f"the batch has no column {name!r}: expected path (string) and bytes (binary)")
     contents = batch.column("bytes")
-    if not (pa.types.is_binary(contents.type) or pa.types.is_large_binary(contents.type)):
+    if contents.type not in _BINARY:
         raise TypeError(f"the column 'bytes' is {contents.type}: expected binary")
-    etags = batch.column("etag").to_pylist() if "etag" in batch.schema.names else None
-    return batch.column("path").to_pylist(), contents, etags
+    paths = [path or "" for path in _texts(batch, "path")]
+    return paths, contents, _texts(batch, "etag") if "etag" in batch.schema.names else None
+
+
+def _texts(batch: pa.RecordBatch, name: str) -> list[str | None]:
+    column = batch.column(name)
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if kind not in _STRINGS:
+        raise TypeError(f"the column {name!r} is {column.type}: expected string")
+    texts: list[str | None] = column.to_pylist()
+    return texts
 
 
 def rows_of(path: str, etag: str | None, content: bytes | memoryview) -> list[dict[str, Any]]:
