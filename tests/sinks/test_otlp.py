@@ -14,7 +14,7 @@ from excguard.mach.host import Host
 from excguard.pipeline.hit import Hit
 from excguard.pipeline.sink_worker import CAPACITY, SinkWorker
 from excguard.pipeline.suppressed import SiteKey, Suppressed
-from excguard.sinks import otlp
+from excguard.sinks import otlp, otlp_settings
 from excguard.sinks.http_sender import Backoff
 from tests.support.clock import Clock
 from tests.support.http_receiver import Receiver
@@ -30,7 +30,7 @@ def make_sink(server: Receiver, complaints: list[str], clock: Clock):
 
     def make(endpoint: str | None = None, **variables: str) -> otlp.OtlpSink:
         environment = {f"OTEL_EXPORTER_OTLP_{name}": value for name, value in variables.items()}
-        settings = otlp.settings(server.url if endpoint is None else endpoint, environment)
+        settings = otlp_settings.read(server.url if endpoint is None else endpoint, environment)
         return otlp.OtlpSink(settings, HOST, complaints.append, Backoff(clock))
 
     return make
@@ -322,7 +322,7 @@ def test_more_is_taken_while_nothing_can_be_sent(server: Receiver, make_sink, ma
 def test_where_records_are_sent(endpoint: str, variables: dict[str, str], url: str) -> None:
     environment = {f"OTEL_EXPORTER_OTLP_{name}": value for name, value in variables.items()}
 
-    assert otlp.settings(endpoint, environment).url == url
+    assert otlp_settings.read(endpoint, environment).url == url
 
 
 def test_headers_resource_and_service_name_are_the_environments(server: Receiver, make_hit) -> None:
@@ -332,7 +332,7 @@ def test_headers_resource_and_service_name_are_the_environments(server: Receiver
         "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment=qa,host.name=mac%2D7",
         "OTEL_SERVICE_NAME": "fleet",
     }
-    sink = otlp.OtlpSink(otlp.settings(server.url, environment), HOST, print)
+    sink = otlp.OtlpSink(otlp_settings.read(server.url, environment), HOST, print)
     sink.hit(make_hit())
     sink.flush()
 
@@ -366,12 +366,12 @@ def test_headers_resource_and_service_name_are_the_environments(server: Receiver
     ],
 )
 def test_a_variable_that_cannot_work_is_named(variable: str, value: str) -> None:
-    with pytest.raises(otlp.SettingsError, match=f"OTEL_EXPORTER_OTLP_{variable}"):
-        otlp.settings("", {f"OTEL_EXPORTER_OTLP_{variable}": value})
+    with pytest.raises(otlp_settings.SettingsError, match=f"OTEL_EXPORTER_OTLP_{variable}"):
+        otlp_settings.read("", {f"OTEL_EXPORTER_OTLP_{variable}": value})
 
 
 def test_architectures_have_the_names_of_the_conventions(server: Receiver, make_hit) -> None:
-    sink = otlp.OtlpSink(otlp.settings(server.url, {}), replace(HOST, machine="x86_64"), print)
+    sink = otlp.OtlpSink(otlp_settings.read(server.url, {}), replace(HOST, machine="x86_64"), print)
     sink.hit(make_hit())
     sink.flush()
 
@@ -380,5 +380,5 @@ def test_architectures_have_the_names_of_the_conventions(server: Receiver, make_
 
 def test_a_certificate_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("not a certificate")
-    with pytest.raises(otlp.SettingsError, match="CERTIFICATE"):
-        otlp.settings("", {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(tmp_path / "ca.pem")})
+    with pytest.raises(otlp_settings.SettingsError, match="CERTIFICATE"):
+        otlp_settings.read("", {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(tmp_path / "ca.pem")})

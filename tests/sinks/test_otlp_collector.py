@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from excguard.decoding.site import Place
 from excguard.pipeline.suppressed import SiteKey, Suppressed
-from excguard.sinks import otlp
+from excguard.sinks import otlp, otlp_settings
 from tests.sinks.test_otlp import HOST
 from tests.support.http_receiver import Receiver, receiver
 from tests.support.waiting import wait_until
@@ -73,7 +73,7 @@ def collector(behind: Receiver) -> Iterator[str]:
 
 def send(url: str, hits: list[Hit]) -> otlp.OtlpSink:
     complaints: list[str] = []
-    sink = otlp.OtlpSink(otlp.settings(url, {}), HOST, complaints.append)
+    sink = otlp.OtlpSink(otlp_settings.read(url, {}), HOST, complaints.append)
     for hit in hits:
         sink.hit(hit)
     violation = hits[0].violation

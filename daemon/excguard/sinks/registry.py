@@ -20,9 +20,9 @@ What goes wrong later, and must reach a person although the sink cannot write, g
 def _otlp(config: Config, host: Host, complain: Complain) -> Sink | None:
     if not config.otlp.enabled:
         return None
-    from excguard.sinks import otlp  # noqa: PLC0415 - with a client of HTTP, which few need
+    from excguard.sinks import otlp, otlp_settings  # noqa: PLC0415 - with a client of HTTP, which few need
 
-    return otlp.OtlpSink(otlp.settings(config.otlp.endpoint, os.environ), host, complain)
+    return otlp.OtlpSink(otlp_settings.read(config.otlp.endpoint, os.environ), host, complain)
 
 
 def _webhook(config: Config, _host: Host, complain: Complain) -> Sink | None:
