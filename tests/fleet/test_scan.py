@@ -30,7 +30,7 @@ import pytest
 
 from excguard.crash_reports import scan as scan_command
 from excguard.crash_reports.prefilter import HEAD
-from excguard.fleet import engine, listing
+from excguard.fleet import engine, inventory
 from excguard.fleet import plan as plan_module
 from excguard.fleet.engine import Engine, EngineError
 from excguard.fleet.listing import Part, Selection
@@ -798,7 +798,7 @@ def test_a_list_of_an_inventory_that_is_none_is_named(tmp_path: Path, schema: st
     (tmp_path / "list").write_bytes(data)
 
     with pytest.raises(StoreError, match="list: not a list of an S3 Inventory") as raised:
-        list(listing.of_inventory(LocalStore(tmp_path), "manifest.json"))
+        list(inventory.keys(LocalStore(tmp_path), "manifest.json"))
     assert "\n" not in str(raised.value)
 
 
@@ -809,11 +809,11 @@ def test_a_list_in_the_form_of_parquet_that_is_none_is_named(tmp_path: Path, dat
     (tmp_path / "list").write_bytes(data)
 
     with pytest.raises(StoreError, match="not a list of an S3 Inventory"):
-        list(listing.of_inventory(LocalStore(tmp_path), "manifest.json"))
+        list(inventory.keys(LocalStore(tmp_path), "manifest.json"))
 
 
 def test_a_fifo_in_the_output_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "manifest.json")
 
     with pytest.raises(StoreError, match="not a regular file"):
-        list(listing.of_inventory(LocalStore(tmp_path), "manifest.json"))
+        list(inventory.keys(LocalStore(tmp_path), "manifest.json"))

@@ -38,6 +38,7 @@ from excguard.crash_reports.symbols.symbol import Image, Symbol
 from excguard.decoding import pages
 from excguard.decoding.code import DecodeError, parse_numbers
 from excguard.decoding.site import Site
+from excguard.fleet import inventory as s3_inventory
 from excguard.fleet import listing, plan
 from excguard.fleet.store import LocalStore, StoreError
 from excguard.gate import baseline
@@ -271,7 +272,7 @@ def inventory(data: bytes) -> None:
         for written in (rows, gzip.compress(rows, 1)):
             store.put("list", written)
             try:
-                list(listing.of_inventory(store, "manifest.json"))
+                list(s3_inventory.keys(store, "manifest.json"))
             except StoreError as error:
                 _one_line(error)
 

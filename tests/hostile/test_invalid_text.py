@@ -7,7 +7,7 @@ import pytest
 from excguard.cli import run_journal
 from excguard.crash_reports.metadata import Metadata, metadata
 from excguard.crash_reports.symbolicated_copy import symbolicated_copy
-from excguard.fleet import listing
+from excguard.fleet import inventory
 from excguard.fleet.store import StoreError, open_store
 from excguard.gate import baseline
 from excguard.gate.baseline import BaselineError
@@ -35,7 +35,7 @@ def test_manifest_of_an_inventory(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "manifest.json").write_bytes(text)
 
     with pytest.raises(StoreError, match="not an S3 Inventory manifest"):
-        list(listing.of_inventory(open_store(str(tmp_path)), "manifest.json"))
+        list(inventory.keys(open_store(str(tmp_path)), "manifest.json"))
 
 
 @pytest.mark.parametrize("text", [b"a=" + b"[" * 100_000, b'site = "\xff"', b"\x00"], ids=range(3))
