@@ -51,6 +51,8 @@ from excguard.knowledge import releases
         ("iPadOS 18.1", 150100),
         ("watchOS 10.4", 140400),
         ("visionOS 2.4", 150400),
+        ("visionOS 1.1", 140400),
+        ("visionOS 1.2", 140500),
         ("tvOS 17.0", 140000),
         ("Darwin 25.6.0", 260600),
         ("Darwin 23.4.0", 140400),

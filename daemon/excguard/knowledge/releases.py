@@ -178,6 +178,8 @@ def _from_mobile(name: str, written: str, major: int, minor: int) -> Release:
         shown, ios = "watchOS", major + 7 if major < 26 else major
     elif name in ("visionos", "xros"):
         shown, ios = "visionOS", major + 16 if major < 26 else major
+        if major == 1:  # visionOS 1.1 came with iOS 17.4 (SwiftStdlib 5.10 of Swift's availability macros)
+            minor += 3
     elif name == "bridgeos":
         shown, ios = "bridgeOS", major + 9 if major < 11 else major + 8 if major < 26 else major
     if not (7 <= ios <= 18 or ios >= 26):
