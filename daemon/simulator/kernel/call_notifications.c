@@ -159,6 +159,27 @@ static kern_return_t dispatch_request(const struct wire_request *request, struct
     }
 }
 
+/*
+ * The trap leaves what is not to become a send-once right to a message to the kernel: that takes the right,
+ * and MIG's routine does not.
+ */
+static kern_return_t request_by_message(mach_port_name_t notify_name, mach_msg_type_name_t disposition) {
+    struct entry *entry = space_lookup(current->task->space, notify_name);
+    struct port *port;
+    kern_return_t result = entry ? right_copyin(entry, disposition, COPYIN_PORT_DESCRIPTOR,
+                                                COPYIN_DEAD_OK | COPYIN_IMMOVABLE_OK, NULL, &port)
+                                 : KERN_INVALID_NAME;
+    if (result == KERN_INVALID_RIGHT) {
+        guard_raise(GUARD_SEND_INVALID_RIGHT, notify_name,
+                    guard_reason(MPG_FLAGS_SEND_INVALID_RIGHT_PORT, 0, disposition));
+    }
+    if (result != KERN_SUCCESS) {
+        return MACH_SEND_INVALID_RIGHT;
+    }
+    port_release_right(port, right_received_kind(disposition));
+    return MIG_TYPE_ERROR;
+}
+
 /* _kernelrpc_mach_port_request_notification_trap, osfmk/ipc/mach_kernelrpc.c: its own errors come first. */
 kern_return_t call_port_request_notification(struct thread *thread, const struct wire_request *request,
                                              const uint8_t *payload) {
@@ -167,8 +188,7 @@ kern_return_t call_port_request_notification(struct thread *thread, const struct
     mach_msg_type_name_t disposition = word(request, 5);
     struct port *notify = NULL, *previous = NULL;
     if (MACH_PORT_VALID(notify_name) && right_received_kind(disposition) != MACH_MSG_TYPE_PORT_SEND_ONCE) {
-        return MIG_TYPE_ERROR; /* the trap hands it on to MIG's routine, whose descriptor is a send-once right
-                                */
+        return request_by_message(notify_name, disposition);
     }
     if (MACH_PORT_VALID(notify_name)) {
         struct entry *entry = space_lookup(current->task->space, notify_name);
@@ -192,6 +212,15 @@ kern_return_t call_port_request_notification(struct thread *thread, const struct
         port_release_right(notify, MACH_MSG_TYPE_PORT_SEND_ONCE);
         return result;
     }
-    thread->reply.value[0] = space_copyout(current->task->space, previous, MACH_MSG_TYPE_PORT_SEND_ONCE);
+    /*
+     * The trap, which takes requests alone and no cancellations, fails for a port before it that has died,
+     * and the new request stands.
+     */
+    bool fails = port_valid(previous) && !previous->active && notify;
+    mach_port_name_t name = space_copyout(current->task->space, previous, MACH_MSG_TYPE_PORT_SEND_ONCE);
+    if (fails) {
+        return KERN_INVALID_CAPABILITY;
+    }
+    thread->reply.value[0] = name;
     return KERN_SUCCESS;
 }

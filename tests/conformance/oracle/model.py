@@ -88,6 +88,8 @@ class Model(Space):
             if notify is not None:
                 self._notify(notify, SEND_ONCE)
             raise
+        if notify is not None and previous is not None and not previous.alive:
+            raise Answer("KERN_INVALID_CAPABILITY")  # of ipc_object_copyout; the new request stands
         given = "NULL" if previous is None else self._copyout(Right(ONCE, previous), result)
         raise Answer("KERN_SUCCESS", previous=given)
 

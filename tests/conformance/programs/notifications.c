@@ -99,6 +99,24 @@ CHECK(second_request_replaces_the_first) {
     nothing_came();
 }
 
+/*
+ * _kernelrpc_mach_port_request_notification_trap, mach_kernelrpc.c: ipc_object_copyout of the request before
+ * it fails. A cancellation is a message to the kernel (libsyscall/mach/mach_port.c), which gives a dead name.
+ */
+CHECK(second_request_after_the_first_died) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0), first = receive_right(0, 0), previous;
+    MUST(mach_port_request_notification(SELF, port, MACH_NOTIFY_DEAD_NAME, 0, first,
+                                        MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
+    MUST(mach_port_mod_refs(SELF, first, MACH_PORT_RIGHT_RECEIVE, -1));
+    notify = receive_right(0, 0);
+    EXPECT(KERN_INVALID_CAPABILITY, ask_in_vain(port, MACH_NOTIFY_DEAD_NAME, 0));
+    nothing_came();
+    EXPECT(MACH_PORT_TYPE_SEND_ONCE, type_of(cancel(port, MACH_NOTIFY_DEAD_NAME)));
+    ask(port, MACH_NOTIFY_DEAD_NAME, 0);
+    MUST(mach_port_mod_refs(SELF, notify, MACH_PORT_RIGHT_RECEIVE, -1));
+    EXPECT(MACH_PORT_DEAD, cancel(port, MACH_NOTIFY_DEAD_NAME));
+}
+
 /* ipc_right_request_alloc, ipc_right.c */
 CHECK(dead_name_of_the_dead) {
     mach_port_t dead = dead_name();
@@ -444,6 +462,28 @@ CHECK(refused) {
     EXPECT(KERN_INVALID_NAME, /* of the trap's own copyin, mach_kernelrpc.c */
            mach_port_request_notification(SELF, port, MACH_NOTIFY_DEAD_NAME, 0, no_name(),
                                           MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous));
+}
+
+/*
+ * _kernelrpc_mach_port_request_notification_trap, mach_kernelrpc.c; ipc_kobject_server,
+ * osfmk/kern/ipc_kobject.c: another kind of right goes to the kernel in a message, which MIG's routine
+ * refuses and destroys.
+ */
+CHECK(notify_by_another_right) {
+    mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0),
+                other = receive_right(MPO_INSERT_SEND_RIGHT, 0), previous;
+    EXPECT(MIG_TYPE_ERROR, mach_port_request_notification(SELF, port, MACH_NOTIFY_NO_SENDERS, 0, other,
+                                                          MACH_MSG_TYPE_COPY_SEND, &previous));
+    EXPECT(1, refs_of(other, MACH_PORT_RIGHT_SEND));
+    EXPECT(MIG_TYPE_ERROR, mach_port_request_notification(SELF, port, MACH_NOTIFY_NO_SENDERS, 0, other,
+                                                          MACH_MSG_TYPE_MOVE_SEND, &previous));
+    EXPECT(MACH_PORT_TYPE_RECEIVE, type_of(other));
+    EXPECT(MACH_SEND_INVALID_RIGHT,
+           mach_port_request_notification(SELF, port, MACH_NOTIFY_NO_SENDERS, 0, other,
+                                          MACH_MSG_TYPE_MOVE_SEND, &previous));
+    EXPECT(MIG_TYPE_ERROR, mach_port_request_notification(SELF, port, MACH_NOTIFY_NO_SENDERS, 0, other,
+                                                          MACH_MSG_TYPE_MOVE_RECEIVE, &previous));
+    EXPECT(0, type_of(other));
 }
 
 /* mach_port.defs: notify is a send-once right of any disposition */
