@@ -108,6 +108,15 @@ static int compare_names(const void *one, const void *other) {
     return names[0] < names[1] ? -1 : names[0] > names[1];
 }
 
+static void add_names(struct thread *thread, struct list *members) {
+    LIST_EACH(members, node) {
+        mach_port_name_t name = LIST_MEMBER(node, struct member, in_set)->port->name;
+        if (thread->reply.size + sizeof name <= WIRE_MESSAGE_MAX) {
+            thread_payload(thread, &name, sizeof name);
+        }
+    }
+}
+
 kern_return_t call_port_get_set_status(struct thread *thread, const struct wire_request *request,
                                        const uint8_t *payload) {
     (void)payload;
@@ -122,12 +131,8 @@ kern_return_t call_port_get_set_status(struct thread *thread, const struct wire_
     if (!(entry->bits & MACH_PORT_TYPE_PORT_SET)) {
         return KERN_INVALID_RIGHT;
     }
-    LIST_EACH(&entry->set->members, node) {
-        mach_port_name_t name = LIST_MEMBER(node, struct member, in_set)->port->name;
-        if (thread->reply.size + sizeof name <= WIRE_MESSAGE_MAX) {
-            thread_payload(thread, &name, sizeof name);
-        }
-    }
+    add_names(thread, &entry->set->members);
+    add_names(thread, &entry->set->preposted);
     if (rule(RULE_MEMBERS_SORTED)) {
         qsort(thread->reply_payload, thread->reply.size / sizeof(mach_port_name_t), sizeof(mach_port_name_t),
               compare_names);

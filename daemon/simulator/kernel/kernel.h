@@ -189,11 +189,13 @@ struct pset {
     struct space *space;
     mach_port_name_t name;
     struct list members;   /* struct member */
+    struct list preposted; /* those of them that had messages when the set was last looked at */
     struct list receivers; /* struct thread */
 };
 
 struct member {
     struct list in_port, in_set;
+    bool preposted; /* in which list of the set it is */
     struct port *port;
     struct pset *set;
 };
@@ -261,6 +263,10 @@ bool pset_contains(const struct pset *set, const struct port *port);
 void pset_insert(struct pset *set, struct port *port);
 bool pset_extract(struct pset *set, struct port *port); /* false: it was no member */
 void pset_extract_all(struct port *port, const struct pset *except);
+/* The port has a message: its sets hear of it, in the order of the ports (waitq_link_prepost_locked). */
+void pset_prepost(struct port *port);
+/* The member to receive from next; it goes to the end, so that none starves (waitq_set_first_prepost). */
+struct port *pset_first_prepost(struct pset *set);
 
 /* ---- name spaces (space.c) ---- */
 

@@ -174,6 +174,7 @@ void message_deliver(struct message *message) {
             }
         }
     }
+    pset_prepost(port);
 }
 
 /* ---- mach_msg(2) ---- */

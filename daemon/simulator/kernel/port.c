@@ -353,6 +353,7 @@ struct pset *pset_new(struct space *space) {
     struct pset *set = kernel_alloc(sizeof *set);
     set->space = space;
     list_init(&set->members);
+    list_init(&set->preposted);
     list_init(&set->receivers);
     return set;
 }
@@ -366,6 +367,9 @@ static void member_free(struct member *member) {
 void pset_destroy(struct pset *set) {
     while (!list_empty(&set->members)) {
         member_free(LIST_MEMBER(set->members.next, struct member, in_set));
+    }
+    while (!list_empty(&set->preposted)) {
+        member_free(LIST_MEMBER(set->preposted.next, struct member, in_set));
     }
     while (!list_empty(&set->receivers)) {
         receive_fail(LIST_MEMBER(set->receivers.next, struct thread, wait), MACH_RCV_PORT_CHANGED);
@@ -399,6 +403,36 @@ void pset_insert(struct pset *set, struct port *port) {
         struct message *message = LIST_MEMBER(port->messages.next, struct message, link);
         receive_take(thread, port, message);
     }
+    if (!list_empty(&port->messages)) {
+        pset_prepost(port);
+    }
+}
+
+static void move_member(struct member *member, struct list *list) {
+    list_remove(&member->in_set);
+    list_insert(list, &member->in_set);
+    member->preposted = list == &member->set->preposted;
+}
+
+void pset_prepost(struct port *port) {
+    LIST_EACH(&port->members, node) {
+        struct member *member = LIST_MEMBER(node, struct member, in_port);
+        if (!member->preposted) {
+            move_member(member, &member->set->preposted);
+        }
+    }
+}
+
+struct port *pset_first_prepost(struct pset *set) {
+    while (!list_empty(&set->preposted)) {
+        struct member *member = LIST_MEMBER(set->preposted.next, struct member, in_set);
+        if (!list_empty(&member->port->messages)) {
+            move_member(member, &set->preposted);
+            return member->port;
+        }
+        move_member(member, &set->members);
+    }
+    return NULL;
 }
 
 bool pset_extract(struct pset *set, struct port *port) {

@@ -324,19 +324,6 @@ void receive_back(struct thread *thread, struct message *message) {
     message_destroy(message);
 }
 
-/* The first member of a set with a message; it goes to the end, so that none starves. */
-static struct port *next_in_set(struct pset *set) {
-    LIST_EACH(&set->members, node) {
-        struct member *member = LIST_MEMBER(node, struct member, in_set);
-        if (!list_empty(&member->port->messages)) {
-            list_remove(&member->in_set);
-            list_insert(&set->members, &member->in_set);
-            return member->port;
-        }
-    }
-    return NULL;
-}
-
 bool receive_start(struct thread *thread) {
     const struct wire_request *request = &thread->request;
     mach_port_name_t name = (mach_port_name_t)request->arg[3];
@@ -355,7 +342,7 @@ bool receive_start(struct thread *thread) {
         return false;
     }
     struct pset *set = entry->bits & MACH_PORT_TYPE_PORT_SET ? entry->set : NULL;
-    struct port *port = set ? next_in_set(set) : entry->port;
+    struct port *port = set ? pset_first_prepost(set) : entry->port;
     if (port && !list_empty(&port->messages)) {
         receive_take(thread, port, LIST_MEMBER(port->messages.next, struct message, link));
         return false;

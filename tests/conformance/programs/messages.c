@@ -465,6 +465,27 @@ CHECK(sets_name_the_port_and_are_fair) {
     EXPECT(MACH_MSG_SUCCESS, receive_letter(first, &got, 0)); /* a member may be read by itself */
 }
 
+/* do_waitq_select_n_locked and waitq_set_first_prepost, osfmk/kern/waitq.c of xnu-8020.101.4 */
+CHECK(sets_go_by_what_came_first) {
+    mach_port_t ports[3], set = port_set();
+    struct letter got;
+    for (int at = 0; at < 3; at++) {
+        ports[at] = new_port();
+        MUST(mach_port_insert_member(SELF, ports[at], set));
+    }
+    for (int at = 2; at >= 0; at--) {
+        EXPECT(MACH_MSG_SUCCESS, send_letter(ports[at], MACH_MSG_TYPE_MAKE_SEND, at, 0));
+    }
+    EXPECT(MACH_MSG_SUCCESS, send_letter(ports[1], MACH_MSG_TYPE_MAKE_SEND, 3, 0));
+    if (release() >= 1203) {
+        const int order[] = {2, 1, 0, 3};
+        for (int at = 0; at < 4; at++) {
+            EXPECT(MACH_MSG_SUCCESS, receive_letter(set, &got, 0));
+            EXPECT(order[at], got.header.msgh_id);
+        }
+    }
+}
+
 /* ---- full queues ---- */
 
 /* ipc_mqueue_send_locked, ipc_mqueue.c; ipc_kmsg_copyout_pseudo, ipc_kmsg.c */
