@@ -323,7 +323,7 @@ kern_return_t call_port_get_refs(struct thread *thread, const struct wire_reques
     }
     entry_check(entry, false);
     bool counted = right == MACH_PORT_RIGHT_SEND || right == MACH_PORT_RIGHT_DEAD_NAME;
-    if (entry->bits & MACH_PORT_TYPE(right)) {
+    if (entry_type(entry) & MACH_PORT_TYPE(right)) {
         thread->reply.value[0] = counted ? entry_urefs(entry) : 1;
     }
     return KERN_SUCCESS;

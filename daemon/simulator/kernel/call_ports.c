@@ -215,6 +215,18 @@ static kern_return_t find_guardable(const struct wire_request *request, struct p
 
 /* ---- messages that wait ---- */
 
+/* The size of a message as the kernel has it: its header and its descriptors hold pointers. */
+static uint32_t kernel_size(const struct message *message) {
+    enum { KERNEL_HEADER = 32 };
+    uint32_t size = message->size + KERNEL_HEADER - (uint32_t)sizeof(mach_msg_header_t);
+    for (uint32_t at = 0; at < message->descriptor_count; at++) {
+        if (message->descriptors[at].type == MACH_MSG_PORT_DESCRIPTOR) {
+            size += sizeof(mach_msg_guarded_port_descriptor_t) - sizeof(mach_msg_port_descriptor_t);
+        }
+    }
+    return size;
+}
+
 kern_return_t call_port_peek(struct thread *thread, const struct wire_request *request,
                              const uint8_t *payload) {
     (void)payload;
@@ -241,7 +253,7 @@ kern_return_t call_port_peek(struct thread *thread, const struct wire_request *r
     }
     mach_msg_header_t header;
     memcpy(&header, message->bytes, sizeof header);
-    uint32_t head[2] = {seqno ? seqno : port->seqno, message->size};
+    uint32_t head[2] = {seqno ? seqno : port->seqno, kernel_size(message)};
     uint8_t trailer[sizeof(mach_msg_max_trailer_t)];
     receive_write_trailer(trailer, trailer_type, message, head[0], 0);
     thread_payload(thread, head, sizeof head);

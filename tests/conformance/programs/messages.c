@@ -986,7 +986,10 @@ CHECK(ports_out_of_line) {
     EXPECT(1, refs_of(one, MACH_PORT_RIGHT_SEND));
 }
 
-/* mach_port_peek, osfmk/ipc/mach_port.c */
+/*
+ * mach_port_peek, osfmk/ipc/mach_port.c; ipc_mqueue_peek_locked, osfmk/ipc/ipc_mqueue.c: the size is that of
+ * the kernel's own form (USER_HEADER_SIZE_DELTA and KERNEL_DESC_SIZE, osfmk/ipc/ipc_kmsg.c).
+ */
 CHECK(peek_leaves_the_message) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     mach_msg_audit_trailer_t trailer;
@@ -999,10 +1002,15 @@ CHECK(peek_leaves_the_message) {
     EXPECT(MACH_MSG_SUCCESS, send_letter(port, MACH_MSG_TYPE_COPY_SEND, 77, 0));
     EXPECT(KERN_SUCCESS, mach_port_peek(SELF, port, audit, &seqno, &size, &id, (char *)&trailer, &room));
     EXPECT(77, id);
-    EXPECT(sizeof(mach_msg_header_t), size);
+    EXPECT(sizeof(mach_msg_header_t) + 8, size);
     EXPECT(sizeof trailer, room);
     EXPECT(getpid(), trailer.msgh_audit.val[5]);
     EXPECT(1, status_of(port).mps_msgcount);
+    mach_port_t other = receive_right(0, 0);
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(other, port, MACH_MSG_TYPE_COPY_SEND));
+    seqno = 0;
+    EXPECT(KERN_SUCCESS, mach_port_peek(SELF, other, audit, &seqno, &size, &id, (char *)&trailer, &room));
+    EXPECT(offsetof(struct letter, text) + 8 + 4, size);
 }
 
 /* mach_port_assert_attributes, osfmk/ipc/mach_port.c */

@@ -132,6 +132,9 @@ CHECK(references_of_no_right) {
     EXPECT(1, refs_of(MACH_PORT_DEAD, MACH_PORT_RIGHT_SEND_ONCE));
     EXPECT(KERN_SUCCESS, mach_port_mod_refs(SELF, MACH_PORT_NULL, MACH_PORT_RIGHT_SEND, 1));
     EXPECT(KERN_INVALID_NAME, mach_port_mod_refs(SELF, MACH_PORT_DEAD, MACH_PORT_RIGHT_RECEIVE, -1));
+    mach_port_t former = receive_right(MPO_INSERT_SEND_RIGHT, 0); /* whose entry has bit 5 of the types */
+    EXPECT(MACH_MSG_SUCCESS, send_right_to(receive_right(0, 0), former, MACH_MSG_TYPE_MOVE_RECEIVE));
+    EXPECT(0, refs_of(former, MACH_PORT_RIGHT_LABELH));
 }
 
 /* MACH_PORT_UREFS_MAX, ipc_right.h; ipc_right_delta and ipc_right_dealloc, ipc_right.c */
