@@ -24,11 +24,15 @@ CHECKS = [
 
 CHANGED = {
     ("messages", "dead_reply_ports"): "15.4",
+    ("notifications", "order_of_requests"): "13.0",
+    ("rights", "room_for_requests"): "13.0",
+    ("rights", "members_are_sorted"): "12.3",
+    ("tasks", "darwin_number"): "27.0",
     ("tasks", "exception_port_that_cannot_move"): "11.5",
     ("tasks", "guard_behavior_only_grows"): "12.0",
 }
 """Checks that expect one thing before a release and another since, by asking the kernel for its own."""
-BEFORE = {"15.4": "15.3", "11.5": "11.4", "12.0": "11.6"}
+BEFORE = {"27.0": "26.4", "13.0": "12.6", "12.3": "12.2", "15.4": "15.3", "11.5": "11.4", "12.0": "11.6"}
 
 
 @pytest.mark.parametrize(("program", "check"), CHECKS)

@@ -39,6 +39,18 @@ static struct handlers handlers_of(exception_mask_t mask) {
     return handlers;
 }
 
+/* kern.osrelease, bsd/kern/kern_sysctl.c: Darwin's number, which is macOS's since 27 (uname of its releases)
+ */
+CHECK(darwin_number) {
+    char text[32] = "";
+    size_t size = sizeof text;
+    int macos = release() / 100;
+    MUST(sysctlbyname("kern.osrelease", text, &size, NULL, 0));
+    if (macos > 10) {
+        EXPECT(macos >= 27 ? macos : macos == 26 ? 25 : macos + 9, atoi(text));
+    }
+}
+
 /* task_set_exception_ports and task_get_exception_ports_internal, ipc_tt.c */
 CHECK(exception_ports) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
