@@ -263,7 +263,8 @@ kern_return_t call_special_reply_port(struct thread *thread, const struct wire_r
     enum port_type type = real ? PORT_SPECIAL_REPLY : PORT_WEAK_REPLY;
     struct entry *entry = make_port(thread->task->space, type, MPO_INSERT_SEND_RIGHT, 0, 0);
     if (entry) {
-        entry->port->special_reply = entry->port->immovable = true; /* IPC_PORT_INIT_SPECIAL_REPLY */
+        entry->port->special_reply = true; /* IPC_PORT_INIT_SPECIAL_REPLY, ipc_port_init */
+        entry->port->immovable = !rule(RULE_REPLY_PORTS);
     }
     return return_new_name(thread, entry);
 }

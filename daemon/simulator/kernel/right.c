@@ -420,7 +420,8 @@ static bool move_receive_allowed(const struct entry *entry, enum copyin_place pl
     /* The receive right of a connection port moves in the body of a message. */
     bool in_body = place == COPYIN_PORT_DESCRIPTOR || place == COPYIN_GUARDED || place == COPYIN_ARRAY;
     bool connection = port->type == PORT_CONNECTION && in_body;
-    if (port_is_kobject(port) || port_is_reply(port) || (port->immovable && !connection)) {
+    bool stays = port_is_kobject(port) || port_is_reply(port) || port->special_reply;
+    if (stays || (port->immovable && !connection)) {
         guard_raise(GUARD_IMMOVABLE, entry_name(entry), 0);
         return false;
     }
