@@ -96,6 +96,16 @@ CASES = [
         since="12.0",
         before="15.0",
     ),
+    Case(
+        "object_without_reply_port",
+        0x10000,  # fatal here, and so in the place of REQUIRE_REPLY_PORT_SEMANTICS
+        0,
+        None,
+        "ip_violates_rigid_reply_port_semantics, osfmk/ipc/ipc_port.c, xnu-11417.121.6",
+        release="15.5",
+        since="14.4",
+        before="26.0",
+    ),
     # Before, the payloads said less.
     Case(
         "insecure_behavior",

@@ -531,6 +531,16 @@ kern_return_t right_copyin(struct entry *entry, mach_msg_type_name_t disposition
     return KERN_SUCCESS;
 }
 
+/*
+ * Whether a kernel object takes real reply ports alone: of hardened binaries
+ * (ip_violates_rigid_reply_port_semantics, ipc_port.c).
+ */
+static bool is_rigid(const struct port *to, const struct task *task) {
+    bool hardened = task->hardened || task->policy & (EXCSIM_PLATFORM | EXCSIM_HARDENED_RUNTIME);
+    return rule(RULE_OBJECTS_ASK_REPLY_PORTS) && port_is_kobject(to) && to->type != PORT_EXCEPTION_REPLY &&
+           hardened && !(task->policy & (EXCSIM_OF_SIMULATOR | EXCSIM_OPTED_OUT));
+}
+
 /* ipc_right_copyin_check_reply */
 bool right_check_reply(struct entry *entry, mach_msg_type_name_t disposition,
                        const struct entry *destination) {
@@ -570,7 +580,8 @@ bool right_check_reply(struct entry *entry, mach_msg_type_name_t disposition,
         return false;
     }
     const struct port *to = entry_type(destination) & MACH_PORT_TYPE_PORT_RIGHTS ? destination->port : NULL;
-    if (to && to->active && to->enforce_reply_semantics && !reply && port->type != PORT_WEAK_REPLY) {
+    bool asks = to && to->active && to->enforce_reply_semantics && port->type != PORT_WEAK_REPLY;
+    if (!reply && (asks || (to && to->active && is_rigid(to, entry->space->task)))) {
         guard_raise(GUARD_REQUIRE_REPLY_PORT_SEMANTICS, entry_name(entry), 0);
         return false;
     }

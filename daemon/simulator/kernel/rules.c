@@ -182,6 +182,11 @@ static const struct range {
      * (ipc_validate_kmsg_dest_from_user, ipc_kmsg.c of xnu-8792.41.9).
      */
     [RULE_CALLS_MATCH_PORTS] = {130000, FOR_EVER},
+    /*
+     * Kernel objects take real reply ports alone from hardened binaries (ipc_right_copyin_check_reply,
+     * ipc_right.c of xnu-10063.101.15); 26.0 goes by the process's enhanced security.
+     */
+    [RULE_OBJECTS_ASK_REPLY_PORTS] = {140400, 260000},
     /* MPO_ flags of which at most one may be set (mach_port_construct, xnu-10063.101.15). */
     [RULE_FLAGS_EXCLUDE] = {140400, FOR_EVER},
     /*

@@ -182,6 +182,10 @@ SCENARIO(insecure_behavior, receive_right(MPO_INSERT_SEND_RIGHT, 0),
          set_exception_port(port, EXCEPTION_DEFAULT))
 SCENARIO(secure_behavior, receive_right(MPO_INSERT_SEND_RIGHT, 0),
          set_exception_port(port, EXCEPTION_IDENTITY_PROTECTED))
+SCENARIO(object_without_reply_port, receive_right(0, 0),
+         mach_msg(&(mach_msg_header_t){MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE),
+                                       sizeof(mach_msg_header_t), SELF, port, 0, 1},
+                  MACH_SEND_MSG, sizeof(mach_msg_header_t), 0, 0, 0, 0))
 SCENARIO(service_without_reply_port,
          receive_right(MPO_ENFORCE_REPLY_PORT_SEMANTICS | MPO_INSERT_SEND_RIGHT, 0), send_to_service(port))
 SCENARIO(construct_entitled, 0, construct_entitled_port())
@@ -234,6 +238,7 @@ static const struct scenario_row rows[] = {
     {"move_send_pinned", move_send_pinned},
     {"insecure_behavior", insecure_behavior},
     {"secure_behavior", secure_behavior},
+    {"object_without_reply_port", object_without_reply_port},
     {"service_without_reply_port", service_without_reply_port},
     {"construct_entitled", construct_entitled},
     {"guard_flags", guard_flags},
