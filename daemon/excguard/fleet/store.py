@@ -367,9 +367,7 @@ def _profile(url: str) -> dict[str, Any]:
     if not url.startswith(("s3://", "s3a://")) or "AWS_ACCESS_KEY_ID" in os.environ or not _has_profile():
         return {}
     try:
-        from botocore.exceptions import (  # type: ignore[import-untyped]  # noqa: PLC0415 - optional
-            BotoCoreError,
-        )
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - optional
         from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415 - likewise
     except ImportError:
         return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,8 @@ from tests.conformance.oracle.rights import (
 from tests.conformance.oracle.sequences import POLICIES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
     from tests.conformance.oracle.model import Model
     from tests.conformance.oracle.sequences import Row
 
@@ -206,3 +209,53 @@ def sequence(seed: int, release: str, length: int = 60) -> Row:
         new = [name for name in model.variables if name not in before]
         choices.names += [name for name in new if model.alias(name) == name]
     return row
+
+
+def _unanswered(op: Row) -> Row:
+    return {key: op[key] for key in ("call", "args", "result") if key in op}
+
+
+def _bound(op: Row) -> list[str]:
+    """The variables that a call gives a value."""
+    message = op["args"] if isinstance(op["args"], dict) else {}
+    return [*message.get("names", {}).values(), *([op["result"]] if "result" in op else [])]
+
+
+def _distinct(found: Iterable[Row]) -> list[Row]:
+    return list({json.dumps(row, sort_keys=True): row for row in found}.values())
+
+
+def _renamed(found: Any, names: Mapping[str, str]) -> Any:
+    """A call with other variables."""
+    if isinstance(found, dict):
+        return {key: _renamed(value, names) for key, value in found.items()}
+    if isinstance(found, list):
+        return [_renamed(value, names) for value in found]
+    return names.get(found, found) if isinstance(found, str) else found
+
+
+def crossed(rows: Sequence[Row], release: str, count: int) -> Iterator[Row]:
+    """States of rows with calls of others, ``count`` of them a state, and a look at every name after each.
+
+    A state is a row without its last call; the call is about names of the state, by chance.
+    """
+    chance = random.Random(release)  # noqa: S311 - the same rows each time
+    variables = {name for row in rows for op in row["ops"] for name in _bound(op)}
+    calls = _distinct(_unanswered(op) for row in rows for op in row["ops"])
+    states = _distinct({"task": row["task"], "ops": row["ops"][:-1]} for row in rows if row["ops"][1:])
+    for number, state in enumerate(states):
+        for at, call in enumerate(chance.sample(calls, count)):
+            row = state | {"id": f"crossed/{release}/{number}/{at}", "release": [release]}
+            try:
+                model = _after(row)
+                names = [name for name in model.variables if model.alias(name) == name]
+                if not names:
+                    break
+                new = {name: f"new_{name}" for name in _bound(call)}
+                others = {name: chance.choice(names) for name in sorted(variables)}
+                ops = [*state["ops"], model.answer(_renamed(call, others | new))]
+                if ops[-1].get("process") != "ends":
+                    ops += [model.answer({"call": "mach_port_type", "args": [name]}) for name in names]
+            except Unknown:
+                continue
+            yield row | {"ops": ops}

@@ -385,6 +385,9 @@ class Space:
             raise Unknown(flags)
         if self.release < (13,):  # bits that it does not know
             flags &= ~(REPLY_PORT | ENFORCES | WEAK_REPLY_PORT)
+        exclusive = flags & (REPLY_PORT | ENFORCES | WEAK_REPLY_PORT)
+        if (14, 4) <= self.release < (26,) and exclusive & (exclusive - 1):
+            raise Answer("KERN_INVALID_ARGUMENT")
         entry = self._new()
         entry.kinds = RECEIVE
         guarded = bool(flags & CONTEXT_AS_GUARD)

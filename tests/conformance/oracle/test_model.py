@@ -8,7 +8,7 @@ import pytest
 
 from tests.conformance.oracle import sequences
 from tests.conformance.oracle.port_types import task_of
-from tests.conformance.oracle.random_calls import sequence
+from tests.conformance.oracle.random_calls import crossed, sequence
 from tests.conformance.oracle.rights import Unknown
 from tests.support.mach_machine import Kind
 
@@ -58,9 +58,8 @@ def test_the_model_answers_as_the_rows(release: str) -> None:
     assert known > 400
 
 
-def _differences(boot: Callable[[Kind], Machine], release: str, seeds: range) -> list[str]:
+def _differences(boot: Callable[[Kind], Machine], release: str, rows: list[sequences.Row]) -> list[str]:
     machine = boot(Kind(release, before=f"{release}.99", guard_default=_MP_AND_VM_DELIVER))
-    rows = [sequence(seed, release) for seed in seeds]
     outcomes = sequences.run([machine.program("sequences")], rows, machine.environ)
     return [str(difference) for difference in sequences.agreement(rows, outcomes)[1]]
 
@@ -76,7 +75,7 @@ def on_simulator(request: pytest.FixtureRequest) -> None:
 @pytest.mark.parametrize("release", ["11.2", "13.3", "15.4", "26.0"])
 def test_random_calls_are_answered_as_by_the_model(boot: Callable[[Kind], Machine], release: str) -> None:
     """A few, every day."""
-    assert _differences(boot, release, range(100)) == []
+    assert _differences(boot, release, [sequence(seed, release) for seed in range(100)]) == []
 
 
 @pytest.mark.slow
@@ -87,5 +86,19 @@ def test_many_random_calls_are_answered_as_by_the_model(
 ) -> None:
     """Others of each release."""
     first = 1000 + sequences.RELEASES.index(release) * 14_300
+    rows = [sequence(seed, release) for seed in range(first, first + 14_300)]
 
-    assert _differences(boot, release, range(first, first + 14_300)) == []
+    assert _differences(boot, release, rows) == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("on_simulator")
+@pytest.mark.parametrize("release", sequences.RELEASES)
+def test_calls_in_states_of_rows_are_answered_as_by_the_model(
+    boot: Callable[[Kind], Machine], release: str
+) -> None:
+    """Each state of a row with five calls of other rows."""
+    rows = list(crossed(sequences.load(release), release, 5))
+
+    assert len(rows) > 1000
+    assert _differences(boot, release, rows) == []
