@@ -226,8 +226,18 @@ SILENT_SOURCES = {
     "send_bad_voucher": f"ipc_kmsg_copyin_header, {OLD_KMSG}",
     "port_destroyed_twice": f"mach_port_request_notification, {OLD_PORT}",
 }
+_SINCE = {"move_to_no_set": "12.3"}
+"""Those that were not blamed in 12.0 (mach_port_move_member, mach_port.c, xnu-8020.101.4)."""
+
 SILENT = [
-    case._replace(payload=0, target=None, release="15.5", before="26.0", source=SILENT_SOURCES[case.scenario])
+    case._replace(
+        payload=0,
+        target=None,
+        release="15.5",
+        since=_SINCE.get(case.scenario, case.since),
+        before="26.0",
+        source=SILENT_SOURCES[case.scenario],
+    )
     for case in DELIVERED
 ]
 """The same misuses before: the payload is 0."""
@@ -409,9 +419,9 @@ def test_misuse_raises_its_guard(boot: Callable[[Kind], Machine], case: Case) ->
     assert seen.exit["status"] == (-9 if case.result is None else 0)
 
 
-def test_second_name_of_a_port_set_move_is_blamed(machine: Machine) -> None:
-    """ipc_right_lookup_two_write, osfmk/ipc/ipc_right.c, xnu-11417.121.6."""
-    (hit,) = machine.watch("misuse", "move_to_no_name").hits
+def test_second_name_of_a_port_set_move_is_blamed(boot: Callable[[Kind], Machine]) -> None:
+    """ipc_right_lookup_two_write, osfmk/ipc/ipc_right.c, xnu-11417.121.6; since xnu-8020.101.4."""
+    (hit,) = boot(Kind(since="12.3")).watch("misuse", "move_to_no_name").hits
 
     assert hit[0] >> 32 == code(INVALID_NAME, 0) >> 32
 
