@@ -30,7 +30,7 @@ struct answer {
 };
 
 /*
- * Makes a call: up to seven arguments as an initializer of `struct wire_request.arg`, and a payload.
+ * Makes a call: up to eight arguments as an initializer of `struct wire_request.arg`, and a payload.
  * MIG_SERVER_DIED without a kernel: it has ended, or EXCSIM_SOCKET names none, which is said once on stderr.
  */
 struct answer connection_call(struct call_site site, enum wire_op op, const uint64_t arg[8],

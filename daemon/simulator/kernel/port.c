@@ -155,13 +155,13 @@ void port_release_send(struct port *port) {
 }
 
 void port_release_rights(struct port *port, uint32_t type) {
-    struct port *once = NULL;
-    uint32_t mscount = port->mscount;
     if (!(type & MACH_PORT_TYPE_RECEIVE)) {
         port_release_right(port, type & MACH_PORT_TYPE_SEND ? MACH_MSG_TYPE_PORT_SEND
                                                             : MACH_MSG_TYPE_PORT_SEND_ONCE);
         return;
     }
+    struct port *once = NULL;
+    uint32_t mscount = port->mscount;
     if (type & MACH_PORT_TYPE_SEND) {
         if (!--port->srights) {
             once = port->nsrequest;

@@ -580,8 +580,11 @@ bool right_check_reply(struct entry *entry, mach_msg_type_name_t disposition,
         return false;
     }
     const struct port *to = entry_type(destination) & MACH_PORT_TYPE_PORT_RIGHTS ? destination->port : NULL;
-    bool asks = to && to->active && to->enforce_reply_semantics && port->type != PORT_WEAK_REPLY;
-    if (!reply && (asks || (to && to->active && is_rigid(to, entry->space->task)))) {
+    if (reply || !to || !to->active) {
+        return true;
+    }
+    bool asks = to->enforce_reply_semantics && port->type != PORT_WEAK_REPLY;
+    if (asks || is_rigid(to, entry->space->task)) {
         guard_raise(GUARD_REQUIRE_REPLY_PORT_SEMANTICS, entry_name(entry), 0);
         return false;
     }

@@ -195,13 +195,10 @@ bool entry_check(struct entry *entry, bool allow_dead_once) {
         port->sorights--;
     }
     entry_detach(entry);
+    entry_cancel_request(entry); /* notified when the port died */
     uint32_t marks = rule(RULE_PORT_TYPES) ? BITS_PINNED : BITS_PINNED | BITS_IMMOVABLE;
     entry->bits = (entry->bits & ~(BITS_TYPE | BITS_UREFS | marks)) | MACH_PORT_TYPE_DEAD_NAME | urefs;
     entry->port = NULL;
-    entry->request_state = REQUEST_NONE;
-    if (entry->request_slot) {
-        port_remove_request(port, entry);
-    }
     port_release(port);
     return true;
 }

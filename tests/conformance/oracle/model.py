@@ -403,7 +403,7 @@ class Model(Space):
         call: Callable[..., None] | None = getattr(self, op["call"], None)
         if not op["call"].startswith("mach_") or call is None:
             raise Unknown(op["call"])
-        known: Row = {key: op[key] for key in ("call", "args", "result") if key in op}
+        known = unanswered(op)
         extra = {"result": op["result"]} if "result" in op else {}
         args = [op["args"]] if isinstance(op["args"], dict) else op["args"]
         self._pending = None
@@ -421,6 +421,11 @@ class Model(Space):
             if self._ends(guard):
                 known["process"] = "ends"
         return known
+
+
+def unanswered(op: Row) -> Row:
+    """The call of a row alone."""
+    return {key: op[key] for key in ("call", "args", "result") if key in op}
 
 
 def is_well_formed(descriptor: Row) -> bool:

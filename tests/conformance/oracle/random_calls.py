@@ -6,6 +6,7 @@ import json
 import random
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.conformance.oracle.model import unanswered
 from tests.conformance.oracle.port_types import LEVELS, task_of
 from tests.conformance.oracle.rights import (
     ALLOCATED,
@@ -211,10 +212,6 @@ def sequence(seed: int, release: str, length: int = 60) -> Row:
     return row
 
 
-def _unanswered(op: Row) -> Row:
-    return {key: op[key] for key in ("call", "args", "result") if key in op}
-
-
 def _bound(op: Row) -> list[str]:
     """The variables that a call gives a value."""
     message = op["args"] if isinstance(op["args"], dict) else {}
@@ -241,7 +238,7 @@ def crossed(rows: Sequence[Row], release: str, count: int) -> Iterator[Row]:
     """
     chance = random.Random(release)  # noqa: S311 - the same rows each time
     variables = {name for row in rows for op in row["ops"] for name in _bound(op)}
-    calls = _distinct(_unanswered(op) for row in rows for op in row["ops"])
+    calls = _distinct(unanswered(op) for row in rows for op in row["ops"])
     states = _distinct({"task": row["task"], "ops": row["ops"][:-1]} for row in rows if row["ops"][1:])
     for number, state in enumerate(states):
         for at, call in enumerate(chance.sample(calls, count)):

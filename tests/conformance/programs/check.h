@@ -93,6 +93,12 @@ static inline mach_msg_return_t send_letter(mach_port_t to, mach_msg_type_name_t
     return mach_msg(&header, MACH_SEND_MSG | option, sizeof header, 0, 0, 0, 0);
 }
 
+static inline mach_msg_return_t send_for_reply(mach_port_t to, mach_msg_type_name_t remote, mach_port_t reply,
+                                               mach_msg_type_name_t local) {
+    mach_msg_header_t header = {MACH_MSGH_BITS(remote, local), sizeof header, to, reply, 0, 1};
+    return mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0);
+}
+
 static inline mach_msg_return_t send_right_to(mach_port_t to, mach_port_t right,
                                               mach_msg_type_name_t disposition) {
     struct letter letter = {

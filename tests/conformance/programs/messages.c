@@ -86,21 +86,14 @@ CHECK(reply_ports) {
                                                         MACH_MSG_TYPE_MOVE_SEND};
     struct letter got;
     for (size_t at = 0; at < 3; at++) {
-        mach_msg_header_t header = {
-            MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, dispositions[at]), sizeof header, port, reply, 0, 1};
-        EXPECT(MACH_MSG_SUCCESS, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
+        EXPECT(MACH_MSG_SUCCESS, send_for_reply(port, MACH_MSG_TYPE_MAKE_SEND, reply, dispositions[at]));
         EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
         EXPECT(MACH_MSG_TYPE_PORT_SEND, MACH_MSGH_BITS_REMOTE(got.header.msgh_bits));
         EXPECT(reply, got.header.msgh_remote_port);
     }
     EXPECT(3, refs_of(reply, MACH_PORT_RIGHT_SEND)); /* 1 + made + copied, and moved back */
-    mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, MACH_MSG_TYPE_MOVE_SEND_ONCE),
-                                sizeof header,
-                                port,
-                                once,
-                                0,
-                                1};
-    EXPECT(MACH_MSG_SUCCESS, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
+    EXPECT(MACH_MSG_SUCCESS,
+           send_for_reply(port, MACH_MSG_TYPE_MAKE_SEND, once, MACH_MSG_TYPE_MOVE_SEND_ONCE));
     EXPECT(0, type_of(once));
     EXPECT(MACH_MSG_SUCCESS, receive_letter(port, &got, 0));
     EXPECT(MACH_MSG_TYPE_PORT_SEND_ONCE, MACH_MSGH_BITS_REMOTE(got.header.msgh_bits));
@@ -113,8 +106,7 @@ CHECK(reply_ports) {
 
 static mach_msg_return_t send_to_and_from(mach_port_t port, mach_msg_type_name_t remote,
                                           mach_msg_type_name_t local) {
-    mach_msg_header_t header = {MACH_MSGH_BITS(remote, local), sizeof header, port, port, 0, 1};
-    return mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0);
+    return send_for_reply(port, remote, port, local);
 }
 
 /* ipc_kmsg_copyin_header_rights, ipc_kmsg.c */

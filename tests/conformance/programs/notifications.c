@@ -199,13 +199,8 @@ CHECK(order_of_what_ends_with_a_name) {
     mach_port_t port = receive_right(MPO_INSERT_SEND_RIGHT, 0);
     ask(port, MACH_NOTIFY_NO_SENDERS, 0);
     ask(port, MACH_NOTIFY_DEAD_NAME, 0);
-    mach_msg_header_t header = {
-        .msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND_ONCE, MACH_MSG_TYPE_MAKE_SEND_ONCE),
-        .msgh_size = sizeof header,
-        .msgh_remote_port = port,
-        .msgh_local_port = notify,
-    };
-    EXPECT(MACH_MSG_SUCCESS, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
+    EXPECT(MACH_MSG_SUCCESS,
+           send_for_reply(port, MACH_MSG_TYPE_MAKE_SEND_ONCE, notify, MACH_MSG_TYPE_MAKE_SEND_ONCE));
     MUST(mach_port_destroy(SELF, port));
     EXPECT(MACH_NOTIFY_SEND_ONCE, next_id()); /* of the message */
     EXPECT(MACH_NOTIFY_NO_SENDERS, next_id());
@@ -408,13 +403,8 @@ CHECK(two_moves_of_one_right_to_a_port_that_died) {
     ask(port, MACH_NOTIFY_DEAD_NAME, 0);
     die_in_a_message(port);
     EXPECT(port, came(MACH_NOTIFY_DEAD_NAME));
-    mach_msg_header_t header = {
-        .msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_MOVE_SEND, MACH_MSG_TYPE_MOVE_SEND),
-        .msgh_size = sizeof header,
-        .msgh_remote_port = port,
-        .msgh_local_port = port,
-    };
-    EXPECT(MACH_SEND_INVALID_DEST, mach_msg(&header, MACH_SEND_MSG, sizeof header, 0, 0, 0, 0));
+    EXPECT(MACH_SEND_INVALID_DEST,
+           send_for_reply(port, MACH_MSG_TYPE_MOVE_SEND, port, MACH_MSG_TYPE_MOVE_SEND));
     EXPECT(release() < 1504 ? KERN_INVALID_ARGUMENT : KERN_SUCCESS, cancel_in_vain(port));
 }
 
